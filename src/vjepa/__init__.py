@@ -1,0 +1,17 @@
+"""V-JEPA 2 as a library of nouns; the verbs are in `stages`.
+
+models      encoder, predictor, attentive probe: plain torch modules that take one config dataclass each
+data        manifests, decoding by timestamp, clips, data modules, the demo world
+masks       which tubelets the encoder sees and which the predictor fills
+optim, ema  schedules as pure functions of the step; the target encoder
+checkpoint  export and strict loading, bridges to the released weights
+metrics     collapse telemetry
+callbacks   what Lightning calls: export, monitors, pictures
+cli         one command line for every stage
+
+Axis alphabet, for einops patterns and shapes alike: `b` clips in the batch; `c` channels; `t h w` frames and pixels (in a
+patchify pattern: the part inside one tubelet); `T H W` the token grid; `n` tokens of a clip = T*H*W; `k` / `m` kept and
+dropped tokens; `d` width; `e` width per head; `s` sampled plans; `a` action dimensions. Capital = counted on the grid.
+"""
+
+from vjepa import torchvision_ops  # noqa: F401  before anything imports torchvision
