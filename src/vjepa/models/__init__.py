@@ -1,1 +1,7 @@
+"""Networks: plain torch modules, each taking one frozen config dataclass."""
 
+from vjepa.models.encoder import Encoder, EncoderConfig
+from vjepa.models.predictor import Predictor, PredictorConfig
+from vjepa.models.probe import AttentiveProbe, ProbeConfig
+
+__all__ = ["AttentiveProbe", "Encoder", "EncoderConfig", "Predictor", "PredictorConfig", "ProbeConfig"]

@@ -1,0 +1,323 @@
+"""Hand-over between stages, and bridges from the released weights.
+
+A finished stage writes one safetensors file: weights by part (`ema`, `student`, `predictor`, `probe`), each part's
+config as JSON in the metadata. It is written under another name, then renamed: the file's existence means that the stage
+is done. The next stage rebuilds the networks from it, so an architecture is never written twice. Lightning's `.ckpt` files
+serve resuming, and a cooldown that wants the optimiser state too.
+
+Loading is strict everywhere: a missing, surplus or misshaped tensor is an error that lists them all.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from vjepa.models import AttentiveProbe, Encoder, EncoderConfig, Predictor, PredictorConfig, ProbeConfig
+
+M = TypeVar("M", bound=nn.Module)
+State = dict[str, Tensor]
+Weights = Literal["ema", "student"]
+
+# Public names to ours; `{}` is a block's number, `#i` the i-th third of a fused matrix, None a key to leave out.
+UPSTREAM_BLOCK = {
+    "{}.norm1": "blocks.{}.norm1",
+    "{}.attn.qkv": "blocks.{}.attention.qkv",
+    "{}.attn.proj": "blocks.{}.attention.out",
+    "{}.norm2": "blocks.{}.norm2",
+    "{}.mlp.fc1": "blocks.{}.mlp.0",
+    "{}.mlp.fc2": "blocks.{}.mlp.2",
+}
+UPSTREAM_ENCODER = {
+    "patch_embed.proj": "embed",
+    "norm": "norm",
+    **{f"blocks.{theirs}": ours for theirs, ours in UPSTREAM_BLOCK.items()},
+}
+UPSTREAM_PREDICTOR = {
+    "predictor_embed": "embed",
+    "mask_tokens.{}": "mask_tokens#{}",
+    "predictor_norm": "norm",
+    "predictor_proj": "out",
+    **{f"predictor_blocks.{theirs}": ours for theirs, ours in UPSTREAM_BLOCK.items()},
+}
+UPSTREAM_PROBE = {
+    "pooler.query_tokens": "pool.query",
+    "pooler.cross_attention_block.norm1": "pool.norm1",
+    "pooler.cross_attention_block.xattn.q": "pool.attention.q",
+    "pooler.cross_attention_block.xattn.kv": "pool.attention.kv",
+    "pooler.cross_attention_block.norm2": "pool.norm2",
+    "pooler.cross_attention_block.mlp.fc1": "pool.mlp.0",
+    "pooler.cross_attention_block.mlp.fc2": "pool.mlp.2",
+    "linear": "head",
+    **{f"pooler.blocks.{theirs}": f"pool.{ours}" for theirs, ours in UPSTREAM_BLOCK.items()},
+}
+HF_BLOCK = {
+    "{}.norm1": "blocks.{}.norm1",
+    "{}.attention.query": "blocks.{}.attention.qkv#0",
+    "{}.attention.key": "blocks.{}.attention.qkv#1",
+    "{}.attention.value": "blocks.{}.attention.qkv#2",
+    "{}.attention.proj": "blocks.{}.attention.out",
+    "{}.norm2": "blocks.{}.norm2",
+    "{}.mlp.fc1": "blocks.{}.mlp.0",
+    "{}.mlp.fc2": "blocks.{}.mlp.2",
+}
+HF_ENCODER = {
+    "embeddings.patch_embeddings.proj": "embed",
+    "layernorm": "norm",
+    **{f"layer.{theirs}": ours for theirs, ours in HF_BLOCK.items()},
+}
+HF_PREDICTOR = {
+    "embeddings.predictor_embeddings": "embed",
+    "embeddings.mask_tokens": "mask_tokens",
+    "layernorm": "norm",
+    "proj": "out",
+    **{f"layer.{theirs}": ours for theirs, ours in HF_BLOCK.items()},
+}
+# Upstream files do not say how many heads their weights have; these are the published networks, by width.
+RELEASED_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 22, 1664: 26}
+
+
+class CheckpointError(ValueError):
+    """Weights that cannot be loaded as asked; says which file, what was found and what was expected."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What an export holds of one network: its weights and what its constructor takes."""
+
+    module: nn.Module
+    description: dict
+
+
+def encoder_part(encoder: Encoder) -> Part:
+    return Part(encoder, asdict(encoder.config))
+
+
+def predictor_part(predictor: Predictor, encoder: EncoderConfig) -> Part:
+    return Part(predictor, {"config": asdict(predictor.config), "encoder": asdict(encoder)})
+
+
+def probe_part(probe: AttentiveProbe) -> Part:
+    description = {"config": asdict(probe.config), "width": probe.head.in_features, "classes": probe.head.out_features}
+    return Part(probe, description)
+
+
+def export(path: Path, parts: Mapping[str, Part], info: Mapping[str, object]) -> None:
+    """Write the parts' weights and descriptions, and `info` (plain values) beside them; atomic."""
+    weights = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.module.state_dict().items()}
+    weights = {key: value.detach().cpu().contiguous().clone() for key, value in weights.items()}
+    described = {"parts": {name: part.description for name, part in parts.items()}, "info": dict(info)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    save_file(weights, unfinished, metadata={"vjepa": json.dumps(described)})
+    os.replace(unfinished, path)
+
+
+def read_description(path: Path) -> dict:
+    """The `parts` and `info` of an export. Raises CheckpointError if the file is none of ours."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read as a safetensors file: {error}") from error
+    if "vjepa" not in metadata:
+        raise CheckpointError(f"{path} was not written by a stage of this project; give a stage's model.safetensors")
+    return json.loads(metadata["vjepa"])
+
+
+def load_encoder(source: str | Path, weights: Weights = "ema", heads: int | None = None) -> Encoder:
+    """The encoder in `source`: our export, an upstream `.pt` file, or a Hugging Face directory.
+
+    weights: the averaged target encoder (`ema`, which the papers evaluate) or the trained one (`student`).
+    heads: only for an upstream file of unpublished width, which does not say.
+    Raises CheckpointError for a source that is missing, of an unknown kind, or does not fit to the last tensor.
+    """
+    source = existing(source)
+    if source.is_dir():
+        config, state = read_hf(source)
+        return strictly(Encoder(hf_encoder_config(config)), translate(state, "encoder.", HF_ENCODER, source), source)
+    if source.suffix == ".safetensors":
+        description, state = read_export(source, weights)
+        return strictly(Encoder(EncoderConfig(**description)), state, source)
+    state = read_upstream(source, "target_encoder" if weights == "ema" else "encoder")
+    config = upstream_encoder_config(state, heads, source)
+    return strictly(Encoder(config), translate(state, "", UPSTREAM_ENCODER, source), source)
+
+
+def load_predictor(source: str | Path, heads: int | None = None) -> Predictor:
+    """The pretraining predictor in `source`, of the kinds and with the errors of `load_encoder`.
+
+    heads: of an upstream predictor that is not the published 384 x 12 one."""
+    source = existing(source)
+    if source.is_dir():
+        config, state = read_hf(source)
+        predictor = Predictor(hf_predictor_config(config), hf_encoder_config(config))
+        return strictly(predictor, translate(state, "predictor.", HF_PREDICTOR, source), source)
+    if source.suffix == ".safetensors":
+        description, state = read_export(source, "predictor")
+        encoder = EncoderConfig(**description["encoder"])
+        return strictly(Predictor(PredictorConfig(**description["config"]), encoder), state, source)
+    state = read_upstream(source, "predictor")
+    translated = translate(state, "", UPSTREAM_PREDICTOR, source)
+    return strictly(upstream_predictor(translated, heads or 12), translated, source)
+
+
+def load_probe(source: str | Path) -> AttentiveProbe:
+    """The attentive probe in the export of a probe stage."""
+    description, state = read_export(existing(source), "probe")
+    probe = AttentiveProbe(ProbeConfig(**description["config"]), description["width"], description["classes"])
+    return strictly(probe, state, Path(source))
+
+
+def existing(source: str | Path) -> Path:
+    path = Path(source)
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist; give a stage's model.safetensors, an upstream .pt or a HF directory")
+    return path
+
+
+def strictly(module: M, state: State, source: Path) -> M:
+    """`module` with all of `state` and nothing else loaded, in eval mode."""
+    wanted = module.state_dict()
+    problems = [f"missing {key}" for key in wanted if key not in state]
+    problems += [f"surplus {key}" for key in state if key not in wanted]
+    problems += [
+        f"{key} is {tuple(state[key].shape)}, expected {tuple(wanted[key].shape)}"
+        for key in wanted
+        if key in state and state[key].shape != wanted[key].shape
+    ]
+    if problems:
+        raise CheckpointError(f"{source} does not fit a {type(module).__name__}: {listed(problems)}")
+    module.load_state_dict(state, strict=True)
+    return module.eval()
+
+
+def listed(items: Iterable[str]) -> str:
+    return "; ".join(items)
+
+
+def read_export(path: Path, part: str) -> tuple[dict, State]:
+    """Description and weights of one part of our export."""
+    parts = read_description(path)["parts"]
+    if part not in parts:
+        raise CheckpointError(f"{path} holds {', '.join(parts)} but no part named {part}")
+    prefix = part + "."
+    return parts[part], {key.removeprefix(prefix): value for key, value in load_file(path).items() if key.startswith(prefix)}
+
+
+def read_upstream(path: Path, name: str) -> State:
+    """One network of a checkpoint of the public trainer, without the wrappers' prefixes."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint of tensors: {error}") from error
+    if not isinstance(checkpoint, dict) or name not in checkpoint:
+        found = ", ".join(map(str, checkpoint)) if isinstance(checkpoint, dict) else type(checkpoint).__name__
+        raise CheckpointError(f"{path} holds no '{name}' but {found}; expected a checkpoint of the public V-JEPA 2 trainer")
+    return {key.removeprefix("module.").removeprefix("backbone."): value for key, value in checkpoint[name].items()}
+
+
+def read_hf(folder: Path) -> tuple[dict, State]:
+    """config.json and the tensors of a Hugging Face VJEPA2 directory, sharded or not; needs no transformers."""
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder} has no config.json, so it is not a Hugging Face model directory")
+    config = json.loads((folder / "config.json").read_text())
+    if config.get("model_type") != "vjepa2":
+        raise CheckpointError(f"{folder}/config.json says model_type={config.get('model_type')!r}, expected 'vjepa2'")
+    files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        raise CheckpointError(f"{folder} holds no model*.safetensors")
+    state = {key.removeprefix("vjepa2."): value for file in files for key, value in load_file(file).items()}
+    return config, state
+
+
+def translate(state: State, prefix: str, table: Mapping[str, str | None], source: Path) -> State:
+    """The tensors under `prefix`, renamed by `table` and brought to our shapes. An unknown key raises."""
+    patterns = [(re.compile(re.escape(theirs).replace(r"\{\}", r"(\d+)")), ours) for theirs, ours in table.items()]
+    renamed = {}
+    for key, value in state.items():
+        if key.startswith(prefix):
+            ours = rename(key.removeprefix(prefix), patterns, source)
+            renamed |= {} if ours is None else {ours: our_shape(ours, value)}
+    return join_thirds(renamed)
+
+
+def rename(key: str, patterns: list[tuple[re.Pattern, str | None]], source: Path) -> str | None:
+    module, _, kind = key.rpartition(".")
+    if kind not in ("weight", "bias"):
+        module, kind = key, ""
+    for pattern, ours in patterns:
+        if match := pattern.fullmatch(module):
+            return ours and ".".join(filter(None, [ours.format(*match.groups()), kind]))
+    raise CheckpointError(f"{source} holds '{key}', which no V-JEPA 2 network of ours has (V-JEPA 2.1 is not supported yet)")
+
+
+def our_shape(key: str, value: Tensor) -> Tensor:
+    """Our patch embedding is a matrix where theirs is a 3-D convolution; our learned tokens are rows."""
+    if key == "embed.weight" and value.ndim == 5:
+        return value.flatten(1)
+    return value.flatten(0, -2) if "mask_tokens" in key or key == "pool.query" else value
+
+
+def join_thirds(state: State) -> State:
+    """Concatenate `name#0.weight`, `name#1.weight`, ... into `name.weight`."""
+    pieces: dict[str, dict[int, Tensor]] = {}
+    for key, value in state.items():
+        number = re.search(r"#(\d+)", key)
+        pieces.setdefault(re.sub(r"#\d+", "", key), {})[int(number[1]) if number else 0] = value
+    return {key: torch.cat([values[i] for i in sorted(values)]) for key, values in pieces.items()}
+
+
+def hf_encoder_config(config: dict) -> EncoderConfig:
+    return EncoderConfig(
+        width=config["hidden_size"],
+        depth=config["num_hidden_layers"],
+        heads=config["num_attention_heads"],
+        mlp_width=int(config["hidden_size"] * config["mlp_ratio"]),
+        patch=config["patch_size"],
+        tubelet=config["tubelet_size"],
+    )
+
+
+def hf_predictor_config(config: dict) -> PredictorConfig:
+    return PredictorConfig(
+        width=config["pred_hidden_size"],
+        depth=config["pred_num_hidden_layers"],
+        heads=config["pred_num_attention_heads"],
+        mlp_width=int(config["pred_hidden_size"] * config["pred_mlp_ratio"]),
+        mask_tokens=config["pred_num_mask_tokens"],
+    )
+
+
+def upstream_encoder_config(state: State, heads: int | None, source: Path) -> EncoderConfig:
+    """The config that the tensors' shapes imply."""
+    width, _, tubelet, patch, _ = state["patch_embed.proj.weight"].shape
+    heads = heads or RELEASED_HEADS.get(width)
+    if heads is None:
+        raise CheckpointError(f"{source}: width {width} is not a published network's, so its heads are unknown; pass heads=")
+    mlp_width, depth = state["blocks.0.mlp.fc1.weight"].shape[0], block_count(state)
+    return EncoderConfig(width=width, depth=depth, heads=heads, mlp_width=mlp_width, patch=patch, tubelet=tubelet)
+
+
+def upstream_predictor(translated: State, heads: int) -> Predictor:
+    width, encoder_width = translated["embed.weight"].shape
+    config = PredictorConfig(
+        width=width,
+        depth=block_count(translated),
+        heads=heads,
+        mlp_width=translated["blocks.0.mlp.0.weight"].shape[0],
+        mask_tokens=translated["mask_tokens"].shape[0],
+    )
+    return Predictor(config, EncoderConfig(width=encoder_width, heads=1))
+
+
+def block_count(state: State) -> int:
+    return 1 + max(int(match[1]) for key in state if (match := re.match(r"blocks\.(\d+)\.", key)))

@@ -1,0 +1,122 @@
+"""Multiblock masks: which tubelets the encoder keeps and which the predictor fills (V-JEPA 2, sections 2.1 and A.3).
+
+A mask kind is a number of blocks of one size, each spanning the whole time axis; tokens under any block are dropped.
+Clips in one tensor must keep equally many tokens, so lengths are equalised over a group of clips. The public code cuts
+every clip to the shortest by taking tokens in time order, which starves the late frames; here a random subset is cut, and
+the group is an option of its own, so that neither the batch per device nor the number of devices changes the task.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Grid = tuple[int, int, int]  # (T, H, W)
+REDRAWS = 100
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """One mask kind."""
+
+    blocks: int
+    """Blocks per clip; they may overlap."""
+    scale: float
+    """Share of the frame's area under one block."""
+
+
+@dataclass(frozen=True)
+class MaskConfig:
+    kinds: tuple[BlockConfig, ...] = (BlockConfig(8, 0.15), BlockConfig(2, 0.7))
+    """Each clip is predicted once under every kind."""
+    aspect: tuple[float, float] = (0.75, 1.5)
+    """Range of a block's height over width."""
+    group: int = 24
+    """Clips over which the numbers of kept and of dropped tokens are made equal; the released run used 24."""
+    multiple: int = 1
+    """Round both numbers down to a multiple of this; 64 gives compiled kernels few shapes to learn."""
+
+
+class View(NamedTuple):
+    """Token indices in (T H W) order, ascending in every row."""
+
+    keep: Int[Tensor, "b k"]
+    drop: Int[Tensor, "b m"]
+
+
+def take(tokens: Float[Tensor, "b n d"], index: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
+    """Tokens at the given indices of their own clip."""
+    return torch.take_along_dim(tokens, index[..., None], dim=1)
+
+
+def sample_masks(config: MaskConfig, grid: Grid, batch: int, *, seed: int, step: int, rank: int) -> list[View]:
+    """One view per mask kind for `batch` clips: a pure function of its arguments.
+
+    `rank` numbers the batches of one optimiser step, over devices and accumulated micro-batches alike: batches 0..n-1 of
+    size b see the same masks as one batch of n*b. Raises ValueError if the batch does not divide the group.
+    """
+    if config.group % batch:
+        raise ValueError(f"masks.group={config.group} is not a multiple of {batch} clips; split the batch or change the group")
+    group, first = divmod(rank * batch, config.group)
+    rng = np.random.Generator(np.random.Philox(key=np.array([seed, step], np.uint64), counter=[0, 0, 0, group]))
+    views = (sample_view(kind, config, grid, rng) for kind in config.kinds)
+    return [View(keep[first : first + batch], drop[first : first + batch]) for keep, drop in views]
+
+
+def sample_view(kind: BlockConfig, config: MaskConfig, grid: Grid, rng: np.random.Generator) -> View:
+    """Equal-length indices for one whole group under one mask kind."""
+    T, H, W = grid
+    dropped = sample_blocks(kind, config, (H, W), rng)
+    dropped = repeat(dropped, "b H W -> b (T H W)", T=T)
+    order = rng.random(dropped.shape)
+    return View(equal_subset(~dropped, order, config.multiple), equal_subset(dropped, order, config.multiple))
+
+
+def sample_blocks(
+    kind: BlockConfig, config: MaskConfig, frame: tuple[int, int], rng: np.random.Generator
+) -> Bool[np.ndarray, "b H W"]:
+    """Places under a block. One block shape is drawn for the group, as in the released sampler; clips that would keep
+    nothing are drawn again."""
+    height, width = block_shape(kind.scale, rng.uniform(*config.aspect), frame)
+    dropped = place_blocks(kind.blocks, (height, width), frame, config.group, rng)
+    for _ in range(REDRAWS):
+        empty = dropped.all(axis=(1, 2))
+        if not empty.any():
+            return dropped
+        dropped[empty] = place_blocks(kind.blocks, (height, width), frame, int(empty.sum()), rng)
+    raise ValueError(
+        f"masks.kinds: {kind.blocks} blocks of {kind.scale:.0%} keep nothing of a grid of {frame[0]}x{frame[1]} tokens; "
+        "use fewer or smaller blocks, or larger frames"
+    )
+
+
+def block_shape(scale: float, aspect: float, frame: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of a block with the given share of the frame's area, at least one and at most the frame."""
+    area = scale * frame[0] * frame[1]
+    rows, columns = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
+    return min(max(rows, 1), frame[0]), min(max(columns, 1), frame[1])
+
+
+def place_blocks(
+    blocks: int, shape: tuple[int, int], frame: tuple[int, int], clips: int, rng: np.random.Generator
+) -> Bool[np.ndarray, "b H W"]:
+    """Union of uniformly placed blocks for each clip."""
+
+    def covered(length: int, size: int) -> Bool[np.ndarray, "b blocks length"]:
+        start = rng.integers(0, length - size + 1, (clips, blocks, 1))
+        return (np.arange(length) >= start) & (np.arange(length) < start + size)
+
+    rows, columns = covered(frame[0], shape[0]), covered(frame[1], shape[1])
+    return (rearrange(rows, "b s H -> b s H 1") & rearrange(columns, "b s W -> b s 1 W")).any(axis=1)
+
+
+def equal_subset(member: Bool[np.ndarray, "b n"], order: Float[np.ndarray, "b n"], multiple: int) -> Int[Tensor, "b k"]:
+    """Indices of the first k members of every row in a random order, k the least count of any row; ascending."""
+    count = int(member.sum(axis=1).min())
+    count = max(count // multiple * multiple, min(count, multiple))
+    chosen = np.argsort(np.where(member, order, np.inf), axis=1)[:, :count]
+    return torch.from_numpy(np.sort(chosen, axis=1))

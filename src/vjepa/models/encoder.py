@@ -1,0 +1,77 @@
+"""The video encoder: a vision transformer over tubelets (V-JEPA 2, sections 2.1 and A.3)."""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vjepa.masks import Grid, take
+from vjepa.models.layers import EPS, Block, initialise, refuse_heads
+from vjepa.models.rope import Layout, rotation
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """One network; `conf/encoder/*.yaml` holds the papers' sizes."""
+
+    width: int = 1024
+    """Width of a token."""
+    depth: int = 24
+    """Number of transformer blocks."""
+    heads: int = 16
+    """Attention heads per block."""
+    mlp_width: int = 4096
+    """Hidden width of the blocks' two-layer perceptron."""
+    patch: int = 16
+    """Height and width of a tubelet, pixels."""
+    tubelet: int = 2
+    """Length of a tubelet, frames."""
+    rope: Layout = "released"
+    """Frequency layout of the rotary positions: `released` as in Meta's V-JEPA 2 weights, or the correct `interleaved`."""
+
+    def __post_init__(self) -> None:
+        refuse_heads("encoder", self.width, self.heads)
+
+
+class Encoder(nn.Module):
+    """Clips of any length and size that the tubelet divides, to tokens."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Linear(3 * config.tubelet * config.patch**2, config.width)
+        self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_width) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.width, eps=EPS)
+        initialise(self)
+
+    def grid(self, clip: Float[Tensor, "b c t h w"]) -> Grid:
+        """(T, H, W): how many tubelets the clip holds along each axis."""
+        t, h, w = clip.shape[2:]
+        tubelet, patch = self.config.tubelet, self.config.patch
+        if t % tubelet or h % patch or w % patch:
+            raise ValueError(
+                f"a clip of {t} frames of {h}x{w} does not divide into tubelets of {tubelet}x{patch}x{patch}; "
+                f"use a multiple of {tubelet} frames and of {patch} pixels"
+            )
+        return t // tubelet, h // patch, w // patch
+
+    def forward(
+        self, clip: Float[Tensor, "b c t h w"], keep: Int[Tensor, "b k"] | None = None
+    ) -> Float[Tensor, "b k d"]:
+        """Tokens in (T H W) order; with `keep`, only those are embedded and attend to one another.
+
+        An image is a clip of one frame: it is repeated to the length of a tubelet.
+        """
+        if clip.shape[2] == 1:
+            clip = repeat(clip, "b c 1 h w -> b c t h w", t=self.config.tubelet)
+        grid = self.grid(clip)
+        p, t = self.config.patch, self.config.tubelet
+        patches = rearrange(clip, "b c (T t) (H h) (W w) -> b (T H W) (c t h w)", t=t, h=p, w=p)
+        index = torch.arange(patches.shape[1], device=clip.device)[None] if keep is None else keep
+        x = self.embed(patches if keep is None else take(patches, keep))
+        by = rotation(index, grid, self.config.width // self.config.heads, self.config.rope)
+        for block in self.blocks:
+            x = block(x, by)
+        return self.norm(x)

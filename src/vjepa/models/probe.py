@@ -1,0 +1,58 @@
+"""The attentive probe that reads a frozen encoder (V-JEPA 2, section C.1)."""
+
+from dataclasses import dataclass
+
+import torch
+from einops import repeat
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vjepa.models.layers import EPS, MLP, Block, CrossAttention, initialise, refuse_heads
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """Its width is the encoder's."""
+
+    depth: int = 4
+    """Blocks: all but the last are self-attention, the last is cross-attention with one learned query."""
+    heads: int = 16
+    """Attention heads per block."""
+
+    def __post_init__(self) -> None:
+        if self.depth < 1:
+            raise ValueError(f"probe.depth={self.depth} leaves no cross-attention block; use 1 or more")
+
+
+class AttentivePool(nn.Module):
+    """Tokens to one vector per clip: the query reads them once, then passes a residual perceptron."""
+
+    def __init__(self, config: ProbeConfig, width: int) -> None:
+        super().__init__()
+        refuse_heads("probe", width, config.heads)
+        self.blocks = nn.ModuleList(Block(width, config.heads, 4 * width) for _ in range(config.depth - 1))
+        self.query = nn.Parameter(torch.zeros(1, width))
+        self.norm1 = nn.LayerNorm(width, eps=EPS)
+        self.attention = CrossAttention(width, config.heads)
+        self.norm2 = nn.LayerNorm(width, eps=EPS)
+        self.mlp = MLP(width, 4 * width)
+        nn.init.trunc_normal_(self.query, std=0.02)
+
+    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
+        for block in self.blocks:
+            tokens = block(tokens)
+        query = repeat(self.query, "q d -> b q d", b=tokens.shape[0])
+        query = query + self.attention(query, self.norm1(tokens))
+        return (query + self.mlp(self.norm2(query)))[:, 0]
+
+
+class AttentiveProbe(nn.Module):
+    def __init__(self, config: ProbeConfig, width: int, classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.pool = AttentivePool(config, width)
+        self.head = nn.Linear(width, classes)
+        initialise(self)
+
+    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b classes"]:
+        return self.head(self.pool(tokens))

@@ -1,0 +1,90 @@
+"""Laws of the masks: pure in (seed, step, rank), unbiased in time, statistics of the released sampler."""
+
+import numpy as np
+import pytest
+import torch
+
+from vjepa.masks import BlockConfig, MaskConfig, sample_masks, take
+
+GRID = (8, 16, 16)
+SHORT, LONG = BlockConfig(8, 0.15), BlockConfig(2, 0.7)
+
+
+def draw(config=None, grid=GRID, batch=24, seed=0, step=0, rank=0):
+    return sample_masks(config or MaskConfig(), grid, batch, seed=seed, step=step, rank=rank)
+
+
+def test_a_pure_function_of_seed_step_rank():
+    assert all(torch.equal(a.keep, b.keep) and torch.equal(a.drop, b.drop) for a, b in zip(draw(), draw(), strict=True))
+    for change in ({"seed": 1}, {"step": 1}, {"rank": 1}):
+        a, b = draw()[0].keep, draw(**change)[0].keep
+        assert a.shape != b.shape or not torch.equal(a, b), change
+
+
+def test_keep_and_drop_are_ascending_and_disjoint():
+    for view in draw():
+        for keep, drop in zip(view.keep, view.drop, strict=True):
+            assert (keep.diff() > 0).all() and (drop.diff() > 0).all()
+            assert not set(keep.tolist()) & set(drop.tolist())
+
+
+def test_blocks_span_the_whole_time_axis():
+    config = MaskConfig(kinds=(SHORT,), group=1)
+    view = draw(config, batch=1)[0]
+    kept = np.zeros(GRID, bool)
+    kept.flat[view.keep[0].numpy()] = True
+    assert (kept == kept[:1]).all() and 0 < kept.mean() < 1
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8, 12])
+def test_micro_batches_see_the_masks_of_the_whole_batch(batch):
+    """Two devices of twelve clips, or 24 accumulated single clips: the same task as one batch of 24."""
+    parts = [draw(batch=batch, rank=rank) for rank in range(24 // batch)]
+    for kind, whole in enumerate(draw()):
+        assert torch.equal(torch.cat([part[kind].keep for part in parts]), whole.keep)
+        assert torch.equal(torch.cat([part[kind].drop for part in parts]), whole.drop)
+
+
+def test_the_cut_favours_no_time():
+    kept = torch.stack([torch.bincount(draw(step=s)[1].keep.flatten() // 256, minlength=8) for s in range(20)]).sum(0)
+    assert kept.min() / kept.max() > 0.9  # the released cut leaves the last frame under a tenth of the first's
+
+
+# Statistics of the released sampler at batch 24, computed with the public code (multiblock3d, 60 batches a row).
+@pytest.mark.parametrize(
+    ("kind", "grid", "context", "target", "ratio"),
+    [
+        (SHORT, (8, 16, 16), 508, 952, 0.390),
+        (LONG, (8, 16, 16), 125, 1446, 0.194),
+        (SHORT, (32, 24, 24), 4885, 8509, 0.390),
+        (LONG, (32, 24, 24), 1576, 12765, 0.192),
+    ],
+)
+def test_statistics_of_the_released_sampler(kind, grid, context, target, ratio):
+    config = MaskConfig(kinds=(kind,))
+    draws = [draw(config, grid, step=s)[0] for s in range(60)]
+    singles = [draw(MaskConfig(kinds=(kind,), group=1), grid, batch=1, step=s)[0].keep.shape[1] for s in range(300)]
+    n = np.prod(grid)
+    assert np.mean([v.keep.shape[1] for v in draws]) / n == pytest.approx(context / n, abs=0.03)
+    assert np.mean([v.drop.shape[1] for v in draws]) / n == pytest.approx(target / n, abs=0.03)
+    assert np.mean(singles) / n == pytest.approx(ratio, abs=0.015)
+
+
+def test_lengths_are_rounded_to_the_multiple():
+    for view in draw(MaskConfig(multiple=64)):
+        assert view.keep.shape[1] % 64 == 0 and view.drop.shape[1] % 64 == 0
+
+
+def test_a_batch_outside_the_group_is_refused():
+    with pytest.raises(ValueError, match=r"masks\.group=24 is not a multiple of 7 clips"):
+        draw(batch=7)
+
+
+def test_blocks_that_hide_everything_are_refused():
+    with pytest.raises(ValueError, match="keep nothing of a grid of 4x4"):
+        draw(MaskConfig(kinds=(BlockConfig(40, 0.9),)), grid=(2, 4, 4))
+
+
+def test_take_reads_each_clips_own_tokens():
+    tokens = torch.arange(12.0).reshape(2, 6, 1)
+    assert take(tokens, torch.tensor([[0, 5], [1, 2]]))[..., 0].tolist() == [[0, 5], [7, 8]]

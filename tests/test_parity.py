@@ -1,0 +1,91 @@
+"""Proof that ours is V-JEPA 2: a tiny random network of transformers' implementation, its weights in ours, the same tokens.
+
+Transformers' code is an independent rewrite that Meta's released weights were checked against.
+"""
+
+import pytest
+import torch
+
+from vjepa.checkpoint import CheckpointError, load_encoder, load_predictor
+from vjepa.masks import BlockConfig, MaskConfig, sample_masks, take
+
+transformers = pytest.importorskip("transformers", reason="the parity tests need the hf extra")
+GRID = (4, 4, 4)  # square: transformers takes the grid from its config
+
+
+@pytest.fixture(scope="module")
+def reference():
+    torch.manual_seed(0)
+    config = transformers.VJEPA2Config(
+        patch_size=8, crop_size=32, frames_per_clip=8, tubelet_size=2, hidden_size=96, num_attention_heads=3,
+        num_hidden_layers=3, mlp_ratio=2.5, pred_hidden_size=48, pred_num_attention_heads=2, pred_num_hidden_layers=2,
+        pred_num_mask_tokens=3, pred_mlp_ratio=4.0,
+    )  # fmt: skip
+    model = transformers.VJEPA2Model(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.2)  # biases, norms and mask tokens too, so that nothing hides behind a zero
+    return model
+
+
+@pytest.fixture(scope="module")
+def folder(reference, tmp_path_factory):
+    path = tmp_path_factory.mktemp("hf")
+    reference.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return torch.randn(2, 3, 8, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def views():
+    config = MaskConfig(kinds=(BlockConfig(3, 0.15), BlockConfig(1, 0.5)), group=2)
+    return sample_masks(config, GRID, 2, seed=0, step=0, rank=0)
+
+
+@pytest.fixture(scope="module")
+def output(reference, clip, views):
+    frames_first = clip.transpose(1, 2)
+    with torch.no_grad():
+        return [reference(frames_first, context_mask=[v.keep], target_mask=[v.drop]) for v in views]
+
+
+def test_encoder_tokens_equal(folder, clip, output):
+    with torch.no_grad():
+        tokens = load_encoder(folder)(clip)
+    torch.testing.assert_close(tokens, output[0].last_hidden_state, atol=1e-5, rtol=1e-5)
+
+
+def test_masked_encoder_tokens_equal(reference, folder, clip, views):
+    encoder = reference.encoder
+    for view in views:
+        with torch.no_grad():
+            x = take(encoder.embeddings(clip.transpose(1, 2)), view.keep)
+            for layer in encoder.layer:
+                x = layer(x, position_mask=view.keep)
+                x = x[0] if isinstance(x, tuple) else x
+            torch.testing.assert_close(load_encoder(folder)(clip, view.keep), encoder.layernorm(x), atol=1e-5, rtol=1e-5)
+
+
+def test_predictor_tokens_equal(folder, output, views):
+    predictor = load_predictor(folder)
+    for view, out in zip(views, output, strict=True):
+        context = take(out.last_hidden_state, view.keep)
+        with torch.no_grad():
+            guess = predictor(context, view.keep, view.drop, GRID, mask_token=1)  # transformers always uses number 1
+        torch.testing.assert_close(guess, out.predictor_output.last_hidden_state, atol=1e-5, rtol=1e-5)
+
+
+def test_a_missing_tensor_is_named(folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(folder / "model.safetensors")
+    del state["encoder.layer.2.mlp.fc1.bias"]
+    state["encoder.layer.1.norm1.weight"] = torch.ones(5)
+    save_file(state, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    with pytest.raises(CheckpointError, match=r"missing blocks\.2\.mlp\.0\.bias; blocks\.1\.norm1\.weight is \(5,\)"):
+        load_encoder(tmp_path)
