@@ -1,0 +1,308 @@
+"""The right picture at the right time, from every kind of file; one clear error from every broken one."""
+
+import gc
+import math
+import os
+import pickle
+import resource
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from videos import (
+    Pipe,
+    even_times,
+    read_stamp,
+    read_stamps,
+    stamp,
+    uneven_times,
+    write_picture,
+    write_sound,
+    write_video,
+)
+
+from vjepa.data.decode import DecodeError, decode_frames, open_video
+
+VARYING = uneven_times(100)
+STEADY = even_times(100)
+QUIET265 = "log-level=none"
+
+KINDS = {
+    "g1.mp4": dict(times=VARYING, options={"g": "1"}),
+    "g30.mp4": dict(times=VARYING, options={"g": "30", "bf": "3"}),
+    "g250.mp4": dict(times=VARYING, options={"g": "250", "bf": "3"}),
+    "steady.mov": dict(times=STEADY, options={"g": "12", "bf": "2"}),
+    "ntsc.mp4": dict(times=even_times(100, Fraction(30000, 1001)), options={"g": "12"}),
+    "varying.mkv": dict(times=VARYING, options={"g": "20", "bf": "3"}),
+    "open_gop.mkv": dict(times=VARYING, options={"x264-params": "open-gop=1:keyint=20:bframes=3"}),
+    "open_gop.mp4": dict(times=VARYING, options={"x264-params": "open-gop=1:keyint=20:bframes=3"}),
+    "no_key_frames.mkv": dict(times=VARYING, options={"x264-params": "intra-refresh=1:keyint=20"}),
+    "varying.ts": dict(times=VARYING, options={"g": "20"}),
+    "steady.flv": dict(times=STEADY, options={"g": "20"}),
+    "hevc.mp4": dict(times=VARYING, codec="libx265", options={"x265-params": f"{QUIET265}:keyint=20"}),
+    "hevc.mkv": dict(times=VARYING, codec="libx265", options={"x265-params": QUIET265}),
+    "av1.mp4": dict(times=VARYING, codec="libsvtav1", options={"g": "20"}),
+    "vp9.webm": dict(times=VARYING, codec="libvpx-vp9", options={"g": "20"}),
+    "ten_bit.mp4": dict(times=VARYING, pix_fmt="yuv420p10le", options={"g": "30"}),
+    "odd_size.mkv": dict(times=VARYING, codec="ffv1", size=(97, 65)),
+    "odd_size.mp4": dict(times=VARYING, pix_fmt="yuv444p", size=(97, 65)),
+    "fragments.mp4": dict(times=STEADY, options={"g": "10"}, container_options={"movflags": "frag_keyframe+empty_moov"}),
+    "starts_at_5.mp4": dict(times=[5 + time for time in VARYING], options={"g": "30"}),
+    "starts_at_5.mkv": dict(times=[5 + time for time in VARYING], options={"g": "30"}),
+    "starts_at_5.ts": dict(times=[5 + time for time in STEADY], options={"g": "30"}),
+    "longer_sound.mp4": dict(times=STEADY, sound=True),
+    "longer_sound.mkv": dict(times=STEADY, sound=True),
+    "animation.gif": dict(times=even_times(20, 10), codec="gif", pix_fmt="rgb8"),
+    "one_frame.mp4": dict(times=[Fraction(0)]),
+}
+
+
+def clock(times) -> np.ndarray:
+    """When each frame appears, in seconds since the first."""
+    return np.array([float(time - times[0]) for time in times])
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request, tmp_path_factory) -> tuple[Path, np.ndarray]:
+    path = tmp_path_factory.mktemp("kinds") / request.param
+    write_video(path, **KINDS[request.param])
+    return path, clock(KINDS[request.param]["times"])
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory) -> Path:
+    """100 frames at 30 a second, a key frame every 25, index in front."""
+    path = tmp_path_factory.mktemp("plain") / "plain.mp4"
+    write_video(path, STEADY, size=(192, 128), options={"g": "25"}, container_options={"movflags": "faststart"})
+    return path
+
+
+def test_every_frame_at_the_moment_it_appears(kind):
+    path, times = kind
+    clip = decode_frames(path, times)
+    assert clip.dtype == np.uint8 and clip.flags.c_contiguous
+    assert read_stamps(clip) == list(range(len(times)))
+
+
+def test_a_frame_stays_until_the_next_one(kind):
+    path, times = kind
+    between = times[:-1] + np.diff(times) * np.random.default_rng(0).uniform(0.1, 0.9, len(times) - 1)
+    if len(between):
+        assert read_stamps(decode_frames(path, between)) == list(range(len(between)))
+
+
+def test_random_access_equals_decoding_from_the_start(kind):
+    path, times = kind
+    rng = np.random.default_rng(1)
+    with open_video(path) as video:
+        everything = video.frames(times)
+        for size in (1, 1, 2, 5, 9):
+            wanted = rng.integers(0, len(times), size)  # in any order, repeats too
+            np.testing.assert_array_equal(video.frames(times[wanted] + 0.001), everything[wanted])
+
+
+def test_it_ends_when_the_last_frame_does(kind):
+    path, times = kind
+    with open_video(path) as video:
+        assert video.start == 0 and video.duration == video.end
+        assert times[-1] < video.end <= times[-1] + 0.102
+        assert read_stamp(video.frames([np.nextafter(video.end, 0)])[0]) == len(times) - 1
+        for outside in (-0.01, video.end + 0.01, 1e9, math.nan):
+            with pytest.raises(DecodeError, match="outside the video"):
+                video.frames([outside])
+
+
+def test_what_is_said_about_a_video(video):
+    with open_video(video) as opened:
+        assert (opened.width, opened.height, opened.rotation, opened.codec) == (192, 128, 0, "h264")
+        assert opened.fps == pytest.approx(30) and opened.duration == pytest.approx(100 / 30)
+
+
+def test_only_what_is_needed_is_decoded(video, monkeypatch):
+    """Two frames 50 apart, 25 between key frames: a handful of packets, not 75."""
+    decoded = []
+    with open_video(video) as opened:
+        original = opened._decode
+        monkeypatch.setattr(opened, "_decode", lambda packets: original(p for p in packets if not decoded.append(p)))
+        assert read_stamps(opened.frames([26 / 30, 76 / 30])) == [26, 76]
+    assert len(decoded) <= 24  # each time two frames, and what their order of decoding needs
+
+
+def test_a_file_without_a_duration(tmp_path):
+    path = tmp_path / "pipe.mkv"
+    write_video(Pipe(path), VARYING, format="matroska", options={"g": "20"})
+    with open_video(path) as video:
+        assert video._container.duration is None
+        assert video.end == pytest.approx(float(VARYING[-1]) + 0.059, abs=0.1)
+        assert read_stamps(video.frames(clock(VARYING))) == list(range(100))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_frames_come_upright(tmp_path, suffix, degrees, mirrored):
+    """What is written is a stamp turned the other way round, so that the player's turn makes it right."""
+    if suffix == ".mkv" and mirrored:
+        pytest.skip("Matroska has no mirroring")
+    turns = degrees // 90
+    upright = stamp(77, *((64, 96) if turns % 2 else (96, 64)))
+    stored = np.rot90(upright[:, ::-1] if mirrored else upright, -turns)
+    path = tmp_path / f"turned{suffix}"
+    write_video(path, even_times(3), turn=(degrees, mirrored, False), pictures=[stored] * 3)
+    with open_video(path) as video:
+        clip = video.frames([0.0, 0.05])
+        assert clip.shape[1:3] == (video.height, video.width) == upright.shape[:2]
+        assert video.rotation == (-degrees) % 360 or mirrored
+    assert read_stamps(clip) == [77, 77] and clip.flags.c_contiguous
+
+
+def test_avi_has_only_decoding_times(tmp_path):
+    path = tmp_path / "old.avi"
+    write_video(path, even_times(60), codec="mpeg4", ticks=30, b_frames=2)
+    assert read_stamps(decode_frames(path, np.arange(60) / 30)) == list(range(60))
+    assert read_stamps(decode_frames(path, [1.71, 0.31, 0.52])) == [51, 9, 15]
+
+
+@pytest.mark.parametrize(
+    "name, codec, pix_fmt",
+    [
+        ("a.png", "png", "rgb24"),
+        ("a.png", "png", "rgba"),
+        ("a.jpg", "mjpeg", "yuvj420p"),
+        ("a.webp", "libwebp", "yuv420p"),
+        ("a.bmp", "bmp", "bgr24"),
+        ("a.tiff", "tiff", "rgb24"),
+        ("50%d is a: {number}*?.png", "png", "rgb24"),
+    ],
+)
+def test_a_picture_is_a_video_that_stands_still(tmp_path, name, codec, pix_fmt):
+    path = tmp_path / name
+    write_picture(tmp_path / f"tmp{path.suffix}", 77, codec, pix_fmt)
+    (tmp_path / f"tmp{path.suffix}").rename(path)
+    with open_video(path) as video:
+        assert read_stamps(video.frames([0, 0.25, 1e6])) == [77, 77, 77]
+        assert (video.width, video.height, video.end, video.fps) == (96, 64, math.inf, 0)
+        with pytest.raises(DecodeError, match="outside"):
+            video.frames([-1])
+
+
+def test_names_that_look_like_addresses(video, tmp_path):
+    for name in ("http:a.mp4", "concat:a|b.mp4", "50%d.mp4", "ünïcode – 視頻.mp4", "-i.mp4"):
+        path = tmp_path / name
+        path.write_bytes(video.read_bytes())
+        assert read_stamp(decode_frames(path, [1])[0]) == 30
+
+
+def test_attached_pictures_are_no_video(tmp_path):
+    write_picture(tmp_path / "cover.jpg", 5, "mjpeg", "yuvj420p")
+    write_sound(tmp_path / "song.m4a", cover=tmp_path / "cover.jpg")
+    with pytest.raises(DecodeError, match="no video stream"):
+        open_video(tmp_path / "song.m4a")
+
+
+BROKEN = {
+    "missing.mp4": (None, "No such file"),
+    "empty.mp4": (b"", "empty"),
+    "zeros.mp4": (bytes(5000), "corrupt, cut off or no video"),
+    "page.mp4": (b"<html><body>404 Not Found</body></html>" * 50, "corrupt, cut off or no video"),
+    "notes.txt": (b"hello world\n" * 50, "a text file"),
+    "list.mp4": (b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", "corrupt, cut off or no video"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_files_that_are_no_video(tmp_path, name):
+    content, reason = BROKEN[name]
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DecodeError, match=reason) as caught:
+        decode_frames(tmp_path / name, [0.0])
+    assert caught.value.path == tmp_path / name
+    assert str(caught.value) == f"cannot decode {tmp_path / name}: {caught.value.reason}"
+
+
+def test_a_folder_and_a_sound(tmp_path):
+    write_sound(tmp_path / "sound.m4a")
+    with pytest.raises(DecodeError, match="no video stream, only audio"):
+        open_video(tmp_path / "sound.m4a")
+    with pytest.raises(DecodeError, match="directory"):
+        open_video(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(video, tmp_path):
+    path = tmp_path / "secret.mp4"
+    path.write_bytes(video.read_bytes())
+    path.chmod(0)
+    with pytest.raises(DecodeError, match="Permission"):
+        open_video(path)
+
+
+@pytest.mark.parametrize("percent", [2, 10, 20, 40, 60, 80, 90, 95, 98])
+def test_a_download_that_broke_off(video, tmp_path, percent):
+    """The header promises 100 frames that are not there."""
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(video.read_bytes()[: video.stat().st_size * percent // 100])
+    with pytest.raises(DecodeError):
+        decode_frames(path, np.arange(100) / 30)
+
+
+def test_a_broken_off_matroska(tmp_path):
+    path = tmp_path / "cut.mkv"
+    write_video(path, STEADY, options={"g": "25"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DecodeError, match=r"cut off: 3\.333 s promised"):
+        decode_frames(path, [0.0])
+
+
+def test_noise_in_a_file_gives_frames_or_a_decode_error(video, tmp_path):
+    """Nothing else, wherever the noise hits: no other exception, no crash, no wrong shape."""
+    rng, failures = np.random.default_rng(0), 0
+    for _ in range(60):
+        content = bytearray(video.read_bytes())
+        for spot in rng.integers(0, len(content) - 8, 3):
+            content[spot : spot + 8] = rng.bytes(8)
+        (tmp_path / "noise.mp4").write_bytes(content)
+        try:
+            assert decode_frames(tmp_path / "noise.mp4", [0.0, 1.0, 2.0]).shape == (3, 128, 192, 3)
+        except DecodeError:
+            failures += 1
+    assert failures > 10
+
+
+def test_the_error_survives_a_worker_process():
+    error = pickle.loads(pickle.dumps(DecodeError("a b.mp4", "it is empty")))
+    assert isinstance(error, DecodeError) and str(error) == "cannot decode a b.mp4: it is empty"
+    assert error.path == Path("a b.mp4")
+
+
+def test_frames_needs_a_time(video):
+    with open_video(video) as opened, pytest.raises(ValueError, match="at least one"):
+        opened.frames([])
+
+
+def test_a_thousand_openings_leak_nothing(video, tmp_path):
+    """Neither files nor memory, with good and with broken files, though nothing collects garbage."""
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(video.read_bytes()[:4000])
+
+    def visit():
+        decode_frames(video, [0.5, 3.0])
+        with pytest.raises(DecodeError):
+            decode_frames(broken, [0.5, 3.0])
+
+    def files() -> int:
+        return len(os.listdir("/dev/fd"))
+
+    for _ in range(100):
+        visit()
+    gc.disable()
+    try:
+        before, memory = files(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for _ in range(450):
+            visit()
+        assert files() == before
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 10_000  # KiB
+    finally:
+        gc.enable()
