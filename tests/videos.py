@@ -96,14 +96,16 @@ def write_video(
 def write_sound(path: Path, seconds: float = 1.0, cover: Path | None = None) -> None:
     """A silent sound file, with a picture of its cover (jpeg) if given."""
     with av.open(str(path), "w", format="mp4") as container:
-        if cover:
-            with av.open(str(cover)) as source:
-                stream = container.add_stream_from_template(source.streams.video[0])
-                stream.disposition = Disposition.attached_pic
-                packet = next(source.demux())
-                packet.stream = stream
-                container.mux(packet)
-        add_sound(container, seconds)
+        if not cover:
+            add_sound(container, seconds)
+            return
+        with av.open(str(cover)) as source:
+            stream = container.add_stream_from_template(source.streams.video[0])
+            stream.disposition = Disposition.attached_pic
+            picture = next(source.demux())
+            add_sound(container, seconds)
+            picture.stream = stream
+            container.mux(picture)
 
 
 def add_sound(container: av.container.OutputContainer, seconds: float) -> None:
