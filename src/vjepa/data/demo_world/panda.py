@@ -10,13 +10,13 @@ HOME = np.array([0, -0.2, 0, -2.2, 0, 2.0, np.pi / 4])
 """Joint angles (7,) in radians from which inverse kinematics starts and towards which its null space pulls."""
 OPENING = 0.08
 """Metres between the fingers when the gripper is fully open."""
-DAMPING_OVER_STIFFNESS = 0.1
+DAMPING_OVER_STIFFNESS = 0.04
 """Seconds by which a position actuator lags behind a moving target: its kv / kp."""
 
 DEFAULTS = """
 <default class="panda">
   <geom contype="0" conaffinity="0" group="1" mass="0"/>
-  <joint damping="1" armature="0.1"/>
+  <joint damping="1" armature="0.2"/>
   <default class="finger">
     <geom contype="1" conaffinity="1" condim="4" friction="1.5 0.02 0.001" solimp="0.95 0.99 0.001"/>
     <joint type="slide" axis="0 1 0" range="0 0.04" armature="0.05" damping="5"/>
@@ -83,13 +83,13 @@ TIES = """
 
 ACTUATORS = """
 <actuator>
-  <position joint="joint1" kp="4500" kv="450" forcerange="-87 87"/>
-  <position joint="joint2" kp="4500" kv="450" forcerange="-87 87"/>
-  <position joint="joint3" kp="3500" kv="350" forcerange="-87 87"/>
-  <position joint="joint4" kp="3500" kv="350" forcerange="-87 87"/>
-  <position joint="joint5" kp="2000" kv="200" forcerange="-12 12"/>
-  <position joint="joint6" kp="2000" kv="200" forcerange="-12 12"/>
-  <position joint="joint7" kp="2000" kv="200" forcerange="-12 12"/>
+  <position joint="joint1" kp="4500" kv="180" forcerange="-87 87"/>
+  <position joint="joint2" kp="4500" kv="180" forcerange="-87 87"/>
+  <position joint="joint3" kp="3500" kv="140" forcerange="-87 87"/>
+  <position joint="joint4" kp="3500" kv="140" forcerange="-87 87"/>
+  <position joint="joint5" kp="2000" kv="80" forcerange="-12 12"/>
+  <position joint="joint6" kp="2000" kv="80" forcerange="-12 12"/>
+  <position joint="joint7" kp="2000" kv="80" forcerange="-12 12"/>
   <position joint="finger1" kp="500" kv="25" forcerange="-25 25"/>
   <position joint="finger2" kp="500" kv="25" forcerange="-25 25"/>
 </actuator>

@@ -2,6 +2,9 @@
 
 `DIR/{train,val,test}.csv` list `DIR/{train,val,test}/*.mp4`. Every pair also leaves `DIR/rows/<split>/<index>.json`, written
 after its two videos, so an interrupted run knows what it has. `DIR/config.json` is written first and `DIR/done.json` last.
+
+Scripted episodes go to `DIR/episodes/*.mp4`, with actions, states and camera in a `.npz` of the same name, and one line each
+in `DIR/episodes/events.jsonl`: path, seed, objects and the event log.
 """
 
 import csv
@@ -15,9 +18,12 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from vjepa.data.demo_world.clips import CLASSES, ClipConfig, film_pair
+from vjepa.data.demo_world.env import WorldConfig
+from vjepa.data.demo_world.episodes import play
 from vjepa.data.demo_world.video import write_video
 
 SPLITS = ("train", "val", "test")
@@ -72,8 +78,9 @@ def pairs_per_split(config: RecordConfig) -> dict[str, int]:
 
 
 def clip_seed(seed: int, split: str, index: int) -> int:
-    """The seed of pair `index` of a split; no two (seed, split, index) share one."""
-    return (len(SPLITS) * seed + SPLITS.index(split)) * MOST + index
+    """The seed of pair `index` of a split, or of an episode; no two (seed, split, index) share one."""
+    streams = (*SPLITS, "episodes")
+    return (len(streams) * seed + streams.index(split)) * MOST + index
 
 
 def record(config: RecordConfig) -> Path:
@@ -84,8 +91,13 @@ def record(config: RecordConfig) -> Path:
     jobs = [(split, index) for split, count in pairs_per_split(config).items() for index in range(count)]
     missing = [job for job in jobs if not row_file(config.out, *job).exists()]
     spread(partial(record_pair, config), missing, config.workers, "pairs of clips")
+    lines = [row_file(config.out, "episodes", index) for index in range(config.episodes)]
+    missing = [index for index, line in enumerate(lines) if not line.exists()]
+    spread(partial(record_episode, config), missing, config.workers, "episodes")
     for split in SPLITS:
         write_manifest(config.out, split, [row_file(config.out, *job) for job in jobs if job[0] == split])
+    if lines:
+        write_text(config.out / "episodes" / "events.jsonl", "".join(line.read_text() for line in lines).rstrip())
     write_text(config.out / "done.json", json.dumps(config.identity, indent=2))
     return config.out
 
@@ -116,6 +128,20 @@ def record_pair(config: RecordConfig, job: tuple[str, int]) -> None:
         rows.append({"path": path.as_posix(), "label": clip.label, "label_name": name, "seed": seed, **clip.facts})
     row_file(config.out, split, index).parent.mkdir(parents=True, exist_ok=True)
     write_text(row_file(config.out, split, index), json.dumps(rows))
+
+
+def record_episode(config: RecordConfig, index: int) -> None:
+    """Play one scripted episode; write its video and its numbers, then the row file that says so."""
+    seed = clip_seed(config.seed, "episodes", index)
+    episode = play(seed, WorldConfig(size=config.size, fps=config.fps))
+    path = Path("episodes") / f"{index:06d}.mp4"
+    (config.out / "episodes").mkdir(exist_ok=True)
+    write_video(config.out / path, episode.frames, config.fps)
+    numbers = {name: getattr(episode, name) for name in ("actions", "states", "extrinsics", "intrinsics")}
+    np.savez(config.out / path.with_suffix(".npz"), **numbers)
+    row = {"path": path.name, "seed": seed, "objects": episode.objects, "events": episode.events}
+    row_file(config.out, "episodes", index).parent.mkdir(parents=True, exist_ok=True)
+    write_text(row_file(config.out, "episodes", index), json.dumps(row))
 
 
 def row_file(out: Path, split: str, index: int) -> Path:

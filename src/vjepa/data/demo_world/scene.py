@@ -162,9 +162,8 @@ def draw_scene(random: Generator, config: SceneConfig, held: Thing | None = None
     if held is not None:
         bodies.append(thing_xml(held, True))
         things = (held, *things)
-    return Scene(
-        world_xml("".join(bodies)), things, materials, draw_camera(random, config.azimuth), draw_light(random), tray, occluder
-    )
+    camera, light = draw_camera(random, config.azimuth), draw_light(random)
+    return Scene(world_xml("".join(bodies)), things, materials, camera, light, tray, occluder)
 
 
 def draw_furniture(random: Generator, config: SceneConfig, layout: Layout):
@@ -243,11 +242,15 @@ def furniture_xml(tray: tuple[float, float] | None, occluder: tuple[float, float
 
 
 def world_xml(bodies: str) -> str:
-    """The whole model: options, room, table, arm, and the given bodies."""
+    """The whole model: options, room, table, arm, and the given bodies.
+
+    The integrator is Euler's: implicit ones change velocities after the contact solver has seen them, and with actuators
+    as stiff as these a held object creeps out of the hand, by centimetres a second.
+    """
     return f"""
 <mujoco model="demo_world">
   <compiler angle="radian" autolimits="true"/>
-  <option timestep="0.002" integrator="implicitfast" cone="elliptic" impratio="10"/>
+  <option timestep="0.002" integrator="Euler" cone="elliptic" impratio="10"/>
   <default>{panda.DEFAULTS}</default>
   <worldbody>
     <geom name="floor" type="plane" pos="0 0 -0.7" size="5 5 0.1"/>

@@ -1,0 +1,287 @@
+"""Scripted skills, and a log of what happened to which object when.
+
+A skill is a generator of actions that looks at the world between them. `Director` runs skills in a world and keeps the
+log: when each began and ended, and what the simulator saw meanwhile (grasped, lifted, dropped, in the tray, hidden).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy import ndarray
+
+from vjepa.data.demo_world.env import DemoWorld
+from vjepa.data.demo_world.panda import FINGER_GEOMS
+from vjepa.data.demo_world.poses import matrix_to_euler, matrix_to_rotvec, rotvec_to_matrix
+from vjepa.data.demo_world.scene import TRAY_SIZE, WALL_SIZE, Thing, hand_rotation
+
+Actions = Iterator[ndarray]
+STRIDE, SWING = 0.06, 0.4
+"""Largest step of the hand per action, in metres and in radians."""
+SAFE = 0.24
+"""Height in metres at which the hand, and what hangs from it, passes over everything."""
+REACH_BELOW_TOP = 0.035
+"""Metres from an object's top to the fingertips, at most: the palm would touch it otherwise."""
+FORK = 0.65
+"""Closedness at which the fingertips are 3 cm apart."""
+BEHIND = 0.055
+"""Metres from the occluder to the place that it hides."""
+
+
+# -- movements of the hand ---------------------------------------------------------------------------------------------
+
+
+def go(world: DemoWorld, position: ndarray, yaw: float | None = None) -> Actions:
+    """Bring the fingertips to a position (3,) in metres and the hand to a yaw, or leave it turned as it is."""
+    rotation = world.command.rotation if yaw is None else hand_rotation(yaw)
+    for _ in range(80):
+        way = position - world.command.position
+        turn = matrix_to_rotvec(rotation @ world.command.rotation.T)
+        parts = max(np.linalg.norm(way) / STRIDE, np.linalg.norm(turn) / SWING)
+        if parts < 1e-3:
+            return
+        share = 1 / max(parts, 1.0)
+        yield np.concatenate([share * way, matrix_to_euler(rotvec_to_matrix(share * turn)), [0.0]])
+
+
+def rise(world: DemoWorld, height: float = SAFE) -> Actions:
+    """Straight up to a height in metres."""
+    yield from go(world, np.array([*world.command.position[:2], height]))
+
+
+def squeeze(change: float) -> Actions:
+    """Change closedness in two actions."""
+    for _ in range(2):
+        yield np.array([0, 0, 0, 0, 0, 0, change / 2])
+
+
+def above(place: ndarray, height: float = SAFE) -> ndarray:
+    return np.array([place[0], place[1], height])
+
+
+def grasp_height(world: DemoWorld, thing: Thing) -> float:
+    """Where on an object the fingers close: its middle, or higher if it is tall."""
+    middle = world.position(thing)[2]
+    return float(max(middle, middle + thing.size[2] - REACH_BELOW_TOP))
+
+
+def grasp_yaw(world: DemoWorld, thing: Thing) -> float | None:
+    """The hand's yaw at which the fingers close on flat sides, the one that needs least turning; None for round things."""
+    period = {"cube": np.pi / 2, "box": np.pi}.get(thing.shape)
+    if period is None:
+        return None
+    x_axis = world.simulation.data.body(thing.name).xmat.reshape(3, 3)[:, 0]
+    yaw = np.arctan2(x_axis[1], x_axis[0])
+    return float(yaw - period * np.round(yaw / period))
+
+
+# -- skills ------------------------------------------------------------------------------------------------------------
+
+
+def reach(world: DemoWorld, thing: Thing) -> Actions:
+    """Open hand around the object, ready to close."""
+    yield from rise(world)
+    yield from open_hand(world, thing)
+    place = world.position(thing)
+    yield from go(world, above(place), grasp_yaw(world, thing))
+    yield from go(world, above(place, grasp_height(world, thing)))
+
+
+def open_hand(world: DemoWorld, thing: Thing) -> Actions:
+    """Open the gripper."""
+    yield from squeeze(-1.0)
+
+
+def close_hand(world: DemoWorld, thing: Thing) -> Actions:
+    """Close the gripper, on the object if it is between the fingers."""
+    yield from squeeze(1.0)
+
+
+def lift(world: DemoWorld, thing: Thing) -> Actions:
+    """Take the object and raise it."""
+    if thing.name not in held_things(world):
+        yield from reach(world, thing)
+        yield from close_hand(world, thing)
+    yield from rise(world)
+
+
+def lower(world: DemoWorld, thing: Thing) -> Actions:
+    """Bring the held object down until it stands on the table, without letting go."""
+    bottom = world.position(thing)[2] - thing.size[2]
+    yield from rise(world, world.command.position[2] - bottom + 0.002)
+
+
+def drop(world: DemoWorld, thing: Thing) -> Actions:
+    """Let the object fall, from the air if it is not up there already."""
+    yield from lift(world, thing)
+    yield from squeeze(-1.0)
+
+
+def turn(world: DemoWorld, thing: Thing) -> Actions:
+    """Take the object and turn it a third of a half circle where it stands."""
+    yield from reach(world, thing)
+    yield from close_hand(world, thing)
+    yaw = matrix_to_euler(world.command.rotation)[2]
+    yield from go(world, world.command.position, yaw + (1.0 if yaw < 0 else -1.0))
+    yield from open_hand(world, thing)
+    yield from rise(world)
+
+
+def put_in_tray(world: DemoWorld, thing: Thing) -> Actions:
+    """Carry the object to the tray and set it down there."""
+    if world.scene.tray is None:
+        raise ValueError("this world has no tray: draw one with SceneConfig(tray=1.0)")
+    yield from set_down(world, thing, np.array(world.scene.tray), 0.012)
+
+
+def hide(world: DemoWorld, thing: Thing) -> Actions:
+    """Carry the object behind the occluder, as the camera sees it, and set it down there."""
+    if world.scene.occluder is None:
+        raise ValueError("this world has no occluder to hide behind: draw one with SceneConfig(occluder=1.0)")
+    wall = np.array(world.scene.occluder)
+    away = wall - np.array(world.scene.camera.position[:2])
+    gap = WALL_SIZE[0] + BEHIND
+    yield from set_down(world, thing, wall + gap * away / abs(away[0]), 0.004)
+
+
+def set_down(world: DemoWorld, thing: Thing, place: ndarray, clearance: float) -> Actions:
+    """Carry the object to a place (x, y), let go of it just above the surface, and rise."""
+    yield from lift(world, thing)
+    yield from go(world, above(place))
+    bottom = world.position(thing)[2] - thing.size[2]
+    yield from rise(world, world.command.position[2] - bottom + clearance)
+    yield from open_hand(world, thing)
+    yield from rise(world)
+
+
+def push_left(world: DemoWorld, thing: Thing) -> Actions:
+    """Push the object along the table to the left of the picture."""
+    yield from push(world, thing, -1.0)
+
+
+def push_right(world: DemoWorld, thing: Thing) -> Actions:
+    """Push the object along the table to the right of the picture."""
+    yield from push(world, thing, 1.0)
+
+
+def push(world: DemoWorld, thing: Thing, side: float, way: float = 0.15) -> Actions:
+    """Push the object `way` metres along +y (side 1) or -y (side -1) with the fingers as a fork, so that it cannot roll off."""
+    yield from rise(world)
+    yield from squeeze(FORK - world.command.closedness)
+    place = world.position(thing)
+    gap = max(thing.size[:2]) + 0.03
+    yield from go(world, above(place - np.array([0, side * gap, 0])), np.pi / 2)
+    yield from rise(world, max(0.02, place[2] - 0.01))
+    yield from go(world, world.command.position + np.array([0, side * (way + 0.02), 0]))
+    yield from rise(world)
+
+
+# -- log ---------------------------------------------------------------------------------------------------------------
+
+
+def held_things(world: DemoWorld) -> set[str]:
+    """Names of the objects between the fingers that both of them touch."""
+    model, data = world.simulation.model, world.simulation.data
+    fingers = [model.geom(name).id for name in FINGER_GEOMS]
+    touching = {finger: set() for finger in fingers}
+    for first, second in data.contact.geom[: data.ncon].tolist():
+        for finger, other in ((first, second), (second, first)):
+            if finger in touching:
+                touching[finger].add(model.geom(other).name)
+    between = {thing.name for thing in world.scene.things if abs(in_hand(world, thing)[0]) < 0.02}
+    return touching[fingers[0]] & touching[fingers[1]] & between
+
+
+def in_hand(world: DemoWorld, thing: Thing) -> ndarray:
+    """An object's centre as the hand sees it (3,) in metres: y is the way the fingers move, z points out of the palm."""
+    data, site = world.simulation.data, world.simulation.site
+    return data.site_xmat[site].reshape(3, 3).T @ (world.position(thing) - data.site_xpos[site])
+
+
+@dataclass
+class Situation:
+    """What the log knows about one object: its lowest and current height, and what is true of it now."""
+
+    height: float
+    most_pixels: int
+    pixels: int
+    held: bool = False
+    lifted: bool = False
+    in_tray: bool = False
+    hidden: bool = False
+
+
+class Director:
+    """Runs skills in a world; `events` is the log, a list of {"time", "skill", "object", "event"}.
+
+    `time` is in seconds since the reset, `object` has name, shape and colour. Skills give `start` and `end`; the simulator
+    adds `grasped`, `lifted`, `dropped` (fell more than 2 cm), `released`, `entered tray`, `left tray`, `hidden` and
+    `visible` (counted in pixels of the segmentation).
+    """
+
+    def __init__(self, world: DemoWorld, on_step: Callable[[ndarray, tuple], None] | None = None):
+        self.world, self.on_step = world, on_step
+        self.events: list[dict] = []
+        self.skill = "start"
+        self.rest = {thing.name: world.position(thing)[2] for thing in world.scene.things}
+        self.situations = {thing.name: self.look(thing) for thing in world.scene.things}
+
+    def run(self, skill: Callable[[DemoWorld, Thing], Actions], name: str) -> None:
+        """Let the skill happen to the object of that name."""
+        thing = self.world.thing(name)
+        self.skill = skill.__name__
+        self.note(thing, "start")
+        for action in skill(self.world, thing):
+            result = self.world.step(action)
+            if self.on_step is not None:
+                self.on_step(action, result)
+            for other in self.world.scene.things:
+                self.watch(other)
+        self.note(thing, "end")
+
+    def note(self, thing: Thing, event: str) -> None:
+        time = round(self.world.simulation.time, 3)
+        self.events.append({"time": time, "skill": self.skill, "object": thing.label, "event": event})
+
+    def watch(self, thing: Thing) -> None:
+        """Compare an object with how it was one action ago, and note what changed."""
+        before, now = self.situations[thing.name], self.look(thing)
+        self.situations[thing.name] = now
+        if now.held and not before.held:
+            self.note(thing, "grasped")
+        if now.lifted and not before.lifted:
+            self.note(thing, "lifted")
+        if before.held and not now.held:
+            self.note(thing, "dropped" if self.falls(thing, before, now) else "released")
+        for fact, begins, ends in (("in_tray", "entered tray", "left tray"), ("hidden", "hidden", "visible")):
+            if getattr(now, fact) != getattr(before, fact):
+                self.note(thing, begins if getattr(now, fact) else ends)
+
+    def falls(self, thing: Thing, before: Situation, now: Situation) -> bool:
+        """Whether an object that was just let go has fallen, or is falling: more than 2 cm, or downwards at 0.3 m/s."""
+        speed = self.world.simulation.data.body(thing.name).cvel[5]
+        return before.height - now.height > 0.02 or speed < -0.3
+
+    def look(self, thing: Thing) -> Situation:
+        """How an object is now."""
+        height, held = self.world.position(thing)[2], thing.name in held_things(self.world)
+        before = getattr(self, "situations", {}).get(thing.name)
+        pixels = int(self.world.mask(thing).sum())
+        most = max(pixels, before.most_pixels if before else 0)
+        threshold = 0.3 if before and before.hidden else 0.1  # two thresholds, so that one pixel does not make events
+        return Situation(
+            height=height,
+            most_pixels=most,
+            pixels=pixels,
+            held=held,
+            lifted=held and height - self.rest[thing.name] > 0.03,
+            in_tray=not held and self.over_tray(thing) and height - thing.size[2] < TRAY_SIZE[2],
+            hidden=pixels < threshold * most,
+        )
+
+    def over_tray(self, thing: Thing) -> bool:
+        """Whether an object's centre is between the tray's sides."""
+        if self.world.scene.tray is None:
+            return False
+        gap = np.abs(self.world.position(thing)[:2] - self.world.scene.tray)
+        return bool((gap < TRAY_SIZE[:2]).all())
