@@ -11,7 +11,8 @@ Loading is strict everywhere: a missing, surplus or misshaped tensor is an error
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -185,7 +186,7 @@ def existing(source: str | Path) -> Path:
 
 
 def strictly(module: M, state: State, source: Path) -> M:
-    """`module` with all of `state` and nothing else loaded, in eval mode."""
+    """`module` with all of `state` and nothing else loaded."""
     wanted = module.state_dict()
     problems = [f"missing {key}" for key in wanted if key not in state]
     problems += [f"surplus {key}" for key in state if key not in wanted]
@@ -195,13 +196,9 @@ def strictly(module: M, state: State, source: Path) -> M:
         if key in state and state[key].shape != wanted[key].shape
     ]
     if problems:
-        raise CheckpointError(f"{source} does not fit a {type(module).__name__}: {listed(problems)}")
+        raise CheckpointError(f"{source} does not fit a {type(module).__name__}: {'; '.join(problems)}")
     module.load_state_dict(state, strict=True)
-    return module.eval()
-
-
-def listed(items: Iterable[str]) -> str:
-    return "; ".join(items)
+    return module
 
 
 def read_export(path: Path, part: str) -> tuple[dict, State]:
@@ -223,6 +220,34 @@ def read_upstream(path: Path, name: str) -> State:
         found = ", ".join(map(str, checkpoint)) if isinstance(checkpoint, dict) else type(checkpoint).__name__
         raise CheckpointError(f"{path} holds no '{name}' but {found}; expected a checkpoint of the public V-JEPA 2 trainer")
     return {key.removeprefix("module.").removeprefix("backbone."): value for key, value in checkpoint[name].items()}
+
+
+def read_pickle(path: Path) -> dict:
+    """A torch file of plain values and tensors: Lightning's `.ckpt` or an upstream `.pt`; never executes code."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises whatever a broken pickle or archive provokes
+        raise CheckpointError(f"{path} cannot be read as a checkpoint of tensors: {error}") from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f"{path} holds a {type(checkpoint).__name__}, expected a dictionary of networks")
+    return checkpoint
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The readable `step=N.ckpt` of the highest N in a folder; a file cut off by a kill is passed over."""
+    by_step = sorted(folder.glob("step=*.ckpt"), key=lambda path: int(path.stem.removeprefix("step=")), reverse=True)
+    return next(filter(zipfile.is_zipfile, by_step), None)
+
+
+def checkpoint_in(source: Path) -> Path:
+    """The newest checkpoint in a folder of them; any other source, a Hugging Face directory too, is returned as it is."""
+    source = existing(source)
+    if not source.is_dir() or (source / "config.json").is_file():
+        return source
+    newest = newest_checkpoint(source)
+    if newest is None:
+        raise CheckpointError(f"{source} holds no readable step=N.ckpt; run the stage that writes it first")
+    return newest
 
 
 def read_hf(folder: Path) -> tuple[dict, State]:

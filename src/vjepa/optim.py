@@ -48,7 +48,7 @@ class Schedule:
         progress = min((step - (total - self.decay)) / self.decay, 1.0)
         if self.shape == "cosine":
             progress = (1 - math.cos(math.pi * progress)) / 2
-        return self.peak + (final - self.peak) * progress
+        return self.peak * (1 - progress) + final * progress
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import torch
 from einops import rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from vjepa.masks import Grid, take
 from vjepa.models.layers import EPS, Block, initialise, refuse_heads
@@ -41,6 +42,7 @@ class Encoder(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
+        self.recompute = False  # activation checkpointing, for training
         self.embed = nn.Linear(3 * config.tubelet * config.patch**2, config.width)
         self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_width) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=EPS)
@@ -73,5 +75,5 @@ class Encoder(nn.Module):
         x = self.embed(patches if keep is None else take(patches, keep))
         by = rotation(index, grid, self.config.width // self.config.heads, self.config.rope)
         for block in self.blocks:
-            x = block(x, by)
+            x = checkpoint(block, x, by, use_reentrant=False) if self.recompute and self.training else block(x, by)
         return self.norm(x)

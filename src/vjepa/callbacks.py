@@ -1,0 +1,279 @@
+"""What a run tells about itself in TensorBoard: optimiser, speed, data health, collapse, read-outs, pictures."""
+
+import time
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from einops import rearrange, reduce, repeat
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from vjepa import ema, metrics
+from vjepa.data.clips import Batch, ClipConfig, EvaluationClips
+from vjepa.data.manifest import Manifest, read_manifest
+from vjepa.data.transforms import denormalise, normalise
+from vjepa.locate import locate
+from vjepa.masks import Grid, sample_masks
+from vjepa.models import Encoder
+
+GRACE = 100  # draws before the share of bad files is judged
+
+
+class DataError(RuntimeError):
+    """Training data that is not fit to train on."""
+
+
+def due(trainer: L.Trainer) -> bool:
+    """Whether the step just taken is one that is logged: the first, and then every `log_every_n_steps`."""
+    return trainer.global_step <= 1 or trainer.global_step % trainer.log_every_n_steps == 0
+
+
+class OptimizerMonitor(L.Callback):
+    """Learning rate, weight decay, gradient norm."""
+
+    def on_before_optimizer_step(self, trainer, stage, optimizer) -> None:
+        if not due(trainer):
+            return
+        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(grads)
+        if not torch.isfinite(norm):
+            raise DataError(
+                f"the gradient at step {trainer.global_step + 1} is {norm}; lower optim.lr, set trainer.gradient_clip_val, "
+                "or look at train/loss in TensorBoard for where it began"
+            )
+        stage.log("optim/grad_norm", norm)
+
+    def on_train_batch_end(self, trainer, stage, outputs, batch, batch_idx) -> None:
+        matrices = trainer.optimizers[0].param_groups[0]
+        stage.log_dict({"optim/lr": matrices["lr"], "optim/weight_decay": matrices["weight_decay"]})
+
+
+class SpeedMonitor(L.Callback):
+    """Clips per second over all devices, and the share of time spent waiting for data, since the last logged step."""
+
+    def on_train_start(self, trainer, stage) -> None:
+        self.ended = self.since = time.perf_counter()
+        self.waited, self.clips = 0.0, 0
+
+    def on_train_batch_start(self, trainer, stage, batch, batch_idx) -> None:
+        self.waited += time.perf_counter() - self.ended
+
+    def on_train_batch_end(self, trainer, stage, outputs, batch: Batch, batch_idx) -> None:
+        self.ended = time.perf_counter()
+        self.clips += len(batch.clip)
+        if not due(trainer):
+            return
+        elapsed = self.ended - self.since
+        rate = self.clips * trainer.world_size / elapsed
+        stage.log_dict({"speed/clips_per_s": rate, "speed/data_wait_share": self.waited / elapsed})
+        self.since, self.waited, self.clips = self.ended, 0.0, 0
+
+    def on_validation_end(self, trainer, stage) -> None:
+        if hasattr(self, "since"):  # the time of a validation belongs to nobody
+            self.ended = self.since = time.perf_counter()
+            self.waited, self.clips = 0.0, 0
+
+
+class DataHealth(L.Callback):
+    """Counts files that could not be decoded, names them in `bad_files.txt`, and stops when they are too many."""
+
+    def __init__(self, out: Path) -> None:
+        self.file = out / "bad_files.txt"
+        self.draws = self.failed = self.excluded = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"draws": self.draws, "failed": self.failed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.draws, self.failed = state["draws"], state["failed"]
+
+    def on_train_batch_start(self, trainer, stage, batch: Batch, batch_idx) -> None:
+        self.draws += len(batch.clip) + len(batch.bad)
+        self.failed += len(batch.bad)
+        self.write_down(batch.bad)
+        stage.log("data/bad_files", float(self.failed))
+        limit = trainer.datamodule.max_bad_share
+        if batch.lost or self.failed > limit * max(self.draws, GRACE):
+            raise DataError(
+                f"{self.failed} of {self.draws} draws could not be decoded, more than data.max_bad_share={limit}; they are "
+                f"listed in {self.file}, the last: {batch.bad[-1] if batch.bad else 'none now'}"
+            )
+
+    def on_validation_batch_start(self, trainer, stage, batch: Batch, batch_idx, dataloader_idx=0) -> None:
+        self.excluded += batch.lost
+        self.write_down([] if trainer.sanity_checking else batch.bad)
+
+    def on_test_batch_start(self, trainer, stage, batch: Batch, batch_idx, dataloader_idx=0) -> None:
+        self.on_validation_batch_start(trainer, stage, batch, batch_idx)
+
+    def on_validation_end(self, trainer, stage) -> None:
+        if self.excluded and not trainer.sanity_checking:
+            print(f"{self.excluded} clips could not be decoded and are left out of the score; see {self.file}")
+        self.excluded = 0
+
+    def on_test_end(self, trainer, stage) -> None:
+        self.on_validation_end(trainer, stage)
+
+    def write_down(self, bad: list[str]) -> None:
+        if bad:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.file.open("a") as file:
+                file.writelines(reason + "\n" for reason in bad)
+
+
+class CollapseMonitor(L.Callback):
+    """Whether the target's features still tell tokens apart, from the first step on."""
+
+    def on_train_batch_end(self, trainer, stage, outputs, batch, batch_idx) -> None:
+        if not due(trainer):
+            return
+        target = outputs["target"]
+        values = {
+            "collapse/feature_std": metrics.feature_std(target),
+            "collapse/effective_rank": metrics.effective_rank(target),
+            "collapse/token_cosine": metrics.token_cosine(target),
+            "collapse/loss_over_mean": outputs["loss"] / metrics.mean_baseline(target),
+            "collapse/target_context_l1": outputs["gap"],
+            "collapse/target_weights_rms": ema.distance(stage.target, stage.encoder),
+        }
+        stage.log_dict({name: value.float() for name, value in values.items()})
+
+
+class ReadOut(L.Callback):
+    """A linear read-out of the target encoder while it trains: what the loss cannot tell.
+
+    Every `every` steps, from step 0 (a random encoder) on, clips of two labelled manifests are encoded, tokens averaged over
+    space but not over time, and a ridge regression to the classes is fitted on one manifest and scored on the other."""
+
+    def __init__(self, train: str, val: str, clip: ClipConfig, every: int = 100, limit: int = 400, ridge: float = 1.0) -> None:
+        """
+        Args:
+            train: Labelled manifest to fit the read-out on.
+            val: Labelled manifest to score it on.
+            clip: What one clip is.
+            every: Steps between two read-outs.
+            limit: Most clips of either manifest that are used, evenly spread.
+            ridge: Penalty, in units of the standardised features' mean square.
+        """
+        self.train, self.val, self.clip = train, val, clip
+        self.every, self.limit, self.ridge = every, limit, ridge
+
+    def on_fit_start(self, trainer, stage) -> None:
+        self.fitted = labelled_clips(read_manifest(locate(self.train)), self.clip, self.limit)
+        self.scored = labelled_clips(read_manifest(locate(self.val)), self.clip, self.limit)
+
+    def on_train_batch_start(self, trainer, stage, batch, batch_idx) -> None:
+        first_micro_batch = batch_idx % trainer.accumulate_grad_batches == 0
+        if first_micro_batch and trainer.global_step % self.every == 0:
+            self.read(trainer, stage)
+
+    def on_train_end(self, trainer, stage) -> None:
+        self.read(trainer, stage)
+
+    def read(self, trainer: L.Trainer, stage: L.LightningModule) -> None:
+        fit, score = (pooled_features(stage.target, clips, stage.device) for clips, _ in (self.fitted, self.scored))
+        accuracy = ridge_accuracy(fit, self.fitted[1], score, self.scored[1], self.ridge)
+        trainer.logger.log_metrics({"readout/linear_accuracy": accuracy}, step=trainer.global_step)
+
+
+Labelled = tuple[UInt8[Tensor, "b t c h w"], Int[Tensor, " b"]]
+
+
+def labelled_clips(manifest: Manifest, config: ClipConfig, limit: int) -> Labelled:
+    """Decodable clips of a manifest, evenly spread over it, and their labels."""
+    dataset = EvaluationClips(manifest, config)
+    rows = np.linspace(0, len(dataset) - 1, min(limit, len(dataset))).round().astype(int)
+    samples = [sample for sample in (dataset[int(i)] for i in rows) if sample.clip is not None]
+    return torch.stack([sample.clip for sample in samples]), torch.tensor([sample.label for sample in samples])
+
+
+@torch.no_grad()
+def pooled_features(
+    encoder: Encoder, clips: UInt8[Tensor, "b t c h w"], device: torch.device, batch: int = 32
+) -> Float[Tensor, "b f"]:
+    """Tokens averaged over space, concatenated over time, on the CPU."""
+    pooled = []
+    for some in clips.split(batch):
+        clip = normalise(some.to(device))
+        T = encoder.grid(clip)[0]
+        pooled.append(reduce(encoder(clip), "b (T s) d -> b (T d)", "mean", T=T).float().cpu())
+    return torch.cat(pooled)
+
+
+def ridge_accuracy(
+    fit: Float[Tensor, "b f"], fit_label: Int[Tensor, " b"], score: Float[Tensor, "c f"], label: Int[Tensor, " c"], ridge: float
+) -> float:
+    """Share of `score` whose class a ridge regression fitted on `fit` finds; solved among clips, which are few."""
+    mean, std = fit.mean(dim=0), fit.std(dim=0).clamp_min(1e-6)
+    x, y = ((features - mean) / std for features in (fit, score))
+    classes = int(max(fit_label.max(), label.max())) + 1
+    kernel = x @ x.T
+    kernel.diagonal().add_(ridge * kernel.diagonal().mean())
+    weights = torch.linalg.solve(kernel, torch.nn.functional.one_hot(fit_label, classes).float() - 1 / classes)
+    return float(((y @ x.T @ weights).argmax(dim=1) == label).float().mean())
+
+
+class Pictures(L.Callback):
+    """Now and then: what the encoder was shown of a clip, and its tokens as colours."""
+
+    def __init__(self, every: int = 200, clips: int = 4) -> None:
+        """
+        Args:
+            every: Steps between two pictures.
+            clips: Rows of a picture.
+        """
+        self.every, self.clips = every, clips
+
+    def on_train_batch_end(self, trainer, stage, outputs, batch: Batch, batch_idx) -> None:
+        if trainer.global_step % self.every and trainer.global_step != 1:
+            return
+        if not trainer.is_global_zero or (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        clip = normalise(batch.clip[: self.clips])
+        grid, tokens = stage.encoder.grid(clip), outputs["target"][: self.clips]
+        writer = trainer.logger.experiment
+        for kind, keep in enumerate(self.kept(stage, grid)):
+            shown = masked_clip(clip, keep[: self.clips].to(clip.device), grid)
+            writer.add_image(f"masks/kind_{kind}", filmstrip(shown), trainer.global_step)
+        colours = token_colours(tokens, grid, clip.shape[-2:])
+        writer.add_image("tokens/principal_components", filmstrip(colours), trainer.global_step)
+
+    def kept(self, stage: L.LightningModule, grid: Grid) -> list[Int[Tensor, "b k"]]:
+        """The kept tokens of the step's first clips, as the step drew them."""
+        masks = stage.masks
+        views = sample_masks(masks, grid, masks.group, seed=stage.seed, step=max(stage.global_step - 1, 0), rank=0)
+        return [view.keep for view in views]
+
+
+def masked_clip(clip: Float[Tensor, "b c t h w"], keep: Int[Tensor, "b k"], grid: Grid) -> UInt8[Tensor, "b t c h w"]:
+    """The clip with its dropped tubelets dimmed to a quarter."""
+    kept = torch.zeros(len(clip), grid[0] * grid[1] * grid[2], device=clip.device).scatter_(1, keep[: len(clip)], 1.0)
+    light = spread(0.25 + 0.75 * kept[..., None], grid, clip.shape[2:])
+    return (denormalise(clip).float() * light).byte()
+
+
+def token_colours(tokens: Float[Tensor, "b n d"], grid: Grid, frame: tuple[int, int]) -> UInt8[Tensor, "b t c h w"]:
+    """The first three principal components of all shown tokens as red, green and blue, one picture per time step."""
+    flat = rearrange(tokens.float(), "b n d -> (b n) d")
+    flat = flat - flat.mean(dim=0)
+    components = torch.linalg.svd(flat, full_matrices=False).Vh[:3]
+    colours = flat @ components.T
+    colours = (colours / (2.5 * colours.std(dim=0)) + 0.5).clamp(0, 1).unflatten(0, tokens.shape[:2])
+    return (spread(colours, grid, (grid[0], *frame)) * 255).byte()
+
+
+def spread(values: Float[Tensor, "b n c"], grid: Grid, size: tuple[int, int, int]) -> Float[Tensor, "b t c h w"]:
+    """One value per token, as pixels of its tubelet."""
+    T, H, W = grid
+    t, h, w = size[0] // T, size[1] // H, size[2] // W
+    return repeat(values, "b (T H W) c -> b (T t) c (H h) (W w)", T=T, H=H, W=W, t=t, h=h, w=w)
+
+
+def filmstrip(clips: UInt8[Tensor, "b t c h w"]) -> UInt8[Tensor, "c h w"]:
+    """Clips as rows, frames as columns, with a thin gap."""
+    padded = torch.nn.functional.pad(clips, (0, 2, 0, 2), value=255)
+    return rearrange(padded, "b t c h w -> c (b h) (t w)")
+
+

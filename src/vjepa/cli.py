@@ -1,0 +1,159 @@
+"""One command line for every stage: LightningCLI with typed configs, and the rules of a run's folder.
+
+Where training starts, in this order:
+
+1. resume: `<out>/checkpoints` holds a checkpoint of this very recipe, which continues to the bit;
+2. another run's weights: `model.init_from`;
+3. scratch.
+
+A finished stage is not run again, and a folder belongs to one recipe: a changed one is refused by name of what changed.
+"""
+
+import inspect
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+import lightning as L
+import yaml
+from jsonargparse import set_parsing_settings
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from vjepa.callbacks import DataError, DataHealth, OptimizerMonitor, SpeedMonitor
+from vjepa.checkpoint import CheckpointError, export, newest_checkpoint
+from vjepa.data.manifest import ManifestError
+
+EXPORT = "model.safetensors"
+# Settings that may differ between a run and its continuation without changing a single weight.
+NO_EFFECT = ("config", "out", "ckpt_path", "data.workers", "trainer.enable_progress_bar", "trainer.enable_model_summary")
+
+
+class Refusal(Exception):
+    """A run that must not start."""
+
+
+class StageCLI(LightningCLI):
+    """Adds `--out`, the checkpoints' settings, the monitors, and the rules above."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        out = f"runs/demo/{stage_name(self._model_class)}"
+        parser.add_argument("--out", type=str, default=out, help="Folder of this run: checkpoints, TensorBoard, export.")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults({"checkpoint.filename": "{step}", "checkpoint.enable_version_counter": False})
+        parser.set_defaults({"trainer.use_distributed_sampler": False})  # our loaders know their rank
+        parser.link_arguments("out", "checkpoint.dirpath", compute_fn=checkpoint_folder)
+        parser.link_arguments("seed_everything", "model.seed")
+        parser.link_arguments("seed_everything", "data.seed")
+
+    @property
+    def settings(self) -> dict:
+        return self.config[self.subcommand]
+
+    @property
+    def out(self) -> Path:
+        return Path(self.settings.out)
+
+    def before_instantiate_classes(self) -> None:
+        """A fit claims its folder and continues there; the other commands read its newest checkpoint."""
+        if self.subcommand == "fit":
+            self.claim_folder()
+        self.settings.weights_only = True
+        self.resumed = newest_checkpoint(Path(checkpoint_folder(self.out)))
+        if self.resumed and not self.settings.ckpt_path:
+            self.settings.ckpt_path = str(self.resumed)
+            print(f"{self.out}: continuing after step {step_of(self.resumed)}")
+
+    def claim_folder(self) -> None:
+        """Leave if this recipe is finished here; refuse if the folder holds another one; else write ours down."""
+        claimed, recipe = self.out / "config.yaml", self.recipe()
+        if claimed.exists():
+            self.refuse_changes(yaml.safe_load(claimed.read_text()), recipe)
+        if (self.out / EXPORT).exists():
+            (self.out / EXPORT).touch()  # newer than its YAML again, so that make knows too
+            print(f"{self.out} is finished, nothing to do")
+            raise SystemExit(0)
+        self.out.mkdir(parents=True, exist_ok=True)
+        claimed.write_text(yaml.safe_dump(recipe, sort_keys=False))
+
+    def refuse_changes(self, known: dict, recipe: dict) -> None:
+        old, new = flat(known), flat(recipe)
+        keys = [key for key in sorted(old.keys() | new.keys()) if not key.startswith(NO_EFFECT)]
+        changed = [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys if old.get(key) != new.get(key)]
+        if changed:
+            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            raise Refusal(
+                f"{self.out} holds a run of another recipe ({'; '.join(changed[:3])}{more}); "
+                "choose another RUN= (--out), or remove that folder to train anew"
+            )
+
+    def recipe(self) -> dict:
+        """The resolved settings as plain values."""
+        return yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
+
+    def instantiate_trainer(self, **kwargs: object) -> L.Trainer:
+        """The recipe's Trainer with our logger, and our monitors before the recipe's own callbacks."""
+        if self.settings.trainer.logger is None:
+            step = step_of(self.resumed) + 1 if self.resumed else None
+            kwargs["logger"] = TensorBoardLogger(self.out, name="", version="", default_hp_metric=False, purge_step=step)
+        trainer = super().instantiate_trainer(default_root_dir=self.out, **kwargs)
+        trainer.callbacks[:0] = [OptimizerMonitor(), SpeedMonitor(), DataHealth(self.out)]
+        return trainer
+
+    def after_fit(self) -> None:
+        """Keep the last checkpoint, test if the stage has a test, and export: written last, so it says `done`."""
+        last = Path(checkpoint_folder(self.out)) / f"step={self.trainer.global_step}.ckpt"
+        if not last.exists():
+            self.trainer.save_checkpoint(last)
+        steps = self.trainer.global_step
+        if is_overridden("test_step", self.model):
+            self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+        if self.trainer.is_global_zero:
+            info = {"stage": stage_name(self._model_class), "steps": steps, "seed": self.settings.seed_everything}
+            export(self.out / EXPORT, self.model.parts(), info)
+            print(f"{self.out / EXPORT} is written")
+
+
+def run(stage: type[L.LightningModule], data: type[L.LightningDataModule]) -> None:
+    """The command of a stage. A user's mistake ends it with one sentence and status 2."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    quiet()
+    try:
+        StageCLI(stage, data, seed_everything_default=0, save_config_callback=None, load_from_checkpoint_support=False)
+    except (Refusal, CheckpointError, ManifestError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def quiet() -> None:
+    """Lightning's advertisements and the warnings that our design makes moot."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # the frozen encoders, on purpose
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+
+
+def stage_name(stage: type) -> str:
+    """`pretrain` for the class in stages/pretrain.py, also when that file is the program."""
+    return Path(inspect.getfile(stage)).stem
+
+
+def checkpoint_folder(out: str | Path) -> str:
+    return str(Path(out) / "checkpoints")
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.stem.removeprefix("step="))
+
+
+def flat(tree: dict, prefix: str = "") -> dict[str, object]:
+    """Nested settings as `a.b.c: value`."""
+    out: dict[str, object] = {}
+    for key, value in tree.items():
+        out |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return out

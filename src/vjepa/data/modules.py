@@ -1,0 +1,176 @@
+"""Data modules: manifests in, batches out, in an order that resumes exactly on any number of devices."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import lightning as L
+from torch.utils.data import DataLoader, Sampler, Subset
+
+from vjepa.data.clips import Batch, ClipConfig, EvaluationClips, TrainingClips, collate
+from vjepa.data.manifest import Manifest, ManifestError, read_manifest
+from vjepa.locate import locate
+
+
+@dataclass(frozen=True)
+class Source:
+    """One manifest of a mixture."""
+
+    manifest: str
+    """Folder of videos, `path label` file, CSV or TSV with a header, or Parquet."""
+    weight: float = 1.0
+    """Share of the draws, relative to the other sources."""
+
+
+class GlobalOrder(Sampler[list[int]]):
+    """This rank's batches of sample numbers, counted over all ranks and epochs, so that its state is one number."""
+
+    def __init__(self, per_epoch: int, batch: int, rank: int, world: int) -> None:
+        self.per_epoch, self.batch, self.rank, self.world = per_epoch, batch, rank, world
+        self.consumed = 0
+
+    def __len__(self) -> int:
+        return self.per_epoch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """From the first batch not yet consumed to the end of its epoch."""
+        for number in range(self.consumed, (self.consumed // self.per_epoch + 1) * self.per_epoch):
+            first = (number * self.world + self.rank) * self.batch
+            yield list(range(first, first + self.batch))
+
+
+class ResumableLoader(DataLoader):
+    """A loader that Lightning's checkpoints can save: state_dict counts the batches handed over, not those prefetched."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in super().__iter__():
+            self.batch_sampler.consumed += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"consumed": self.batch_sampler.consumed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.batch_sampler.consumed = state["consumed"]
+
+
+class ClipData(L.LightningDataModule):
+    """Unlabelled or labelled video for training, and optionally for validation."""
+
+    def __init__(
+        self,
+        train: list[Source],
+        val: str | None = None,
+        clip: ClipConfig = ClipConfig(),  # noqa: B008  frozen
+        batch_size: int = 24,
+        workers: int = 8,
+        max_bad_share: float = 0.05,
+        seed: int = 0,
+    ) -> None:
+        """
+        Args:
+            train: Manifests to draw training clips from.
+            val: Manifest of validation clips, each seen once, from its middle moment.
+            clip: What one clip is.
+            batch_size: Clips per device and step.
+            workers: Processes that decode, per device.
+            max_bad_share: Training stops once more than this share of draws could not be decoded.
+            seed: Decides the order of files, the moments and the crops.
+        """
+        super().__init__()
+        self.sources, self.val, self.clip = train, val, clip
+        self.batch_size, self.workers, self.max_bad_share, self.seed = batch_size, workers, max_bad_share, seed
+
+    @cached_property
+    def train_manifests(self) -> list[Manifest]:
+        return [read_manifest(locate(source.manifest)) for source in self.sources]
+
+    @cached_property
+    def val_manifest(self) -> Manifest | None:
+        return self.val and read_manifest(locate(self.val))
+
+    def setup(self, stage: str) -> None:
+        """Read what this stage needs, so that a malformed manifest stops the run before it starts."""
+        if stage == "fit":
+            _ = self.train_manifests
+        if stage in ("fit", "validate"):
+            _ = self.val_manifest
+
+    def train_dataloader(self) -> ResumableLoader:
+        weights = [source.weight for source in self.sources]
+        clips = TrainingClips(self.train_manifests, weights, self.clip, self.seed)
+        world = self.trainer.world_size
+        per_epoch = max(1, sum(map(len, self.train_manifests)) // (self.batch_size * world))
+        order = GlobalOrder(per_epoch, self.batch_size, self.trainer.global_rank, world)
+        return ResumableLoader(clips, batch_sampler=order, **self.loader_settings())
+
+    def val_dataloader(self) -> DataLoader | list:
+        return [] if self.val_manifest is None else self.evaluation_loader(self.val_manifest)
+
+    def evaluation_loader(self, manifest: Manifest) -> DataLoader:
+        """Every row exactly once over all ranks: shares may differ by one, nothing is padded."""
+        clips = EvaluationClips(manifest, self.clip)
+        share = Subset(clips, range(self.trainer.global_rank, len(clips), self.trainer.world_size))
+        return DataLoader(share, batch_size=self.batch_size, **self.loader_settings())
+
+    def loader_settings(self) -> dict:
+        on_gpu = self.trainer.num_devices > 0 and self.trainer.strategy.root_device.type == "cuda"
+        return {
+            "num_workers": self.workers,
+            "collate_fn": collate,
+            "pin_memory": on_gpu,
+            "persistent_workers": self.workers > 0,
+        }
+
+
+class LabelledClipData(ClipData):
+    """Clips with class labels, for training, validation and test."""
+
+    def __init__(
+        self,
+        train: list[Source],
+        val: str,
+        test: str,
+        clip: ClipConfig = ClipConfig(),  # noqa: B008  frozen
+        batch_size: int = 24,
+        workers: int = 8,
+        max_bad_share: float = 0.05,
+        seed: int = 0,
+    ) -> None:
+        """
+        Args:
+            train: Manifests with labels to draw training clips from.
+            val: Manifest of validation clips, each seen once, from its middle moment.
+            test: Manifest of test clips, looked at once, at the end.
+            clip: What one clip is.
+            batch_size: Clips per device and step.
+            workers: Processes that decode, per device.
+            max_bad_share: Training stops once more than this share of draws could not be decoded.
+            seed: Decides the order of files, the moments and the crops.
+        """
+        super().__init__(train, val, clip, batch_size, workers, max_bad_share, seed)
+        self.test = test
+
+    @cached_property
+    def test_manifest(self) -> Manifest:
+        return read_manifest(locate(self.test))
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if stage in ("fit", "test"):
+            _ = self.test_manifest
+
+    def check_labels(self, classes: int) -> None:
+        """Raise ManifestError unless every row of every split is labelled 0..classes-1."""
+        for manifest in (*self.train_manifests, self.val_manifest, self.test_manifest):
+            wrong = (manifest.labels < 0) | (manifest.labels >= classes)
+            if wrong.any():
+                row = int(wrong.argmax())
+                raise ManifestError(
+                    f"{manifest.source}: {int(wrong.sum())} rows have no label in 0..{classes - 1} for model.classes={classes}, "
+                    f"the first is {manifest.row(row).path.name} with {manifest.labels[row]}; correct the labels or model.classes"
+                )
+
+    def test_dataloader(self) -> DataLoader:
+        return self.evaluation_loader(self.test_manifest)

@@ -1,0 +1,39 @@
+"""Cooldown: longer clips and larger frames while the learning rate falls to its end (V-JEPA 2, section 2.4).
+
+    python -m stages.cooldown fit --config conf/cooldown.yaml
+
+It starts from any checkpoint of the constant phase and leaves that run untouched, so several cooldowns, of different sizes,
+can follow one pretraining run. From a `.ckpt` the optimiser's moments are taken over too; an export holds only weights, so
+there the moments start anew.
+"""
+
+from pathlib import Path
+
+from stages.pretrain import Pretrain
+from vjepa.checkpoint import CheckpointError, checkpoint_in, read_pickle
+from vjepa.cli import run
+from vjepa.data.modules import ClipData
+from vjepa.locate import locate
+
+
+class Cooldown(Pretrain):
+    def setup(self, stage: str) -> None:
+        if not self.init_from:
+            raise CheckpointError("model.init_from is missing: a cooldown needs a pretraining run to start from")
+        super().setup(stage)
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        source = checkpoint_in(locate(self.init_from))
+        if source.suffix == ".ckpt" and not self.trainer.ckpt_path:
+            self.take_over_moments(source)
+
+    def take_over_moments(self, source: Path) -> None:
+        """AdamW's moments of the pretraining run, for the same parameters in the same order; none of its settings."""
+        optimizer = self.optimizers().optimizer
+        moments = read_pickle(source)["optimizer_states"][0]["state"]
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+if __name__ == "__main__":
+    run(Cooldown, ClipData)

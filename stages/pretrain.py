@@ -1,0 +1,162 @@
+"""Pretraining by predicting masked tubelets in representation space (V-JEPA 2, sections 2.1, 2.4 and A.1).
+
+    python -m stages.pretrain fit --config conf/pretrain.yaml
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import lightning as L
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import l1_loss, layer_norm
+
+from vjepa import ema
+from vjepa.checkpoint import (
+    Part,
+    checkpoint_in,
+    encoder_part,
+    load_encoder,
+    load_predictor,
+    predictor_part,
+    read_pickle,
+    strictly,
+)
+from vjepa.cli import Refusal, run
+from vjepa.data.clips import Batch
+from vjepa.data.modules import ClipData
+from vjepa.data.transforms import normalise
+from vjepa.locate import locate
+from vjepa.masks import MaskConfig, sample_masks, take
+from vjepa.metrics import mean_baseline
+from vjepa.models import Encoder, EncoderConfig, Predictor, PredictorConfig
+from vjepa.optim import OptimConfig, Schedule, adamw, set_step
+
+Clip = Float[Tensor, "b c t h w"]
+VALIDATION_SEED = 1_000_003  # masks of validation differ from those of training, and never change
+
+
+class Pretrain(L.LightningModule):
+    def __init__(
+        self,
+        encoder: EncoderConfig = EncoderConfig(),  # noqa: B008  frozen, as all configs are
+        predictor: PredictorConfig = PredictorConfig(),  # noqa: B008
+        masks: MaskConfig = MaskConfig(),  # noqa: B008
+        optim: OptimConfig = OptimConfig(),  # noqa: B008
+        momentum: Schedule = Schedule(0.99925),  # noqa: B008
+        init_from: str | None = None,
+        activation_checkpointing: bool = False,
+        seed: int = 0,
+    ) -> None:
+        """
+        Args:
+            encoder: The network that is trained, and that every later stage reads.
+            predictor: The narrow network that fills dropped tokens.
+            masks: Which tokens are dropped.
+            optim: AdamW and its schedules.
+            momentum: Of the target encoder's moving average.
+            init_from: Start from these weights: another run's export, its `.ckpt`, or its folder of checkpoints.
+            activation_checkpointing: Recompute the encoder's blocks in the backward pass: a third more work, far less memory.
+            seed: Decides the initial weights (through seed_everything) and the masks.
+        """
+        super().__init__()
+        self.masks, self.optim, self.momentum = masks, optim, momentum
+        self.init_from, self.seed = init_from, seed
+        self.encoder = Encoder(encoder)
+        self.encoder.recompute = activation_checkpointing
+        self.predictor = Predictor(predictor, encoder)
+        self.target = ema.frozen_copy(self.encoder)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        clip = normalise(batch.clip)
+        out = self.objective(clip, self.masks, self.seed, self.global_step, self.micro_batch(batch_idx))
+        self.log("train/loss", out["loss"], prog_bar=True)
+        return out
+
+    def objective(self, clip: Clip, masks: MaskConfig, seed: int, step: int, rank: int) -> dict[str, Tensor]:
+        """Equation 1: L1 between predicted and target tokens at the dropped places, averaged over mask kinds.
+
+        `rank` numbers this batch among those of optimiser step `step`. Also returns what the telemetry looks at: the target
+        tokens, and the mean L1 between the two encoders' tokens at the kept places.
+        """
+        grid, target = self.encoder.grid(clip), self.targets(clip)
+        size = min(masks.group, len(clip))  # clips whose token counts are equal; a large batch holds several groups
+        losses, gaps = [], []
+        for part, (some, theirs) in enumerate(zip(clip.split(size), target.split(size), strict=True)):
+            position = rank * (len(clip) // size) + part
+            for view in sample_masks(masks, grid, len(some), seed=seed, step=step, rank=position):
+                keep, drop = (index.to(clip.device) for index in view)
+                context = self.encoder(some, keep)
+                guess = self.predictor(context, keep, drop, grid)
+                losses.append(l1_loss(guess.float(), take(theirs, drop)))
+                gaps.append(l1_loss(plain_norm(context.detach()), take(theirs, keep)))
+        return {"loss": torch.stack(losses).mean(), "gap": torch.stack(gaps).mean(), "target": target}
+
+    @torch.no_grad()
+    def targets(self, clip: Clip) -> Float[Tensor, "b n d"]:
+        """The target encoder's tokens of the whole clip, layer-normed without affine parameters."""
+        return plain_norm(self.target(clip))
+
+    def micro_batch(self, batch_idx: int) -> int:
+        """This batch's number among all batches, over devices and accumulation, of the coming optimiser step."""
+        return batch_idx % self.trainer.accumulate_grad_batches * self.trainer.world_size + self.global_rank
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        if len(batch.clip) == 0:
+            return
+        clip = normalise(batch.clip)
+        masks = replace(self.masks, group=len(clip))
+        out = self.objective(clip, masks, VALIDATION_SEED, batch_idx, self.global_rank)
+        ratio = out["loss"] / mean_baseline(out["target"])
+        self.log_dict({"val/loss": out["loss"], "val/loss_over_mean": ratio}, sync_dist=True, batch_size=len(clip))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return adamw(self.optim, self.encoder, self.predictor)
+
+    def setup(self, stage: str) -> None:
+        # 1. resume this run (Lightning restores everything later) -> 2. another run's weights -> 3. scratch
+        if stage == "fit" and self.init_from and not self.trainer.ckpt_path:
+            self.start_from(locate(self.init_from))
+
+    def start_from(self, source: Path) -> None:
+        """Take over the weights of `source`: a `.ckpt` of this stage or a folder of them, or whatever load_encoder reads."""
+        source = checkpoint_in(source)
+        if source.suffix == ".ckpt":
+            strictly(self, read_pickle(source)["state_dict"], source)
+            return
+        strictly(self.encoder, load_encoder(source, "student").state_dict(), source)
+        strictly(self.target, load_encoder(source, "ema").state_dict(), source)
+        strictly(self.predictor, load_predictor(source).state_dict(), source)
+
+    def on_fit_start(self) -> None:
+        batch, group = self.trainer.datamodule.batch_size, self.masks.group
+        if group % batch and batch % group:
+            raise Refusal(f"data.batch_size={batch} and model.masks.group={group}: one must be a multiple of the other")
+        self.total_steps = int(self.trainer.estimated_stepping_batches)
+
+    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None) -> None:
+        """The schedules, AdamW and the moving average, once per step whatever is accumulated. The average is updated here
+        and not in the batch-end hook because checkpoints are saved between the two."""
+        step = self.global_step + 1
+        set_step(optimizer.optimizer, self.optim, step, self.total_steps)
+        optimizer.step(closure=optimizer_closure)
+        momentum = self.momentum.at(step, self.total_steps)
+        ema.update(self.target, self.encoder, momentum)
+        self.log("optim/ema_momentum", momentum)
+
+    def parts(self) -> dict[str, Part]:
+        """What the next stages take over."""
+        return {
+            "ema": encoder_part(self.target),
+            "student": encoder_part(self.encoder),
+            "predictor": predictor_part(self.predictor, self.encoder.config),
+        }
+
+
+def plain_norm(tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+    return layer_norm(tokens.float(), tokens.shape[-1:])
+
+
+if __name__ == "__main__":
+    run(Pretrain, ClipData)

@@ -1,0 +1,87 @@
+"""Every recipe parses against its stage, alone and with its overlays, and its networks can be built."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from vjepa.cli import StageCLI
+from vjepa.data.modules import ClipData, LabelledClipData
+from vjepa.models import AttentiveProbe, Encoder, EncoderConfig, Predictor, ProbeConfig
+
+CONF = Path(__file__).parents[1] / "conf"
+STAGES = {"pretrain": ("Pretrain", ClipData), "cooldown": ("Cooldown", ClipData), "probe": ("Probe", LabelledClipData)}
+RECIPES = sorted(file for file in CONF.rglob("*.yaml") if file.stem in STAGES)
+PARAMETERS = {"vits16": 22e6, "vitb16": 86e6, "vitl16": 304e6, "vith16": 632e6, "vitg16": 1012e6}  # as published
+
+
+class Parsed(StageCLI):
+    """The command line up to its resolved settings."""
+
+    def before_instantiate_classes(self) -> None: ...
+
+    def instantiate_classes(self) -> None: ...
+
+    def _run_subcommand(self, subcommand: str) -> None: ...
+
+
+def settings(recipe: Path, *arguments: str):
+    name, data = STAGES[recipe.stem]
+    stage = getattr(importlib.import_module(f"stages.{recipe.stem}"), name)
+    configs = [CONF / recipe.name, *([recipe] if recipe.parent != CONF else [])]
+    args = ["fit", *(word for file in configs for word in ("--config", str(file))), *arguments]
+    cli = Parsed(stage, data, args=args, seed_everything_default=0, save_config_callback=None)
+    return cli.config.fit, cli
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: str(r.relative_to(CONF)))
+def test_parses_and_builds_on_the_meta_device(recipe):
+    config, cli = settings(recipe)
+    init = cli.parser.instantiate_classes(cli.config).fit if recipe.stem != "probe" else None
+    with torch.device("meta"):
+        if recipe.stem == "probe":
+            encoder = EncoderConfig(**yaml.safe_load((CONF / f"encoder/{recipe.parent.name}.yaml").read_text())
+                                    if recipe.parent != CONF else {"width": 128})  # fmt: skip
+            AttentiveProbe(ProbeConfig(**vars(config.model.probe)), encoder.width, config.model.classes)
+        else:
+            Predictor(init.model.predictor.config, init.model.encoder.config)
+    assert config.checkpoint.dirpath == f"runs/demo/{recipe.stem}/checkpoints"
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "encoder").glob("*.yaml")), ids=lambda f: f.stem)
+def test_encoders_have_the_published_sizes(file):
+    with torch.device("meta"):
+        encoder = Encoder(EncoderConfig(**yaml.safe_load(file.read_text())))
+    count = sum(p.numel() for p in encoder.parameters())
+    assert file.stem == "tiny" or count == pytest.approx(PARAMETERS[file.stem], rel=0.02)
+
+
+def test_an_overlay_changes_what_it_says_and_nothing_else():
+    demo, _ = settings(CONF / "pretrain.yaml")
+    large, _ = settings(CONF / "vitl16/pretrain.yaml")
+    assert (demo.model.encoder.width, large.model.encoder.width) == (128, 1024)
+    assert large.model.encoder.patch == 16 and large.trainer.max_steps == 240_000
+    assert large.data.clip.aspect == demo.data.clip.aspect == (0.75, 1.35)
+
+
+def test_the_cooldown_rate_ends_within_the_run():
+    for recipe in RECIPES:
+        if recipe.stem == "cooldown":
+            config, _ = settings(recipe)
+            assert config.model.optim.lr.decay == config.trainer.max_steps, recipe
+
+
+@pytest.mark.parametrize("typo", ["--model.encoder.widht=3", "--data.clip.fsp=3", "--trainer.max_stpes=3"])
+def test_unknown_keys_fail(typo, capsys):
+    with pytest.raises(SystemExit):
+        settings(CONF / "pretrain.yaml", typo)
+    assert typo.split("=")[0].rsplit(".", 1)[-1] in capsys.readouterr().err
+
+
+def test_every_recipe_says_what_it_is():
+    for file in CONF.rglob("*.yaml"):
+        head = file.read_text().splitlines()
+        assert head[0].startswith("# "), file
+        assert file.parent.name == "encoder" or any(line.startswith("#   make ") for line in head[:6]), file

@@ -1,0 +1,208 @@
+"""Laws of the stages, on real decoded video: what a step is does not depend on how it is cut, killed or resumed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from stages.cooldown import Cooldown
+from stages.pretrain import Pretrain
+from stages.probe import Probe
+from vjepa import ema
+from vjepa.checkpoint import encoder_part, export, load_encoder, load_predictor, load_probe
+from vjepa.data.clips import ClipConfig
+from vjepa.data.modules import ClipData, LabelledClipData, Source
+from vjepa.data.transforms import normalise
+from vjepa.masks import BlockConfig, MaskConfig
+from vjepa.models import Encoder, EncoderConfig, PredictorConfig, ProbeConfig
+from vjepa.optim import OptimConfig, Schedule
+
+TINY = EncoderConfig(width=48, depth=2, heads=4, mlp_width=96, patch=8)
+NARROW = PredictorConfig(width=24, depth=1, heads=2, mlp_width=48)
+MASKS = MaskConfig(kinds=(BlockConfig(2, 0.2), BlockConfig(1, 0.5)), group=8)
+OPTIM = OptimConfig(lr=Schedule(1e-3))
+CLIP = ClipConfig(frames=4, fps=8, size=32)
+
+
+def pretrain(**changes) -> Pretrain:
+    torch.manual_seed(0)
+    settings = {"encoder": TINY, "predictor": NARROW, "masks": MASKS, "optim": OPTIM, "momentum": Schedule(0.9)}
+    return Pretrain(**settings | changes)
+
+
+def clip_data(manifest: Path, batch_size: int = 8) -> ClipData:
+    return ClipData([Source(str(manifest))], clip=CLIP, batch_size=batch_size, workers=0)
+
+
+def fit(stage, data, folder: Path, steps: int, ckpt_path=None, **settings) -> L.Trainer:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    trainer = L.Trainer(max_steps=steps, accelerator="cpu", default_root_dir=folder, use_distributed_sampler=False, **quiet | settings)
+    trainer.fit(stage, data, ckpt_path=ckpt_path)
+    return trainer
+
+
+def equal(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    theirs = b.state_dict()
+    return all(torch.equal(value, theirs[key]) for key, value in a.state_dict().items())
+
+
+def test_accumulated_micro_batches_equal_one_batch(clips_manifest, tmp_path):
+    """Same clips, same masks, same loss, one EMA update: 4 x 2 clips are 1 x 8 clips."""
+    whole, cut = pretrain(), pretrain()
+    fit(whole, clip_data(clips_manifest, 8), tmp_path, steps=3)
+    fit(cut, clip_data(clips_manifest, 2), tmp_path, steps=3, accumulate_grad_batches=4)
+    for key, value in whole.state_dict().items():
+        torch.testing.assert_close(cut.state_dict()[key], value, atol=2e-5, rtol=1e-4, msg=lambda m, key=key: f"{key}: {m}")
+
+
+def test_a_batch_of_several_groups_equals_its_groups():
+    clip = torch.randn(16, 3, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    stage = pretrain()
+    whole = stage.objective(clip, MASKS, seed=0, step=5, rank=0)["loss"]
+    parts = [stage.objective(some, MASKS, seed=0, step=5, rank=i)["loss"] for i, some in enumerate(clip.split(8))]
+    torch.testing.assert_close(whole, torch.stack(parts).mean())
+
+
+def test_one_batch_is_overfitted():
+    clip = torch.randn(8, 3, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    stage = pretrain()
+    optimizer = torch.optim.AdamW(stage.parameters(), 3e-3)
+    losses = []
+    for _ in range(60):
+        loss = stage.objective(clip, MASKS, seed=0, step=0, rank=0)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_dropped_tokens_are_invisible_to_the_context():
+    """Pixels under a dropped tubelet change the target, never the context tokens."""
+    stage, clip = pretrain(), torch.randn(1, 3, 4, 32, 32)
+    keep, drop = torch.arange(0, 32, 2)[None], torch.arange(1, 32, 2)[None]
+    changed = clip.clone()
+    changed[:, :, 0:2, 0:8, 8:16] = 5.0  # token 1
+    assert torch.equal(stage.encoder(clip, keep), stage.encoder(changed, keep))
+    assert not torch.equal(stage.encoder(clip, drop), stage.encoder(changed, drop))
+
+
+def test_the_target_has_no_gradient_and_no_optimiser():
+    stage = pretrain()
+    stage.objective(torch.randn(8, 3, 4, 32, 32), MASKS, seed=0, step=0, rank=0)["loss"].backward()
+    assert all(p.grad is None for p in stage.target.parameters())
+    optimised = {id(p) for group in stage.configure_optimizers().param_groups for p in group["params"]}
+    assert optimised == {id(p) for module in (stage.encoder, stage.predictor) for p in module.parameters()}
+
+
+def test_a_cut_run_resumes_exactly(clips_manifest, tmp_path):
+    """Weights, target, moments, order of clips and masks: six steps straight, or three, a checkpoint, and three more."""
+    straight, first, second = pretrain(), pretrain(), pretrain()
+    fit(straight, clip_data(clips_manifest), tmp_path, steps=6)
+    trainer = fit(first, clip_data(clips_manifest), tmp_path, steps=4)
+    trainer.save_checkpoint(tmp_path / "step=4.ckpt")
+    fit(second, clip_data(clips_manifest), tmp_path, steps=6, ckpt_path=tmp_path / "step=4.ckpt")
+    assert equal(straight, second) and not equal(straight, first)
+
+
+def test_activation_checkpointing_changes_memory_only():
+    clip = torch.randn(8, 3, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for recompute in (False, True):
+        stage = pretrain(activation_checkpointing=recompute)
+        stage.objective(clip, MASKS, seed=0, step=0, rank=0)["loss"].backward()
+        gradients.append([p.grad for p in stage.encoder.parameters()])
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_cooldown_takes_over_and_ends_at_its_final_rate(clips_manifest, tmp_path):
+    first = pretrain()
+    fit(first, clip_data(clips_manifest), tmp_path, steps=3).save_checkpoint(tmp_path / "step=3.ckpt")
+    falling = OptimConfig(lr=Schedule(1e-3, final=1e-6, decay=4))
+    stage = Cooldown(TINY, NARROW, MASKS, falling, Schedule(0.9), init_from=str(tmp_path))
+    longer = ClipData([Source(str(clips_manifest))], clip=ClipConfig(frames=6, fps=8, size=48), batch_size=8, workers=0)
+    seen = []
+    stage.on_train_batch_start = lambda batch, batch_idx: seen.append(len(stage.optimizers().optimizer.state)) or None
+    before = first.state_dict()
+    trainer = fit(stage, longer, tmp_path, steps=4)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == 1e-6
+    assert seen[0] == len(list(stage.encoder.parameters())) + len(list(stage.predictor.parameters()))  # moments came along
+    assert not torch.equal(stage.encoder.embed.weight, before["encoder.embed.weight"])
+
+
+def test_hand_over_round_trip(tmp_path):
+    stage = pretrain()
+    ema.update(stage.target, Encoder(TINY), 0.5)  # so that student and target differ
+    export(tmp_path / "model.safetensors", stage.parts(), {"stage": "pretrain"})
+    assert equal(load_encoder(tmp_path / "model.safetensors"), stage.target)
+    assert equal(load_encoder(tmp_path / "model.safetensors", "student"), stage.encoder)
+    assert equal(load_predictor(tmp_path / "model.safetensors"), stage.predictor)
+
+
+@pytest.fixture
+def encoder_file(tmp_path) -> Path:
+    torch.manual_seed(1)
+    export(tmp_path / "encoder.safetensors", {"ema": encoder_part(Encoder(TINY))}, {})
+    return tmp_path / "encoder.safetensors"
+
+
+def test_probe_learns_motion_and_leaves_the_encoder_alone(clips_manifest, encoder_file, tmp_path):
+    clip = ClipConfig(frames=8, fps=8, size=32, scale=(0.8, 1.0), flip=0.0)
+    data = LabelledClipData([Source(str(clips_manifest))], str(clips_manifest), str(clips_manifest), clip, 8, 0)
+    stage = Probe(str(encoder_file), 2, ProbeConfig(depth=1, heads=4), optim=OptimConfig(lr=Schedule(3e-3)))
+    trainer = fit(stage, data, tmp_path, steps=60)
+    assert equal(stage.encoder, load_encoder(encoder_file)) and not stage.encoder.training
+    trained = {id(p) for group in trainer.optimizers[0].param_groups for p in group["params"]}
+    assert trained == {id(p) for p in stage.probes.parameters()}
+    trainer.test(stage, data, verbose=False)
+    scores = {score["name"]: score["value"] for score in json.loads((tmp_path / "scores.json").read_text())}
+    assert scores["our encoder"] >= 0.9 and scores["chance"] == 0.5
+    export(tmp_path / "probe.safetensors", stage.parts(), {})
+    assert all(key.startswith("probe.") for key in load_file(tmp_path / "probe.safetensors"))
+    tokens = stage.tokens("encoder", normalise(torch.zeros(1, 8, 3, 32, 32, dtype=torch.uint8)))
+    probe = stage.probes["encoder"].eval()
+    torch.testing.assert_close(load_probe(tmp_path / "probe.safetensors").eval()(tokens), probe(tokens))
+
+
+RECIPE = """
+model:
+  encoder: {width: 48, depth: 2, heads: 4, mlp_width: 96, patch: 8}
+  predictor: {width: 24, depth: 1, heads: 2, mlp_width: 48}
+  masks: {kinds: [{blocks: 2, scale: 0.2}], group: 8}
+  optim: {lr: {peak: 0.001}}
+data:
+  train: [{manifest: MANIFEST}]
+  clip: {frames: 4, fps: 8, size: 32}
+  batch_size: 8
+  workers: 0
+trainer: {max_steps: 6, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false, log_every_n_steps: 2,
+  callbacks: [{class_path: vjepa.callbacks.CollapseMonitor}, {class_path: vjepa.callbacks.Pictures}]}
+checkpoint: {every_n_train_steps: 2}
+"""
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """The real command, from a foreign working directory."""
+    program = [sys.executable, "-m", "stages.pretrain", "fit", "--config", "recipe.yaml", "--out", "run", *arguments]
+    return subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.slow
+def test_the_command_finishes_skips_and_refuses(clips_manifest, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("MANIFEST", str(clips_manifest)))
+    first = command(tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert load_encoder(tmp_path / "run/model.safetensors").config.width == 48
+    assert list((tmp_path / "run").glob("events.out.tfevents.*"))
+    second = command(tmp_path)
+    assert second.returncode == 0 and "finished, nothing to do" in second.stdout
+    third = command(tmp_path, "--data.clip.fps", "4")
+    assert third.returncode == 2 and third.stderr.count("\n") == 1
+    assert "data.clip.fps: 8.0 -> 4.0" in third.stderr
+    fourth = command(tmp_path, "--data.clip.frmes", "4")
+    assert fourth.returncode == 2 and "frmes" in fourth.stderr
