@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from videos import (
+
+from tests.videos import (
     Pipe,
     even_times,
     read_stamp,
@@ -21,7 +22,6 @@ from videos import (
     write_sound,
     write_video,
 )
-
 from vjepa.data.decode import DecodeError, decode_frames, open_video
 
 VARYING = uneven_times(100)

@@ -1,0 +1,255 @@
+"""Every kind of manifest becomes the same table; every malformed one is one sentence that says where and what to do."""
+
+import json
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from tests.videos import even_times, write_video
+from vjepa.data import manifest as module
+from vjepa.data.manifest import ManifestError, Row, main, read_manifest
+
+
+def write(path: Path, text: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def rows(path: Path) -> list[tuple]:
+    """Path relative to the manifest's folder, label, start, end of every row."""
+    manifest = read_manifest(path)
+    folder = path if path.is_dir() else path.parent
+    found = [manifest.row(i) for i in range(len(manifest))]
+    return [(os.path.relpath(row.path, folder), row.label, row.start, row.end) for row in found]
+
+
+TWO = [("a.mp4", 0, None, None), ("my b/c.webm", 3, None, None)]
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("a.txt", "a.mp4 0\nmy b/c.webm 3\n"),
+        ("upstream.csv", "a.mp4 0\nmy b/c.webm 3\n"),
+        ("no_newline_at_the_end.txt", "a.mp4 0\nmy b/c.webm 3"),
+        ("windows.txt", "a.mp4 0\r\nmy b/c.webm 3\r\n"),
+        ("mark.txt", "\ufeffa.mp4 0\nmy b/c.webm 3\n"),
+        ("blank.txt", "\n\na.mp4 0\n\nmy b/c.webm 3\n\n\n"),
+        ("tabs.txt", "a.mp4\t0\nmy b/c.webm  3 \n"),
+        ("a.csv", "path,label\na.mp4,0\nmy b/c.webm,3\n"),
+        ("other_order.csv", "label,path\n0,a.mp4\n3,my b/c.webm\n"),
+        ("windows.csv", "path,label\r\na.mp4,0\r\nmy b/c.webm,3\r\n\r\n"),
+        ("mark.csv", "\ufeffpath,label\na.mp4,0\nmy b/c.webm,3\n"),
+        ("quotes.csv", '"path","label"\n"a.mp4","0"\n"my b/c.webm",3\n\n\n'),
+        ("spaces.csv", "path,label\na.mp4, 0\nmy b/c.webm,3 \n"),
+        ("pandas.csv", "path,label\na.mp4,0.0\nmy b/c.webm,3.0\n"),
+        ("a.tsv", "path\tlabel\na.mp4\t0\nmy b/c.webm\t3\n"),
+        ("SHOUT.CSV", "path,label\na.mp4,0\nmy b/c.webm,3\n"),
+    ],
+)
+def test_text_of_every_dialect(tmp_path, name, text):
+    assert rows(write(tmp_path / name, text)) == TWO
+
+
+def test_labels_and_segments_are_optional_row_by_row(tmp_path):
+    text = "path,label,start,end,spoken\na.mp4,,,,hi\nb.mp4,-1,1.5,,\nc.mp4,7,,2,\nd.mp4,0,1,2.25,1\n"
+    path = write(tmp_path / "a.csv", text)
+    assert rows(path) == [
+        ("a.mp4", None, None, None),
+        ("b.mp4", None, 1.5, None),
+        ("c.mp4", 7, None, 2.0),
+        ("d.mp4", 0, 1.0, 2.25),
+    ]
+    manifest = read_manifest(path)
+    assert manifest.labels.tolist() == [-1, -1, 7, 0] and manifest.labels.dtype == np.int64
+    assert manifest.table["spoken"].to_pylist() == ["hi", "", "", "1"]
+    assert manifest.source == path
+
+
+def test_a_list_may_have_lines_without_a_label(tmp_path):
+    text = "a 1.mp4\nb.mp4 2\nC.JPG\n"
+    assert [row[:2] for row in rows(write(tmp_path / "a.txt", text))] == [("a 1.mp4", None), ("b.mp4", 2), ("C.JPG", None)]
+
+
+def test_a_table_of_paths_alone(tmp_path):
+    assert rows(write(tmp_path / "a.csv", "path\na.mp4\n\nb.mp4\n")) == [
+        ("a.mp4", None, None, None),
+        ("b.mp4", None, None, None),
+    ]
+
+
+def test_quoted_commas_stay_in_the_path(tmp_path):
+    assert rows(write(tmp_path / "a.csv", 'path,label\n"a, ""b"".mp4",1\n'))[0][:2] == ('a, "b".mp4', 1)
+
+
+def test_absolute_paths_stay_and_others_start_at_the_manifest(tmp_path, monkeypatch):
+    write(tmp_path / "deep" / "a.txt", "/data/a.mp4 0\n../b.mp4 1\n")
+    monkeypatch.chdir(tmp_path)
+    manifest = read_manifest("deep/a.txt")
+    assert manifest.row(0) == Row(Path("/data/a.mp4"), 0, None, None)
+    assert manifest.row(1).path == Path("deep/../b.mp4")
+
+
+def test_a_folder_is_its_videos_sorted(tmp_path):
+    for name in ("b.mp4", "a/z.MKV", "a/y.webm", "a/notes.txt", "a/._y.webm", ".cache/x.mp4", "c.png"):
+        write(tmp_path / name, "")
+    assert rows(tmp_path) == [(name, None, None, None) for name in ("a/y.webm", "a/z.MKV", "b.mp4")]
+
+
+@pytest.mark.parametrize("kind", [pa.int8(), pa.int64(), pa.uint16(), pa.float64(), pa.string()])
+def test_parquet(tmp_path, kind):
+    columns = {"path": [row[0] for row in TWO] + ["d.mp4"], "label": pa.array([0, 3, None]).cast(kind), "odd": [[1], [], None]}
+    pa.parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    assert rows(tmp_path / "a.parquet") == [*TWO, ("d.mp4", None, None, None)]
+    assert read_manifest(tmp_path / "a.parquet").table["odd"].to_pylist() == [[1], [], None]
+
+
+MALFORMED = {
+    "no rows at all": ("a.csv", "", "the file is empty"),
+    "nothing but blank lines": ("a.txt", "\n \r\n", "the file is empty"),
+    "a header alone": ("a.csv", "path,label\n", "there are no rows"),
+    "no header": ("a.csv", "a.mp4,3\nb.mp4,4\n", "line 1: ['a.mp4', '3'] looks like data; put a header in front"),
+    "no header, with folders": ("a.csv", "x/a,3\nx/b,4\n", "put a header in front, such as path,label"),
+    "a header without path": ("a.csv", "clip,label\na.mp4,3\n", "no column 'path', only ['clip', 'label']"),
+    "another name for path": ("a.csv", "filename,label\na.mp4,3\n", "rename the column 'filename' to 'path'"),
+    "a capital": ("a.csv", "Path,label\na.mp4,3\n", "column 'Path' must be spelled 'path'"),
+    "a capital elsewhere": ("a.csv", "path,Label\na.mp4,3\n", "column 'Label' must be spelled 'label'"),
+    "a space in the header": ("a.csv", "path, label\na.mp4,3\n", "column ' label' must be spelled 'label'"),
+    "a column twice": ("a.csv", "path,label,path\na.mp4,3,b.mp4\n", "two columns are named 'path'"),
+    "semicolons": ("a.csv", "path;label\na.mp4;3\n", "no column 'path', only ['path;label']"),
+    "a word for a label": ("a.csv", "path,label\na.mp4,3\n\nb.mp4,dog\n", "line 4: label is 'dog'; expected a whole number"),
+    "half a label": ("a.csv", "path,label\na.mp4,3.5\n", "line 2: label is '3.5'; expected a whole number"),
+    "a negative label": ("a.csv", "path,label\na.mp4,-1\nb.mp4,-2\n", "line 3: label is -2; expected 0 or more, or -1"),
+    "a negative label in a list": ("a.txt", "a.mp4 -1\nb.mp4 -2\n", "line 2: label is -2; expected 0 or more, or -1"),
+    "a word for a label in a list": ("a.txt", "a.mp4 1\n\nb.mp4 dog\n", "line 3: expected a path, a space and a whole number"),
+    "too many values": ("a.csv", "path,label\na.mp4,3\nb, c.mp4,4\n", "line 3: 3 values, but the header names 2 columns"),
+    "too few values": ("a.csv", "path,label\n\na.mp4,3\nb.mp4\n", "line 4: 1 values, but the header names 2 columns"),
+    "an end before the start": ("a.csv", "path,start,end\na.mp4,3,4\nb.mp4,4,3\n", "line 3: end is 3.0, which is not after"),
+    "no length": ("a.csv", "path,start,end\na.mp4,3,3\n", "line 2: end is 3.0, which is not after start"),
+    "an end at zero": ("a.csv", "path,end\na.mp4,0\n", "line 2: end is 0.0, which is not after start"),
+    "a start before the beginning": ("a.csv", "path,start\na.mp4,-1\n", "line 2: start is -1.0; expected seconds, 0 or more"),
+    "an endless end": ("a.csv", "path,end\na.mp4,inf\n", "line 2: end is inf; expected seconds"),
+    "a clock time": ("a.csv", "path,start\na.mp4,00:01:30\n", "line 2: start is '00:01:30'; expected a number"),
+    "an empty path": ("a.csv", "path,label\na.mp4,1\n ,2\n", "line 3: path is empty"),
+    "not UTF-8": ("a.csv", b"path,label\na.mp4,1\nb\xe9.mp4,2\n", "line 3: not UTF-8"),
+    "UTF-16": ("a.csv", "path,label\na.mp4,1\n".encode("utf-16"), "line 1: not UTF-8"),
+    "another ending": ("a.json", "{}", "ends in .csv, .tsv, .txt or .parquet, not '.json'"),
+    "no Parquet": ("a.parquet", "path,label\n", "not a Parquet file that can be read"),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_what_is_malformed_is_one_sentence(tmp_path, case):
+    name, text, words = MALFORMED[case]
+    path = write(tmp_path / name, text)
+    with pytest.raises(ManifestError, match=re.escape(words)) as caught:
+        read_manifest(path)
+    assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+def test_what_is_malformed_elsewhere(tmp_path):
+    with pytest.raises(ManifestError, match=r"no such file or folder"):
+        read_manifest(tmp_path / "missing.csv")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ManifestError, match=r"no videos in this folder or below; looked for \.mp4"):
+        read_manifest(tmp_path / "folder")
+    pa.parquet.write_table(pa.table({"file": ["a.mp4"]}), tmp_path / "a.parquet")
+    with pytest.raises(ManifestError, match="rename the column 'file' to 'path'"):
+        read_manifest(tmp_path / "a.parquet")
+    pa.parquet.write_table(pa.table({"path": ["a.mp4", "b.mp4"], "label": [0.0, 0.5]}), tmp_path / "a.parquet")
+    with pytest.raises(ManifestError, match=r"row 1 \(counted from 0\): label is 0.5"):
+        read_manifest(tmp_path / "a.parquet")
+    pa.parquet.write_table(pa.table({"path": [1, 2]}), tmp_path / "a.parquet")
+    with pytest.raises(ManifestError, match="path holds int64; expected text"):
+        read_manifest(tmp_path / "a.parquet")
+
+
+def test_two_hundred_thousand_rows_read_at_once(tmp_path):
+    """Ten times as many take a few seconds: nothing loops over rows in Python."""
+    lines = [f"videos/{i:08}.mp4,{i % 400},1.5,11.5" for i in range(200_000)]
+    path = write(tmp_path / "a.csv", "path,label,start,end\n" + "\n".join(lines))
+    begin = time.perf_counter()
+    manifest = read_manifest(path)
+    assert time.perf_counter() - begin < 2
+    assert len(manifest) == 200_000 and manifest.row(123_456).label == 123_456 % 400
+
+
+# The check
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    write_video(folder / "good one.mp4", even_times(40, 20))
+    write_video(folder / "wide.mkv", even_times(30), size=(128, 64))
+    write(folder / "page.mp4", "<html></html>")
+    return folder
+
+
+def test_check_counts_the_good_and_names_the_bad(videos, capsys):
+    text = "path,label,start,end\ngood one.mp4,4,0.5,1.5\nwide.mkv,,,\n\npage.mp4,2,,\nmissing.mp4,1,,\nwide.mkv,1,0.5,99\n"
+    file = write(videos / "some.csv", text)
+    assert main(["check", str(file), "--json", str(videos / "report.json")]) == 1
+    report = json.loads((videos / "report.json").read_text())
+    assert [report[key] for key in ("rows", "ok", "labelled", "labels")] == [5, 2, 4, 3]
+    assert report["fps"] == {"min": 20, "median": 25, "max": 30} and report["codecs"] == {"h264": 2}
+    assert report["seconds"] == {"min": 1, "median": 1, "max": 1} and report["width"]["max"] == 128
+    assert [bad["place"] for bad in report["bad"]] == ["line 5", "line 6", "line 7"]
+    printed = capsys.readouterr().out
+    assert "5 rows, 2 ok, 3 bad" in printed and "fps      20 to 30, median 25" in printed
+    assert f"line 6: {videos / 'missing.mp4'}: No such file or directory" in printed
+    assert "the segment 0.5 to 99 s reaches past the video's end at 1 s" in printed
+
+
+def test_check_of_a_good_folder(videos, tmp_path, capsys):
+    (tmp_path / "a.mp4").write_bytes((videos / "good one.mp4").read_bytes())
+    assert main(["check", str(tmp_path), "--frames", "1"]) == 0
+    assert "1 rows, 1 ok, 0 bad" in capsys.readouterr().out
+
+
+def test_check_of_a_bad_manifest_is_one_line(tmp_path):
+    command = [sys.executable, "-m", "vjepa.data.manifest", "check", str(tmp_path / "no.csv")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"{tmp_path / 'no.csv'}: no such file or folder\n"
+
+
+def test_check_refuses_no_workers(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["check", str(tmp_path), "--workers", "0"])
+    assert "must be more than 0" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="the stand-in decoder reaches workers by fork")
+def test_a_file_that_hangs_or_crashes_is_a_bad_row(tmp_path, monkeypatch):
+    """And all the others are still looked at."""
+
+    def probe(row, frames):
+        if row.path.name == "hangs.mp4":
+            time.sleep(60)
+        if row.path.name == "crashes.mp4":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"fps": 1.0, "seconds": 1.0, "codec": "h264", "width": 2, "height": 2}
+
+    monkeypatch.setattr(module, "_probe", probe)
+    names = [*(f"{i}.mp4" for i in range(20)), "crashes.mp4", "hangs.mp4", *(f"{i}.mp4" for i in range(20)), "crashes.mp4"]
+    begin = time.monotonic()
+    report = module.check(read_manifest(write(tmp_path / "a.txt", "\n".join(names))), frames=1, workers=2, timeout=1.5)
+    assert time.monotonic() - begin < 10
+    assert report["ok"] == 40
+    assert [(bad["place"], bad["reason"]) for bad in report["bad"]] == [
+        ("line 21", "decoding it ended the process (exit code -9)"),
+        ("line 22", "no answer within 1.5 s"),
+        ("line 43", "decoding it ended the process (exit code -9)"),
+    ]
