@@ -123,7 +123,7 @@ def film(random: Generator, pair: int, config: ClipConfig) -> Clip | None:
         thing = moved_to(thing, start.position - (0, 0, hang), passage.yaw - passage.turn / 2)
     keep_free = Layout()
     keep_free.take((passage.position[0], passage.position[1]), 0.11)
-    scene_config = SceneConfig(tray=0.5, occluder=0.0, azimuth=config.azimuth, movable=False)
+    scene_config = SceneConfig(tray=0.5, occluder=0.0, azimuth=config.azimuth, fovy=(37.0, 43.0), movable=False)
     scene = draw_scene(random, scene_config, thing, keep_free)
     simulation = Simulation(scene.xml)
     grip(simulation, start, thing)

@@ -1,6 +1,6 @@
 """The demo world as an environment with Gymnasium's `reset` and `step`, seven numbers per action, four actions a second."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -64,7 +64,7 @@ class DemoWorld:
         self.frames = []
         return self.observe(), self.info()
 
-    def step(self, action: ndarray) -> tuple[dict, float, bool, bool, dict]:
+    def step(self, action: ndarray | Sequence[float | int]) -> tuple[dict, float, bool, bool, dict]:
         """A quarter of a second: (observation, reward 0.0, terminated False, truncated, info)."""
         if self.elapsed < 0:
             raise RuntimeError("step() before reset(): call reset(seed=...) first")
@@ -110,7 +110,7 @@ class DemoWorld:
         raise ValueError(f"no object {name!r} in this world: expected one of {[thing.name for thing in self.scene.things]}")
 
 
-def checked(action: ndarray) -> ndarray:
+def checked(action: ndarray | Sequence[float | int]) -> ndarray:
     """The action as (7,) float64, or one clear sentence."""
     action = np.asarray(action, np.float64)
     if action.shape != (7,):

@@ -19,7 +19,7 @@ DEFAULTS = """
   <joint damping="1" armature="0.2"/>
   <default class="finger">
     <geom contype="1" conaffinity="1" condim="4" friction="1.5 0.02 0.001" solimp="0.95 0.99 0.001"/>
-    <joint type="slide" axis="0 1 0" range="0 0.04" armature="0.05" damping="5"/>
+    <joint type="slide" axis="0 1 0" range="0 0.04" armature="0.05" damping="2"/>
   </default>
 </default>
 """
@@ -90,8 +90,8 @@ ACTUATORS = """
   <position joint="joint5" kp="2000" kv="80" forcerange="-12 12"/>
   <position joint="joint6" kp="2000" kv="80" forcerange="-12 12"/>
   <position joint="joint7" kp="2000" kv="80" forcerange="-12 12"/>
-  <position joint="finger1" kp="500" kv="25" forcerange="-25 25"/>
-  <position joint="finger2" kp="500" kv="25" forcerange="-25 25"/>
+  <position joint="finger1" kp="500" kv="8" forcerange="-25 25"/>
+  <position joint="finger2" kp="500" kv="8" forcerange="-25 25"/>
 </actuator>
 """
 

@@ -121,6 +121,8 @@ class SceneConfig:
     """Probability of the small wall that things can hide behind."""
     azimuth: float = 35.0
     """The camera stands within so many degrees of straight ahead of the robot."""
+    fovy: tuple[float, float] = (42.0, 48.0)
+    """Narrowest and widest vertical field of view in degrees."""
     movable: bool = True
     """Whether objects on the table obey physics; fixed ones are faster when nothing touches them."""
 
@@ -162,7 +164,7 @@ def draw_scene(random: Generator, config: SceneConfig, held: Thing | None = None
     if held is not None:
         bodies.append(thing_xml(held, True))
         things = (held, *things)
-    camera, light = draw_camera(random, config.azimuth), draw_light(random)
+    camera, light = draw_camera(random, config.azimuth, config.fovy), draw_light(random)
     return Scene(world_xml("".join(bodies)), things, materials, camera, light, tray, occluder)
 
 
@@ -197,7 +199,7 @@ def draw_thing(random: Generator, name: str, colour: str) -> Thing:
     """An object that fits between the fingers: at most 7.2 cm wide along its y axis."""
     shape = str(random.choice(SHAPES))
     width = float(random.uniform(0.022, 0.036))
-    long, tall = width * random.uniform(1.3, 2.0), width * random.uniform(1.0, 1.6)
+    long, tall = width * random.uniform(1.2, 1.7), width * random.uniform(1.0, 1.4)
     sizes = {"cube": (width, width, width), "box": (long, width, tall), "cylinder": (width, width, tall)}
     x, y, z = (float(half) for half in sizes.get(shape, (width, width, width)))
     return Thing(name, shape, colour, (x, y, z))
@@ -298,21 +300,21 @@ def hue(random: Generator, saturation: float, brightness: float) -> ndarray:
     return np.array(colorsys.hsv_to_rgb(random.random(), saturation, brightness))
 
 
-def draw_camera(random: Generator, azimuth: float) -> Camera:
+def draw_camera(random: Generator, azimuth: float, fovy: tuple[float, float]) -> Camera:
     """A camera on a dome in front of the robot, looking at the middle of the workspace."""
     angle, height = np.radians(random.uniform(-azimuth, azimuth)), np.radians(random.uniform(24, 45))
     target = np.array([0.42, 0.0, 0.17]) + random.uniform(-0.03, 0.03, 3)
     direction = np.array([np.cos(height) * np.cos(angle), np.cos(height) * np.sin(angle), np.sin(height)])
     position = target + random.uniform(0.95, 1.1) * direction
-    return Camera(tuple(position.tolist()), tuple(target.tolist()), float(random.uniform(42, 48)))
+    return Camera(tuple(position.tolist()), tuple(target.tolist()), float(random.uniform(*fovy)))
 
 
 def draw_light(random: Generator) -> Light:
     """A lamp above the camera's half of the room, so that the visible sides are mostly lit."""
-    angle, height = random.uniform(-1.9, 1.9), random.uniform(0.8, 1.3)
+    angle, height = random.uniform(-1.4, 1.4), random.uniform(0.85, 1.35)
     direction = np.array([np.cos(height) * np.cos(angle), np.cos(height) * np.sin(angle), np.sin(height)])
     position = np.array([0.4, 0.0, 0.0]) + random.uniform(2.0, 3.0) * direction
-    return Light(tuple(position.tolist()), float(random.uniform(0.55, 0.8)), float(random.uniform(0.35, 0.5)))
+    return Light(tuple(position.tolist()), float(random.uniform(0.5, 0.75)), float(random.uniform(0.42, 0.58)))
 
 
 def hand_rotation(yaw: float) -> ndarray:

@@ -22,10 +22,10 @@ SAFE = 0.24
 """Height in metres at which the hand, and what hangs from it, passes over everything."""
 REACH_BELOW_TOP = 0.035
 """Metres from an object's top to the fingertips, at most: the palm would touch it otherwise."""
-FORK = 0.65
-"""Closedness at which the fingertips are 3 cm apart."""
-BEHIND = 0.055
-"""Metres from the occluder to the place that it hides."""
+FORK = 0.8
+"""Closedness for pushing, with 16 mm between the fingertips: round things cannot roll off, corners do not get stuck."""
+BEHIND = 0.05
+"""Least metres from the occluder to the middle of what it hides."""
 
 
 # -- movements of the hand ---------------------------------------------------------------------------------------------
@@ -140,14 +140,14 @@ def hide(world: DemoWorld, thing: Thing) -> Actions:
         raise ValueError("this world has no occluder to hide behind: draw one with SceneConfig(occluder=1.0)")
     wall = np.array(world.scene.occluder)
     away = wall - np.array(world.scene.camera.position[:2])
-    gap = WALL_SIZE[0] + BEHIND
+    gap = WALL_SIZE[0] + max(BEHIND, thing.size[0] + 0.012)
     yield from set_down(world, thing, wall + gap * away / abs(away[0]), 0.004)
 
 
 def set_down(world: DemoWorld, thing: Thing, place: ndarray, clearance: float) -> Actions:
     """Carry the object to a place (x, y), let go of it just above the surface, and rise."""
     yield from lift(world, thing)
-    yield from go(world, above(place))
+    yield from go(world, above(place), 0.0)  # along the tray and the occluder, whose tops the palm would touch otherwise
     bottom = world.position(thing)[2] - thing.size[2]
     yield from rise(world, world.command.position[2] - bottom + clearance)
     yield from open_hand(world, thing)
@@ -173,6 +173,7 @@ def push(world: DemoWorld, thing: Thing, side: float, way: float = 0.15) -> Acti
     yield from go(world, above(place - np.array([0, side * gap, 0])), np.pi / 2)
     yield from rise(world, max(0.02, place[2] - 0.01))
     yield from go(world, world.command.position + np.array([0, side * (way + 0.02), 0]))
+    yield from go(world, world.command.position - np.array([0, side * 0.03, 0]))  # do not take it along upwards
     yield from rise(world)
 
 
@@ -223,7 +224,7 @@ class Director:
         self.world, self.on_step = world, on_step
         self.events: list[dict] = []
         self.skill = "start"
-        self.rest = {thing.name: world.position(thing)[2] for thing in world.scene.things}
+        self.rest = {thing.name: float(world.position(thing)[2]) for thing in world.scene.things}
         self.situations = {thing.name: self.look(thing) for thing in world.scene.things}
 
     def run(self, skill: Callable[[DemoWorld, Thing], Actions], name: str) -> None:
@@ -245,7 +246,8 @@ class Director:
 
     def watch(self, thing: Thing) -> None:
         """Compare an object with how it was one action ago, and note what changed."""
-        before, now = self.situations[thing.name], self.look(thing)
+        before = self.situations[thing.name]
+        now = self.look(thing, before)
         self.situations[thing.name] = now
         if now.held and not before.held:
             self.note(thing, "grasped")
@@ -259,13 +261,12 @@ class Director:
 
     def falls(self, thing: Thing, before: Situation, now: Situation) -> bool:
         """Whether an object that was just let go has fallen, or is falling: more than 2 cm, or downwards at 0.3 m/s."""
-        speed = self.world.simulation.data.body(thing.name).cvel[5]
+        speed = float(self.world.simulation.data.body(thing.name).cvel[5])
         return before.height - now.height > 0.02 or speed < -0.3
 
-    def look(self, thing: Thing) -> Situation:
-        """How an object is now."""
-        height, held = self.world.position(thing)[2], thing.name in held_things(self.world)
-        before = getattr(self, "situations", {}).get(thing.name)
+    def look(self, thing: Thing, before: Situation | None = None) -> Situation:
+        """How an object is now, given how it was."""
+        height, held = float(self.world.position(thing)[2]), thing.name in held_things(self.world)
         pixels = int(self.world.mask(thing).sum())
         most = max(pixels, before.most_pixels if before else 0)
         threshold = 0.3 if before and before.hidden else 0.1  # two thresholds, so that one pixel does not make events

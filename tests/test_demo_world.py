@@ -1,0 +1,399 @@
+"""Laws of the demo world: determinism, honest deltas, clips that one frame cannot tell, pictures that obey geometry."""
+
+import csv
+import json
+from collections import Counter
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mujoco")
+
+from vjepa.data.demo_world import skills
+from vjepa.data.demo_world.__main__ import main
+from vjepa.data.demo_world.arm import Command, Simulation
+from vjepa.data.demo_world.clips import CLASSES, ClipConfig, draw_passage, film_pair
+from vjepa.data.demo_world.env import DemoWorld, WorldConfig
+from vjepa.data.demo_world.episodes import play
+from vjepa.data.demo_world.poses import euler_to_matrix, matrix_to_euler, matrix_to_rotvec, rotvec_to_matrix
+from vjepa.data.demo_world.record import RecordConfig, clip_seed, pairs_per_split, record
+from vjepa.data.demo_world.render import Renderer
+from vjepa.data.demo_world.scene import SceneConfig, Thing, draw_scene, hand_rotation
+from vjepa.data.demo_world.video import filmstrip, write_png, write_video
+
+SHORT = ClipConfig(size=32, seconds=0.5)
+EMPTY = SceneConfig(objects=(0, 0), tray=0.0, occluder=0.0)
+FULL = SceneConfig(tray=1.0, occluder=1.0)
+
+
+def project(scene, point, size):
+    """A point (3,) in metres -> (column, row, depth): the pinhole, written once more."""
+    x, y, z = scene.camera.rotation.T @ (np.array(point) - scene.camera.position)
+    focal, _, centre = scene.camera.intrinsics(size)[0]
+    return centre + focal * x / z, centre + focal * y / z, z
+
+
+def world_with(place, seed=0, size=128, **light):
+    """A table with one ball at a place, the hand out of the way: (scene, simulation, picture)."""
+    ball = Thing("ball", "ball", "red", (0.05, 0.05, 0.05), place)
+    scene = draw_scene(np.random.default_rng(seed), EMPTY, ball)
+    scene = replace(scene, light=replace(scene.light, **light))
+    simulation = Simulation(scene.xml)
+    simulation.place(Command(np.array([0.35, 0.0, 0.5]), hand_rotation(0.0), 0.0))
+    return scene, simulation, Renderer(simulation.model, simulation.data, scene, size)(simulation.data)
+
+
+# -- rotations ---------------------------------------------------------------------------------------------------------
+
+
+def test_rotations_come_back():
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        euler = random.uniform((-3, -1.5, -3), (3, 1.5, 3))
+        rotation = euler_to_matrix(euler)
+        np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
+        np.testing.assert_allclose(matrix_to_euler(rotation), euler, atol=1e-9)
+        np.testing.assert_allclose(rotvec_to_matrix(matrix_to_rotvec(rotation)), rotation, atol=1e-9)
+
+
+def test_euler_angles_are_extrinsic_xyz():
+    quarter = np.pi / 2  # first about the fixed x axis: y -> z; then about the fixed z axis: z stays
+    np.testing.assert_allclose(euler_to_matrix(np.array([quarter, 0, quarter])) @ [0, 1, 0], [0, 0, 1], atol=1e-12)
+
+
+# -- clips -------------------------------------------------------------------------------------------------------------
+
+
+def test_same_seed_same_bytes(tmp_path):
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        write_video(tmp_path / f"{name}.mp4", film_pair(seed, 0, SHORT)[0].frames, 30)
+    first, again, other = ((tmp_path / f"{name}.mp4").read_bytes() for name in "abc")
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("pair", range(4))
+def test_pair_is_one_film_read_both_ways(pair):
+    forwards, backwards = film_pair(pair, pair, SHORT)
+    assert {forwards.label, backwards.label} == {2 * pair, 2 * pair + 1}
+    np.testing.assert_array_equal(forwards.frames, backwards.frames[::-1])
+    middle = len(forwards.frames) // 2
+    np.testing.assert_array_equal(forwards.frames[middle], backwards.frames[middle])
+    assert (forwards.frames[0] != forwards.frames[-1]).any()
+
+
+def test_both_directions_are_simulated():
+    labels = {film_pair(seed, 0, ClipConfig(size=16, seconds=0.1))[0].label for seed in range(12)}
+    assert labels == {0, 1}
+
+
+def test_middle_pose_does_not_know_the_class():
+    for seed in range(5):
+        passages = [draw_passage(np.random.default_rng(seed), name, False, SHORT) for name in CLASSES]
+        middles = [passage(passage.seconds / 2) for passage in passages]
+        for middle in middles:
+            np.testing.assert_allclose(middle.position, middles[0].position, atol=1e-12)
+            np.testing.assert_allclose(middle.rotation, middles[0].rotation, atol=1e-12)
+            assert middle.closedness == middles[0].closedness
+
+
+@pytest.mark.parametrize(
+    ("name", "axis", "sign"), [("move_right", 0, 1), ("move_left", 0, -1), ("lift", 1, -1), ("lower", 1, 1)]
+)
+def test_classes_mean_what_they_say_in_the_picture(name, axis, sign):
+    for seed in range(5):
+        random = np.random.default_rng(seed)
+        scene, passage = draw_scene(random, EMPTY), draw_passage(random, name, False, ClipConfig())
+        first, last = (project(scene, passage(time).position, 64) for time in (0.0, passage.seconds))
+        assert sign * (last[axis] - first[axis]) > 6  # pixels of 64
+
+
+# -- records -----------------------------------------------------------------------------------------------------------
+
+
+def test_splits_are_disjoint_and_balanced(tmp_path):
+    config = RecordConfig(out=tmp_path)
+    counts = pairs_per_split(config)
+    assert sum(counts.values()) * 2 == config.clips == 1080
+    assert all(count > 0 and count % 4 == 0 for count in counts.values())
+    seeds = [clip_seed(s, split, index) for s in (0, 1) for split, n in counts.items() for index in range(n)]
+    assert len(set(seeds)) == len(seeds)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory) -> RecordConfig:
+    config = RecordConfig(out=tmp_path_factory.mktemp("demo"), clips=24, val=0.34, test=0.34, size=16, seconds=0.1, workers=1)
+    record(config)
+    return config
+
+
+def test_manifests_list_balanced_clips(recorded):
+    seen = set()
+    for split in ("train", "val", "test"):
+        with open(recorded.out / f"{split}.csv") as file:
+            rows = list(csv.DictReader(file))
+        assert Counter(int(row["label"]) for row in rows) == Counter(range(8))
+        assert all(CLASSES[int(row["label"])] == row["label_name"] for row in rows)
+        assert all((recorded.out / row["path"]).stat().st_size > 500 for row in rows)
+        seeds = {row["seed"] for row in rows}
+        assert len(seeds) == 4 and not seeds & seen  # partners share a seed and a split
+        seen |= seeds
+
+
+def test_interrupted_run_continues_to_the_same_bytes(recorded, tmp_path):
+    files = {path.relative_to(recorded.out): path.read_bytes() for path in recorded.out.rglob("*") if path.is_file()}
+    again = replace(recorded, out=tmp_path / "again")
+    record(again)
+    row = again.out / "rows" / "val" / "000002.json"
+    videos = [again.out / entry["path"] for entry in json.loads(row.read_text())]
+    for path in (row, videos[0], again.out / "done.json", again.out / "val.csv"):
+        path.unlink()
+    videos[1].write_bytes(b"half a file")
+    record(again)
+    assert files == {p.relative_to(again.out): p.read_bytes() for p in again.out.rglob("*") if p.is_file()}
+
+
+def test_finished_folder_is_left_alone(recorded, capsys):
+    times = {path: path.stat().st_mtime_ns for path in recorded.out.rglob("*.mp4")}
+    record(replace(recorded, workers=2))
+    assert "nothing to do" in capsys.readouterr().out
+    assert times == {path: path.stat().st_mtime_ns for path in recorded.out.rglob("*.mp4")}
+
+
+def test_other_configuration_in_the_same_folder_is_refused(recorded):
+    with pytest.raises(ValueError, match=r"size=16 \(now 32\): choose another folder"):
+        record(replace(recorded, size=32))
+
+
+def test_command_line_refuses_in_one_sentence(tmp_path, capsys):
+    with pytest.raises(SystemExit) as refusal:
+        main(["--out", str(tmp_path / "x"), "--clips", "3"])
+    assert "multiple of 8" in str(refusal.value) + capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_help_explains_every_option(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    for name in asdict(RecordConfig(out=Path())):
+        assert len(text.split(f"--{name} ")[-1].split("(type")[0].split()) > 3, name
+
+
+def test_filmstrip_and_png(tmp_path):
+    frames = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
+    strip = filmstrip(frames, columns=3, gap=1)
+    assert strip.shape == (4, 14, 3)
+    assert strip[0, [0, 5, 10], 0].tolist() == [0, 2, 4]
+    write_png(tmp_path / "strip.png", strip)
+    assert (tmp_path / "strip.png").read_bytes().startswith(b"\x89PNG")
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_picture_agrees_with_the_camera(seed):
+    place = (0.45, 0.1, 0.2)
+    scene, simulation, picture = world_with(place, seed)
+    rows, columns = np.nonzero(picture.geom == simulation.model.geom("ball").id)
+    column, row, depth = project(scene, place, 128)
+    assert abs(columns.mean() + 0.5 - column) < 0.7 and abs(rows.mean() + 0.5 - row) < 0.7
+    assert abs(picture.depth[int(row), int(column)] - (depth - 0.05)) < 0.003  # its near side, one radius closer
+    pose = scene.camera.extrinsics
+    np.testing.assert_allclose(euler_to_matrix(pose[3:]), scene.camera.rotation, atol=1e-9)
+    np.testing.assert_allclose(pose[:3], scene.camera.position)
+
+
+def test_right_in_the_world_is_right_in_the_picture():
+    for seed in range(4):
+        left, right = (world_with((0.5, y, 0.2), seed, size=64) for y in (-0.1, 0.1))
+        columns = [np.nonzero(p.geom == s.model.geom("ball").id)[1].mean() for _, s, p in (left, right)]
+        assert columns[1] - columns[0] > 5
+
+
+@pytest.mark.parametrize("seed", range(1, 5))  # seed 0 looks along the light: the ball covers its own shadow
+def test_shadows_fall_away_from_the_lamp(seed):
+    place = np.array([0.55, 0.0, 0.12])
+    scene, simulation, picture = world_with(tuple(place), seed)
+    _, _, flat = world_with(tuple(place), seed, shadows=False)
+    assert (picture.rgb <= flat.rgb).all()
+    lamp = np.array(scene.light.position)
+    shadow = lamp + (place - lamp) * lamp[2] / (lamp[2] - place[2])  # where the ray through the ball meets the table
+    column, row, _ = project(scene, shadow, 128)
+    assert picture.geom[int(row), int(column)] == simulation.model.geom("table").id
+    dark, bright = (p.rgb[int(row), int(column)].sum(dtype=int) for p in (picture, flat))
+    assert dark < 0.85 * bright
+
+
+def test_moving_things_are_drawn_as_if_everything_were_drawn_anew():
+    """The renderer draws what stands still once; a second renderer made later must agree."""
+    world = DemoWorld(WorldConfig(size=64, scene=FULL))
+    world.reset(seed=3)
+    for _ in range(3):
+        observation = world.step(np.array([0.05, 0.03, -0.04, 0, 0, 0.2, 0.3]))[0]
+    fresh = Renderer(world.simulation.model, world.simulation.data, world.scene, 64)(world.simulation.data)
+    np.testing.assert_array_equal(fresh.rgb, observation["image"])
+
+
+def test_texture_travels_with_the_object():
+    """From one place to the next the ball keeps its pattern: its colours vary as much as before."""
+    for seed in range(3):
+        spread = []
+        for height in (0.2, 0.2437):
+            _, simulation, picture = world_with((0.5, 0.0, height), seed, shadows=False)
+            spread.append(picture.rgb[picture.geom == simulation.model.geom("ball").id].std(0))
+        np.testing.assert_allclose(*spread, atol=6)
+
+
+# -- environment -------------------------------------------------------------------------------------------------------
+
+
+def test_same_seed_same_episode():
+    first, again, other = (play(seed, WorldConfig(size=32, fps=5, scene=FULL), plans=1) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.frames, again.frames)
+    np.testing.assert_array_equal(first.states, again.states)
+    assert first.events == again.events != other.events
+    assert len(first.states) == len(first.actions) + 1
+
+
+def test_realised_deltas_are_the_commanded_ones():
+    world = DemoWorld(WorldConfig(size=16, scene=EMPTY))
+    misses, angles = [], []
+    for seed in range(3):
+        before, random = world.reset(seed=seed)[0]["state"], np.random.default_rng(seed)
+        for _ in range(20):
+            start = world.command
+            homing = 0.1 * (np.array([0.5, 0.0, 0.3]) - start.position)  # keeps the walk in free space
+            action = np.array([*(random.uniform(-0.05, 0.05, 3) + homing), *random.uniform(-0.1, 0.1, 3), 0.0])
+            after = world.step(action)[0]["state"]
+            misses.append(np.linalg.norm(after[:3] - before[:3] - action[:3]))
+            turned = euler_to_matrix(after[3:6]) @ euler_to_matrix(before[3:6]).T
+            angles.append(np.linalg.norm(matrix_to_rotvec(turned @ euler_to_matrix(action[3:6]).T)))
+            before = after
+    assert np.mean(misses) < 0.003
+    assert np.mean(angles) < np.radians(0.3)
+
+
+def test_gripper_closes_and_opens():
+    world = DemoWorld(WorldConfig(size=16, scene=EMPTY))
+    assert abs(world.reset(seed=0)[0]["state"][6]) < 0.02
+    assert abs(world.step(np.array([0, 0, 0, 0, 0, 0, 1.0]))[0]["state"][6] - 1) < 0.05
+    assert abs(world.step(np.array([0, 0, 0, 0, 0, 0, -0.5]))[0]["state"][6] - 0.5) < 0.05
+
+
+def test_video_rate_is_independent_of_control_rate():
+    for fps in (4, 7, 30):
+        world = DemoWorld(WorldConfig(size=16, fps=fps, scene=EMPTY))
+        world.reset(seed=0)
+        frames = [world.step(np.zeros(7))[-1]["frames"] for _ in range(4)]
+        assert sum(map(len, frames)) == fps  # four actions are one second
+    assert frames[0].shape[1:] == (16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("action", "complaint"),
+    [(np.zeros(6), r"shape \(6,\): expected \(7,\)"), (np.zeros((1, 7)), "shape"), ([0, 0, np.nan, 0, 0, 0, 0], "not finite")],
+)
+def test_wrong_actions_are_refused(action, complaint):
+    world = DemoWorld(WorldConfig(size=16, scene=EMPTY))
+    world.reset(seed=0)
+    with pytest.raises(ValueError, match=complaint):
+        world.step(action)
+
+
+def test_episodes_end_and_must_begin():
+    world = DemoWorld(WorldConfig(size=16, steps=2, scene=EMPTY))
+    with pytest.raises(RuntimeError, match="reset"):
+        world.step(np.zeros(7))
+    world.reset(seed=0)
+    assert [world.step(np.zeros(7))[3] for _ in range(2)] == [False, True]
+
+
+# -- skills ------------------------------------------------------------------------------------------------------------
+
+
+def perform(skill, seed):
+    """A skill on the first object: (what the log says of it after the start, how far it moved, director, object)."""
+    world = DemoWorld(WorldConfig(size=64, scene=FULL))
+    world.reset(seed=seed)
+    director, thing = skills.Director(world), world.scene.things[0]
+    before = world.position(thing)
+    director.run(skill, thing.name)
+    events = [event["event"] for event in director.events if event["object"] == thing.label]
+    assert events[0] == "start" and events[-1] == "end"
+    return events, world.position(thing) - before, director, thing
+
+
+@pytest.mark.parametrize("seed", (0, 1))
+def test_lift_and_drop_are_logged(seed):
+    events, _, director, thing = perform(skills.drop, seed)
+    assert [event for event in events if event in ("grasped", "lifted", "dropped")] == ["grasped", "lifted", "dropped"]
+    times = [event["time"] for event in director.events]
+    assert times == sorted(times)
+    assert director.events[0]["object"] == {"name": thing.name, "shape": thing.shape, "colour": thing.colour}
+    assert director.events[0]["skill"] == "drop"
+
+
+def test_lowered_object_is_not_dropped():
+    world = DemoWorld(WorldConfig(size=64, scene=FULL))
+    world.reset(seed=0)
+    director = skills.Director(world)
+    for skill in (skills.lift, skills.lower, skills.open_hand):
+        director.run(skill, "object0")
+    events = [event["event"] for event in director.events if event["object"]["name"] == "object0"]
+    assert "released" in events and "dropped" not in events
+
+
+@pytest.mark.parametrize("seed", (0, 1))
+def test_object_enters_the_tray(seed):
+    events, _, director, thing = perform(skills.put_in_tray, seed)
+    assert "entered tray" in events and "dropped" not in events
+    assert director.situations[thing.name].in_tray
+
+
+@pytest.mark.parametrize("seed", (0, 1))
+def test_object_hides_behind_the_occluder(seed):
+    events, _, director, thing = perform(skills.hide, seed)
+    assert "hidden" in events
+    assert director.situations[thing.name].hidden
+    assert director.world.mask(thing).sum() < 0.1 * director.situations[thing.name].most_pixels
+
+
+@pytest.mark.parametrize(("skill", "side"), [(skills.push_left, -1), (skills.push_right, 1)])
+def test_pushes_go_the_way_they_say(skill, side):
+    _, moved, _, _ = perform(skill, 0)
+    assert side * moved[1] > 0.08
+
+
+def test_turn_turns():
+    world = DemoWorld(WorldConfig(size=16, scene=FULL))
+    world.reset(seed=4)
+    thing = next(thing for thing in world.scene.things if thing.shape in ("cube", "box"))
+    before = world.simulation.data.body(thing.name).xmat.reshape(3, 3).copy()
+    skills.Director(world).run(skills.turn, thing.name)
+    after = world.simulation.data.body(thing.name).xmat.reshape(3, 3)
+    assert abs(np.linalg.norm(matrix_to_rotvec(after @ before.T)) - 1.0) < 0.4  # the grasp may straighten it first
+
+
+def test_missing_furniture_is_refused():
+    world = DemoWorld(WorldConfig(size=16, scene=SceneConfig(tray=0.0, occluder=0.0)))
+    world.reset(seed=0)
+    for skill, word in ((skills.put_in_tray, "tray"), (skills.hide, "occluder")):
+        with pytest.raises(ValueError, match=word):
+            skills.Director(world).run(skill, "object0")
+    with pytest.raises(ValueError, match="no object 'ghost'"):
+        skills.Director(world).run(skills.lift, "ghost")
+
+
+def test_episodes_are_recorded(tmp_path):
+    config = RecordConfig(out=tmp_path, clips=0, episodes=1, size=16, fps=4, workers=1)
+    record(config)
+    (line,) = (tmp_path / "episodes" / "events.jsonl").read_text().splitlines()
+    episode = json.loads(line)
+    numbers = np.load(tmp_path / "episodes" / Path(episode["path"]).with_suffix(".npz"))
+    assert (tmp_path / "episodes" / episode["path"]).exists()
+    assert len(numbers["states"]) == len(numbers["actions"]) + 1
+    assert {"time", "skill", "object", "event"} == set(episode["events"][0])
