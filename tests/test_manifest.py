@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -119,14 +120,14 @@ MALFORMED = {
     "no rows at all": ("a.csv", "", "the file is empty"),
     "nothing but blank lines": ("a.txt", "\n \r\n", "the file is empty"),
     "a header alone": ("a.csv", "path,label\n", "there are no rows"),
-    "no header": ("a.csv", "a.mp4,3\nb.mp4,4\n", "line 1: ['a.mp4', '3'] looks like data; put a header in front"),
+    "no header": ("a.csv", "a.mp4,3\nb.mp4,4\n", "only ['a.mp4', '3']; that looks like data: put a header in front"),
     "no header, with folders": ("a.csv", "x/a,3\nx/b,4\n", "put a header in front, such as path,label"),
     "a header without path": ("a.csv", "clip,label\na.mp4,3\n", "no column 'path', only ['clip', 'label']"),
     "another name for path": ("a.csv", "filename,label\na.mp4,3\n", "rename the column 'filename' to 'path'"),
     "a capital": ("a.csv", "Path,label\na.mp4,3\n", "column 'Path' must be spelled 'path'"),
     "a capital elsewhere": ("a.csv", "path,Label\na.mp4,3\n", "column 'Label' must be spelled 'label'"),
     "a space in the header": ("a.csv", "path, label\na.mp4,3\n", "column ' label' must be spelled 'label'"),
-    "a column twice": ("a.csv", "path,label,path\na.mp4,3,b.mp4\n", "two columns are named 'path'"),
+    "a column twice": ("a.csv", "path,label,path\na.mp4,3,b.mp4\n", "two columns have the same name"),
     "semicolons": ("a.csv", "path;label\na.mp4;3\n", "no column 'path', only ['path;label']"),
     "a word for a label": ("a.csv", "path,label\na.mp4,3\n\nb.mp4,dog\n", "line 4: label is 'dog'; expected a whole number"),
     "half a label": ("a.csv", "path,label\na.mp4,3.5\n", "line 2: label is '3.5'; expected a whole number"),
@@ -144,8 +145,8 @@ MALFORMED = {
     "an empty path": ("a.csv", "path,label\na.mp4,1\n ,2\n", "line 3: path is empty"),
     "not UTF-8": ("a.csv", b"path,label\na.mp4,1\nb\xe9.mp4,2\n", "line 3: not UTF-8"),
     "UTF-16": ("a.csv", "path,label\na.mp4,1\n".encode("utf-16"), "line 1: not UTF-8"),
-    "another ending": ("a.json", "{}", "ends in .csv, .tsv, .txt or .parquet, not '.json'"),
-    "no Parquet": ("a.parquet", "path,label\n", "not a Parquet file that can be read"),
+    "another ending": ("a.json", "{}", "ends in .csv, .tsv, .txt or .parquet, not in '.json'"),
+    "no Parquet": ("a.parquet", "path,label\n", "a.parquet: cannot be read: "),
 }
 
 
@@ -173,6 +174,17 @@ def test_what_is_malformed_elsewhere(tmp_path):
     pa.parquet.write_table(pa.table({"path": [1, 2]}), tmp_path / "a.parquet")
     with pytest.raises(ManifestError, match="path holds int64; expected text"):
         read_manifest(tmp_path / "a.parquet")
+
+
+def test_a_list_that_no_parser_takes(tmp_path):
+    with pytest.raises(ManifestError, match="cannot be read"):
+        read_manifest(write(tmp_path / "a.txt", "a.mp4 1\nb\x01.mp4 2\n"))
+
+
+def test_it_travels_to_workers(tmp_path):
+    path = write(tmp_path / "a.txt", "a.mp4 1\nb.mp4 2\n")
+    copy = pickle.loads(pickle.dumps(read_manifest(path)))
+    assert copy.row(1) == Row(tmp_path / "b.mp4", 2, None, None) and copy.labels.tolist() == [1, 2]
 
 
 def test_two_hundred_thousand_rows_read_at_once(tmp_path):

@@ -23,7 +23,7 @@ from av.video.reformatter import VideoReformatter
 from jaxtyping import Float, UInt8
 
 ROUNDING = Fraction(51, 100_000)  # seconds: Matroska keeps whole milliseconds, so a frame may be stamped half of one late
-STEPS_BACK = (0, 1, 8)  # seconds: many indices hold decoding times, so the key frame found may be shown too late
+STEPS_BACK = (0, 1, 8, 64)  # seconds: many indices hold decoding times, so the key frame found may be shown too late
 
 QUARTER_TURNS = ((1, 0), (0, 1)), ((0, -1), (1, 0)), ((-1, 0), (0, -1)), ((0, 1), (-1, 0))  # counter-clockwise
 

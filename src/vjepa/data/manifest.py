@@ -85,43 +85,44 @@ class Manifest:
 def read_manifest(path: str | Path) -> Manifest:
     """Read a folder, .txt, .csv, .tsv or .parquet. Raises ManifestError on anything that is not as it should be."""
     source = Path(path)
-    if source.is_dir():
-        table = _read_folder(source)
-    elif not source.exists():
+    if not source.exists():
         raise ManifestError(f"{source}: no such file or folder")
-    elif source.suffix.lower() == ".parquet":
-        table = _read_parquet(source)
-    elif source.suffix.lower() in (".csv", ".tsv", ".txt"):
-        table = _read_text(source)
-    else:
-        raise ManifestError(f"{source}: a manifest is a folder or ends in .csv, .tsv, .txt or .parquet, not {source.suffix!r}")
+    try:
+        table = _read(source)
+    except (OSError, pa.ArrowException) as error:
+        raise ManifestError(f"{source}: cannot be read: {error}") from error
     if not table.num_rows:
         raise ManifestError(f"{source}: there are no rows; expected one for each video")
     return Manifest(source, _checked(source, table))
 
 
-# The kinds of source
+def _read(source: Path) -> pa.Table:
+    ending = source.suffix.lower()
+    if source.is_dir():
+        return _read_folder(source)
+    if ending == ".parquet":
+        return _read_parquet(source)
+    if ending in (".csv", ".tsv", ".txt"):
+        return _read_text(source, ending)
+    raise ManifestError(f"{source}: a manifest is a folder or ends in .csv, .tsv, .txt or .parquet, not in {ending!r}")
 
 
 def _read_folder(source: Path) -> pa.Table:
     found = []
     for folder, folders, files in os.walk(source):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [os.path.join(folder, name) for name in files if name.lower().endswith(VIDEOS) and name[0] != "."]
+        names = [name for name in files if name.lower().endswith(VIDEOS) and not name.startswith(".")]
+        found += [os.path.relpath(os.path.join(folder, name), source) for name in names]
     if not found:
         raise ManifestError(f"{source}: no videos in this folder or below; looked for {' '.join(VIDEOS)}")
-    names = sorted(os.path.relpath(path, source) for path in found)
     try:
-        return pa.table({"path": pa.array(names, pa.large_string())})
+        return pa.table({"path": pa.array(sorted(found), pa.large_string())})
     except UnicodeEncodeError as error:
         raise ManifestError(f"{source}: the name {error.object!r} is not UTF-8; rename it") from error
 
 
 def _read_parquet(source: Path) -> pa.Table:
-    try:
-        table = pa.parquet.read_table(source)
-    except (pa.ArrowException, OSError) as error:
-        raise ManifestError(f"{source}: not a Parquet file that can be read: {error}") from error
+    table = pa.parquet.read_table(source)
     _check_header(source, table.column_names)
     kind = table.schema.field("path").type
     if not any(is_text(kind) for is_text in (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary)):
@@ -129,23 +130,23 @@ def _read_parquet(source: Path) -> pa.Table:
     return table.set_column(table.column_names.index("path"), "path", table["path"].cast(pa.large_string()))
 
 
-def _read_text(source: Path) -> pa.Table:
-    text = source.read_bytes().removeprefix(b"\xef\xbb\xbf")
+def _read_text(source: Path, ending: str) -> pa.Table:
+    data = source.read_bytes().removeprefix(b"\xef\xbb\xbf")
     try:
-        first = text.decode().lstrip().partition("\n")[0].rstrip()
+        first = data.decode().lstrip("\r\n").partition("\n")[0].removesuffix("\r")
     except UnicodeDecodeError as error:
-        line = text.count(b"\n", 0, error.start) + 1
+        line = data.count(b"\n", 0, error.start) + 1
         raise ManifestError(f"{source}, line {line}: not UTF-8; save the file in that encoding") from error
-    if not first:
+    if not data.strip():
         raise ManifestError(f"{source}: the file is empty; expected one line for each video")
     # The lists of the public V-JEPA code end in .csv, but have no header and a space between path and label.
-    if source.suffix.lower() == ".txt" or (source.suffix.lower() == ".csv" and re.search(r"[^,\s]\s+-?\d+$", first)):
-        return _read_list(source, text)
-    return _read_columns(source, text, first, "\t" if source.suffix.lower() == ".tsv" else ",")
+    if ending == ".txt" or (ending == ".csv" and re.search(r"[^,\s]\s+-?\d+$", first)):
+        return _read_list(source, data)
+    return _read_columns(source, data, first, "\t" if ending == ".tsv" else ",")
 
 
-def _read_list(source: Path, text: bytes) -> pa.Table:
-    table = _parse(text, pa.csv.ParseOptions(delimiter="\x01", quote_char=False), ["line"])
+def _read_list(source: Path, data: bytes) -> pa.Table:
+    table = _parse(data, pa.csv.ParseOptions(delimiter="\x01", quote_char=False), ["line"])
     lines = pc.utf8_trim_whitespace(table["line"])
     parts = pc.extract_regex(lines, r"^(?P<path>.*\S)\s+(?P<label>-?\d+)$")
     alone = pc.is_null(parts)
@@ -156,34 +157,30 @@ def _read_list(source: Path, text: bytes) -> pa.Table:
     return pa.table({"path": path, "label": pc.struct_field(parts, "label")})
 
 
-def _read_columns(source: Path, text: bytes, first: str, delimiter: str) -> pa.Table:
+def _read_columns(source: Path, data: bytes, first: str, delimiter: str) -> pa.Table:
     names = next(csv.reader([first], delimiter=delimiter))
     _check_header(source, names)
     try:
-        return _parse(text, pa.csv.ParseOptions(delimiter=delimiter), names)
+        return _parse(data, pa.csv.ParseOptions(delimiter=delimiter), names)
     except pa.ArrowInvalid as error:
-        rows = csv.reader(io.StringIO(text.decode(), newline=""), delimiter=delimiter)
+        rows = csv.reader(io.StringIO(data.decode(), newline=""), delimiter=delimiter)
         ragged = next((row for row in rows if row and len(row) != len(names)), None)
         if ragged is None:
-            raise ManifestError(f"{source}: cannot be parsed: {error}") from error
+            raise
         words = f"{len(ragged)} values, but the header names {len(names)} columns; quote values that hold the separator"
         raise ManifestError(f"{source}, line {rows.line_num}: {words}") from error
 
 
-def _parse(text: bytes, options: pa.csv.ParseOptions, names: list[str]) -> pa.Table:
+def _parse(data: bytes, options: pa.csv.ParseOptions, names: list[str]) -> pa.Table:
     """All columns as text: a type guessed from the first rows is an error in the middle of the file."""
     read = pa.csv.ReadOptions(column_names=names if names == ["line"] else None)
-    types = pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.large_string()), strings_can_be_null=False)
-    return pa.csv.read_csv(pa.BufferReader(text), read, options, types)
-
-
-# What every source must satisfy
+    types = pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.large_string()))
+    return pa.csv.read_csv(pa.BufferReader(data), read, options, types)
 
 
 def _check_header(source: Path, names: list[str]) -> None:
-    doubled = [name for name, count in Counter(names).items() if count > 1]
-    if doubled:
-        raise ManifestError(f"{source}: two columns are named {doubled[0]!r}; rename one")
+    if len(set(names)) < len(names):
+        raise ManifestError(f"{source}: two columns have the same name among {names}; rename one")
     meant = {name.strip().lower(): name for name in names if name not in COLUMNS}
     for column in COLUMNS:
         if column in meant and column not in names:
@@ -191,10 +188,12 @@ def _check_header(source: Path, names: list[str]) -> None:
     if "path" in names:
         return
     if name := next((meant[name] for name in SURELY_PATH if name in meant), None):
-        raise ManifestError(f"{source}: no column 'path'; rename the column {name!r} to 'path'")
-    if any("/" in name or name.lower().endswith(VIDEOS + PICTURES) for name in names):
-        raise ManifestError(f"{source}, line 1: {names} looks like data; put a header in front, such as path,label")
-    raise ManifestError(f"{source}, line 1: no column 'path', only {names}; the header must name it")
+        advice = f"rename the column {name!r} to 'path'"
+    elif any("/" in name or name.lower().endswith(VIDEOS + PICTURES) for name in names):
+        advice = "that looks like data: put a header in front, such as path,label"
+    else:
+        advice = "the header must name it"
+    raise ManifestError(f"{source}: no column 'path', only {names}; {advice}")
 
 
 def _checked(source: Path, table: pa.Table) -> pa.Table:
@@ -264,13 +263,11 @@ def check(manifest: Manifest, frames: int, workers: int, timeout: float) -> dict
 
     A file that takes more than `timeout` seconds, or crashes the process that decodes it, is a bad row like any other.
     """
-    found, bad = [], []
-    for row, answer in tqdm(_ask(manifest, frames, workers, timeout), total=len(manifest), unit="video", disable=None):
-        if isinstance(answer, str):
-            bad.append((row, answer))
-        else:
-            found.append(answer)
-    places = _places(manifest.source, len(manifest)) if bad else []
+    asked = _ask(manifest, frames, workers, timeout)
+    answers = dict(tqdm(asked, total=len(manifest), unit="video", disable=None))
+    found = [answer for answer in answers.values() if isinstance(answer, dict)]
+    bad = sorted((row, answer) for row, answer in answers.items() if isinstance(answer, str))
+    places = _places(manifest.source, len(manifest))
     labels = manifest.labels[manifest.labels >= 0]
     return {
         "source": str(manifest.source),
@@ -281,7 +278,7 @@ def check(manifest: Manifest, frames: int, workers: int, timeout: float) -> dict
         "label": _spread(labels.tolist()),
         **{key: _spread([answer[key] for answer in found]) for key in ("fps", "seconds", "width", "height")},
         "codecs": dict(Counter(answer["codec"] for answer in found).most_common()),
-        "bad": [{"place": places[row], "path": str(manifest.row(row).path), "reason": why} for row, why in sorted(bad)],
+        "bad": [{"place": places[row], "path": str(manifest.row(row).path), "reason": why} for row, why in bad],
     }
 
 
@@ -301,15 +298,17 @@ def _ask(manifest: Manifest, frames: int, workers: int, timeout: float) -> Itera
                 if worker.pipe in ready:
                     answer = worker.answer()
                 elif time.monotonic() > deadline:
-                    answer = worker.stop(f"no answer within {timeout:g} s")
+                    worker.stop()
+                    answer = f"no answer within {timeout:g} s"
                 else:
                     continue
                 del busy[worker]
-                idle += [worker] * worker.alive
+                if not worker.pipe.closed:
+                    idle.append(worker)
                 yield row, answer
     finally:
         for worker in (*idle, *busy):
-            worker.stop("")
+            worker.stop()
 
 
 class _Worker:
@@ -320,20 +319,18 @@ class _Worker:
         self._process = multiprocessing.Process(target=_serve, args=(theirs, frames), daemon=True)
         self._process.start()
         theirs.close()  # so that its end is noticed here
-        self.alive = True
 
     def answer(self) -> dict | str:
         try:
             return self.pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             self._process.join(1)
-            return self.stop(f"decoding it ended the process (exit code {self._process.exitcode})")
+            self.stop()
+            return f"decoding it ended the process (exit code {self._process.exitcode})"
 
-    def stop(self, words: str) -> str:
-        self.alive = False
+    def stop(self) -> None:
         self._process.kill()
         self.pipe.close()
-        return words
 
 
 def _serve(pipe: Connection, frames: int) -> None:
@@ -350,11 +347,11 @@ def _probe(row: Row, frames: int) -> dict:
     """Decode `frames` frames from the first to the last of the row's segment and tell what video it is."""
     with open_video(row.path) as video:
         start, end = row.start or 0.0, video.end if row.end is None else row.end
-        if max(start, end) > video.end:
+        if start >= end or end > video.end:
             raise DecodeError(row.path, f"the segment {start:g} to {end:g} s reaches past the video's end at {video.end:g} s")
         video.frames(np.linspace(start, np.nextafter(end, 0) if np.isfinite(end) else start, frames))
-        facts = {"width": video.width, "height": video.height, "codec": video.codec}
-        return {"fps": video.fps, "seconds": end - start, **facts}
+        about = {"fps": video.fps, "codec": video.codec, "seconds": end - start}
+        return about | {"width": video.width, "height": video.height}
 
 
 def _spread(values: Sequence[float | int]) -> dict[str, float | int] | None:
@@ -390,8 +387,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         manifest = read_manifest(options.file)
     except ManifestError as error:
-        print(error, file=sys.stderr)
-        return 2
+        one.exit(2, f"{error}\n")
     report = check(manifest, options.frames, options.workers, options.timeout)
     print(_text(report))
     if options.json:
