@@ -140,10 +140,8 @@ class Video:
         self.close()
         if self.path.is_file() and self.path.stat().st_size == 0:
             raise DecodeError(self.path, "the file is empty")
-        # "file:" and the whitelist: a colon in a name is no protocol, and a playlist cannot reach into the network.
-        # pattern_type: a percent sign in the name of a picture is no series of pictures.
-        options = {"protocol_whitelist": "file", "pattern_type": "none"}
-        self._container = av.open(f"file:{self.path}", container_options=options, metadata_errors="replace")
+        # "file:", so that a colon in a name is no protocol: from a file FFmpeg opens no network address either.
+        self._container = av.open(f"file:{self.path}", metadata_errors="replace")
         self._stream = self._container.streams.best("video")
         self._check_stream()
         for other in self._container.streams:
@@ -211,6 +209,7 @@ class Video:
             return iter(())
         packets = self._container.demux(self._stream)
         key = next((packet for packet in packets if packet.is_keyframe), None)
+        # Too late a key frame is refused: the open GOP before it would be decoded without what it refers to.
         return iter(()) if key is None or _tick(key) > tick else chain([key], packets)
 
     def _play(self, tick: int) -> Iterator[av.VideoFrame]:
