@@ -71,7 +71,7 @@ class Pretrain(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         clip = normalise(batch.clip)
         out = self.objective(clip, self.masks, self.seed, self.global_step, self.micro_batch(batch_idx))
-        self.log("train/loss", out["loss"], prog_bar=True)
+        self.log("loss", out["loss"], prog_bar=True, logger=False)  # the monitors write it down
         return out
 
     def objective(self, clip: Clip, masks: MaskConfig, seed: int, step: int, rank: int) -> dict[str, Tensor]:
@@ -141,9 +141,7 @@ class Pretrain(L.LightningModule):
         step = self.global_step + 1
         set_step(optimizer.optimizer, self.optim, step, self.total_steps)
         optimizer.step(closure=optimizer_closure)
-        momentum = self.momentum.at(step, self.total_steps)
-        ema.update(self.target, self.encoder, momentum)
-        self.log("optim/ema_momentum", momentum)
+        ema.update(self.target, self.encoder, self.momentum.at(step, self.total_steps))
 
     def parts(self) -> dict[str, Part]:
         """What the next stages take over."""

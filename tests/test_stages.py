@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
@@ -26,7 +27,7 @@ TINY = EncoderConfig(width=48, depth=2, heads=4, mlp_width=96, patch=8)
 NARROW = PredictorConfig(width=24, depth=1, heads=2, mlp_width=48)
 MASKS = MaskConfig(kinds=(BlockConfig(2, 0.2), BlockConfig(1, 0.5)), group=8)
 OPTIM = OptimConfig(lr=Schedule(1e-3))
-CLIP = ClipConfig(frames=4, fps=8, size=32)
+CLIP = ClipConfig(frames=4, fps=8.0, size=32)
 
 
 def pretrain(**changes) -> Pretrain:
@@ -40,8 +41,9 @@ def clip_data(manifest: Path, batch_size: int = 8) -> ClipData:
 
 
 def fit(stage, data, folder: Path, steps: int, ckpt_path=None, **settings) -> L.Trainer:
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
-    trainer = L.Trainer(max_steps=steps, accelerator="cpu", default_root_dir=folder, use_distributed_sampler=False, **quiet | settings)
+    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
+    settings = quiet | {"accelerator": "cpu", "default_root_dir": folder, "use_distributed_sampler": False} | settings
+    trainer = L.Trainer(max_steps=steps, **settings)
     trainer.fit(stage, data, ckpt_path=ckpt_path)
     return trainer
 
@@ -69,17 +71,17 @@ def test_a_batch_of_several_groups_equals_its_groups():
 
 
 def test_one_batch_is_overfitted():
-    clip = torch.randn(8, 3, 4, 32, 32, generator=torch.Generator().manual_seed(0))
-    stage = pretrain()
-    optimizer = torch.optim.AdamW(stage.parameters(), 3e-3)
+    clip = torch.randn(2, 3, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    stage = pretrain(predictor=replace(NARROW, width=64, depth=2))
+    optimizer = torch.optim.AdamW(stage.parameters(), 5e-3)
     losses = []
-    for _ in range(60):
+    for _ in range(300):
         loss = stage.objective(clip, MASKS, seed=0, step=0, rank=0)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.25 * losses[0]
 
 
 def test_dropped_tokens_are_invisible_to_the_context():
@@ -125,7 +127,7 @@ def test_cooldown_takes_over_and_ends_at_its_final_rate(clips_manifest, tmp_path
     fit(first, clip_data(clips_manifest), tmp_path, steps=3).save_checkpoint(tmp_path / "step=3.ckpt")
     falling = OptimConfig(lr=Schedule(1e-3, final=1e-6, decay=4))
     stage = Cooldown(TINY, NARROW, MASKS, falling, Schedule(0.9), init_from=str(tmp_path))
-    longer = ClipData([Source(str(clips_manifest))], clip=ClipConfig(frames=6, fps=8, size=48), batch_size=8, workers=0)
+    longer = ClipData([Source(str(clips_manifest))], clip=ClipConfig(frames=6, fps=8.0, size=48), batch_size=8, workers=0)
     seen = []
     stage.on_train_batch_start = lambda batch, batch_idx: seen.append(len(stage.optimizers().optimizer.state)) or None
     before = first.state_dict()
@@ -152,7 +154,7 @@ def encoder_file(tmp_path) -> Path:
 
 
 def test_probe_learns_motion_and_leaves_the_encoder_alone(clips_manifest, encoder_file, tmp_path):
-    clip = ClipConfig(frames=8, fps=8, size=32, scale=(0.8, 1.0), flip=0.0)
+    clip = ClipConfig(frames=8, fps=8.0, size=32, scale=(0.8, 1.0), flip=0.0)
     data = LabelledClipData([Source(str(clips_manifest))], str(clips_manifest), str(clips_manifest), clip, 8, 0)
     stage = Probe(str(encoder_file), 2, ProbeConfig(depth=1, heads=4), optim=OptimConfig(lr=Schedule(3e-3)))
     trainer = fit(stage, data, tmp_path, steps=60)

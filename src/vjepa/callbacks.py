@@ -25,16 +25,28 @@ class DataError(RuntimeError):
     """Training data that is not fit to train on."""
 
 
-def due(trainer: L.Trainer) -> bool:
-    """Whether the step just taken is one that is logged: the first, and then every `log_every_n_steps`."""
-    return trainer.global_step <= 1 or trainer.global_step % trainer.log_every_n_steps == 0
+def due(trainer: L.Trainer, steps: int) -> bool:
+    """Whether the state after so many steps is logged: the first, and then every `log_every_n_steps`."""
+    return steps == 1 or steps % trainer.log_every_n_steps == 0
+
+
+def write(trainer: L.Trainer, values: dict[str, float | Tensor], steps: int) -> None:
+    """Past Lightning's own bookkeeping, which would leave out the first step."""
+    for logger in trainer.loggers:
+        logger.log_metrics({name: float(value) for name, value in values.items()}, step=steps)
+
+
+def ends_step(trainer: L.Trainer, batch_idx: int) -> bool:
+    """Whether this micro-batch was the last of its optimiser step, and that step is logged."""
+    whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+    return whole and due(trainer, trainer.global_step)
 
 
 class OptimizerMonitor(L.Callback):
     """Learning rate, weight decay, gradient norm."""
 
     def on_before_optimizer_step(self, trainer, stage, optimizer) -> None:
-        if not due(trainer):
+        if not due(trainer, trainer.global_step + 1):
             return
         grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(grads)
@@ -43,11 +55,9 @@ class OptimizerMonitor(L.Callback):
                 f"the gradient at step {trainer.global_step + 1} is {norm}; lower optim.lr, set trainer.gradient_clip_val, "
                 "or look at train/loss in TensorBoard for where it began"
             )
-        stage.log("optim/grad_norm", norm)
-
-    def on_train_batch_end(self, trainer, stage, outputs, batch, batch_idx) -> None:
-        matrices = trainer.optimizers[0].param_groups[0]
-        stage.log_dict({"optim/lr": matrices["lr"], "optim/weight_decay": matrices["weight_decay"]})
+        matrices = optimizer.param_groups[0]
+        values = {"optim/grad_norm": norm, "optim/lr": matrices["lr"], "optim/weight_decay": matrices["weight_decay"]}
+        write(trainer, values, trainer.global_step + 1)
 
 
 class SpeedMonitor(L.Callback):
@@ -63,11 +73,11 @@ class SpeedMonitor(L.Callback):
     def on_train_batch_end(self, trainer, stage, outputs, batch: Batch, batch_idx) -> None:
         self.ended = time.perf_counter()
         self.clips += len(batch.clip)
-        if not due(trainer):
+        if not ends_step(trainer, batch_idx):
             return
         elapsed = self.ended - self.since
         rate = self.clips * trainer.world_size / elapsed
-        stage.log_dict({"speed/clips_per_s": rate, "speed/data_wait_share": self.waited / elapsed})
+        write(trainer, {"speed/clips_per_s": rate, "speed/data_wait_share": self.waited / elapsed}, trainer.global_step)
         self.since, self.waited, self.clips = self.ended, 0.0, 0
 
     def on_validation_end(self, trainer, stage) -> None:
@@ -93,7 +103,7 @@ class DataHealth(L.Callback):
         self.draws += len(batch.clip) + len(batch.bad)
         self.failed += len(batch.bad)
         self.write_down(batch.bad)
-        stage.log("data/bad_files", float(self.failed))
+        stage.log("data/bad_files", float(self.failed), prog_bar=bool(self.failed))
         limit = trainer.datamodule.max_bad_share
         if batch.lost or self.failed > limit * max(self.draws, GRACE):
             raise DataError(
@@ -127,18 +137,20 @@ class CollapseMonitor(L.Callback):
     """Whether the target's features still tell tokens apart, from the first step on."""
 
     def on_train_batch_end(self, trainer, stage, outputs, batch, batch_idx) -> None:
-        if not due(trainer):
+        if not ends_step(trainer, batch_idx):
             return
         target = outputs["target"]
         values = {
+            "train/loss": outputs["loss"],
             "collapse/feature_std": metrics.feature_std(target),
             "collapse/effective_rank": metrics.effective_rank(target),
             "collapse/token_cosine": metrics.token_cosine(target),
             "collapse/loss_over_mean": outputs["loss"] / metrics.mean_baseline(target),
+            "optim/ema_momentum": stage.momentum.at(trainer.global_step, stage.total_steps),
             "collapse/target_context_l1": outputs["gap"],
             "collapse/target_weights_rms": ema.distance(stage.target, stage.encoder),
         }
-        stage.log_dict({name: value.float() for name, value in values.items()})
+        write(trainer, values, trainer.global_step)
 
 
 class ReadOut(L.Callback):
@@ -175,7 +187,7 @@ class ReadOut(L.Callback):
     def read(self, trainer: L.Trainer, stage: L.LightningModule) -> None:
         fit, score = (pooled_features(stage.target, clips, stage.device) for clips, _ in (self.fitted, self.scored))
         accuracy = ridge_accuracy(fit, self.fitted[1], score, self.scored[1], self.ridge)
-        trainer.logger.log_metrics({"readout/linear_accuracy": accuracy}, step=trainer.global_step)
+        write(trainer, {"readout/linear_accuracy": accuracy}, trainer.global_step)
 
 
 Labelled = tuple[UInt8[Tensor, "b t c h w"], Int[Tensor, " b"]]

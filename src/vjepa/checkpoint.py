@@ -8,6 +8,7 @@ serve resuming, and a cooldown that wants the optimiser state too.
 Loading is strict everywhere: a missing, surplus or misshaped tensor is an error that lists them all.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -220,6 +221,12 @@ def read_upstream(path: Path, name: str) -> State:
         found = ", ".join(map(str, checkpoint)) if isinstance(checkpoint, dict) else type(checkpoint).__name__
         raise CheckpointError(f"{path} holds no '{name}' but {found}; expected a checkpoint of the public V-JEPA 2 trainer")
     return {key.removeprefix("module.").removeprefix("backbone."): value for key, value in checkpoint[name].items()}
+
+
+def digest(path: Path) -> str:
+    """The first twelve hexadecimal digits of a file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 def read_pickle(path: Path) -> dict:

@@ -24,8 +24,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from vjepa.callbacks import DataError, DataHealth, OptimizerMonitor, SpeedMonitor
-from vjepa.checkpoint import CheckpointError, export, newest_checkpoint
+from vjepa.checkpoint import CheckpointError, checkpoint_in, digest, export, newest_checkpoint
 from vjepa.data.manifest import ManifestError
+from vjepa.locate import locate
 
 EXPORT = "model.safetensors"
 # Settings that may differ between a run and its continuation without changing a single weight.
@@ -91,8 +92,10 @@ class StageCLI(LightningCLI):
             )
 
     def recipe(self) -> dict:
-        """The resolved settings as plain values."""
-        return yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
+        """The resolved settings as plain values, and the digests of the files this stage starts from."""
+        recipe = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
+        starts = {key: recipe["model"].get(key) for key in ("init_from", "encoder")}
+        return recipe | {"digest": {key: digest_of(path) for key, path in starts.items() if isinstance(path, str)}}
 
     def instantiate_trainer(self, **kwargs: object) -> L.Trainer:
         """The recipe's Trainer with our logger, and our monitors before the recipe's own callbacks."""
@@ -145,6 +148,12 @@ def stage_name(stage: type) -> str:
 
 def checkpoint_folder(out: str | Path) -> str:
     return str(Path(out) / "checkpoints")
+
+
+def digest_of(source: str) -> str:
+    """Of the file that `source` leads to, so that a stage notices when its predecessor was trained anew."""
+    path = checkpoint_in(locate(source))
+    return "folder" if path.is_dir() else digest(path)
 
 
 def step_of(checkpoint: Path) -> int:

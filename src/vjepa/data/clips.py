@@ -114,7 +114,7 @@ class TrainingClips(Dataset):
                 return Sample(clip, -1 if row.label is None else row.label, k, bad)
         return Sample(None, -1, k, bad)
 
-    def augment(self, frames: UInt8[Tensor, "t c h w"], rng: np.random.Generator) -> UInt8[Tensor, "t c h w"]:
+    def augment(self, frames: UInt8[Tensor, "t c h w"], rng: np.random.Generator) -> UInt8[Tensor, "t c size size"]:
         box = random_box(*frames.shape[-2:], self.config.scale, self.config.aspect, rng)
         return crop(frames, box, self.config.size, bool(rng.random() < self.config.flip))
 

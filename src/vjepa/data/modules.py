@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import lightning as L
 from torch.utils.data import DataLoader, Sampler, Subset
@@ -168,8 +167,8 @@ class LabelledClipData(ClipData):
             if wrong.any():
                 row = int(wrong.argmax())
                 raise ManifestError(
-                    f"{manifest.source}: {int(wrong.sum())} rows have no label in 0..{classes - 1} for model.classes={classes}, "
-                    f"the first is {manifest.row(row).path.name} with {manifest.labels[row]}; correct the labels or model.classes"
+                    f"{manifest.source}: {int(wrong.sum())} labels lie outside 0..{classes - 1} (model.classes={classes}), the "
+                    f"first is {manifest.labels[row]} of {manifest.row(row).path.name}; correct the labels or model.classes"
                 )
 
     def test_dataloader(self) -> DataLoader:

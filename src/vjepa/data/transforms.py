@@ -12,7 +12,6 @@ from torchvision.transforms import v2
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which the released weights expect
 ATTEMPTS = 10
 
-Frames = UInt8[Tensor, "t c h w"]
 Box = tuple[int, int, int, int]  # top, left, height, width
 
 
@@ -48,7 +47,7 @@ def centre_box(height: int, width: int, ratio: float) -> Box:
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def crop(frames: Frames, box: Box, size: int, flip: bool) -> Frames:
+def crop(frames: UInt8[Tensor, "t c h w"], box: Box, size: int, flip: bool) -> UInt8[Tensor, "t c {size} {size}"]:
     """The box, resized to size x size, mirrored if `flip`."""
     frames = v2.functional.resized_crop(frames, *box, [size, size], antialias=True)
     return frames.flip(-1) if flip else frames
