@@ -15,6 +15,7 @@ from vjepa.data.demo_world import skills
 from vjepa.data.demo_world.__main__ import main
 from vjepa.data.demo_world.arm import Command, Simulation
 from vjepa.data.demo_world.clips import CLASSES, ClipConfig, draw_passage, film_pair
+from vjepa.data.demo_world.director import Director
 from vjepa.data.demo_world.env import DemoWorld, WorldConfig
 from vjepa.data.demo_world.episodes import play
 from vjepa.data.demo_world.poses import euler_to_matrix, matrix_to_euler, matrix_to_rotvec, rotvec_to_matrix
@@ -162,6 +163,19 @@ def test_finished_folder_is_left_alone(recorded, capsys):
     record(replace(recorded, workers=2))
     assert "nothing to do" in capsys.readouterr().out
     assert times == {path: path.stat().st_mtime_ns for path in recorded.out.rglob("*.mp4")}
+
+
+@pytest.mark.slow
+def test_processes_do_not_change_the_bytes(recorded, tmp_path):
+    record(replace(recorded, out=tmp_path, workers=2))
+    for path in recorded.out.rglob("*.mp4"):
+        assert path.read_bytes() == (tmp_path / path.relative_to(recorded.out)).read_bytes()
+
+
+@pytest.mark.parametrize("change", [{"seconds": 0.02}, {"shift": (0.1, 0.5)}, {"turn": (2.0, 1.0)}, {"workers": 0}])
+def test_impossible_settings_are_refused(change, tmp_path):
+    with pytest.raises(ValueError, match=f"{next(iter(change))}="):
+        RecordConfig(**{"out": tmp_path, **change})
 
 
 def test_other_configuration_in_the_same_folder_is_refused(recorded):
@@ -335,7 +349,7 @@ def perform(skill, seed):
     """A skill on the first object: (what the log says of it after the start, how far it moved, director, object)."""
     world = DemoWorld(WorldConfig(size=64, scene=FULL))
     world.reset(seed=seed)
-    director, thing = skills.Director(world), world.scene.things[0]
+    director, thing = Director(world), world.scene.things[0]
     before = world.position(thing)
     director.run(skill, thing.name)
     events = [event["event"] for event in director.events if event["object"] == thing.label]
@@ -357,7 +371,7 @@ def test_held_objects_do_not_creep_out_of_the_hand():
     world = DemoWorld(WorldConfig(size=16, scene=FULL))
     world.reset(seed=4)
     thing = world.scene.things[0]
-    director = skills.Director(world)
+    director = Director(world)
     for skill in (skills.reach, skills.close_hand):
         director.run(skill, thing.name)
     before = skills.in_hand(world, thing)
@@ -370,7 +384,7 @@ def test_held_objects_do_not_creep_out_of_the_hand():
 def test_lowered_object_is_not_dropped():
     world = DemoWorld(WorldConfig(size=64, scene=FULL))
     world.reset(seed=0)
-    director = skills.Director(world)
+    director = Director(world)
     for skill in (skills.lift, skills.lower, skills.open_hand):
         director.run(skill, "object0")
     events = [event["event"] for event in director.events if event["object"]["name"] == "object0"]
@@ -403,7 +417,7 @@ def test_turn_turns():
     world.reset(seed=4)
     thing = next(thing for thing in world.scene.things if thing.shape in ("cube", "box"))
     before = world.simulation.data.body(thing.name).xmat.reshape(3, 3).copy()
-    skills.Director(world).run(skills.turn, thing.name)
+    Director(world).run(skills.turn, thing.name)
     after = world.simulation.data.body(thing.name).xmat.reshape(3, 3)
     assert abs(np.linalg.norm(matrix_to_rotvec(after @ before.T)) - 1.0) < 0.4  # the grasp may straighten it first
 
@@ -413,9 +427,9 @@ def test_missing_furniture_is_refused():
     world.reset(seed=0)
     for skill, word in ((skills.put_in_tray, "tray"), (skills.hide, "occluder")):
         with pytest.raises(ValueError, match=word):
-            skills.Director(world).run(skill, "object0")
+            Director(world).run(skill, "object0")
     with pytest.raises(ValueError, match="no object 'ghost'"):
-        skills.Director(world).run(skills.lift, "ghost")
+        Director(world).run(skills.lift, "ghost")
 
 
 def test_episodes_are_recorded(tmp_path):

@@ -4,8 +4,9 @@ python -m vjepa.data.demo_world --out DIR      labelled motion clips in time-rev
 python -m vjepa.data.demo_world.bench          how fast it renders, simulates and encodes on this machine
 python -m vjepa.data.demo_world.gallery        a PNG with one filmstrip per class
 
-Shapes of the world: `scene` says what stands where and how it looks, `arm` moves, `render` shows, `env` is the Gymnasium
-interface, `skills` the scripts and the event log, `clips` the labelled motions, `record` writes them to files.
+`scene` says what stands where, `looks` how it looks and who looks, `panda` is the arm's model; `arm` moves, `render` shows;
+`env` is the Gymnasium-style interface; `skills` are scripts for it, `director` runs them and keeps the event log,
+`episodes` strings them together; `clips` are the labelled motions; `record` writes all to files, through `video`.
 """
 
 try:

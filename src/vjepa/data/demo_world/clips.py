@@ -15,10 +15,11 @@ from numpy import ndarray
 from numpy.random import Generator
 
 from vjepa.data.demo_world.arm import TIMESTEP, Command, Simulation
+from vjepa.data.demo_world.looks import COLOURS
 from vjepa.data.demo_world.panda import OPENING
 from vjepa.data.demo_world.poses import smoothstep
 from vjepa.data.demo_world.render import Renderer
-from vjepa.data.demo_world.scene import COLOURS, Layout, SceneConfig, Thing, draw_scene, draw_thing, hand_rotation, moved_to
+from vjepa.data.demo_world.scene import Layout, SceneConfig, Thing, draw_scene, draw_thing, hand_rotation, moved_to
 
 CLASSES = (
     "move_left",
@@ -59,6 +60,14 @@ class ClipConfig:
     """Probability that the hand holds an object."""
     azimuth: float = 35.0
     """The camera stands within so many degrees of straight ahead of the robot."""
+
+    def __post_init__(self) -> None:
+        if self.frames < 3:
+            raise ValueError(f"seconds={self.seconds} at fps={self.fps} make {self.frames} frame: expected at least 3")
+        if not 0 <= self.shift[0] <= self.shift[1] <= 0.3:
+            raise ValueError(f"shift={self.shift} should be two lengths up to 0.3 m: the hand would meet the table beyond")
+        if not 0 <= self.turn[0] <= self.turn[1] <= 2.4:
+            raise ValueError(f"turn={self.turn} should be two angles up to 2.4 rad: the wrist turns no further")
 
     @property
     def frames(self) -> int:

@@ -7,7 +7,8 @@ from numpy import ndarray
 from numpy.random import Generator
 
 from vjepa.data.demo_world import skills
-from vjepa.data.demo_world.env import HERTZ, DemoWorld, WorldConfig
+from vjepa.data.demo_world.director import Director
+from vjepa.data.demo_world.env import DemoWorld, WorldConfig
 
 PLANS = (
     (skills.lift, skills.lower, skills.open_hand),
@@ -44,7 +45,7 @@ def play(seed: int, config: WorldConfig, plans: int = 3) -> Episode:
         states.append(result[0]["state"])
         frames.append(result[-1]["frames"])
 
-    director = skills.Director(world, keep)
+    director = Director(world, keep)
     for skill, name in draw_script(np.random.default_rng([seed, 1]), world, plans):
         director.run(skill, name)
     objects = [thing.label for thing in world.scene.things]
@@ -58,8 +59,3 @@ def draw_script(random: Generator, world: DemoWorld, plans: int) -> list[tuple]:
     possible = [plan for plan in PLANS if not any(missing.get(skill, False) for skill in plan)]
     names = random.permutation([thing.name for thing in world.scene.things])[:plans]
     return [(skill, str(name)) for name in names for skill in possible[random.integers(len(possible))]]
-
-
-def seconds(episode: Episode) -> float:
-    """How long an episode lasts."""
-    return len(episode.actions) / HERTZ

@@ -55,14 +55,16 @@ class RecordConfig(ClipConfig):
     """Processes to spread the work over; 1 works in this process."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.clips % len(CLASSES) or not 0 <= self.clips <= 2 * MOST:
             raise ValueError(f"clips={self.clips} should be a multiple of {len(CLASSES)}, so that classes are balanced")
         if self.val < 0 or self.test < 0 or self.val + self.test > 1:
             raise ValueError(f"val={self.val} and test={self.test} are shares of the clips: expected 0 <= val + test <= 1")
         if self.size % 16 or self.size <= 0:
             raise ValueError(f"size={self.size} should be a multiple of 16 pixels, as encoders and codecs expect")
-        if self.seed < 0:
-            raise ValueError(f"seed={self.seed} should not be negative")
+        if self.seed < 0 or self.episodes < 0 or self.workers < 1:
+            found = f"seed={self.seed}, episodes={self.episodes}, workers={self.workers}"
+            raise ValueError(f"{found}: expected seed and episodes of 0 or more and at least one worker")
 
     @property
     def identity(self) -> dict:

@@ -10,7 +10,8 @@ import mujoco
 import numpy as np
 from numpy import ndarray
 
-from vjepa.data.demo_world.scene import ARM, OBJECT, PATTERNS, STATIC, Camera, Material, Scene
+from vjepa.data.demo_world.looks import PATTERNS, Camera, Material
+from vjepa.data.demo_world.scene import ARM, OBJECT, STATIC, Scene
 
 FAR = 1e6
 SKY = np.array([0.75, 0.82, 0.9])

@@ -1,32 +1,20 @@
-"""What stands where and how it looks, all drawn from a generator: objects, textures, light and camera.
+"""What stands where, drawn from a generator: objects, tray, occluder; and the whole scene as one value.
 
 The robot stands at the origin and looks along +x at the camera; +y is the robot's left and the picture's right; the table
 top is at z = 0. Left and right always mean the picture's.
 """
 
-import colorsys
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray
 from numpy.random import Generator
 
 from vjepa.data.demo_world import panda
-from vjepa.data.demo_world.poses import euler_to_matrix, matrix_to_euler
+from vjepa.data.demo_world.looks import COLOURS, Camera, Light, Material, draw_camera, draw_light, draw_materials
+from vjepa.data.demo_world.poses import euler_to_matrix
 
-COLOURS = {
-    "red": (0.85, 0.16, 0.14),
-    "orange": (0.95, 0.52, 0.10),
-    "yellow": (0.95, 0.84, 0.18),
-    "green": (0.20, 0.65, 0.25),
-    "cyan": (0.20, 0.72, 0.78),
-    "blue": (0.16, 0.32, 0.82),
-    "purple": (0.52, 0.24, 0.70),
-    "pink": (0.95, 0.48, 0.66),
-}
 SHAPES = ("cube", "box", "cylinder", "ball")
-PATTERNS = ("plain", "checker", "stripes", "noise")
 STATIC, ARM, OBJECT = 0, 1, 2
 """Geom groups: what never moves, the arm, the objects."""
 
@@ -46,54 +34,6 @@ class Thing:
     def label(self) -> dict[str, str]:
         """What the event log says about it."""
         return {"name": self.name, "shape": self.shape, "colour": self.colour}
-
-
-class Material(NamedTuple):
-    """Two colours (3,) in 0..1, the pattern that mixes them, its waves per metre and its phase (3,) in radians."""
-
-    colour: ndarray
-    second: ndarray
-    pattern: str
-    frequency: float
-    phase: ndarray
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A pinhole camera. `position` and `target` are (x, y, z) in metres, `fovy` the vertical field of view in degrees."""
-
-    position: tuple[float, float, float]
-    target: tuple[float, float, float]
-    fovy: float
-
-    @property
-    def rotation(self) -> ndarray:
-        """Camera axes as columns (3, 3) in the OpenCV convention: x right, y down, z into the picture."""
-        forward = np.subtract(self.target, self.position)
-        forward = forward / np.linalg.norm(forward)
-        right = np.cross(forward, (0.0, 0.0, 1.0))
-        right = right / np.linalg.norm(right)
-        return np.stack([right, np.cross(forward, right), forward], axis=1)
-
-    @property
-    def extrinsics(self) -> ndarray:
-        """Pose of the camera in the robot's frame (6,): xyz in metres, extrinsic xyz angles in radians."""
-        return np.concatenate([self.position, matrix_to_euler(self.rotation)])
-
-    def intrinsics(self, size: int) -> ndarray:
-        """Matrix (3, 3) from camera coordinates to pixels of a square picture; pixel centres are at half integers."""
-        focal = 0.5 * size / np.tan(np.radians(self.fovy) / 2)
-        return np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]])
-
-
-@dataclass(frozen=True)
-class Light:
-    """A lamp at `position` (x, y, z) in metres; `strength` and `ambient` scale the lit and the unlit part."""
-
-    position: tuple[float, float, float]
-    strength: float
-    ambient: float
-    shadows: bool = True
 
 
 @dataclass(frozen=True)
@@ -159,13 +99,13 @@ def draw_scene(random: Generator, config: SceneConfig, held: Thing | None = None
     layout = keep_free or Layout()
     tray, occluder = draw_furniture(random, config, layout)
     things = draw_things(random, int(random.integers(config.objects[0], config.objects[1] + 1)), layout)
-    materials = draw_materials(random, things if held is None else (*things, held))
+    objects = things if held is None else (held, *things)
+    materials = draw_materials(random, {thing.name: thing.colour for thing in objects})
     bodies = [furniture_xml(tray, occluder), *(thing_xml(thing, config.movable) for thing in things)]
     if held is not None:
         bodies.append(thing_xml(held, True))
-        things = (held, *things)
     camera, light = draw_camera(random, config.azimuth, config.fovy), draw_light(random)
-    return Scene(world_xml("".join(bodies)), things, materials, camera, light, tray, occluder)
+    return Scene(world_xml("".join(bodies)), objects, materials, camera, light, tray, occluder)
 
 
 def draw_furniture(random: Generator, config: SceneConfig, layout: Layout):
@@ -247,7 +187,7 @@ def world_xml(bodies: str) -> str:
     """The whole model: options, room, table, arm, and the given bodies.
 
     The integrator is Euler's: implicit ones change velocities after the contact solver has seen them, and with actuators
-    as stiff as these a held object creeps out of the hand, by centimetres a second.
+    as stiff as these a held object creeps out of the hand, several times as fast.
     """
     return f"""
 <mujoco model="demo_world">
@@ -264,57 +204,6 @@ def world_xml(bodies: str) -> str:
   {panda.TIES}
   {panda.ACTUATORS}
 </mujoco>"""
-
-
-def draw_materials(random: Generator, things: tuple[Thing, ...]) -> dict[str, Material]:
-    """A material for every geom of the model, by name."""
-    white, grey = soft_colour(random, 0.05, (0.8, 0.95)), soft_colour(random, 0.1, (0.25, 0.5))
-    looks = {name: plain(white) for name in panda.BODY_GEOMS}
-    looks |= {name: plain(grey) for name in (*panda.JOINT_GEOMS, *panda.FINGER_GEOMS)}
-    looks |= {"hand": plain(soft_colour(random, 0.15, (0.7, 0.95))), "mount": plain(hue(random, 0.8, 0.7))}
-    looks |= {name: draw_texture(random, soft_colour(random, 0.35, (0.35, 0.8)), 1.0) for name in ("floor", "wall")}
-    looks["table"] = draw_texture(random, soft_colour(random, 0.4, (0.45, 0.9)), 4.0)
-    tray = plain(soft_colour(random, 0.5, (0.3, 0.8)))
-    looks |= {f"tray{index}": tray for index in range(5)}
-    looks["occluder"] = draw_texture(random, soft_colour(random, 0.5, (0.4, 0.8)), 8.0)
-    looks |= {thing.name: draw_texture(random, np.array(COLOURS[thing.colour]), 16.0) for thing in things}
-    return looks
-
-
-def plain(colour: ndarray) -> Material:
-    return Material(colour, colour, "plain", 1.0, np.zeros(3))
-
-
-def draw_texture(random: Generator, colour: ndarray, frequency: float) -> Material:
-    """The colour with a lighter or darker shade of itself in a random pattern."""
-    second = np.clip(colour * random.uniform(0.55, 0.8) if random.random() < 0.6 else 0.6 * colour + 0.4, 0, 1)
-    pattern = str(random.choice(PATTERNS))
-    return Material(colour, second, pattern, frequency * random.uniform(0.7, 1.4), random.uniform(0, 2 * np.pi, 3))
-
-
-def soft_colour(random: Generator, saturation: float, brightness: tuple[float, float]) -> ndarray:
-    return hue(random, random.uniform(0, saturation), random.uniform(*brightness))
-
-
-def hue(random: Generator, saturation: float, brightness: float) -> ndarray:
-    return np.array(colorsys.hsv_to_rgb(random.random(), saturation, brightness))
-
-
-def draw_camera(random: Generator, azimuth: float, fovy: tuple[float, float]) -> Camera:
-    """A camera on a dome in front of the robot, looking at the middle of the workspace."""
-    angle, height = np.radians(random.uniform(-azimuth, azimuth)), np.radians(random.uniform(24, 45))
-    target = np.array([0.42, 0.0, 0.17]) + random.uniform(-0.03, 0.03, 3)
-    direction = np.array([np.cos(height) * np.cos(angle), np.cos(height) * np.sin(angle), np.sin(height)])
-    position = target + random.uniform(0.95, 1.1) * direction
-    return Camera(tuple(position.tolist()), tuple(target.tolist()), float(random.uniform(*fovy)))
-
-
-def draw_light(random: Generator) -> Light:
-    """A lamp above the camera's half of the room, so that the visible sides are mostly lit."""
-    angle, height = random.uniform(-1.4, 1.4), random.uniform(0.85, 1.35)
-    direction = np.array([np.cos(height) * np.cos(angle), np.cos(height) * np.sin(angle), np.sin(height)])
-    position = np.array([0.4, 0.0, 0.0]) + random.uniform(2.0, 3.0) * direction
-    return Light(tuple(position.tolist()), float(random.uniform(0.5, 0.75)), float(random.uniform(0.42, 0.58)))
 
 
 def hand_rotation(yaw: float) -> ndarray:

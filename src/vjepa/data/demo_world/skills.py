@@ -1,11 +1,6 @@
-"""Scripted skills, and a log of what happened to which object when.
+"""Scripted skills: generators of actions that look at the world between them. `director` runs them and keeps a log."""
 
-A skill is a generator of actions that looks at the world between them. `Director` runs skills in a world and keeps the
-log: when each began and ended, and what the simulator saw meanwhile (grasped, lifted, dropped, in the tray, hidden).
-"""
-
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 from numpy import ndarray
@@ -13,7 +8,7 @@ from numpy import ndarray
 from vjepa.data.demo_world.env import DemoWorld
 from vjepa.data.demo_world.panda import FINGER_GEOMS
 from vjepa.data.demo_world.poses import matrix_to_euler, matrix_to_rotvec, rotvec_to_matrix
-from vjepa.data.demo_world.scene import TRAY_SIZE, WALL_SIZE, Thing, hand_rotation
+from vjepa.data.demo_world.scene import WALL_SIZE, Thing, hand_rotation
 
 Actions = Iterator[ndarray]
 STRIDE, SWING = 0.06, 0.4
@@ -73,6 +68,25 @@ def grasp_yaw(world: DemoWorld, thing: Thing) -> float | None:
     x_axis = world.simulation.data.body(thing.name).xmat.reshape(3, 3)[:, 0]
     yaw = np.arctan2(x_axis[1], x_axis[0])
     return float(yaw - period * np.round(yaw / period))
+
+
+def held_things(world: DemoWorld) -> set[str]:
+    """Names of the objects between the fingers that both of them touch."""
+    model, data = world.simulation.model, world.simulation.data
+    fingers = [model.geom(name).id for name in FINGER_GEOMS]
+    touching = {finger: set() for finger in fingers}
+    for first, second in data.contact.geom[: data.ncon].tolist():
+        for finger, other in ((first, second), (second, first)):
+            if finger in touching:
+                touching[finger].add(model.geom(other).name)
+    between = {thing.name for thing in world.scene.things if abs(in_hand(world, thing)[0]) < 0.02}
+    return touching[fingers[0]] & touching[fingers[1]] & between
+
+
+def in_hand(world: DemoWorld, thing: Thing) -> ndarray:
+    """An object's centre as the hand sees it (3,) in metres: y is the way the fingers move, z points out of the palm."""
+    data, site = world.simulation.data, world.simulation.site
+    return data.site_xmat[site].reshape(3, 3).T @ (world.position(thing) - data.site_xpos[site])
 
 
 # -- skills ------------------------------------------------------------------------------------------------------------
@@ -175,114 +189,3 @@ def push(world: DemoWorld, thing: Thing, side: float, way: float = 0.15) -> Acti
     yield from go(world, world.command.position + np.array([0, side * (way + 0.02), 0]))
     yield from go(world, world.command.position - np.array([0, side * 0.03, 0]))  # do not take it along upwards
     yield from rise(world)
-
-
-# -- log ---------------------------------------------------------------------------------------------------------------
-
-
-def held_things(world: DemoWorld) -> set[str]:
-    """Names of the objects between the fingers that both of them touch."""
-    model, data = world.simulation.model, world.simulation.data
-    fingers = [model.geom(name).id for name in FINGER_GEOMS]
-    touching = {finger: set() for finger in fingers}
-    for first, second in data.contact.geom[: data.ncon].tolist():
-        for finger, other in ((first, second), (second, first)):
-            if finger in touching:
-                touching[finger].add(model.geom(other).name)
-    between = {thing.name for thing in world.scene.things if abs(in_hand(world, thing)[0]) < 0.02}
-    return touching[fingers[0]] & touching[fingers[1]] & between
-
-
-def in_hand(world: DemoWorld, thing: Thing) -> ndarray:
-    """An object's centre as the hand sees it (3,) in metres: y is the way the fingers move, z points out of the palm."""
-    data, site = world.simulation.data, world.simulation.site
-    return data.site_xmat[site].reshape(3, 3).T @ (world.position(thing) - data.site_xpos[site])
-
-
-@dataclass
-class Situation:
-    """What the log knows about one object: its lowest and current height, and what is true of it now."""
-
-    height: float
-    most_pixels: int
-    pixels: int
-    held: bool = False
-    lifted: bool = False
-    in_tray: bool = False
-    hidden: bool = False
-
-
-class Director:
-    """Runs skills in a world; `events` is the log, a list of {"time", "skill", "object", "event"}.
-
-    `time` is in seconds since the reset, `object` has name, shape and colour. Skills give `start` and `end`; the simulator
-    adds `grasped`, `lifted`, `dropped` (fell more than 2 cm), `released`, `entered tray`, `left tray`, `hidden` and
-    `visible` (counted in pixels of the segmentation).
-    """
-
-    def __init__(self, world: DemoWorld, on_step: Callable[[ndarray, tuple], None] | None = None):
-        self.world, self.on_step = world, on_step
-        self.events: list[dict] = []
-        self.skill = "start"
-        self.rest = {thing.name: float(world.position(thing)[2]) for thing in world.scene.things}
-        self.situations = {thing.name: self.look(thing) for thing in world.scene.things}
-
-    def run(self, skill: Callable[[DemoWorld, Thing], Actions], name: str) -> None:
-        """Let the skill happen to the object of that name."""
-        thing = self.world.thing(name)
-        self.skill = skill.__name__
-        self.note(thing, "start")
-        for action in skill(self.world, thing):
-            result = self.world.step(action)
-            if self.on_step is not None:
-                self.on_step(action, result)
-            for other in self.world.scene.things:
-                self.watch(other)
-        self.note(thing, "end")
-
-    def note(self, thing: Thing, event: str) -> None:
-        time = round(self.world.simulation.time, 3)
-        self.events.append({"time": time, "skill": self.skill, "object": thing.label, "event": event})
-
-    def watch(self, thing: Thing) -> None:
-        """Compare an object with how it was one action ago, and note what changed."""
-        before = self.situations[thing.name]
-        now = self.look(thing, before)
-        self.situations[thing.name] = now
-        if now.held and not before.held:
-            self.note(thing, "grasped")
-        if now.lifted and not before.lifted:
-            self.note(thing, "lifted")
-        if before.held and not now.held:
-            self.note(thing, "dropped" if self.falls(thing, before, now) else "released")
-        for fact, begins, ends in (("in_tray", "entered tray", "left tray"), ("hidden", "hidden", "visible")):
-            if getattr(now, fact) != getattr(before, fact):
-                self.note(thing, begins if getattr(now, fact) else ends)
-
-    def falls(self, thing: Thing, before: Situation, now: Situation) -> bool:
-        """Whether an object that was just let go has fallen, or is falling: more than 2 cm, or downwards at 0.3 m/s."""
-        speed = float(self.world.simulation.data.body(thing.name).cvel[5])
-        return before.height - now.height > 0.02 or speed < -0.3
-
-    def look(self, thing: Thing, before: Situation | None = None) -> Situation:
-        """How an object is now, given how it was."""
-        height, held = float(self.world.position(thing)[2]), thing.name in held_things(self.world)
-        pixels = int(self.world.mask(thing).sum())
-        most = max(pixels, before.most_pixels if before else 0)
-        threshold = 0.3 if before and before.hidden else 0.1  # two thresholds, so that one pixel does not make events
-        return Situation(
-            height=height,
-            most_pixels=most,
-            pixels=pixels,
-            held=held,
-            lifted=held and height - self.rest[thing.name] > 0.03,
-            in_tray=not held and self.over_tray(thing) and height - thing.size[2] < TRAY_SIZE[2],
-            hidden=pixels < threshold * most,
-        )
-
-    def over_tray(self, thing: Thing) -> bool:
-        """Whether an object's centre is between the tray's sides."""
-        if self.world.scene.tray is None:
-            return False
-        gap = np.abs(self.world.position(thing)[:2] - self.world.scene.tray)
-        return bool((gap < TRAY_SIZE[:2]).all())
