@@ -6,7 +6,7 @@ One pass over the data trains the same probe on each row of the table:
 
 encoder   the frozen encoder under test
 random    an encoder of the same architecture that was never trained: what the probe and the patches do alone
-frame     the encoder under test, seeing only the clip's middle frame, repeated: what a still picture gives away
+frame     the encoder under test, shown only the clip's middle frame: what a still picture gives away
 """
 
 import json
@@ -14,7 +14,6 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from einops import repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -81,10 +80,8 @@ class Probe(L.LightningModule):
     def tokens(self, row: str, clip: Clip) -> Float[Tensor, "b n d"]:
         if row == "random":
             return self.random(clip)
-        if row == "frame":
-            t = clip.shape[2]
-            clip = repeat(clip[:, :, t // 2], "b c h w -> b c t h w", t=t)
-        return self.encoder(clip)
+        middle = clip.shape[2] // 2
+        return self.encoder(clip[:, :, middle : middle + 1] if row == "frame" else clip)
 
     def logits(self, clip: Clip) -> dict[str, Float[Tensor, "b classes"]]:
         return {row: probe(self.tokens(row, clip)) for row, probe in self.probes.items()}

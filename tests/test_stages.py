@@ -1,8 +1,10 @@
 """Laws of the stages, on real decoded video: what a step is does not depend on how it is cut, killed or resumed."""
 
 import json
+import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -208,3 +210,48 @@ def test_the_command_finishes_skips_and_refuses(clips_manifest, tmp_path):
     assert "data.clip.fps: 8.0 -> 4.0" in third.stderr
     fourth = command(tmp_path, "--data.clip.frmes", "4")
     assert fourth.returncode == 2 and "frmes" in fourth.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(clips_manifest, tmp_path):
+    """Two devices of four clips take the same steps as one of eight: same files, masks and gradients."""
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("MANIFEST", str(clips_manifest)))
+    assert command(tmp_path, "--out", "one").returncode == 0
+    spread = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.batch_size", "4")
+    two = command(tmp_path, "--out", "two", *spread)
+    assert two.returncode == 0, two.stderr
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, atol=2e-5, rtol=1e-4, msg=lambda m, key=key: f"{key}: {m}")
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_and_ends_as_if_never_killed(clips_manifest, tmp_path):
+    recipe = RECIPE.replace("MANIFEST", str(clips_manifest)).replace("max_steps: 6", "max_steps: 60")
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    assert command(tmp_path, "--out", "straight").returncode == 0
+    program = [sys.executable, "-m", "stages.pretrain", "fit", "--config", "recipe.yaml", "--out", "killed"]
+    victim = subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list((tmp_path / "killed/checkpoints").glob("step=*.ckpt")):
+        assert victim.poll() is None, "ended before it could be killed"
+        time.sleep(0.05)
+    victim.kill()
+    victim.wait()
+    assert not (tmp_path / "killed/model.safetensors").exists()
+    resumed = command(tmp_path, "--out", "killed")
+    assert resumed.returncode == 0 and "continuing after step" in resumed.stdout
+    straight, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("straight", "killed"))
+    assert all(torch.equal(value, killed[key]) for key, value in straight.items())
+
+
+@pytest.mark.slow
+def test_a_cooldown_notices_that_its_start_was_trained_anew(clips_manifest, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("MANIFEST", str(clips_manifest)))
+    assert command(tmp_path).returncode == 0
+    after = ("--out", "after", "--model.init_from", "run/model.safetensors")
+    assert command(tmp_path, *after).returncode == 0
+    (tmp_path / "run/model.safetensors").unlink()
+    shutil.rmtree(tmp_path / "run")
+    assert command(tmp_path, "--seed_everything", "1").returncode == 0
+    refused = command(tmp_path, *after)
+    assert refused.returncode == 2 and "digest.init_from" in refused.stderr

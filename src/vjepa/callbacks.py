@@ -15,7 +15,7 @@ from vjepa.data.clips import Batch, ClipConfig, EvaluationClips
 from vjepa.data.manifest import Manifest, read_manifest
 from vjepa.data.transforms import denormalise, normalise
 from vjepa.locate import locate
-from vjepa.masks import Grid, sample_masks
+from vjepa.masks import Grid, View, sample_masks
 from vjepa.models import Encoder
 
 GRACE = 100  # draws before the share of bad files is judged
@@ -246,24 +246,22 @@ class Pictures(L.Callback):
         clip = normalise(batch.clip[: self.clips])
         grid, tokens = stage.encoder.grid(clip), outputs["target"][: self.clips]
         writer = trainer.logger.experiment
-        for kind, keep in enumerate(self.kept(stage, grid)):
-            shown = masked_clip(clip, keep[: self.clips].to(clip.device), grid)
-            writer.add_image(f"masks/kind_{kind}", filmstrip(shown), trainer.global_step)
+        for kind, view in enumerate(self.views(stage, grid)):
+            writer.add_image(f"masks/kind_{kind}", filmstrip(masked_clip(clip, view, grid)), trainer.global_step)
         colours = token_colours(tokens, grid, clip.shape[-2:])
         writer.add_image("tokens/principal_components", filmstrip(colours), trainer.global_step)
 
-    def kept(self, stage: L.LightningModule, grid: Grid) -> list[Int[Tensor, "b k"]]:
-        """The kept tokens of the step's first clips, as the step drew them."""
-        masks = stage.masks
-        views = sample_masks(masks, grid, masks.group, seed=stage.seed, step=max(stage.global_step - 1, 0), rank=0)
-        return [view.keep for view in views]
+    def views(self, stage: L.LightningModule, grid: Grid) -> list[View]:
+        """The masks of the step's first clips, as the step drew them."""
+        step = max(stage.global_step - 1, 0)
+        return sample_masks(stage.masks, grid, stage.masks.group, seed=stage.seed, step=step, rank=0)
 
 
-def masked_clip(clip: Float[Tensor, "b c t h w"], keep: Int[Tensor, "b k"], grid: Grid) -> UInt8[Tensor, "b t c h w"]:
-    """The clip with its dropped tubelets dimmed to a quarter."""
-    kept = torch.zeros(len(clip), grid[0] * grid[1] * grid[2], device=clip.device).scatter_(1, keep[: len(clip)], 1.0)
-    light = spread(0.25 + 0.75 * kept[..., None], grid, clip.shape[2:])
-    return (denormalise(clip).float() * light).byte()
+def masked_clip(clip: Float[Tensor, "b c t h w"], view: View, grid: Grid) -> UInt8[Tensor, "b t c h w"]:
+    """The clip with dropped tubelets dimmed, and those that the cut to equal lengths left out of both nearly black."""
+    light = torch.full((len(clip), grid[0] * grid[1] * grid[2]), 0.08)
+    light = light.scatter(1, view.drop[: len(clip)], 0.35).scatter(1, view.keep[: len(clip)], 1.0).to(clip.device)
+    return (denormalise(clip).float() * spread(light[..., None], grid, clip.shape[2:])).byte()
 
 
 def token_colours(tokens: Float[Tensor, "b n d"], grid: Grid, frame: tuple[int, int]) -> UInt8[Tensor, "b t c h w"]:

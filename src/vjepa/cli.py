@@ -16,6 +16,7 @@ import warnings
 from pathlib import Path
 
 import lightning as L
+import torch
 import yaml
 from jsonargparse import set_parsing_settings
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -63,6 +64,8 @@ class StageCLI(LightningCLI):
         if self.subcommand == "fit":
             self.claim_folder()
         self.settings.weights_only = True
+        if self.settings.trainer.precision is None:
+            self.settings.trainer.precision = "bf16-mixed" if bf16_is_native() else "32-true"
         self.resumed = newest_checkpoint(Path(checkpoint_folder(self.out)))
         if self.resumed and not self.settings.ckpt_path:
             self.settings.ckpt_path = str(self.resumed)
@@ -139,6 +142,11 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # the frozen encoders, on purpose
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+
+
+def bf16_is_native() -> bool:
+    """Whether the accelerator computes in bfloat16; CPUs that do are not worth the lost digits at demo scale."""
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def stage_name(stage: type) -> str:

@@ -42,9 +42,8 @@ def over_seeds(runs: list[list[Score]]) -> str:
     lines = [f"accuracy over {len(runs)} seeds, mean and standard deviation"]
     for scores in zip(*runs, strict=True):
         values = [score.value for score in scores]
-        spread = statistics.stdev(values) if len(values) > 1 else float("nan")
         each = " ".join(f"{value:.3f}" for value in values)
-        lines.append(f"  {scores[0].name:<26}{statistics.mean(values):6.3f} ± {spread:.3f}   ({each})")
+        lines.append(f"  {scores[0].name:<26}{statistics.mean(values):6.3f} ± {statistics.stdev(values):.3f}   ({each})")
     return "\n".join(lines)
 
 
@@ -55,4 +54,5 @@ def read_scores(path: Path) -> list[Score]:
 if __name__ == "__main__":
     if not sys.argv[1:]:
         raise SystemExit("usage: python -m vjepa.report SCORES.json ...   (a probe run's scores.json, one per seed)")
-    print(over_seeds([read_scores(Path(path)) for path in sys.argv[1:]]))
+    runs = [read_scores(Path(path)) for path in sys.argv[1:]]
+    print(over_seeds(runs) if len(runs) > 1 else table(runs[0], f"accuracy on {runs[0][0].clips} test clips"))

@@ -1,0 +1,154 @@
+"""Clips are a pure function of (seed, sample number); bad files are counted, named, bounded, and never silent."""
+
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from einops import rearrange
+
+from tests.videos import even_times, read_stamps, write_picture, write_video
+from vjepa.callbacks import DataError, DataHealth
+from vjepa.data.clips import ClipConfig, EvaluationClips, Sample, TrainingClips, collate, load_frames
+from vjepa.data.manifest import ManifestError, read_manifest
+from vjepa.data.modules import GlobalOrder, LabelledClipData, Source
+from vjepa.data.transforms import centre_box, denormalise, normalise, random_box
+
+CLIP = ClipConfig(frames=4, fps=8.0, size=32)
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory) -> Path:
+    """Two good videos whose frames carry their number, at 30 and 24 frames a second, and a still picture."""
+    folder = tmp_path_factory.mktemp("numbered")
+    write_video(folder / "a.mp4", even_times(60, 30))
+    write_video(folder / "b.mp4", even_times(48, 24))
+    write_picture(folder / "c.png", number=7)
+    (folder / "list.txt").write_text("a.mp4 0\nb.mp4 1\nc.png 2\n")
+    return folder / "list.txt"
+
+
+def spoil(manifest: Path, names: list[str]) -> Path:
+    """The manifest with some more rows whose files are garbage."""
+    folder = manifest.parent
+    for name in names:
+        (folder / name).write_bytes(b"not a video")
+    spoiled = folder / "spoiled.txt"
+    spoiled.write_text(manifest.read_text() + "".join(f"{name} 0\n" for name in names))
+    return spoiled
+
+
+def training(manifest: Path, seed: int = 0, config: ClipConfig = CLIP) -> TrainingClips:
+    return TrainingClips([read_manifest(manifest)], [1.0], config, seed)
+
+
+def test_a_sample_is_a_pure_function_of_seed_and_number(numbered):
+    a, b = training(numbered), training(numbered)
+    late = b[40]
+    assert torch.equal(a[40].clip, late.clip) and a[40].label == late.label
+    assert any(not torch.equal(a[k].clip, training(numbered, seed=1)[k].clip) for k in range(4))
+
+
+def test_fps_is_physical_time(numbered):
+    """Four frames at eight a second span 3/8 s in files of 30 and of 24 frames a second."""
+    for i, rate in ((0, 30), (1, 24)):
+        frames = load_frames(read_manifest(numbered).row(i), ClipConfig(frames=4, fps=8.0), None)
+        numbers = read_stamps(rearrange(frames, "t c h w -> t h w c").numpy())
+        assert abs(numbers[-1] - numbers[0] - 3 / 8 * rate) <= 1, (rate, numbers)
+
+
+def test_a_picture_is_a_still_clip(numbered):
+    clip = EvaluationClips(read_manifest(numbered), CLIP)[2].clip
+    assert (clip == clip[:1]).all()
+
+
+def test_the_same_box_for_all_frames_and_within_its_ranges():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        top, left, h, w = random_box(48, 64, (0.3, 1.0), (0.75, 1.35), rng)
+        assert 0 <= top <= 48 - h and 0 <= left <= 64 - w
+        assert 0.27 <= h * w / (48 * 64) <= 1 and 0.7 <= w / h <= 1.45
+    assert centre_box(48, 64, 1.0) == (0, 8, 48, 48)
+    assert random_box(10, 100, (0.9, 1.0), (0.75, 1.35), rng) == centre_box(10, 100, 1.35)  # nothing fits: fall back
+
+
+def test_normalise_round_trip():
+    clip = torch.randint(0, 256, (2, 3, 3, 8, 8), dtype=torch.uint8)
+    assert torch.equal(denormalise(normalise(clip)), clip)
+
+
+def test_a_bad_file_is_replaced_by_another_draw_and_named(numbered):
+    clips = training(spoil(numbered, ["bad.mp4"]))
+    samples = [clips[k] for k in range(40)]
+    assert all(sample.clip is not None for sample in samples)
+    named = [reason for sample in samples for reason in sample.bad]
+    assert len(named) >= 8 and all("bad.mp4" in reason for reason in named)
+    assert [s.bad for s in samples] == [training(spoil(numbered, ["bad.mp4"]))[k].bad for k in range(40)]
+
+
+def test_evaluation_excludes_and_never_replaces(numbered):
+    clips = EvaluationClips(read_manifest(spoil(numbered, ["bad.mp4"])), CLIP)
+    batch = collate([clips[i] for i in range(len(clips))])
+    assert batch.index.tolist() == [0, 1, 2] and batch.lost == 1 and "bad.mp4" in batch.bad[0]
+
+
+def test_a_batch_without_any_decodable_clip_is_empty():
+    batch = collate([Sample(None, 0, 0, ["gone"])])
+    assert len(batch.clip) == 0 and batch.lost == 1
+
+
+class FakeTrainer:
+    def __init__(self, limit: float) -> None:
+        self.datamodule = type("Data", (), {"max_bad_share": limit})()
+
+
+class FakeStage(L.LightningModule):
+    def log(self, *args, **settings) -> None: ...
+
+
+def health(tmp_path: Path, numbered: Path, names: list[str], limit: float, steps: int) -> DataHealth:
+    clips, monitor = training(spoil(numbered, names)), DataHealth(tmp_path)
+    for step in range(steps):
+        batch = collate([clips[step * 8 + i] for i in range(8)])
+        monitor.on_train_batch_start(FakeTrainer(limit), FakeStage(), batch, step)
+    return monitor
+
+
+def test_too_many_bad_files_stop_the_run_and_are_listed(numbered, tmp_path):
+    with pytest.raises(DataError, match=r"of \d+ draws could not be decoded, more than data.max_bad_share=0.05"):
+        health(tmp_path, numbered, ["bad.mp4"], 0.05, 40)
+    assert "bad.mp4" in (tmp_path / "bad_files.txt").read_text()
+
+
+def test_a_tolerated_share_goes_on(numbered, tmp_path):
+    assert health(tmp_path, numbered, ["bad.mp4"], 0.9, 10).failed > 0
+
+
+def test_a_manifest_of_bad_files_only_stops_at_once(tmp_path):
+    (tmp_path / "x.mp4").write_bytes(b"no")
+    (tmp_path / "list.txt").write_text("x.mp4 0\n")
+    batch = collate([TrainingClips([read_manifest(tmp_path / "list.txt")], [1.0], CLIP, 0)[0]])
+    with pytest.raises(DataError, match=r"x\.mp4"):
+        DataHealth(tmp_path).on_train_batch_start(FakeTrainer(1.0), FakeStage(), batch, 0)
+
+
+def test_global_order_shares_out_without_overlap_and_resumes():
+    ranks = [list(GlobalOrder(3, 2, rank, 2)) for rank in (0, 1)]
+    assert sorted(k for batches in ranks for batch in batches for k in batch) == list(range(12))
+    order = GlobalOrder(3, 2, 0, 1)
+    order.consumed = 4  # one batch into the second epoch
+    assert list(order) == [[8, 9], [10, 11]]
+
+
+def test_labels_outside_the_classes_are_refused(tmp_path, clips_manifest):
+    (tmp_path / "wrong.csv").write_text(f"path,label\n{clips_manifest.parent}/00.mp4,5\n")
+    data = LabelledClipData([Source(str(clips_manifest))], str(clips_manifest), str(tmp_path / "wrong.csv"))
+    with pytest.raises(ManifestError, match=r"1 labels lie outside 0\.\.1 \(model\.classes=2\).* 5 of 00\.mp4"):
+        data.check_labels(2)
+
+
+def test_impossible_clips_are_refused():
+    for fields in ({"frames": 0}, {"fps": -1.0}, {"scale": (0.5, 0.2)}, {"aspect": (0.0, 1.0)}):
+        with pytest.raises(ValueError, match="clip"):
+            ClipConfig(**fields)

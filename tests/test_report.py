@@ -1,0 +1,21 @@
+"""Intervals against Wilson's known values, spread over seeds."""
+
+import json
+
+import pytest
+
+from vjepa.report import Score, over_seeds, read_scores, table
+
+
+def test_wilson_interval_of_textbook_cases():
+    assert Score("x", 0.5, 10).interval == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert Score("x", 1.0, 20).interval == pytest.approx((0.8389, 1.0), abs=1e-4)
+
+
+def test_mean_and_spread_over_seeds(tmp_path):
+    for seed, value in enumerate((0.4, 0.6)):
+        rows = [{"name": "ours", "value": value, "clips": 100}]
+        (tmp_path / f"{seed}.json").write_text(json.dumps(rows))
+    runs = [read_scores(tmp_path / f"{seed}.json") for seed in (0, 1)]
+    assert "0.500 ± 0.141   (0.400 0.600)" in over_seeds(runs)
+    assert "0.400   [0.309, 0.498]" in table(runs[0], "accuracy")
