@@ -1,7 +1,7 @@
 """AdamW, and schedules as pure functions of the step (V-JEPA 2, sections 2.4 and A.1)."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -55,9 +55,9 @@ class Schedule:
 class OptimConfig:
     """AdamW and what its step does."""
 
-    lr: Schedule = field(default_factory=lambda: Schedule(peak=5.25e-4, start=1e-4, warmup=12_000))
-    """Learning rate."""
-    weight_decay: Schedule = field(default_factory=lambda: Schedule(peak=0.04))
+    lr: Schedule = Schedule(peak=5.25e-4)
+    """Learning rate. A recipe that names a schedule's fields keeps the others' defaults, so no default ramps or decays."""
+    weight_decay: Schedule = Schedule(peak=0.04)
     """Decay of matrices; biases, norms and other vectors never decay."""
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's momentum of the gradient and of its square."""
