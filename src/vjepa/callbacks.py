@@ -6,9 +6,10 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 import torch
-from einops import rearrange, reduce, repeat
+from einops import rearrange, repeat
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from vjepa import ema, metrics
 from vjepa.data.clips import Batch, ClipConfig, EvaluationClips
@@ -157,9 +158,19 @@ class ReadOut(L.Callback):
     """A linear read-out of the target encoder while it trains: what the loss cannot tell.
 
     Every `every` steps, from step 0 (a random encoder) on, clips of two labelled manifests are encoded, tokens averaged over
-    space but not over time, and a ridge regression to the classes is fitted on one manifest and scored on the other."""
+    cells of the frame but not over time, and a ridge regression to the classes is fitted on one manifest and scored on the
+    other. The cells matter: what moves says by its place where it moves."""
 
-    def __init__(self, train: str, val: str, clip: ClipConfig, every: int = 100, limit: int = 400, ridge: float = 1.0) -> None:
+    def __init__(
+        self,
+        train: str,
+        val: str,
+        clip: ClipConfig,
+        every: int = 100,
+        limit: int = 400,
+        cells: int = 4,
+        ridge: float = 1.0,
+    ) -> None:
         """
         Args:
             train: Labelled manifest to fit the read-out on.
@@ -167,10 +178,11 @@ class ReadOut(L.Callback):
             clip: What one clip is.
             every: Steps between two read-outs.
             limit: Most clips of either manifest that are used, evenly spread.
+            cells: Rows and columns of cells over which tokens are averaged; 1 averages the whole frame.
             ridge: Penalty, in units of the standardised features' mean square.
         """
         self.train, self.val, self.clip = train, val, clip
-        self.every, self.limit, self.ridge = every, limit, ridge
+        self.every, self.limit, self.cells, self.ridge = every, limit, cells, ridge
 
     def on_fit_start(self, trainer, stage) -> None:
         self.fitted = labelled_clips(read_manifest(locate(self.train)), self.clip, self.limit)
@@ -185,7 +197,7 @@ class ReadOut(L.Callback):
         self.read(trainer, stage)
 
     def read(self, trainer: L.Trainer, stage: L.LightningModule) -> None:
-        fit, score = (pooled_features(stage.target, clips, stage.device) for clips, _ in (self.fitted, self.scored))
+        fit, score = (pooled_features(stage.target, clips, self.cells) for clips, _ in (self.fitted, self.scored))
         accuracy = ridge_accuracy(fit, self.fitted[1], score, self.scored[1], self.ridge)
         write(trainer, {"readout/linear_accuracy": accuracy}, trainer.global_step)
 
@@ -202,15 +214,15 @@ def labelled_clips(manifest: Manifest, config: ClipConfig, limit: int) -> Labell
 
 
 @torch.no_grad()
-def pooled_features(
-    encoder: Encoder, clips: UInt8[Tensor, "b t c h w"], device: torch.device, batch: int = 32
-) -> Float[Tensor, "b f"]:
-    """Tokens averaged over space, concatenated over time, on the CPU."""
-    pooled = []
-    for some in clips.split(batch):
+def pooled_features(encoder: Encoder, clips: UInt8[Tensor, "b t c h w"], cells: int) -> Float[Tensor, "b f"]:
+    """Tokens averaged within each of cells x cells parts of the frame, concatenated over parts and time, on the CPU."""
+    device, pooled = next(encoder.parameters()).device, []
+    for some in clips.split(32):
         clip = normalise(some.to(device))
-        T = encoder.grid(clip)[0]
-        pooled.append(reduce(encoder(clip), "b (T s) d -> b (T d)", "mean", T=T).float().cpu())
+        T, H, W = encoder.grid(clip)
+        grids = rearrange(encoder(clip).float(), "b (T H W) d -> (b T) d H W", T=T, H=H, W=W)
+        means = adaptive_avg_pool2d(grids, min(cells, H, W))
+        pooled.append(rearrange(means, "(b T) d H W -> b (T H W d)", T=T).cpu())
     return torch.cat(pooled)
 
 

@@ -116,7 +116,7 @@ class StageCLI(LightningCLI):
             self.trainer.save_checkpoint(last)
         steps = self.trainer.global_step
         if is_overridden("test_step", self.model):
-            self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+            self.trainer.test(self.model, datamodule=self.datamodule, verbose=False, weights_only=True)
         if self.trainer.is_global_zero:
             info = {"stage": stage_name(self._model_class), "steps": steps, "seed": self.settings.seed_everything}
             export(self.out / EXPORT, self.model.parts(), info)
@@ -168,9 +168,10 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.stem.removeprefix("step="))
 
 
-def flat(tree: dict, prefix: str = "") -> dict[str, object]:
-    """Nested settings as `a.b.c: value`."""
+def flat(tree: dict | list, prefix: str = "") -> dict[str, object]:
+    """Nested settings as `a.b.0.c: value`."""
     out: dict[str, object] = {}
-    for key, value in tree.items():
-        out |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        nested = isinstance(value, dict | list) and value
+        out |= flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
     return out
