@@ -11,7 +11,7 @@ R      := runs/$(RUN)
 STAGES := pretrain cooldown probe
 EXPORT := model.safetensors
 overlay = $(if $(SCALE),$(wildcard conf/$(SCALE)/$1.yaml))
-pip     = $(PY) -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt
+pip     = $(PY) -m pip install --disable-pip-version-check -c constraints.txt
 
 help:  ## this page
 	@echo "make TARGET [RUN=name] [SCALE=vitl16] [SEEDS='0 1 2'] [ARGS='--data.workers 8 ...']"; echo
@@ -20,7 +20,7 @@ help:  ## this page
 	@echo "  SEEDS  with demo: one run per seed, mean and spread.  ARGS  passed to every stage's command line."
 
 demo: $(if $(SEEDS),sweep,probe)  ## everything: set-up, data, pretrain, cooldown, probe, and the table
-	@$(if $(SEEDS),,$(PY) -m vjepa.report $(R)/probe/scores.json)
+	@$(if $(SEEDS),,echo && echo "$(R) is complete." && $(PY) -m vjepa.report $(R)/probe/scores.json)
 	@echo "Curves and pictures: make tensorboard"
 
 test: .venv/test-ready  ## all tests, the slow ones too

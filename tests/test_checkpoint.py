@@ -1,0 +1,124 @@
+"""Loading is strict and says what is wrong; an upstream file is read as the public trainer writes it."""
+
+import pytest
+import torch
+
+from vjepa.checkpoint import (
+    CheckpointError,
+    checkpoint_in,
+    encoder_part,
+    export,
+    load_encoder,
+    load_predictor,
+    load_probe,
+    newest_checkpoint,
+)
+from vjepa.models import Encoder, EncoderConfig, Predictor, PredictorConfig
+
+SMALL = EncoderConfig(width=48, depth=2, heads=4, mlp_width=96, patch=8)
+
+
+def upstream_names(module: torch.nn.Module, blocks: str, prefix: str) -> dict[str, torch.Tensor]:
+    """Our weights under the public trainer's names."""
+    words = {"attention.qkv": "attn.qkv", "attention.out": "attn.proj", "mlp.0": "mlp.fc1", "mlp.2": "mlp.fc2"}
+    out = {}
+    for key, value in module.state_dict().items():
+        for ours, theirs in words.items():
+            key = key.replace(ours, theirs)
+        key = key.replace("blocks.", blocks) if key.startswith("blocks.") else f"{prefix}{key}"
+        out[f"module.backbone.{key}"] = value
+    return out
+
+
+@pytest.fixture
+def upstream(tmp_path):
+    torch.manual_seed(0)
+    student, target = Encoder(SMALL), Encoder(SMALL)
+    predictor = Predictor(PredictorConfig(width=24, depth=1, heads=2, mlp_width=48, mask_tokens=2), SMALL)
+    networks = {}
+    for name, encoder in (("encoder", student), ("target_encoder", target)):
+        state = upstream_names(encoder, "blocks.", "")
+        state["module.backbone.patch_embed.proj.bias"] = state.pop("module.backbone.embed.bias")
+        weight = state.pop("module.backbone.embed.weight").reshape(48, 3, 2, 8, 8)
+        networks[name] = state | {"module.backbone.patch_embed.proj.weight": weight}
+    state = upstream_names(predictor, "predictor_blocks.", "predictor_")
+    state["module.backbone.predictor_proj.weight"] = state.pop("module.backbone.predictor_out.weight")
+    state["module.backbone.predictor_proj.bias"] = state.pop("module.backbone.predictor_out.bias")
+    tokens = state.pop("module.backbone.predictor_mask_tokens")
+    state |= {f"module.backbone.mask_tokens.{i}": token.reshape(1, 1, -1) for i, token in enumerate(tokens)}
+    torch.save(networks | {"predictor": state, "epoch": 3}, tmp_path / "upstream.pt")
+    return tmp_path / "upstream.pt", student, target, predictor
+
+
+def same(a, b) -> bool:
+    return all(torch.equal(value, b.state_dict()[key]) for key, value in a.state_dict().items())
+
+
+def test_an_upstream_file_is_read_whole(upstream):
+    path, student, target, predictor = upstream
+    assert same(load_encoder(path, heads=4), target) and same(load_encoder(path, "student", heads=4), student)
+    assert same(load_predictor(path, heads=2), predictor)
+
+
+def test_unknown_heads_must_be_said(upstream):
+    with pytest.raises(CheckpointError, match="width 48 is not a published network's"):
+        load_encoder(upstream[0])
+
+
+def test_a_foreign_tensor_is_named(upstream):
+    path = upstream[0]
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["target_encoder"]["module.backbone.norms_block.0.weight"] = torch.ones(48)
+    torch.save(checkpoint, path)
+    with pytest.raises(CheckpointError, match=r"norms_block\.0\.weight.*2\.1 is not supported"):
+        load_encoder(path, heads=4)
+
+
+def test_every_wrong_source_is_one_sentence(tmp_path):
+    (tmp_path / "text.safetensors").write_text("hello")
+    (tmp_path / "text.pt").write_text("hello")
+    torch.save([1, 2], tmp_path / "list.pt")
+    torch.save({"weights": {}}, tmp_path / "other.pt")
+    (tmp_path / "empty").mkdir()
+    export(tmp_path / "model.safetensors", {"ema": encoder_part(Encoder(SMALL))}, {})
+    wrong = {
+        "missing.pt": "does not exist", "text.safetensors": "cannot be read", "text.pt": "cannot be read",
+        "list.pt": "holds a list", "other.pt": "holds no 'target_encoder' but weights", "empty": "no config.json",
+    }  # fmt: skip
+    for name, words in wrong.items():
+        with pytest.raises(CheckpointError, match=words) as caught:
+            load_encoder(tmp_path / name)
+        assert "\n" not in str(caught.value) and name in str(caught.value)
+    with pytest.raises(CheckpointError, match="holds ema but no part named student"):
+        load_encoder(tmp_path / "model.safetensors", "student")
+    with pytest.raises(CheckpointError, match="no part named probe"):
+        load_probe(tmp_path / "model.safetensors")
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path):
+    class Harm:
+        def __reduce__(self):
+            return print, ("harm",)
+
+    torch.save({"target_encoder": Harm()}, tmp_path / "harm.pt")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_encoder(tmp_path / "harm.pt")
+
+
+def test_an_export_is_whole_or_absent(tmp_path, monkeypatch):
+    def dies(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("vjepa.checkpoint.os.replace", dies)
+    with pytest.raises(OSError, match="disk full"):
+        export(tmp_path / "model.safetensors", {"ema": encoder_part(Encoder(SMALL))}, {})
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_checkpoint_cut_off_by_a_kill_is_passed_over(tmp_path):
+    torch.save({"a": 1}, tmp_path / "step=9.ckpt")
+    (tmp_path / "step=20.ckpt").write_bytes((tmp_path / "step=9.ckpt").read_bytes()[:40])
+    assert newest_checkpoint(tmp_path) == tmp_path / "step=9.ckpt"
+    (tmp_path / "step=9.ckpt").unlink()
+    with pytest.raises(CheckpointError, match=r"no readable step=N\.ckpt"):
+        checkpoint_in(tmp_path)
