@@ -90,7 +90,9 @@ def test_the_probe_reads_a_set(encoder):
     torch.testing.assert_close(probe(tokens), probe(tokens.flip(1)), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("fields", "word"), [({"width": 50, "heads": 4}, "does not divide"), ({"width": 12, "heads": 4}, "odd")])
+@pytest.mark.parametrize(
+    ("fields", "word"), [({"width": 50, "heads": 4}, "does not divide"), ({"width": 12, "heads": 4}, "odd")]
+)
 def test_impossible_widths_name_the_setting(fields, word):
     with pytest.raises(ValueError, match=rf"encoder\..*{word}"):
         EncoderConfig(**fields)

@@ -213,12 +213,9 @@ def read_export(path: Path, part: str) -> tuple[dict, State]:
 
 def read_upstream(path: Path, name: str) -> State:
     """One network of a checkpoint of the public trainer, without the wrappers' prefixes."""
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint of tensors: {error}") from error
-    if not isinstance(checkpoint, dict) or name not in checkpoint:
-        found = ", ".join(map(str, checkpoint)) if isinstance(checkpoint, dict) else type(checkpoint).__name__
+    checkpoint = read_pickle(path)
+    if name not in checkpoint:
+        found = ", ".join(map(str, checkpoint))
         raise CheckpointError(f"{path} holds no '{name}' but {found}; expected a checkpoint of the public V-JEPA 2 trainer")
     return {key.removeprefix("module.").removeprefix("backbone."): value for key, value in checkpoint[name].items()}
 
