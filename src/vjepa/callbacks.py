@@ -46,6 +46,11 @@ def ends_step(trainer: L.Trainer, batch_idx: int) -> bool:
 class OptimizerMonitor(L.Callback):
     """Learning rate, weight decay, gradient norm."""
 
+    def on_fit_start(self, trainer, stage) -> None:
+        steps, lr = int(trainer.estimated_stepping_batches), stage.optim.lr
+        if trainer.is_global_zero and steps < lr.warmup + lr.decay:
+            print(f"note: optim.lr warms up over {lr.warmup} and decays over {lr.decay} steps, but the run has only {steps}")
+
     def on_before_optimizer_step(self, trainer, stage, optimizer) -> None:
         if not due(trainer, trainer.global_step + 1):
             return

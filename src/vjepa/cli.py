@@ -19,6 +19,7 @@ import lightning as L
 import torch
 import yaml
 from jsonargparse import set_parsing_settings
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -46,7 +47,8 @@ class StageCLI(LightningCLI):
         parser.add_argument("--out", type=str, default=out, help="Folder of this run: checkpoints, TensorBoard, export.")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults({"checkpoint.filename": "{step}", "checkpoint.enable_version_counter": False})
-        parser.set_defaults({"trainer.use_distributed_sampler": False})  # our loaders know their rank
+        # Our loaders know their rank; Lightning's table of modules counts no operation inside our steps.
+        parser.set_defaults({"trainer.use_distributed_sampler": False, "trainer.enable_model_summary": False})
         parser.link_arguments("out", "checkpoint.dirpath", compute_fn=checkpoint_folder)
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.seed")
@@ -113,7 +115,7 @@ class StageCLI(LightningCLI):
         """Keep the last checkpoint, test if the stage has a test, and export: written last, so it says `done`."""
         last = Path(checkpoint_folder(self.out)) / f"step={self.trainer.global_step}.ckpt"
         if not last.exists():
-            self.trainer.save_checkpoint(last)
+            self.trainer.save_checkpoint(last, weights_only=False)  # with the optimiser, which a cooldown takes over
         steps = self.trainer.global_step
         if is_overridden("test_step", self.model):
             self.trainer.test(self.model, datamodule=self.datamodule, verbose=False, weights_only=True)
@@ -129,19 +131,27 @@ def run(stage: type[L.LightningModule], data: type[L.LightningDataModule]) -> No
     quiet()
     try:
         StageCLI(stage, data, seed_everything_default=0, save_config_callback=None, load_from_checkpoint_support=False)
-    except (Refusal, CheckpointError, ManifestError, DataError) as error:
+    except (Refusal, CheckpointError, ManifestError, DataError, MisconfigurationException) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
+MOOT = (
+    "does not have many workers",
+    "in eval mode at the start of training",  # the frozen encoders, on purpose
+    "isinstance.treespec, LeafSpec",
+    "Checkpoint directory .* exists and is not empty",
+    "smaller than the logging interval",  # our monitors write the first step themselves
+    "Total length of `list` across ranks is zero",  # a recipe without validation
+)
+
+
 def quiet() -> None:
-    """Lightning's advertisements and the warnings that our design makes moot."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # the frozen encoders, on purpose
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+    """Lightning's advertisements, and its warnings that our design makes moot."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in MOOT:
+        warnings.filterwarnings("ignore", message=f".*{message}.*")
 
 
 def bf16_is_native() -> bool:

@@ -96,7 +96,7 @@ def sample_blocks(
 
 def block_shape(scale: float, aspect: float, frame: tuple[int, int]) -> tuple[int, int]:
     """Rows and columns of a block with the given share of the frame's area, at least one and at most the frame."""
-    area = scale * frame[0] * frame[1]
+    area = int(scale * frame[0] * frame[1])  # whole tokens, as released
     rows, columns = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
     return min(max(rows, 1), frame[0]), min(max(columns, 1), frame[1])
 
