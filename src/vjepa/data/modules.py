@@ -100,8 +100,10 @@ class ClipData(L.LightningDataModule):
         weights = [source.weight for source in self.sources]
         clips = TrainingClips(self.train_manifests, weights, self.clip, self.seed)
         world = self.trainer.world_size
-        per_epoch = max(1, sum(map(len, self.train_manifests)) // (self.batch_size * world))
-        order = GlobalOrder(per_epoch, self.batch_size, self.trainer.global_rank, world)
+        # An epoch holds whole optimiser steps: Lightning would end it with a step of too few micro-batches.
+        accumulated = self.trainer.accumulate_grad_batches
+        steps = max(1, sum(map(len, self.train_manifests)) // (self.batch_size * world * accumulated))
+        order = GlobalOrder(steps * accumulated, self.batch_size, self.trainer.global_rank, world)
         return ResumableLoader(clips, batch_sampler=order, **self.loader_settings())
 
     def val_dataloader(self) -> DataLoader | list:
