@@ -71,7 +71,7 @@ class Pretrain(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         clip = normalise(batch.clip)
         out = self.objective(clip, self.masks, self.seed, self.global_step, self.micro_batch(batch_idx))
-        self.log("loss", out["loss"], prog_bar=True, logger=False)  # the monitors write it down
+        self.log("loss", out["l1"], prog_bar=True, logger=False)  # the monitors write it down
         return out
 
     def objective(self, clip: Clip, masks: MaskConfig, seed: int, step: int, rank: int) -> dict[str, Tensor]:
@@ -91,7 +91,9 @@ class Pretrain(L.LightningModule):
                 guess = self.predictor(context, keep, drop, grid)
                 losses.append(l1_loss(guess.float(), take(theirs, drop)))
                 gaps.append(l1_loss(plain_norm(context.detach()), take(theirs, keep)))
-        return {"loss": torch.stack(losses).mean(), "gap": torch.stack(gaps).mean(), "target": target}
+        loss = torch.stack(losses).mean()
+        # Lightning divides "loss" by the accumulated micro-batches; "l1" stays what it is, for the monitors.
+        return {"loss": loss, "l1": loss.detach(), "gap": torch.stack(gaps).mean(), "target": target}
 
     @torch.no_grad()
     def targets(self, clip: Clip) -> Float[Tensor, "b n d"]:

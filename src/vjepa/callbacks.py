@@ -147,11 +147,11 @@ class CollapseMonitor(L.Callback):
             return
         target = outputs["target"]
         values = {
-            "train/loss": outputs["loss"],
+            "train/loss": outputs["l1"],
             "collapse/feature_std": metrics.feature_std(target),
             "collapse/effective_rank": metrics.effective_rank(target),
             "collapse/token_cosine": metrics.token_cosine(target),
-            "collapse/loss_over_mean": outputs["loss"] / metrics.mean_baseline(target),
+            "collapse/loss_over_mean": outputs["l1"] / metrics.mean_baseline(target),
             "optim/ema_momentum": stage.momentum.at(trainer.global_step, stage.total_steps),
             "collapse/target_context_l1": outputs["gap"],
             "collapse/target_weights_rms": ema.distance(stage.target, stage.encoder),
