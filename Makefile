@@ -11,16 +11,20 @@ R      := runs/$(RUN)
 STAGES := pretrain cooldown probe
 EXPORT := model.safetensors
 overlay = $(if $(SCALE),$(wildcard conf/$(SCALE)/$1.yaml))
-pip     = $(PY) -m pip install --disable-pip-version-check -c constraints.txt
+needed  = $(if $(SCALE),$(or $(call overlay,$1),$(error conf/$(SCALE)/$1.yaml does not exist, and $1 of this RUN is not finished)))
+pip     = $(PY) -m pip install -q --disable-pip-version-check -c constraints.txt
+MAKEFLAGS += --no-print-directory
 
 help:  ## this page
 	@echo "make TARGET [RUN=name] [SCALE=vitl16] [SEEDS='0 1 2'] [ARGS='--data.workers 8 ...']"; echo
 	@awk -F ':.*## ' '/^[a-z].*:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo; echo "  RUN    folder under runs/ (now: $(RUN)).  SCALE  folder under conf/ laid over the demo's recipe."
-	@echo "  SEEDS  with demo: one run per seed, mean and spread.  ARGS  passed to every stage's command line."
+	@echo; echo "  RUN     folder under runs/ (now: $(RUN))        SCALE   folder under conf/ laid over the demo's recipe"
+	@echo "  SEEDS   with demo: runs RUN-seed0, RUN-seed1, ...; mean and spread"
+	@echo "  ARGS    passed to every stage's command line; part of the recipe, so give them again to continue"
+	@echo "  CLIPS   size of the demo's data (now: $(CLIPS))   PYTHON  interpreter for .venv (now: $(PYTHON))"
 
 demo: $(if $(SEEDS),sweep,probe)  ## everything: set-up, data, pretrain, cooldown, probe, and the table
-	@$(if $(SEEDS),,echo && echo "$(R) is complete." && $(PY) -m vjepa.report $(R)/probe/scores.json)
+	@$(if $(SEEDS),,echo && echo "$(R) is complete; what was finished before is not run again." && $(PY) -m vjepa.report $(R)/probe/scores.json)
 	@echo "Curves and pictures: make tensorboard"
 
 test: .venv/test-ready  ## all tests, the slow ones too
@@ -28,7 +32,7 @@ test: .venv/test-ready  ## all tests, the slow ones too
 
 # A stage is finished when its export exists. It is resumed if it was interrupted, and refused if its recipe changed.
 $(R)/%/$(EXPORT): conf/%.yaml | .venv/ready
-	$(PY) -m stages.$* fit --config $< $(addprefix --config ,$(call overlay,$*)) --out $(R)/$* $($*_INPUT) $(ARGS)
+	$(PY) -m stages.$* fit --config $< $(addprefix --config ,$(call needed,$*)) --out $(R)/$* $($*_INPUT) $(ARGS)
 
 pretrain: $(R)/pretrain/$(EXPORT)  ## learn an encoder from video
 cooldown: $(R)/cooldown/$(EXPORT)  ## sharpen it: longer clips, larger frames, falling rate
@@ -42,29 +46,31 @@ cooldown_INPUT = --model.init_from $(R)/pretrain/checkpoints
 probe_INPUT    = --model.encoder $(R)/cooldown/$(EXPORT)
 
 data: data/demo/done.json  ## the demo world's clips: real MP4 files with labels
-data/demo/done.json: | .venv/ready
-	$(PY) -m vjepa.data.demo_world --out data/demo --clips $(CLIPS)
+data/demo/done.json: FORCE | .venv/ready
+	@$(PY) -m vjepa.data.demo_world --out data/demo --clips $(CLIPS)
+FORCE:
 
 sweep:
 	@for seed in $(SEEDS); do $(MAKE) probe RUN=$(RUN)-seed$$seed ARGS="--seed_everything $$seed $(ARGS)" || exit 1; done
 	@$(PY) -m vjepa.report $(foreach seed,$(SEEDS),runs/$(RUN)-seed$(seed)/probe/scores.json)
 
 tensorboard: .venv/ready  ## curves and pictures of all runs, in the browser
-	$(PY) -m tensorboard.main --logdir runs
+	$(PY) -m tensorboard.main --load_fast=false --logdir runs
 
 setup: .venv/ready  ## the virtual environment, and nothing else
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else \
 	    f"Python 3.11 to 3.13 is needed, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv .venv
-	$(pip) -e '.[sim,plot]'
+	@echo "Installing the Python packages into .venv; a minute or more ..."
+	@$(PYTHON) -m venv .venv
+	@$(pip) -e '.[sim,plot]'
 	@touch $@
 .venv/test-ready: .venv/ready
-	$(pip) -e '.[sim,plot,hf,test]'
+	@$(pip) -e '.[sim,plot,hf,test]'
 	@touch $@
 
 clean:  ## remove this RUN's folder (data and environment stay)
 	rm -rf $(R)
 
-.PHONY: help demo test data sweep tensorboard setup clean $(STAGES)
+.PHONY: FORCE help demo test data sweep tensorboard setup clean $(STAGES)
 .DEFAULT_GOAL := help

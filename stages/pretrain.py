@@ -3,7 +3,7 @@
     python -m stages.pretrain fit --config conf/pretrain.yaml
 """
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import lightning as L
@@ -23,7 +23,7 @@ from vjepa.checkpoint import (
     read_pickle,
     strictly,
 )
-from vjepa.cli import Refusal, run
+from vjepa.cli import Refusal, refuse_indivisible, run
 from vjepa.data.clips import Batch
 from vjepa.data.modules import ClipData
 from vjepa.data.transforms import normalise
@@ -117,6 +117,7 @@ class Pretrain(L.LightningModule):
         return adamw(self.optim, self.encoder, self.predictor)
 
     def setup(self, stage: str) -> None:
+        self.refuse_impossible(self.trainer.datamodule)
         # 1. resume this run (Lightning restores everything later) -> 2. another run's weights -> 3. scratch
         if stage == "fit" and self.init_from and not self.trainer.ckpt_path:
             self.start_from(locate(self.init_from))
@@ -125,16 +126,40 @@ class Pretrain(L.LightningModule):
         """Take over the weights of `source`: a `.ckpt` of this stage or a folder of them, or whatever load_encoder reads."""
         source = checkpoint_in(source)
         if source.suffix == ".ckpt":
-            strictly(self, read_pickle(source)["state_dict"], source)
+            checkpoint = read_pickle(source)
+            self.refuse_other_networks(checkpoint.get("networks", {}), source)
+            strictly(self, checkpoint["state_dict"], source)
             return
-        strictly(self.encoder, load_encoder(source, "student").state_dict(), source)
-        strictly(self.target, load_encoder(source, "ema").state_dict(), source)
-        strictly(self.predictor, load_predictor(source).state_dict(), source)
+        student, target, predictor = load_encoder(source, "student"), load_encoder(source, "ema"), load_predictor(source)
+        theirs = {"encoder": asdict(student.config), "predictor": asdict(predictor.config)}
+        self.refuse_other_networks(theirs, source)
+        for ours, loaded in ((self.encoder, student), (self.target, target), (self.predictor, predictor)):
+            strictly(ours, loaded.state_dict(), source)
 
-    def on_fit_start(self) -> None:
-        batch, group = self.trainer.datamodule.batch_size, self.masks.group
+    def networks(self) -> dict[str, dict]:
+        """What the weights alone do not say: heads, rotary layout."""
+        return {"encoder": asdict(self.encoder.config), "predictor": asdict(self.predictor.config)}
+
+    def refuse_other_networks(self, theirs: dict[str, dict], source: Path) -> None:
+        for name, config in self.networks().items():
+            other = {key: value for key, value in theirs.get(name, config).items() if value != config[key]}
+            if other:
+                raise Refusal(f"{source} holds another {name} than model.{name}: {other}; give it the same settings")
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["networks"] = self.networks()
+
+    def refuse_impossible(self, data: ClipData) -> None:
+        """Settings that only the first step would refuse, tried on nothing."""
+        batch, group = data.batch_size, self.masks.group
         if group % batch and batch % group:
             raise Refusal(f"data.batch_size={batch} and model.masks.group={group}: one must be a multiple of the other")
+        grid = refuse_indivisible(self.encoder, data.clip)
+        sample_masks(self.masks, grid, min(batch, group), seed=self.seed, step=0, rank=0)
+        if not 0 <= self.momentum.peak <= 1:
+            raise Refusal(f"model.momentum.peak={self.momentum.peak} is a share of the average that stays; give 0 to 1")
+
+    def on_fit_start(self) -> None:
         self.total_steps = int(self.trainer.estimated_stepping_batches)
 
     def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None) -> None:

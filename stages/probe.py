@@ -9,6 +9,7 @@ random    an encoder of the same architecture that was never trained: what the p
 frame     the encoder under test, shown only the clip's middle frame: what a still picture gives away
 """
 
+import copy
 import json
 from pathlib import Path
 
@@ -21,11 +22,13 @@ from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from vjepa import ema
+from vjepa.callbacks import DataError
 from vjepa.checkpoint import Part, Weights, load_encoder, probe_part
-from vjepa.cli import run
+from vjepa.cli import refuse_indivisible, run
 from vjepa.data.clips import Batch
 from vjepa.data.modules import LabelledClipData
 from vjepa.data.transforms import normalise
+from vjepa.errors import refuse_unless
 from vjepa.locate import locate
 from vjepa.models import AttentiveProbe, Encoder, ProbeConfig
 from vjepa.optim import OptimConfig, Schedule, adamw, set_step
@@ -33,7 +36,6 @@ from vjepa.report import Score, table
 
 Clip = Float[Tensor, "b c t h w"]
 ROWS = {"encoder": "our encoder", "random": "random encoder", "frame": "our encoder, one frame"}
-FROZEN = ("encoder.", "random.")
 
 
 class Probe(L.LightningModule):
@@ -56,6 +58,7 @@ class Probe(L.LightningModule):
             seed: Decides the random encoder and the probes' initial weights.
         """
         super().__init__()
+        refuse_unless(classes > 1, f"model.classes={classes}: there is nothing to tell apart; give 2 or more")
         self.source, self.classes, self.config, self.weights = encoder, classes, probe, weights
         self.optim, self.seed = optim, seed
         metrics = {f"{split}_{row}": MulticlassAccuracy(classes, average="micro") for split in ("val", "test") for row in ROWS}
@@ -66,12 +69,12 @@ class Probe(L.LightningModule):
         if hasattr(self, "probes"):
             return
         self.encoder = ema.frozen(load_encoder(locate(self.source), self.weights))
-        self.random = ema.frozen(Encoder(self.encoder.config))
-        width = self.encoder.config.width
-        first = AttentiveProbe(self.config, width, self.classes)
-        self.probes = nn.ModuleDict({row: AttentiveProbe(self.config, width, self.classes) for row in ROWS})
-        for probe in self.probes.values():
-            probe.load_state_dict(first.state_dict())  # every row starts from the same probe
+        refuse_indivisible(self.encoder, self.trainer.datamodule.clip)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            self.random = ema.frozen(Encoder(self.encoder.config))
+            first = AttentiveProbe(self.config, self.encoder.config.width, self.classes)
+        self.probes = nn.ModuleDict({row: copy.deepcopy(first) for row in ROWS})  # every row starts from the same probe
 
     def setup(self, stage: str) -> None:
         self.trainer.datamodule.check_labels(self.classes)
@@ -87,7 +90,7 @@ class Probe(L.LightningModule):
         return {row: probe(self.tokens(row, clip)) for row, probe in self.probes.items()}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The rows' losses add up; they share no parameter, so each trains as if alone."""
+        """The rows' losses add up; they share no parameter, so (without gradient clipping) each trains as if alone."""
         logits = self.logits(normalise(batch.clip))
         losses = {f"train/loss_{row}": cross_entropy(guess, batch.label) for row, guess in logits.items()}
         self.log_dict(losses)
@@ -110,6 +113,8 @@ class Probe(L.LightningModule):
 
     def on_test_end(self) -> None:
         metrics = self.trainer.callback_metrics
+        if self.tested.compute() == 0:
+            raise DataError("no test clip could be decoded, so there is no score; `vjepa.data.manifest check` says why")
         clips = int(self.tested.compute())
         scores = [Score(name, float(metrics[f"test/accuracy_{row}"]), clips) for row, name in ROWS.items()]
         scores.append(Score("chance", 1 / self.classes, clips))
@@ -137,10 +142,10 @@ class Probe(L.LightningModule):
         return self
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if not k.startswith(FROZEN[0])}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if not k.startswith("encoder.")}
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["state_dict"] |= {k: v for k, v in self.state_dict().items() if k.startswith(FROZEN[0])}
+        checkpoint["state_dict"] |= {k: v for k, v in self.state_dict().items() if k.startswith("encoder.")}
 
     def parts(self) -> dict[str, Part]:
         return {"probe": probe_part(self.probes["encoder"])}

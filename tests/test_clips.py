@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
 from einops import rearrange
 
 from tests.videos import even_times, read_stamps, write_picture, write_video
-from vjepa.callbacks import DataError, DataHealth
 from vjepa.data.clips import ClipConfig, EvaluationClips, Sample, TrainingClips, collate, load_frames
+from vjepa.data.decode import DecodeError
 from vjepa.data.manifest import ManifestError, read_manifest
 from vjepa.data.modules import GlobalOrder, LabelledClipData, Source
 from vjepa.data.transforms import centre_box, denormalise, normalise, random_box
@@ -98,41 +97,6 @@ def test_a_batch_without_any_decodable_clip_is_empty():
     assert len(batch.clip) == 0 and batch.lost == 1
 
 
-class FakeTrainer:
-    def __init__(self, limit: float) -> None:
-        self.datamodule = type("Data", (), {"max_bad_share": limit})()
-
-
-class FakeStage(L.LightningModule):
-    def log(self, *args, **settings) -> None: ...
-
-
-def health(tmp_path: Path, numbered: Path, names: list[str], limit: float, steps: int) -> DataHealth:
-    clips, monitor = training(spoil(numbered, names)), DataHealth(tmp_path)
-    for step in range(steps):
-        batch = collate([clips[step * 8 + i] for i in range(8)])
-        monitor.on_train_batch_start(FakeTrainer(limit), FakeStage(), batch, step)
-    return monitor
-
-
-def test_too_many_bad_files_stop_the_run_and_are_listed(numbered, tmp_path):
-    with pytest.raises(DataError, match=r"of \d+ draws could not be decoded, more than data.max_bad_share=0.05"):
-        health(tmp_path, numbered, ["bad.mp4"], 0.05, 40)
-    assert "bad.mp4" in (tmp_path / "bad_files.txt").read_text()
-
-
-def test_a_tolerated_share_goes_on(numbered, tmp_path):
-    assert health(tmp_path, numbered, ["bad.mp4"], 0.9, 10).failed > 0
-
-
-def test_a_manifest_of_bad_files_only_stops_at_once(tmp_path):
-    (tmp_path / "x.mp4").write_bytes(b"no")
-    (tmp_path / "list.txt").write_text("x.mp4 0\n")
-    batch = collate([TrainingClips([read_manifest(tmp_path / "list.txt")], [1.0], CLIP, 0)[0]])
-    with pytest.raises(DataError, match=r"x\.mp4"):
-        DataHealth(tmp_path).on_train_batch_start(FakeTrainer(1.0), FakeStage(), batch, 0)
-
-
 def test_global_order_shares_out_without_overlap_and_resumes():
     ranks = [list(GlobalOrder(3, 2, rank, 2)) for rank in (0, 1)]
     assert sorted(k for batches in ranks for batch in batches for k in batch) == list(range(12))
@@ -152,3 +116,21 @@ def test_impossible_clips_are_refused():
     for fields in ({"frames": 0}, {"fps": -1.0}, {"scale": (0.5, 0.2)}, {"aspect": (0.0, 1.0)}):
         with pytest.raises(ValueError, match="clip"):
             ClipConfig(**fields)
+
+
+def test_flip_and_jitter_do_what_they_say(numbered):
+    whole = {"scale": (1.0, 1.0), "aspect": (1.0, 1.0)}
+    plain, mirrored = (training(numbered, config=ClipConfig(4, 8.0, 32, flip=flip, **whole)) for flip in (0.0, 1.0))
+    assert all(torch.equal(plain[k].clip, mirrored[k].clip.flip(-1)) for k in range(4))
+    still = training(numbered, config=ClipConfig(4, 8.0, 32, flip=0.0, jitter=False, **whole))
+    assert any(not torch.equal(still[k].clip, plain[k].clip) for k in range(6))
+    assert torch.equal(still[0].clip, still[0].clip) and {still[k].label for k in range(6)} == {0, 1, 2}
+
+
+def test_a_short_video_is_refused_or_held(numbered):
+    row = read_manifest(numbered).row(0)
+    with pytest.raises(DecodeError, match=r"too short.*clip\.short=hold"):
+        load_frames(row, ClipConfig(frames=40, fps=8.0), None)
+    frames = load_frames(row, ClipConfig(frames=40, fps=8.0, short="hold"), None)
+    numbers = read_stamps(rearrange(frames, "t c h w -> t h w c").numpy())
+    assert numbers[-1] == numbers[-20] == 59 and numbers[0] == 0

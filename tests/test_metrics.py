@@ -30,3 +30,9 @@ def test_spread_and_baseline():
     x = torch.randn(8, 500, 16, generator=torch.Generator().manual_seed(0)) * 3
     assert metrics.feature_std(x) == pytest.approx(3, rel=0.02)
     assert metrics.mean_baseline(x) == pytest.approx(3 * (2 / torch.pi) ** 0.5, rel=0.02)
+
+
+def test_the_rank_of_many_tokens_looks_at_all_columns():
+    """Tokens whose direction depends on their column alone: a regular stride would see one column only."""
+    columns = torch.eye(16).repeat(16 * 64, 1).reshape(64, 256, 16)
+    assert metrics.effective_rank(columns) == pytest.approx(15, rel=0.01)

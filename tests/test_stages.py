@@ -17,8 +17,11 @@ from stages.cooldown import Cooldown
 from stages.pretrain import Pretrain
 from stages.probe import Probe
 from vjepa import ema
+from vjepa.callbacks import DataError, DataHealth, OptimizerMonitor
 from vjepa.checkpoint import encoder_part, export, load_encoder, load_predictor, load_probe
+from vjepa.cli import Refusal
 from vjepa.data.clips import ClipConfig
+from vjepa.data.manifest import ManifestError
 from vjepa.data.modules import ClipData, LabelledClipData, Source
 from vjepa.data.transforms import normalise
 from vjepa.masks import BlockConfig, MaskConfig
@@ -171,6 +174,89 @@ def test_probe_learns_motion_and_leaves_the_encoder_alone(clips_manifest, encode
     tokens = stage.tokens("encoder", normalise(torch.zeros(1, 8, 3, 32, 32, dtype=torch.uint8)))
     probe = stage.probes["encoder"].eval()
     torch.testing.assert_close(load_probe(tmp_path / "probe.safetensors").eval()(tokens), probe(tokens))
+
+
+def spoiled(manifest: Path, good: int, bad: int) -> Path:
+    """A manifest beside the good one with so many good and bad rows."""
+    (manifest.parent / "bad.mp4").write_bytes(b"not a video")
+    rows = manifest.read_text().splitlines()
+    path = manifest.parent / f"spoiled_{good}_{bad}.csv"
+    path.write_text("\n".join(rows[: 1 + good] + ["bad.mp4,0"] * bad) + "\n")
+    return path
+
+
+def test_a_tolerated_bad_file_is_replaced_counted_and_named_once(clips_manifest, tmp_path):
+    data, health = clip_data(spoiled(clips_manifest, 20, 1), 4), DataHealth(tmp_path)
+    fit(pretrain(), data, tmp_path, steps=12, callbacks=[health])
+    assert health.failed >= 2 and health.draws == 48 + health.failed
+    assert (tmp_path / "bad_files.txt").read_text().count("bad.mp4") == 1
+
+
+def test_too_many_bad_files_stop_the_run(clips_manifest, tmp_path):
+    with pytest.raises(DataError, match=r"of \d+ draws could not be decoded, more than data\.max_bad_share=0\.05.*bad\.mp4"):
+        fit(pretrain(), clip_data(spoiled(clips_manifest, 6, 6)), tmp_path, steps=50, callbacks=[DataHealth(tmp_path)])
+
+
+def test_only_bad_files_stop_at_once(clips_manifest, tmp_path):
+    with pytest.raises(DataError, match=r"several draws in a row .*bad\.mp4"):
+        fit(pretrain(), clip_data(spoiled(clips_manifest, 0, 2)), tmp_path, steps=50, callbacks=[DataHealth(tmp_path)])
+
+
+def test_a_gradient_that_is_no_number_stops_before_it_is_saved(clips_manifest, tmp_path):
+    stage = pretrain()
+    with torch.no_grad():
+        stage.encoder.norm.bias.fill_(torch.nan)
+    with pytest.raises(DataError, match=r"gradient at step 1 is (nan|inf); lower optim\.lr"):
+        fit(stage, clip_data(clips_manifest), tmp_path, steps=3, callbacks=[OptimizerMonitor()])
+
+
+def test_other_heads_or_positions_are_refused(clips_manifest, tmp_path):
+    export(tmp_path / "model.safetensors", pretrain().parts(), {})
+    fit(pretrain(), clip_data(clips_manifest), tmp_path, steps=1).save_checkpoint(tmp_path / "step=1.ckpt")
+    for source in ("model.safetensors", "step=1.ckpt"):
+        other = pretrain(encoder=replace(TINY, heads=2), init_from=str(tmp_path / source))
+        with pytest.raises(Refusal, match=r"holds another encoder than model\.encoder: \{'heads': 4\}"):
+            fit(other, clip_data(clips_manifest), tmp_path, steps=1)
+
+
+def test_targets_are_normed_without_gradient_and_telemetry_survives_accumulation(clips_manifest, tmp_path):
+    stage = pretrain()
+    target = stage.targets(torch.randn(2, 3, 4, 32, 32))
+    torch.testing.assert_close(target.mean(-1), torch.zeros(2, 32), atol=1e-5, rtol=0)
+    torch.testing.assert_close(target.std(-1, correction=0), torch.ones(2, 32), atol=1e-3, rtol=0)
+    seen = []
+    stage.on_train_batch_end = lambda outputs, batch, batch_idx: seen.append(float(outputs["l1"]))
+    fit(stage, clip_data(clips_manifest, 2), tmp_path, steps=1, accumulate_grad_batches=4)
+    assert min(seen) > 0.5  # an untrained loss, not a quarter of one
+
+
+def test_the_ema_follows_its_schedule(clips_manifest, tmp_path):
+    frozen = pretrain(momentum=Schedule(1.0, start=0.0, warmup=1))  # warm-up of one step: at its peak from the start
+    before = {key: value.clone() for key, value in frozen.target.state_dict().items()}
+    fit(frozen, clip_data(clips_manifest), tmp_path, steps=2)
+    assert all(torch.equal(value, before[key]) for key, value in frozen.target.state_dict().items())
+    follows = pretrain(momentum=Schedule(1.0, final=0.0, decay=2))
+    fit(follows, clip_data(clips_manifest), tmp_path, steps=2)
+    assert equal(follows.target, follows.encoder)
+
+
+def test_the_probes_controls_are_what_they_say(clips_manifest, encoder_file, tmp_path):
+    clip = ClipConfig(frames=8, fps=8.0, size=32)
+    data = LabelledClipData([Source(str(clips_manifest))], str(clips_manifest), str(clips_manifest), clip, 8, 0)
+    stage = Probe(str(encoder_file), 2, ProbeConfig(depth=1, heads=4), optim=OptimConfig(lr=Schedule(1e-3)))
+    fit(stage, data, tmp_path, steps=0)
+    moving = torch.randn(1, 3, 8, 32, 32)
+    only_middle = torch.randn(1, 3, 8, 32, 32)
+    only_middle[:, :, 4] = moving[:, :, 4]
+    assert torch.equal(stage.tokens("frame", moving), stage.tokens("frame", only_middle))
+    assert not torch.equal(stage.tokens("encoder", moving), stage.tokens("encoder", only_middle))
+    assert not equal(stage.random, stage.encoder) and stage.random.config == stage.encoder.config
+    assert equal(stage.probes["random"], stage.probes["encoder"]) and equal(stage.probes["frame"], stage.probes["encoder"])
+    five = clips_manifest.with_name("five.csv")
+    five.write_text("path,label\n00.mp4,5\n")
+    wrong = LabelledClipData([Source(str(clips_manifest))], str(five), str(clips_manifest), clip, 8, 0)
+    with pytest.raises(ManifestError, match=r"outside 0\.\.1 \(model\.classes=2\)"):
+        fit(Probe(str(encoder_file), 2, ProbeConfig(depth=1, heads=4)), wrong, tmp_path, steps=1)
 
 
 RECIPE = """

@@ -1,5 +1,6 @@
 """What a run tells about itself in TensorBoard: optimiser, speed, data health, collapse, read-outs, pictures."""
 
+import signal
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from vjepa import ema, metrics
 from vjepa.data.clips import Batch, ClipConfig, EvaluationClips
 from vjepa.data.manifest import Manifest, read_manifest
 from vjepa.data.transforms import denormalise, normalise
+from vjepa.errors import UserError
 from vjepa.locate import locate
 from vjepa.masks import Grid, View, sample_masks
 from vjepa.models import Encoder
@@ -22,7 +24,7 @@ from vjepa.models import Encoder
 GRACE = 100  # draws before the share of bad files is judged
 
 
-class DataError(RuntimeError):
+class DataError(UserError):
     """Training data that is not fit to train on."""
 
 
@@ -52,15 +54,15 @@ class OptimizerMonitor(L.Callback):
             print(f"note: optim.lr warms up over {lr.warmup} and decays over {lr.decay} steps, but the run has only {steps}")
 
     def on_before_optimizer_step(self, trainer, stage, optimizer) -> None:
-        if not due(trainer, trainer.global_step + 1):
-            return
         grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(grads)
-        if not torch.isfinite(norm):
+        if trainer.scaler is None and not torch.isfinite(norm):  # every step, before it can reach a checkpoint
             raise DataError(
                 f"the gradient at step {trainer.global_step + 1} is {norm}; lower optim.lr, set trainer.gradient_clip_val, "
                 "or look at train/loss in TensorBoard for where it began"
             )
+        if not due(trainer, trainer.global_step + 1):
+            return
         matrices = optimizer.param_groups[0]
         values = {"optim/grad_norm": norm, "optim/lr": matrices["lr"], "optim/weight_decay": matrices["weight_decay"]}
         write(trainer, values, trainer.global_step + 1)
@@ -70,26 +72,23 @@ class SpeedMonitor(L.Callback):
     """Clips per second over all devices, and the share of time spent waiting for data, since the last logged step."""
 
     def on_train_start(self, trainer, stage) -> None:
-        self.ended = self.since = time.perf_counter()
-        self.waited, self.clips = 0.0, 0
+        self.restart(trainer)
 
-    def on_train_batch_start(self, trainer, stage, batch, batch_idx) -> None:
-        self.waited += time.perf_counter() - self.ended
+    def restart(self, trainer: L.Trainer) -> None:
+        self.since, self.clips, self.waited = time.perf_counter(), 0, trainer.train_dataloader.waited
 
     def on_train_batch_end(self, trainer, stage, outputs, batch: Batch, batch_idx) -> None:
-        self.ended = time.perf_counter()
         self.clips += len(batch.clip)
         if not ends_step(trainer, batch_idx):
             return
-        elapsed = self.ended - self.since
+        elapsed, waited = time.perf_counter() - self.since, trainer.train_dataloader.waited - self.waited
         rate = self.clips * trainer.world_size / elapsed
-        write(trainer, {"speed/clips_per_s": rate, "speed/data_wait_share": self.waited / elapsed}, trainer.global_step)
-        self.since, self.waited, self.clips = self.ended, 0.0, 0
+        write(trainer, {"speed/clips_per_s": rate, "speed/data_wait_share": waited / elapsed}, trainer.global_step)
+        self.restart(trainer)
 
     def on_validation_end(self, trainer, stage) -> None:
-        if hasattr(self, "since"):  # the time of a validation belongs to nobody
-            self.ended = self.since = time.perf_counter()
-            self.waited, self.clips = 0.0, 0
+        if trainer.training:  # the time of a validation belongs to nobody
+            self.restart(trainer)
 
 
 class DataHealth(L.Callback):
@@ -98,6 +97,7 @@ class DataHealth(L.Callback):
     def __init__(self, out: Path) -> None:
         self.file = out / "bad_files.txt"
         self.draws = self.failed = self.excluded = 0
+        self.named: set[str] = set()
 
     def state_dict(self) -> dict[str, int]:
         return {"draws": self.draws, "failed": self.failed}
@@ -109,12 +109,15 @@ class DataHealth(L.Callback):
         self.draws += len(batch.clip) + len(batch.bad)
         self.failed += len(batch.bad)
         self.write_down(batch.bad)
-        stage.log("data/bad_files", float(self.failed), prog_bar=bool(self.failed))
+        if due(trainer, trainer.global_step + 1):
+            write(trainer, {"data/bad_draws": float(self.failed)}, trainer.global_step + 1)
         limit = trainer.datamodule.max_bad_share
-        if batch.lost or self.failed > limit * max(self.draws, GRACE):
+        if batch.lost:
+            raise DataError(f"several draws in a row could not be decoded, listed in {self.file}, the last: {batch.bad[-1]}")
+        if self.failed > limit * max(self.draws, GRACE):
             raise DataError(
                 f"{self.failed} of {self.draws} draws could not be decoded, more than data.max_bad_share={limit}; they are "
-                f"listed in {self.file}, the last: {batch.bad[-1] if batch.bad else 'none now'}"
+                f"listed in {self.file}, the last: {batch.bad[-1]}"
             )
 
     def on_validation_batch_start(self, trainer, stage, batch: Batch, batch_idx, dataloader_idx=0) -> None:
@@ -133,10 +136,35 @@ class DataHealth(L.Callback):
         self.on_validation_end(trainer, stage)
 
     def write_down(self, bad: list[str]) -> None:
-        if bad:
+        new = set(bad) - self.named
+        if new:
+            self.named |= new
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with self.file.open("a") as file:
-                file.writelines(reason + "\n" for reason in bad)
+                file.writelines(reason + "\n" for reason in sorted(new))
+
+
+class StopOnSignal(L.Callback):
+    """Ctrl-C or SIGTERM (a spot machine, a scheduler) ends the run after its current step, with a checkpoint of that step."""
+
+    def __init__(self, out: Path) -> None:
+        self.folder, self.asked = out / "checkpoints", False
+
+    def on_train_start(self, trainer, stage) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.ask)
+
+    def ask(self, number: int, frame: object) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt  # a second Ctrl-C does not wait
+        self.asked = True
+
+    def on_train_batch_end(self, trainer, stage, outputs, batch, batch_idx) -> None:
+        whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if not (whole_step and trainer.strategy.reduce_boolean_decision(self.asked, all=False)):
+            return
+        trainer.save_checkpoint(self.folder / f"step={trainer.global_step}.ckpt", weights_only=False)
+        trainer.should_stop = True
 
 
 class CollapseMonitor(L.Callback):
@@ -258,20 +286,24 @@ class Pictures(L.Callback):
     def on_train_batch_end(self, trainer, stage, outputs, batch: Batch, batch_idx) -> None:
         if trainer.global_step % self.every and trainer.global_step != 1:
             return
-        if not trainer.is_global_zero or (batch_idx + 1) % trainer.accumulate_grad_batches:
+        if not trainer.loggers or not trainer.is_global_zero or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
-        clip = normalise(batch.clip[: self.clips])
-        grid, tokens = stage.encoder.grid(clip), outputs["target"][: self.clips]
+        clip = normalise(batch.clip[: min(self.clips, stage.masks.group)])
+        grid, tokens = stage.encoder.grid(clip), outputs["target"][: len(clip)]
         writer = trainer.logger.experiment
-        for kind, view in enumerate(self.views(stage, grid)):
-            writer.add_image(f"masks/kind_{kind}", filmstrip(masked_clip(clip, view, grid)), trainer.global_step)
+        for kind, view in zip(stage.masks.kinds, self.views(stage, grid, len(batch.clip), batch_idx), strict=True):
+            name = f"masks/{kind.blocks}_blocks_of_{kind.scale:.0%}_bright_kept_dim_predicted"
+            writer.add_image(name, filmstrip(masked_clip(clip, view, grid)), trainer.global_step)
         colours = token_colours(tokens, grid, clip.shape[-2:])
-        writer.add_image("tokens/principal_components", filmstrip(colours), trainer.global_step)
+        frames = denormalise(clip)[:, :: clip.shape[2] // grid[0]]
+        both = rearrange([frames, colours], "r b t c h w -> (b r) t c h w")
+        writer.add_image("tokens/principal_components_as_colour", filmstrip(both), trainer.global_step)
 
-    def views(self, stage: L.LightningModule, grid: Grid) -> list[View]:
-        """The masks of the step's first clips, as the step drew them."""
-        step = max(stage.global_step - 1, 0)
-        return sample_masks(stage.masks, grid, stage.masks.group, seed=stage.seed, step=step, rank=0)
+    def views(self, stage: L.LightningModule, grid: Grid, batch: int, batch_idx: int) -> list[View]:
+        """The masks of this batch's first clips, as the step drew them."""
+        size, step = min(stage.masks.group, batch), max(stage.global_step - 1, 0)
+        first = stage.micro_batch(batch_idx) * (batch // size)
+        return sample_masks(stage.masks, grid, size, seed=stage.seed, step=step, rank=first)
 
 
 def masked_clip(clip: Float[Tensor, "b c t h w"], view: View, grid: Grid) -> UInt8[Tensor, "b t c h w"]:
@@ -300,7 +332,8 @@ def spread(values: Float[Tensor, "b n c"], grid: Grid, size: tuple[int, int, int
 
 def filmstrip(clips: UInt8[Tensor, "b t c h w"]) -> UInt8[Tensor, "c h w"]:
     """Clips as rows, frames as columns, with a thin gap."""
-    padded = torch.nn.functional.pad(clips, (0, 2, 0, 2), value=255)
+    times = max(1, 128 // clips.shape[-1])  # small frames are shown larger
+    padded = torch.nn.functional.pad(repeat(clips, "b t c h w -> b t c (h i) (w j)", i=times, j=times), (0, 2, 0, 2), value=255)
     return rearrange(padded, "b t c h w -> c (b h) (t w)")
 
 

@@ -23,13 +23,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from vjepa.errors import UserError
 from vjepa.models import AttentiveProbe, Encoder, EncoderConfig, Predictor, PredictorConfig, ProbeConfig
 
 M = TypeVar("M", bound=nn.Module)
 State = dict[str, Tensor]
 Weights = Literal["ema", "student"]
 
-# Public names to ours; `{}` is a block's number, `#i` the i-th third of a fused matrix, None a key to leave out.
+# Public names to ours; `{}` is a block's number, `#i` the i-th third of a fused matrix.
 UPSTREAM_BLOCK = {
     "{}.norm1": "blocks.{}.norm1",
     "{}.attn.qkv": "blocks.{}.attention.qkv",
@@ -87,7 +88,7 @@ HF_PREDICTOR = {
 RELEASED_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 22, 1664: 26}
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """Weights that cannot be loaded as asked; says which file, what was found and what was expected."""
 
 
@@ -172,8 +173,12 @@ def load_predictor(source: str | Path, heads: int | None = None) -> Predictor:
     return strictly(upstream_predictor(translated, heads or 12), translated, source)
 
 
-def load_probe(source: str | Path) -> AttentiveProbe:
-    """The attentive probe in the export of a probe stage."""
+def load_probe(source: str | Path, heads: int = 16) -> AttentiveProbe:
+    """The attentive probe in the export of a probe stage, or the first classifier of an upstream evaluation's `.pt`.
+
+    heads: of an upstream probe, which does not say."""
+    if Path(source).suffix == ".pt":
+        return upstream_probe(existing(source), heads)
     description, state = read_export(existing(source), "probe")
     probe = AttentiveProbe(ProbeConfig(**description["config"]), description["width"], description["classes"])
     return strictly(probe, state, Path(source))
@@ -197,7 +202,8 @@ def strictly(module: M, state: State, source: Path) -> M:
         if key in state and state[key].shape != wanted[key].shape
     ]
     if problems:
-        raise CheckpointError(f"{source} does not fit a {type(module).__name__}: {'; '.join(problems)}")
+        more = f"; and {len(problems) - 6} more" if len(problems) > 6 else ""
+        raise CheckpointError(f"{source} does not fit a {type(module).__name__}: {'; '.join(problems[:6])}{more}")
     module.load_state_dict(state, strict=True)
     return module
 
@@ -229,7 +235,7 @@ def digest(path: Path) -> str:
 def read_pickle(path: Path) -> dict:
     """A torch file of plain values and tensors: Lightning's `.ckpt` or an upstream `.pt`; never executes code."""
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # torch raises whatever a broken pickle or archive provokes
         raise CheckpointError(f"{path} cannot be read as a checkpoint of tensors: {error}") from error
     if not isinstance(checkpoint, dict):
@@ -239,8 +245,20 @@ def read_pickle(path: Path) -> dict:
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """The readable `step=N.ckpt` of the highest N in a folder; a file cut off by a kill is passed over."""
-    by_step = sorted(folder.glob("step=*.ckpt"), key=lambda path: int(path.stem.removeprefix("step=")), reverse=True)
-    return next(filter(zipfile.is_zipfile, by_step), None)
+    numbered = {path: re.fullmatch(r"step=(\d+)", path.stem) for path in folder.glob("step=*.ckpt")}
+    by_step = sorted((path for path, match in numbered.items() if match), key=lambda path: -int(numbered[path][1]))
+    whole = next(filter(is_whole, by_step), None)
+    if by_step and whole is None:
+        raise CheckpointError(f"none of the checkpoints in {folder} can be read; remove them to start anew")
+    return whole
+
+
+def is_whole(archive: Path) -> bool:
+    """Whether a zip file is complete and its checksums hold."""
+    if not zipfile.is_zipfile(archive):
+        return False
+    with zipfile.ZipFile(archive) as members:
+        return members.testzip() is None
 
 
 def checkpoint_in(source: Path) -> Path:
@@ -268,24 +286,24 @@ def read_hf(folder: Path) -> tuple[dict, State]:
     return config, state
 
 
-def translate(state: State, prefix: str, table: Mapping[str, str | None], source: Path) -> State:
+def translate(state: State, prefix: str, table: Mapping[str, str], source: Path) -> State:
     """The tensors under `prefix`, renamed by `table` and brought to our shapes. An unknown key raises."""
     patterns = [(re.compile(re.escape(theirs).replace(r"\{\}", r"(\d+)")), ours) for theirs, ours in table.items()]
     renamed = {}
     for key, value in state.items():
         if key.startswith(prefix):
             ours = rename(key.removeprefix(prefix), patterns, source)
-            renamed |= {} if ours is None else {ours: our_shape(ours, value)}
+            renamed[ours] = our_shape(ours, value)
     return join_thirds(renamed)
 
 
-def rename(key: str, patterns: list[tuple[re.Pattern, str | None]], source: Path) -> str | None:
+def rename(key: str, patterns: list[tuple[re.Pattern, str]], source: Path) -> str:
     module, _, kind = key.rpartition(".")
     if kind not in ("weight", "bias"):
         module, kind = key, ""
     for pattern, ours in patterns:
         if match := pattern.fullmatch(module):
-            return ours and ".".join(filter(None, [ours.format(*match.groups()), kind]))
+            return ".".join(filter(None, [ours.format(*match.groups()), kind]))
     raise CheckpointError(f"{source} holds '{key}', which no V-JEPA 2 network of ours has (V-JEPA 2.1 is not supported yet)")
 
 
@@ -346,6 +364,17 @@ def upstream_predictor(translated: State, heads: int) -> Predictor:
         mask_tokens=translated["mask_tokens"].shape[0],
     )
     return Predictor(config, EncoderConfig(width=encoder_width, heads=1))
+
+
+def upstream_probe(source: Path, heads: int) -> AttentiveProbe:
+    networks = read_pickle(source).get("classifiers")
+    if not networks:
+        raise CheckpointError(f"{source} holds no 'classifiers'; expected a checkpoint of the public evaluation code")
+    state = {key.removeprefix("module."): value for key, value in networks[0].items()}
+    translated = translate(state, "", UPSTREAM_PROBE, source)
+    classes, width = translated["head.weight"].shape
+    depth = 1 + len({key.split(".")[2] for key in translated if key.startswith("pool.blocks.")})
+    return strictly(AttentiveProbe(ProbeConfig(depth, heads), width, classes), translated, source)
 
 
 def block_count(state: State) -> int:

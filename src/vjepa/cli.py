@@ -25,17 +25,24 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from vjepa.callbacks import DataError, DataHealth, OptimizerMonitor, SpeedMonitor
-from vjepa.checkpoint import CheckpointError, checkpoint_in, digest, export, newest_checkpoint
+from vjepa.callbacks import DataHealth, OptimizerMonitor, SpeedMonitor, StopOnSignal
+from vjepa.checkpoint import checkpoint_in, digest, export, newest_checkpoint
+from vjepa.data.clips import ClipConfig
 from vjepa.data.manifest import ManifestError
+from vjepa.errors import UserError
 from vjepa.locate import locate
+from vjepa.masks import Grid
+from vjepa.models import Encoder
 
 EXPORT = "model.safetensors"
 # Settings that may differ between a run and its continuation without changing a single weight.
-NO_EFFECT = ("config", "out", "ckpt_path", "data.workers", "trainer.enable_progress_bar", "trainer.enable_model_summary")
+NO_EFFECT = (
+    *("config", "out", "ckpt_path", "weights_only", "data.workers"),
+    *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
+)
 
 
-class Refusal(Exception):
+class Refusal(UserError):
     """A run that must not start."""
 
 
@@ -53,6 +60,10 @@ class StageCLI(LightningCLI):
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.seed")
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
+
     @property
     def settings(self) -> dict:
         return self.config[self.subcommand]
@@ -64,26 +75,35 @@ class StageCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """A fit claims its folder and continues there; the other commands read its newest checkpoint."""
         if self.subcommand == "fit":
+            if self.settings.ckpt_path:
+                raise Refusal("fit resumes by itself; to start from other weights give --model.init_from, not --ckpt_path")
             self.claim_folder()
         self.settings.weights_only = True
         if self.settings.trainer.precision is None:
             self.settings.trainer.precision = "bf16-mixed" if bf16_is_native() else "32-true"
-        self.resumed = newest_checkpoint(Path(checkpoint_folder(self.out)))
+        self.resumed = self.newest()
         if self.resumed and not self.settings.ckpt_path:
             self.settings.ckpt_path = str(self.resumed)
-            print(f"{self.out}: continuing after step {step_of(self.resumed)}")
+            doing = "continuing after" if self.subcommand == "fit" else "looking at"
+            print(f"{self.out}: {doing} step {step_of(self.resumed)}")
 
     def claim_folder(self) -> None:
         """Leave if this recipe is finished here; refuse if the folder holds another one; else write ours down."""
         claimed, recipe = self.out / "config.yaml", self.recipe()
-        if claimed.exists():
+        if claimed.exists() and (self.newest() or (self.out / EXPORT).exists()):
             self.refuse_changes(yaml.safe_load(claimed.read_text()), recipe)
         if (self.out / EXPORT).exists():
             (self.out / EXPORT).touch()  # newer than its YAML again, so that make knows too
             print(f"{self.out} is finished, nothing to do")
             raise SystemExit(0)
-        self.out.mkdir(parents=True, exist_ok=True)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Refusal(f"--out {self.out} cannot be a folder: {error.strerror}") from error
         claimed.write_text(yaml.safe_dump(recipe, sort_keys=False))
+
+    def newest(self) -> Path | None:
+        return newest_checkpoint(Path(checkpoint_folder(self.out)))
 
     def refuse_changes(self, known: dict, recipe: dict) -> None:
         old, new = flat(known), flat(recipe)
@@ -108,15 +128,21 @@ class StageCLI(LightningCLI):
             step = step_of(self.resumed) + 1 if self.resumed else None
             kwargs["logger"] = TensorBoardLogger(self.out, name="", version="", default_hp_metric=False, purge_step=step)
         trainer = super().instantiate_trainer(default_root_dir=self.out, **kwargs)
-        trainer.callbacks[:0] = [OptimizerMonitor(), SpeedMonitor(), DataHealth(self.out)]
+        trainer.callbacks[:0] = [OptimizerMonitor(), SpeedMonitor(), DataHealth(self.out), StopOnSignal(self.out)]
         return trainer
 
     def after_fit(self) -> None:
         """Keep the last checkpoint, test if the stage has a test, and export: written last, so it says `done`."""
-        last = Path(checkpoint_folder(self.out)) / f"step={self.trainer.global_step}.ckpt"
-        if not last.exists():
+        if self.trainer.should_stop:
+            print(f"stopped after step {self.trainer.global_step}; the same command continues from there")
+            raise SystemExit(130)
+        steps, wanted = self.trainer.global_step, self.model.total_steps
+        if steps < max(wanted, 1) or self.trainer.fast_dev_run:
+            print(f"stopped after {steps} of {wanted} steps, so nothing is exported")
+            return
+        last = Path(checkpoint_folder(self.out)) / f"step={steps}.ckpt"
+        if self.trainer.strategy.broadcast(not last.exists()):  # all ranks save together or none
             self.trainer.save_checkpoint(last, weights_only=False)  # with the optimiser, which a cooldown takes over
-        steps = self.trainer.global_step
         if is_overridden("test_step", self.model):
             self.trainer.test(self.model, datamodule=self.datamodule, verbose=False, weights_only=True)
         if self.trainer.is_global_zero:
@@ -131,7 +157,7 @@ def run(stage: type[L.LightningModule], data: type[L.LightningDataModule]) -> No
     quiet()
     try:
         StageCLI(stage, data, seed_everything_default=0, save_config_callback=None, load_from_checkpoint_support=False)
-    except (Refusal, CheckpointError, ManifestError, DataError, MisconfigurationException) as error:
+    except (UserError, ManifestError, MisconfigurationException) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
@@ -152,6 +178,14 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in MOOT:
         warnings.filterwarnings("ignore", message=f".*{message}.*")
+
+
+def refuse_indivisible(encoder: Encoder, clip: ClipConfig) -> Grid:
+    """The token grid of the recipe's clips, or a refusal before anything is trained."""
+    try:
+        return encoder.grid(torch.empty(1, 3, clip.frames, clip.size, clip.size, device="meta"))
+    except UserError as error:
+        raise Refusal(f"data.clip: {error}") from error
 
 
 def bf16_is_native() -> bool:

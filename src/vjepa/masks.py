@@ -15,6 +15,8 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vjepa.errors import UserError, refuse_unless
+
 Grid = tuple[int, int, int]  # (T, H, W)
 REDRAWS = 100
 
@@ -28,6 +30,10 @@ class BlockConfig:
     scale: float
     """Share of the frame's area under one block."""
 
+    def __post_init__(self) -> None:
+        fits = self.blocks > 0 and 0 < self.scale <= 1
+        refuse_unless(fits, f"masks.kinds: {self.blocks} blocks of {self.scale}; give 1 or more blocks of a share in (0, 1]")
+
 
 @dataclass(frozen=True)
 class MaskConfig:
@@ -39,6 +45,11 @@ class MaskConfig:
     """Clips over which the numbers of kept and of dropped tokens are made equal; the released run used 24."""
     multiple: int = 1
     """Round both numbers down to a multiple of this; 64 gives compiled kernels few shapes to learn."""
+
+    def __post_init__(self) -> None:
+        refuse_unless(len(self.kinds) > 0, "masks.kinds is empty, so nothing would be predicted; give one kind or more")
+        refuse_unless(self.group > 0 and self.multiple > 0, "masks.group and masks.multiple must be positive")
+        refuse_unless(0 < self.aspect[0] <= self.aspect[1], f"masks.aspect={self.aspect} must be two growing positive ratios")
 
 
 class View(NamedTuple):
@@ -57,10 +68,10 @@ def sample_masks(config: MaskConfig, grid: Grid, batch: int, *, seed: int, step:
     """One view per mask kind for `batch` clips: a pure function of its arguments.
 
     `rank` numbers the batches of one optimiser step, over devices and accumulated micro-batches alike: batches 0..n-1 of
-    size b see the same masks as one batch of n*b. Raises ValueError if the batch does not divide the group.
+    size b see the same masks as one batch of n*b. Raises UserError if the batch does not divide the group.
     """
     if config.group % batch:
-        raise ValueError(f"masks.group={config.group} is not a multiple of {batch} clips; split the batch or change the group")
+        raise UserError(f"masks.group={config.group} is not a multiple of {batch} clips; split the batch or change the group")
     group, first = divmod(rank * batch, config.group)
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, step], np.uint64), counter=[0, 0, 0, group]))
     views = (sample_view(kind, config, grid, rng) for kind in config.kinds)
@@ -88,7 +99,7 @@ def sample_blocks(
         if not empty.any():
             return dropped
         dropped[empty] = place_blocks(kind.blocks, (height, width), frame, int(empty.sum()), rng)
-    raise ValueError(
+    raise UserError(
         f"masks.kinds: {kind.blocks} blocks of {kind.scale:.0%} keep nothing of a grid of {frame[0]}x{frame[1]} tokens; "
         "use fewer or smaller blocks, or larger frames"
     )

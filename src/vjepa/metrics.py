@@ -17,9 +17,11 @@ def feature_std(tokens: Float[Tensor, "b n d"]) -> Float[Tensor, ""]:
 
 def effective_rank(tokens: Float[Tensor, "b n d"], limit: int = 4096) -> Float[Tensor, ""]:
     """exp of the entropy of the normalised singular values of the centred tokens (RankMe, arXiv 2210.02885): between 1,
-    all tokens on a line, and d. At most `limit` tokens, evenly spread, are looked at."""
+    all tokens on a line, and d. At most `limit` tokens, always the same random places, are looked at."""
     flat = rearrange(tokens.float(), "b n d -> (b n) d")
-    flat = flat[:: max(1, len(flat) // limit)]
+    if len(flat) > limit:
+        chosen = torch.randperm(len(flat), generator=torch.Generator().manual_seed(0))[:limit]
+        flat = flat[chosen.to(flat.device)]
     singular = torch.linalg.svdvals(flat - flat.mean(dim=0))
     share = singular / singular.sum().clamp_min(torch.finfo(singular.dtype).tiny)
     return torch.special.entr(share).sum().exp()

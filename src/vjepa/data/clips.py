@@ -6,7 +6,7 @@ of times, and reports every such file with the batch. Evaluation never replaces:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from vjepa.data.decode import DecodeError, open_video
 from vjepa.data.manifest import Manifest, Row
 from vjepa.data.sampling import Mixture, TooShort, clip_times
 from vjepa.data.transforms import centre_box, crop, random_box
+from vjepa.errors import UserError
 
 ATTEMPTS = 8
 
@@ -41,14 +42,18 @@ class ClipConfig:
     """Training: probability of mirroring; 0 where left and right mean something."""
     jitter: bool = True
     """Training: start at a random moment; otherwise in the middle."""
+    short: Literal["refuse", "hold"] = "refuse"
+    """A video shorter than the clip is a bad file, or its last frame stands still to the end (as in the released loader)."""
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.fps <= 0 or self.size < 1:
-            raise ValueError(f"clip: frames={self.frames}, fps={self.fps} and size={self.size} must all be positive")
+            raise UserError(f"clip: frames={self.frames}, fps={self.fps} and size={self.size} must all be positive")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(f"clip.scale={self.scale} must be two growing shares of the area within (0, 1]")
+            raise UserError(f"clip.scale={self.scale} must be two growing shares of the area within (0, 1]")
         if not 0 < self.aspect[0] <= self.aspect[1]:
-            raise ValueError(f"clip.aspect={self.aspect} must be two growing positive ratios")
+            raise UserError(f"clip.aspect={self.aspect} must be two growing positive ratios")
+        if not 0 <= self.flip <= 1:
+            raise UserError(f"clip.flip={self.flip} is a probability; give a number from 0 to 1")
 
 
 class Sample(NamedTuple):
@@ -89,7 +94,9 @@ def load_frames(row: Row, config: ClipConfig, rng: np.random.Generator | None) -
         try:
             times = clip_times(start, end, config.frames, config.fps, rng)
         except TooShort as error:
-            raise DecodeError(row.path, str(error)) from error
+            if config.short == "refuse":
+                raise DecodeError(row.path, f"{error}; clip.short=hold repeats the last frame") from error
+            times = np.minimum(start + np.arange(config.frames) / config.fps, end - 0.5 / video.fps)
         return rearrange(torch.from_numpy(video.frames(times)), "t h w c -> t c h w")
 
 

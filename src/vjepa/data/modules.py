@@ -1,5 +1,7 @@
 """Data modules: manifests in, batches out, in an order that resumes exactly on any number of devices."""
 
+import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +11,7 @@ from torch.utils.data import DataLoader, Sampler, Subset
 
 from vjepa.data.clips import Batch, ClipConfig, EvaluationClips, TrainingClips, collate
 from vjepa.data.manifest import Manifest, ManifestError, read_manifest
+from vjepa.errors import refuse_unless
 from vjepa.locate import locate
 
 
@@ -42,8 +45,17 @@ class GlobalOrder(Sampler[list[int]]):
 class ResumableLoader(DataLoader):
     """A loader that Lightning's checkpoints can save: state_dict counts the batches handed over, not those prefetched."""
 
+    waited = 0.0
+    """Seconds the run has stood still for want of a batch."""
+
     def __iter__(self) -> Iterator[Batch]:
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - asked
+            if batch is None:
+                return
             self.batch_sampler.consumed += 1
             yield batch
 
@@ -52,6 +64,11 @@ class ResumableLoader(DataLoader):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.batch_sampler.consumed = state["consumed"]
+
+
+def ignore_interrupt(worker: int) -> None:
+    """Ctrl-C reaches every process of the terminal; the main one decides when the workers end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class ClipData(L.LightningDataModule):
@@ -78,6 +95,11 @@ class ClipData(L.LightningDataModule):
             seed: Decides the order of files, the moments and the crops.
         """
         super().__init__()
+        refuse_unless(bool(train), "data.train is empty; give one manifest or more")
+        refuse_unless(batch_size > 0, f"data.batch_size={batch_size} must be 1 or more")
+        refuse_unless(workers >= 0, f"data.workers={workers} must be 0 or more")
+        refuse_unless(0 <= max_bad_share <= 1, f"data.max_bad_share={max_bad_share} is a share; give a number from 0 to 1")
+        refuse_unless(all(source.weight > 0 for source in train), "data.train: every weight must be positive")
         self.sources, self.val, self.clip = train, val, clip
         self.batch_size, self.workers, self.max_bad_share, self.seed = batch_size, workers, max_bad_share, seed
 
@@ -120,6 +142,7 @@ class ClipData(L.LightningDataModule):
         return {
             "num_workers": self.workers,
             "collate_fn": collate,
+            "worker_init_fn": ignore_interrupt,
             "pin_memory": on_gpu,
             "persistent_workers": self.workers > 0,
         }

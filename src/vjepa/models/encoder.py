@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from vjepa.errors import UserError, refuse_unless
 from vjepa.masks import Grid, take
 from vjepa.models.layers import EPS, Block, initialise, refuse_heads
 from vjepa.models.rope import Layout, rotation
@@ -34,6 +35,8 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         refuse_heads("encoder", self.width, self.heads)
+        positive = min(self.depth, self.mlp_width, self.patch, self.tubelet) > 0
+        refuse_unless(positive, "encoder: depth, mlp_width, patch and tubelet must be positive")
 
 
 class Encoder(nn.Module):
@@ -52,8 +55,8 @@ class Encoder(nn.Module):
         """(T, H, W): how many tubelets the clip holds along each axis."""
         t, h, w = clip.shape[2:]
         tubelet, patch = self.config.tubelet, self.config.patch
-        if t % tubelet or h % patch or w % patch:
-            raise ValueError(
+        if t % tubelet or h % patch or w % patch or not t * h * w:
+            raise UserError(
                 f"a clip of {t} frames of {h}x{w} does not divide into tubelets of {tubelet}x{patch}x{patch}; "
                 f"use a multiple of {tubelet} frames and of {patch} pixels"
             )

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from vjepa.errors import UserError, refuse_unless
 from vjepa.models.rope import Rotation, rotate
 
 EPS = 1e-6
@@ -66,10 +67,11 @@ class Block(nn.Module):
 
 
 def refuse_heads(name: str, width: int, heads: int) -> None:
+    refuse_unless(width > 0 and heads > 0, f"{name}.width={width} and {name}.heads={heads} must be positive")
     if width % heads:
-        raise ValueError(f"{name}.heads={heads} does not divide {name}.width={width}; choose a divisor of the width")
+        raise UserError(f"{name}.heads={heads} does not divide {name}.width={width}; choose a divisor of the width")
     if width // heads % 2:
-        raise ValueError(f"{name}.width={width} over {name}.heads={heads} gives heads of odd width; rotary positions need even")
+        raise UserError(f"{name}.width={width} over {name}.heads={heads} gives heads of odd width; rotary positions need even")
 
 
 def initialise(module: nn.Module, std: float = 0.02) -> None:

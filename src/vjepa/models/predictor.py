@@ -7,6 +7,7 @@ from einops import repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from vjepa.errors import refuse_unless
 from vjepa.masks import Grid
 from vjepa.models.encoder import EncoderConfig
 from vjepa.models.layers import EPS, Block, initialise, refuse_heads
@@ -30,6 +31,8 @@ class PredictorConfig:
 
     def __post_init__(self) -> None:
         refuse_heads("predictor", self.width, self.heads)
+        positive = min(self.depth, self.mlp_width, self.mask_tokens) > 0
+        refuse_unless(positive, "predictor: depth, mlp_width and mask_tokens must be positive")
 
 
 class Predictor(nn.Module):

@@ -7,6 +7,7 @@ from einops import repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vjepa.errors import refuse_unless
 from vjepa.models.layers import EPS, MLP, Block, CrossAttention, initialise, refuse_heads
 
 
@@ -20,8 +21,7 @@ class ProbeConfig:
     """Attention heads per block."""
 
     def __post_init__(self) -> None:
-        if self.depth < 1:
-            raise ValueError(f"probe.depth={self.depth} leaves no cross-attention block; use 1 or more")
+        refuse_unless(self.depth > 0, f"probe.depth={self.depth} leaves no cross-attention block; use 1 or more")
 
 
 class AttentivePool(nn.Module):
