@@ -1,4 +1,4 @@
-"""Data modules: manifests in, batches out, in an order that resumes exactly on any number of devices."""
+"""Data modules: manifests in, batches out, in an order that resumes exactly and is shared out over devices."""
 
 import signal
 import time
