@@ -121,6 +121,7 @@ def export(path: Path, parts: Mapping[str, Part], info: Mapping[str, object]) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
     save_file(weights, unfinished, metadata={"vjepa": json.dumps(described)})
+    unfinished.chmod(0o644)  # safetensors writes for the owner alone, but an encoder is there to be shared
     os.replace(unfinished, path)
 
 
