@@ -1,9 +1,9 @@
 """Hand-over between stages, and bridges from the released weights.
 
-A finished stage writes one safetensors file: weights by part (`ema`, `student`, `predictor`, `probe`), each part's
-config as JSON in the metadata. It is written under another name, then renamed: the file's existence means that the stage
-is done. The next stage rebuilds the networks from it, so an architecture is never written twice. Lightning's `.ckpt` files
-serve resuming, and a cooldown that wants the optimiser state too.
+A finished stage writes one safetensors file: weights by part (`ema`, `student`, `predictor`, `probe`, `ac_predictor`), each
+part's config as JSON in the metadata. It is written under another name, then renamed: the file's existence means that the
+stage is done. The next stage rebuilds the networks from it, so an architecture is never written twice. Lightning's `.ckpt`
+files serve resuming, and a cooldown that wants the optimiser state too.
 
 Loading is strict everywhere: a missing, surplus or misshaped tensor is an error that lists them all.
 """
@@ -21,75 +21,36 @@ from typing import Literal, TypeVar
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
-from vjepa.errors import UserError
-from vjepa.models import AttentiveProbe, Encoder, EncoderConfig, Predictor, PredictorConfig, ProbeConfig
+from vjepa.keymaps import (
+    HF_ENCODER,
+    HF_PREDICTOR,
+    UPSTREAM_AC_PREDICTOR,
+    UPSTREAM_ENCODER,
+    UPSTREAM_PREDICTOR,
+    UPSTREAM_PROBE,
+    CheckpointError,
+    State,
+    block_count,
+    translate,
+)
+from vjepa.models import (
+    ACPredictor,
+    ACPredictorConfig,
+    AttentiveProbe,
+    Encoder,
+    EncoderConfig,
+    Predictor,
+    PredictorConfig,
+    ProbeConfig,
+)
 
 M = TypeVar("M", bound=nn.Module)
-State = dict[str, Tensor]
 Weights = Literal["ema", "student"]
 
-# Public names to ours; `{}` is a block's number, `#i` the i-th third of a fused matrix.
-UPSTREAM_BLOCK = {
-    "{}.norm1": "blocks.{}.norm1",
-    "{}.attn.qkv": "blocks.{}.attention.qkv",
-    "{}.attn.proj": "blocks.{}.attention.out",
-    "{}.norm2": "blocks.{}.norm2",
-    "{}.mlp.fc1": "blocks.{}.mlp.0",
-    "{}.mlp.fc2": "blocks.{}.mlp.2",
-}
-UPSTREAM_ENCODER = {
-    "patch_embed.proj": "embed",
-    "norm": "norm",
-    **{f"blocks.{theirs}": ours for theirs, ours in UPSTREAM_BLOCK.items()},
-}
-UPSTREAM_PREDICTOR = {
-    "predictor_embed": "embed",
-    "mask_tokens.{}": "mask_tokens#{}",
-    "predictor_norm": "norm",
-    "predictor_proj": "out",
-    **{f"predictor_blocks.{theirs}": ours for theirs, ours in UPSTREAM_BLOCK.items()},
-}
-UPSTREAM_PROBE = {
-    "pooler.query_tokens": "pool.query",
-    "pooler.cross_attention_block.norm1": "pool.norm1",
-    "pooler.cross_attention_block.xattn.q": "pool.attention.q",
-    "pooler.cross_attention_block.xattn.kv": "pool.attention.kv",
-    "pooler.cross_attention_block.norm2": "pool.norm2",
-    "pooler.cross_attention_block.mlp.fc1": "pool.mlp.0",
-    "pooler.cross_attention_block.mlp.fc2": "pool.mlp.2",
-    "linear": "head",
-    **{f"pooler.blocks.{theirs}": f"pool.{ours}" for theirs, ours in UPSTREAM_BLOCK.items()},
-}
-HF_BLOCK = {
-    "{}.norm1": "blocks.{}.norm1",
-    "{}.attention.query": "blocks.{}.attention.qkv#0",
-    "{}.attention.key": "blocks.{}.attention.qkv#1",
-    "{}.attention.value": "blocks.{}.attention.qkv#2",
-    "{}.attention.proj": "blocks.{}.attention.out",
-    "{}.norm2": "blocks.{}.norm2",
-    "{}.mlp.fc1": "blocks.{}.mlp.0",
-    "{}.mlp.fc2": "blocks.{}.mlp.2",
-}
-HF_ENCODER = {
-    "embeddings.patch_embeddings.proj": "embed",
-    "layernorm": "norm",
-    **{f"layer.{theirs}": ours for theirs, ours in HF_BLOCK.items()},
-}
-HF_PREDICTOR = {
-    "embeddings.predictor_embeddings": "embed",
-    "embeddings.mask_tokens": "mask_tokens",
-    "layernorm": "norm",
-    "proj": "out",
-    **{f"layer.{theirs}": ours for theirs, ours in HF_BLOCK.items()},
-}
 # Upstream files do not say how many heads their weights have; these are the published networks, by width.
 RELEASED_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 22, 1664: 26}
-
-
-class CheckpointError(UserError):
-    """Weights that cannot be loaded as asked; says which file, what was found and what was expected."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +72,11 @@ def predictor_part(predictor: Predictor, encoder: EncoderConfig) -> Part:
 def probe_part(probe: AttentiveProbe) -> Part:
     description = {"config": asdict(probe.config), "width": probe.head.in_features, "classes": probe.head.out_features}
     return Part(probe, description)
+
+
+def ac_predictor_part(predictor: ACPredictor, encoder: EncoderConfig, schema: Mapping[str, object]) -> Part:
+    """schema: what the numbers of states and actions mean, as plain JSON values; it travels with the weights."""
+    return Part(predictor, {"config": asdict(predictor.config), "encoder": asdict(encoder), "schema": dict(schema)})
 
 
 def export(path: Path, parts: Mapping[str, Part], info: Mapping[str, object]) -> None:
@@ -183,6 +149,30 @@ def load_probe(source: str | Path, heads: int = 16) -> AttentiveProbe:
     description, state = read_export(existing(source), "probe")
     probe = AttentiveProbe(ProbeConfig(**description["config"]), description["width"], description["classes"])
     return strictly(probe, state, Path(source))
+
+
+def load_ac_predictor(source: str | Path, heads: int = 16, extrinsics: bool = False) -> ACPredictor:
+    """The action-conditioned predictor in the export of an AC stage, or in an upstream `.pt`.
+
+    heads, extrinsics: of an upstream predictor, which does not say. Released files hold a map for the camera's extrinsics
+    that training never used; it is left out unless asked for."""
+    source = existing(source)
+    if source.suffix == ".pt":
+        state = read_upstream(source, "predictor")
+        used = {key: value for key, value in state.items() if extrinsics or not key.startswith("extrinsics_encoder.")}
+        translated = translate(used, "", UPSTREAM_AC_PREDICTOR, source)
+        return strictly(upstream_ac_predictor(translated, heads), translated, source)
+    description, state = read_export(source, "ac_predictor")
+    encoder = EncoderConfig(**description["encoder"])
+    return strictly(ACPredictor(ACPredictorConfig(**description["config"]), encoder), state, source)
+
+
+def read_schema(source: str | Path) -> dict:
+    """What states and actions mean to the action-conditioned predictor in one of our exports."""
+    parts = read_description(existing(source))["parts"]
+    if "ac_predictor" not in parts:
+        raise CheckpointError(f"{source} holds {', '.join(parts)} but no ac_predictor, so no schema; give an AC stage's export")
+    return parts["ac_predictor"]["schema"]
 
 
 def existing(source: str | Path) -> Path:
@@ -287,43 +277,6 @@ def read_hf(folder: Path) -> tuple[dict, State]:
     return config, state
 
 
-def translate(state: State, prefix: str, table: Mapping[str, str], source: Path) -> State:
-    """The tensors under `prefix`, renamed by `table` and brought to our shapes. An unknown key raises."""
-    patterns = [(re.compile(re.escape(theirs).replace(r"\{\}", r"(\d+)")), ours) for theirs, ours in table.items()]
-    renamed = {}
-    for key, value in state.items():
-        if key.startswith(prefix):
-            ours = rename(key.removeprefix(prefix), patterns, source)
-            renamed[ours] = our_shape(ours, value)
-    return join_thirds(renamed)
-
-
-def rename(key: str, patterns: list[tuple[re.Pattern, str]], source: Path) -> str:
-    module, _, kind = key.rpartition(".")
-    if kind not in ("weight", "bias"):
-        module, kind = key, ""
-    for pattern, ours in patterns:
-        if match := pattern.fullmatch(module):
-            return ".".join(filter(None, [ours.format(*match.groups()), kind]))
-    raise CheckpointError(f"{source} holds '{key}', which no V-JEPA 2 network of ours has (V-JEPA 2.1 is not supported yet)")
-
-
-def our_shape(key: str, value: Tensor) -> Tensor:
-    """Our patch embedding is a matrix where theirs is a 3-D convolution; our learned tokens are rows."""
-    if key == "embed.weight" and value.ndim == 5:
-        return value.flatten(1)
-    return value.flatten(0, -2) if "mask_tokens" in key or key == "pool.query" else value
-
-
-def join_thirds(state: State) -> State:
-    """Concatenate `name#0.weight`, `name#1.weight`, ... into `name.weight`."""
-    pieces: dict[str, dict[int, Tensor]] = {}
-    for key, value in state.items():
-        number = re.search(r"#(\d+)", key)
-        pieces.setdefault(re.sub(r"#\d+", "", key), {})[int(number[1]) if number else 0] = value
-    return {key: torch.cat([values[i] for i in sorted(values)]) for key, values in pieces.items()}
-
-
 def hf_encoder_config(config: dict) -> EncoderConfig:
     return EncoderConfig(
         width=config["hidden_size"],
@@ -367,6 +320,21 @@ def upstream_predictor(translated: State, heads: int) -> Predictor:
     return Predictor(config, EncoderConfig(width=encoder_width, heads=1))
 
 
+def upstream_ac_predictor(translated: State, heads: int) -> ACPredictor:
+    width, encoder_width = translated["embed.weight"].shape
+    extrinsics = translated.get("embed_extrinsics.weight")
+    config = ACPredictorConfig(
+        width=width,
+        depth=block_count(translated),
+        heads=heads,
+        mlp_width=translated["blocks.0.mlp.0.weight"].shape[0],
+        action_dim=translated["embed_action.weight"].shape[1],
+        state_dim=translated["embed_state.weight"].shape[1],
+        extrinsics_dim=0 if extrinsics is None else extrinsics.shape[1],
+    )
+    return ACPredictor(config, EncoderConfig(width=encoder_width, heads=1))
+
+
 def upstream_probe(source: Path, heads: int) -> AttentiveProbe:
     networks = read_pickle(source).get("classifiers")
     if not networks:
@@ -376,7 +344,3 @@ def upstream_probe(source: Path, heads: int) -> AttentiveProbe:
     classes, width = translated["head.weight"].shape
     depth = 1 + len({key.split(".")[2] for key in translated if key.startswith("pool.blocks.")})
     return strictly(AttentiveProbe(ProbeConfig(depth, heads), width, classes), translated, source)
-
-
-def block_count(state: State) -> int:
-    return 1 + max(int(match[1]) for key in state if (match := re.match(r"blocks\.(\d+)\.", key)))

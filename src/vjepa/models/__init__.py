@@ -1,7 +1,18 @@
 """Networks: plain torch modules, each taking one frozen config dataclass."""
 
+from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig, encode_frames
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor, PredictorConfig
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
 
-__all__ = ["AttentiveProbe", "Encoder", "EncoderConfig", "Predictor", "PredictorConfig", "ProbeConfig"]
+__all__ = [
+    "ACPredictor",
+    "ACPredictorConfig",
+    "AttentiveProbe",
+    "Encoder",
+    "EncoderConfig",
+    "Predictor",
+    "PredictorConfig",
+    "ProbeConfig",
+    "encode_frames",
+]

@@ -1,0 +1,145 @@
+"""Tokens of a frozen encoder, kept on disk: frames are encoded once, however often they are trained on.
+
+    key = latent_key(encoder.state_dict(), data.fingerprint, asdict(config), device)
+    cache = LatentCache("data/latents", key, limit_bytes=20 * 2**30)
+    tokens = cache.load(f"{episode:06d}.{camera}", lambda: encode_frames(frames(), encode, batch=8), rows)
+
+One safetensors file per name, below a folder per key. A file is written under another name, then renamed: it is there
+completely or not at all. What comes from the cache is bit for bit what `make` returned, and `encode_frames` returns the
+same bits for the same frames of an episode whatever is asked in which order, because the batches are always the same ones.
+"""
+
+import hashlib
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from einops import repeat
+from jaxtyping import Float, UInt8
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+HOUR = 3600
+"""Seconds after which an unfinished file is taken for one that was interrupted."""
+
+
+def latent_key(weights: Mapping[str, Tensor], data: str, transform: Mapping, device: torch.device | str) -> str:
+    """SHA-256 of all that decides a token's bits: the encoder's weights, the data's fingerprint, how frames are cropped and
+    scaled (anything that JSON can say), the kind of device and torch's version."""
+    about = {"data": data, "transform": transform, "device": torch.device(device).type, "torch": torch.__version__}
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def encode_frames(
+    frames: UInt8[Tensor, "t c h w"], encode: Callable[[UInt8[Tensor, "batch c h w"]], Float[Tensor, "batch n d"]], batch: int
+) -> Float[Tensor, "t n d"]:
+    """All frames of an episode through an encoder, on the CPU: frame k in place k % batch of batch k // batch, the last
+    batch filled up with its last frame.
+
+    Matrix products may round differently for another batch size or another place in the batch. So a frame has one batch and
+    one place, and its tokens have the same bits every time. They may differ in the last bits from those of a batch of
+    windows. With `batch` 1 each frame is alone, and its place in the episode does not matter either.
+    """
+    tokens = []
+    for part in frames.split(batch):
+        missing = batch - len(part)
+        full = torch.cat([part, repeat(part[-1], "c h w -> m c h w", m=missing)]) if missing else part
+        tokens.append(encode(full)[: len(part)].cpu())
+    return torch.cat(tokens)
+
+
+class LatentCache:
+    """Tensors by name on disk, for one key, in a folder of bounded size.
+
+    One rule for the bound: when a tensor would make the folder (all keys together) larger than `limit_bytes`, it is not kept,
+    and is made anew every time. Nothing is ever evicted: epochs ask for everything in turn, and evicting would throw each
+    tensor away just before it is needed again. Delete folders of old keys to make room.
+
+    Args:
+        folder: Where the keys' folders are; made if it does not exist.
+        key: What the tensors depend on, from `latent_key`.
+        limit_bytes: Most that all files below `folder` may take.
+        dtype: What is kept. With float16 files are half as large, and tensors are no longer bit-equal to what was made; they
+            are rounded the first time too, so that every epoch sees the same.
+    """
+
+    def __init__(self, folder: str | Path, key: str, limit_bytes: int, dtype: torch.dtype = torch.float32) -> None:
+        self.root, self.limit, self.dtype = Path(folder), limit_bytes, dtype
+        self.folder = self.root / (key if dtype == torch.float32 else f"{key}-{str(dtype).removeprefix('torch.')}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.made = self.found = 0
+        self._warned = False
+        self._remove_unfinished()
+
+    def load(self, name: str, make: Callable[[], Float[Tensor, "t n d"]], rows: Sequence[int] | None = None) -> Tensor:
+        """The tensor of that name, or some of its rows: float32, read from disk, else made, and kept if there is room.
+
+        Of a large file only the rows from the smallest asked to the greatest are read. A damaged file is made anew.
+        """
+        file = self.folder / f"{name}.safetensors"
+        try:
+            tensor = read_rows(file, rows)
+        except (FileNotFoundError, SafetensorError):
+            tensor = make().cpu().contiguous().to(self.dtype)
+            self.made += 1
+            self._keep(file, tensor)
+            tensor = tensor if rows is None else tensor[list(rows)]
+        else:
+            self.found += 1
+        return tensor.float()
+
+    @property
+    def bytes(self) -> int:
+        """What all keys take now, half-written files of other processes included."""
+        return sum(size for _, size, _ in self._files())
+
+    def _keep(self, file: Path, tensor: Tensor) -> None:
+        """Write a tensor completely or not at all. Two processes that do so at once write the same bytes."""
+        if self._has_room(tensor.nbytes):
+            temporary = file.with_name(f".{file.name}.{os.getpid()}")
+            try:
+                save_file({"tokens": tensor}, temporary)
+                if self._has_room(0):  # others may have written meanwhile, and all see each other's unfinished files
+                    os.replace(temporary, file)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def _has_room(self, more: int) -> bool:
+        room = self.bytes + more <= self.limit
+        if not room and not self._warned:
+            self._warned = True
+            warnings.warn(f"{self.root}: {self.limit} bytes are full; what is not there is encoded every time", stacklevel=4)
+        return room
+
+    def _remove_unfinished(self) -> None:
+        """What a killed process has left; what is young may still be being written."""
+        for path, _, changed in list(self._files()):
+            if path.name.startswith(".") and time.time() - changed > HOUR:
+                path.unlink(missing_ok=True)
+
+    def _files(self) -> Iterable[tuple[Path, int, float]]:
+        for folder in filter(Path.is_dir, self.root.iterdir()):
+            for entry in os.scandir(folder):
+                try:
+                    about = entry.stat()
+                except FileNotFoundError:  # renamed by another process just now
+                    continue
+                yield Path(entry.path), about.st_size, about.st_mtime
+
+
+def read_rows(file: Path, rows: Sequence[int] | None) -> Tensor:
+    """The tensor of a file, or some of its rows. Raises FileNotFoundError or SafetensorError."""
+    with safe_open(file, framework="pt") as tensors:
+        if rows is None:
+            return tensors.get_tensor("tokens")
+        first = min(rows)
+        return tensors.get_slice("tokens")[first : max(rows) + 1][[row - first for row in rows]]

@@ -1,0 +1,102 @@
+"""The energy over a plane of actions: does its minimum lie where the arm really went? (V-JEPA 2, section 4.2, figure 9)"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor
+
+from vjepa.errors import UserError, refuse_unless
+from vjepa.planning.cem import Energy
+
+
+@dataclass(frozen=True)
+class LandscapeConfig:
+    axes: tuple[int, int] = (0, 1)
+    """The two action dimensions that are swept; the others keep their values."""
+    span: tuple[float, float] = (0.15, 0.15)
+    """Largest value of each, in its unit; swept from minus to plus."""
+    points: int = 21
+    """Values along each axis; an odd number includes zero."""
+    step: int = 0
+    """Which action of the sequence is swept."""
+
+    def __post_init__(self) -> None:
+        refuse_unless(self.axes[0] != self.axes[1], f"landscape.axes={self.axes} are one axis; give two")
+        refuse_unless(min(self.span) > 0 and self.points > 1, "landscape: span must be positive and points 2 or more")
+
+
+class Landscape(NamedTuple):
+    """Energies on a grid: row `i`, column `j` is the action whose axes are `y[i]` and `x[j]`."""
+
+    x: Float[Tensor, " X"]
+    y: Float[Tensor, " Y"]
+    energies: Float[Tensor, "Y X"]
+    truth: Float[Tensor, "2"]
+    """The two axes of the true action, (x, y)."""
+
+    @property
+    def minimum(self) -> Float[Tensor, "2"]:
+        """The swept action of least energy, (x, y)."""
+        row, column = divmod(int(self.energies.argmin()), len(self.x))
+        return torch.stack([self.x[column], self.y[row]])
+
+    @property
+    def same_quadrant(self) -> bool:
+        """Whether the minimum lies in the true action's quadrant, borders not counted."""
+        return bool((self.minimum * self.truth > 0).all())
+
+    @property
+    def angle(self) -> float:
+        """Radians between the minimum and the true action, seen from no motion."""
+        towards = torch.atan2(self.minimum[1], self.minimum[0]) - torch.atan2(self.truth[1], self.truth[0])
+        return float(torch.atan2(towards.sin(), towards.cos()).abs())
+
+    def save(self, path: Path) -> None:
+        """All numbers, and the minimum, as `.npz`."""
+        arrays = {name: value.cpu().numpy() for name, value in (self._asdict() | {"minimum": self.minimum}).items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **arrays)
+
+
+def energy_landscape(energy: Energy, actions: Float[Tensor, "T a"], config: LandscapeConfig) -> Landscape:
+    """Sweep two axes of one of the true `actions`, the rest of them fixed; one call of `energy` for the whole plane.
+
+    Raises UserError if the axes or the step are not among the actions'.
+    """
+    T, a = actions.shape
+    known = 0 <= config.step < T and all(0 <= axis < a for axis in config.axes)
+    refuse_unless(known, f"landscape: step {config.step}, axes {config.axes} are not in {T} actions of {a} numbers")
+    x, y = (torch.linspace(-span, span, config.points, device=actions.device) for span in config.span)
+    swept = repeat(actions, "T a -> Y X T a", Y=len(y), X=len(x)).clone()
+    swept[:, :, config.step, config.axes[0]] = x
+    swept[:, :, config.step, config.axes[1]] = y[:, None]
+    energies = energy(rearrange(swept, "Y X T a -> (Y X) T a"))
+    return Landscape(x, y, rearrange(energies, "(Y X) -> Y X", X=len(x)), actions[config.step, list(config.axes)])
+
+
+def plot_landscape(landscape: Landscape, names: tuple[str, str], path: Path) -> None:
+    """The picture: energy as colour and contour lines, the true action and the minimum marked. Needs the `plot` extra."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UserError("pictures of energies need matplotlib; pip install 'vjepa[plot]'") from error
+    x, y, energies, truth, least = (value.cpu().numpy() for value in (*landscape, landscape.minimum))
+    figure = Figure(figsize=(5.4, 5.2), layout="constrained")
+    axes = figure.subplots()
+    above = energies - energies.min()  # small beside the energy itself, and it is all that a planner looks at
+    colours = axes.pcolormesh(x, y, above, shading="nearest", cmap="viridis", rasterized=True)
+    axes.contour(x, y, above, levels=8, colors="white", linewidths=0.5, alpha=0.6)
+    for line in (axes.axhline, axes.axvline):
+        line(0, color="white", linewidth=0.8, linestyle=":")
+    axes.plot(*truth, "o", color="tab:red", markeredgecolor="white", markersize=10, label="true action")
+    axes.plot(*least, "X", color="white", markeredgecolor="black", markersize=11, label="minimum", clip_on=False)
+    axes.set(xlabel=names[0], ylabel=names[1], title=f"Energy of reaching the goal; least {energies.min():.4f}", box_aspect=1)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure.colorbar(colours, label="above the least, mean |difference| of tokens", shrink=0.9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=140)

@@ -1,0 +1,115 @@
+"""What a planner asks of the networks: encode, predict, rollout, energy (V-JEPA 2, section 3.2, equation 5)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vjepa.errors import refuse_unless
+from vjepa.models import ACPredictor, Encoder, encode_frames
+from vjepa.planning.cem import Energy
+from vjepa.pose import END_EFFECTOR, StateSchema, pose_apply
+
+GIB = 2**30
+CPU_MEMORY = 0.1  # GiB
+
+
+@dataclass(frozen=True)
+class WorldModelConfig:
+    memory: float | None = None
+    """GiB that the samples rolled out at once may take, about; the others wait. Not given: half of what the GPU has free, or
+    0.1 on a CPU, where a chunk larger than the processor's caches is slower (measured: by half at 1 GiB)."""
+
+    def __post_init__(self) -> None:
+        enough = self.memory is None or self.memory > 0
+        refuse_unless(enough, f"world_model.memory={self.memory} GiB holds no sample; give a positive number")
+
+
+class WorldModel:
+    """A frozen encoder and an action-conditioned predictor, seen as a simulator in the space of tokens.
+
+    Tokens are those of one frame, `n = H*W`. The state follows the actions by `pose_apply` under `schema`, on the device
+    and for all samples at once. Under `torch.autocast` the networks run, and keep their past, in its precision.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        ac: ACPredictor,
+        config: WorldModelConfig = WorldModelConfig(),
+        schema: StateSchema = END_EFFECTOR,
+    ) -> None:
+        self.encoder, self.ac = encoder.eval(), ac.eval()
+        self.schema = schema
+        self.memory = config.memory or free_memory(next(ac.parameters()).device)  # GiB
+
+    @torch.no_grad()
+    def encode(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
+        """Layer-normed tokens of normalised images, each encoded alone."""
+        return encode_frames(self.encoder, image[:, :, None])
+
+    def predict(
+        self, tokens: Float[Tensor, "b n d"], state: Float[Tensor, "b Ds"], action: Float[Tensor, "b a"]
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b Ds"]]:
+        """Tokens and state one action later."""
+        return self.rollout(tokens, state, action[:, None]), self.advance(state, action)
+
+    @torch.no_grad()
+    def rollout(
+        self,
+        tokens: Float[Tensor, "#s n d"],
+        state: Float[Tensor, "#s Ds"],
+        actions: Float[Tensor, "s T a"],
+        every_step: bool = False,
+    ) -> Float[Tensor, "s m d"]:
+        """Tokens after T actions, or in (T H W) order after each of them: m = n or T*n. One start may serve all samples."""
+        frames = 0 if every_step else -tokens.shape[1]
+        return torch.cat([future[:, frames:] for future in self.futures(tokens, state, actions)])
+
+    def energy(self, tokens: Float[Tensor, "1 n d"], state: Float[Tensor, "1 Ds"], goal: Float[Tensor, "1 n d"]) -> Energy:
+        """Equation 5 as a function of actions: how far from the goal they lead."""
+
+        @torch.no_grad()
+        def of(actions: Float[Tensor, "s T a"]) -> Float[Tensor, " s"]:
+            ends = (future[:, -goal.shape[1] :] for future in self.futures(tokens, state, actions))
+            return torch.cat([distance(end, goal) for end in ends])
+
+        return of
+
+    def futures(self, tokens: Tensor, state: Tensor, actions: Tensor) -> Iterator[Float[Tensor, "s Tn d"]]:
+        """Tokens of all steps for one chunk of samples after another."""
+        states = self.states(state.expand(len(actions), -1), actions)
+        tokens = tokens.expand(len(actions), -1, -1)
+        size = self.chunk(tokens.shape[1], actions.shape[1])
+        for some in zip(tokens.split(size), actions.split(size), states.split(size), strict=True):
+            yield self.ac.rollout(*some)
+
+    def states(self, state: Float[Tensor, "s Ds"], actions: Float[Tensor, "s T a"]) -> Float[Tensor, "s T Ds"]:
+        """The states in which the actions are taken."""
+        states = [state]
+        for action in actions[:, :-1].unbind(1):
+            states.append(self.advance(states[-1], action))
+        return torch.stack(states, dim=1)
+
+    def advance(self, state: Float[Tensor, "s Ds"], action: Float[Tensor, "s a"]) -> Float[Tensor, "s Ds"]:
+        """The state after an action; never in bfloat16, whose angles are off by half a degree."""
+        with torch.autocast(state.device.type, enabled=False):
+            return pose_apply(state, action, self.schema)
+
+    def chunk(self, tokens: int, steps: int) -> int:
+        """Samples that fit the memory: kept keys and values of every step, and one block's activations."""
+        ac = self.ac.config
+        kept, passing = 2 * ac.depth * ac.width * steps, 8 * ac.width + 2 * ac.mlp_width
+        return max(1, int(self.memory * GIB / ((tokens + self.ac.conditions) * 4 * (kept + passing))))
+
+
+def free_memory(device: torch.device) -> float:
+    """GiB to use if the recipe does not say."""
+    return torch.cuda.mem_get_info(device)[0] / 2 / GIB if device.type == "cuda" else CPU_MEMORY
+
+
+def distance(tokens: Float[Tensor, "*#s n d"], goal: Float[Tensor, "*#s n d"]) -> Float[Tensor, "*s"]:
+    """Mean absolute difference over tokens and channels, for every sample."""
+    return (tokens - goal).abs().mean(dim=(-2, -1))
