@@ -1,0 +1,157 @@
+"""Language models and their tokenizers: any causal one of transformers, whole or with a LoRA adapter.
+
+The one file that imports transformers and peft, and only inside its functions: who trains no language model needs neither.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from vjepa.errors import UserError
+from vjepa.locate import locate
+
+ADAPTER = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """Low-rank changes to all linear maps but the last, instead of new weights. Needs peft."""
+
+    rank: int = 64
+    """Rank of each change."""
+    alpha: float = 128.0
+    """The change is scaled by alpha / rank."""
+    dropout: float = 0.0
+    """Share of a change's inputs that training drops."""
+
+
+@dataclass(frozen=True)
+class LanguageConfig:
+    """Which language model, and how it is held."""
+
+    source: str = "runs/demo/language"
+    """Folder or hub name of a causal language model with tokenizer and chat template, such as Qwen2, 2.5, 3 or Llama."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of its weights. bfloat16 halves them; train whole models in float32 with trainer.precision=bf16-mixed."""
+    lora: LoRA | None = None
+    """Train an adapter instead of the weights."""
+    checkpointing: bool = False
+    """Recompute the blocks in the backward pass: a third more work, far less memory."""
+
+
+def load_language(config: LanguageConfig) -> nn.Module:
+    """The model, frozen but for a new or trained adapter. Raises UserError if there is none at the source."""
+    folder = found(config.source)
+    adapter = Path(folder) / ADAPTER
+    base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.is_file() else folder
+    model = pretrained("AutoModelForCausalLM", base, dtype=getattr(torch, config.dtype)).requires_grad_(False)
+    if adapter.is_file():
+        model = peft().PeftModel.from_pretrained(model, folder, is_trainable=config.lora is not None)
+    elif config.lora is not None:  # after freezing: the other order would freeze the adapter too
+        model = with_adapter(model, config.lora)
+    if config.checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model
+
+
+def load_tokenizer(source: str):
+    """The tokenizer at the source. Raises UserError if there is none."""
+    return pretrained("AutoTokenizer", found(source))
+
+
+def train_language(model: nn.Module, lora: bool) -> list[nn.Parameter]:
+    """Let the model's weights, or with `lora` those of its adapter, be trained; returns them."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_" in name if lora else True)
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def save_language(model: nn.Module, tokenizer, folder: Path) -> None:
+    """A folder that `load_language` and transformers read: the adapter if there is one, else the whole model."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def new_tokenizer(texts: Iterable[str], vocabulary: int):
+    """A tokenizer of bytes and their pairs learned from the texts, with the ChatML template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    letters, special = pre_tokenizers.ByteLevel.alphabet(), ["<|pad|>", "<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=special, initial_alphabet=letters, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|pad|>")
+    fast.chat_template = CHATML
+    return fast
+
+
+def new_language(vocabulary: int, width: int, depth: int, heads: int) -> nn.Module:
+    """An untrained causal language model of Qwen2's kind, its input and output embeddings tied."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        num_hidden_layers=depth,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        intermediate_size=3 * width,
+        tie_word_embeddings=True,
+    )
+    return Qwen2ForCausalLM(config)
+
+
+def embedding_std(model: nn.Module) -> float:
+    """Standard deviation of the words' embeddings."""
+    return float(model.get_input_embeddings().weight.detach().float().std())
+
+
+def with_adapter(model: nn.Module, lora: LoRA) -> nn.Module:
+    config = peft().LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    return peft().get_peft_model(model, config)
+
+
+def found(source: str) -> str:
+    """The source as a folder if it is one, else as the hub's name that it must be."""
+    folder = locate(source)
+    return str(folder) if folder.is_dir() else source
+
+
+def pretrained(kind: str, source: str, **settings: object):
+    """What transformers' class of that name finds at the source."""
+    try:
+        import transformers
+    except ImportError as error:
+        raise UserError("language models need transformers: pip install -e '.[vlm]'") from error
+    try:
+        return getattr(transformers, kind).from_pretrained(source, **settings)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(f"language.source={source} cannot be loaded as {kind}: {first}") from error
+
+
+def peft():
+    """The module, imported when an adapter is wanted."""
+    try:
+        import peft as module
+    except ImportError as error:
+        raise UserError("language.lora needs peft: pip install -e '.[vlm]'") from error
+    return module

@@ -1,0 +1,228 @@
+"""A language model that is shown video: a projector, and tokens of clips among the words (V-JEPA 2, section 7).
+
+The language model is any causal one that is called as those of transformers are; this file imports none of them. All that
+is trained sits below one root module, so that it can be sharded as one.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from vjepa.errors import UserError, refuse_unless
+from vjepa.masks import Grid
+from vjepa.models.layers import initialise
+from vjepa.models.probe import AttentivePool, ProbeConfig
+
+PLACE = -1  # among token ids: a token of a clip stands here. No entry of any vocabulary, so that nobody can type it.
+IGNORE = -100  # among labels: not an answer
+
+Ids = Int[Tensor, "b l"]
+
+
+class Seen(NamedTuple):
+    """What the encoder saw of one clip or picture: tokens (n, d) in (T H W) order, and their grid."""
+
+    tokens: Tensor
+    grid: Grid
+
+
+class Reading(NamedTuple):
+    """Mean negative log-likelihood of the answers' tokens, and which share of them is the most likely one."""
+
+    loss: Float[Tensor, ""]
+    accuracy: Float[Tensor, ""]
+
+
+@dataclass(frozen=True)
+class ProjectorConfig:
+    """From the encoder's tokens to the language model's embeddings: a pool, then a perceptron of two layers."""
+
+    window: tuple[int, int, int] = (1, 1, 1)
+    """Tokens along time, height and width that become one. The paper: (1, 1, 1) scaled up, an attentive 4 or 8 before."""
+    pooling: Literal["average", "attention"] = "average"
+    """A window's mean, or what a learned query reads in it."""
+    heads: int = 8
+    """Attention heads of that query."""
+
+    def __post_init__(self) -> None:
+        refuse_unless(min(self.window) > 0, f"projector.window={self.window} must be three positive numbers of tokens")
+
+
+class Projector(nn.Module):
+    """
+    Args:
+        config: Pool and perceptron.
+        width: Of the encoder's tokens.
+        words: Width of the language model's embeddings.
+        std: Of those embeddings. Projected tokens start at this size, as words that the language model knows would have.
+    """
+
+    def __init__(self, config: ProjectorConfig, width: int, words: int, std: float = 0.02) -> None:
+        super().__init__()
+        self.config, self.width = config, width
+        self.mlp = nn.Sequential(nn.Linear(width, words), nn.GELU(), nn.Linear(words, words))
+        initialise(self.mlp, std=width**-0.5)
+        nn.init.trunc_normal_(self.mlp[2].weight, std=std / math.sqrt(0.42 * words))  # 0.42: the mean square of a GELU
+        if config.pooling == "attention":
+            self.pool = AttentivePool(ProbeConfig(depth=1, heads=config.heads), width)
+            initialise(self.pool, std=width**-0.5)
+            nn.init.normal_(self.pool.query)
+            self.places = nn.Parameter(0.02 * torch.randn(math.prod(config.window), width))
+
+    def size(self, grid: Grid) -> int:
+        """Tokens that a clip of this grid becomes. Raises UserError if the window does not divide the grid."""
+        if any(tokens % window for tokens, window in zip(grid, self.config.window, strict=True)):
+            raise UserError(
+                f"projector.window={self.config.window} does not divide a clip of {grid} tokens (time, height, width); "
+                "choose divisors, or another data.clip"
+            )
+        return math.prod(grid) // math.prod(self.config.window)
+
+    def forward(self, seen: Sequence[Seen]) -> Float[Tensor, "m e"]:
+        """The tokens of all clips, one clip after the other."""
+        return self.mlp(torch.cat([self.pooled(clip) for clip in seen]))
+
+    def pooled(self, clip: Seen) -> Float[Tensor, "m d"]:
+        self.size(clip.grid)
+        if clip.tokens.shape[-1] != self.width:
+            raise UserError(f"the projector reads tokens of width {self.width}, this encoder's have {clip.tokens.shape[-1]}")
+        if self.config.window == (1, 1, 1) and self.config.pooling == "average":
+            return clip.tokens
+        (T, H, W), (t, h, w) = clip.grid, self.config.window
+        sizes = {"T": T // t, "H": H // h, "W": W // w, "t": t, "h": h, "w": w}
+        windows = rearrange(clip.tokens, "(T t H h W w) d -> (T H W) (t h w) d", **sizes)
+        return windows.mean(dim=1) if self.config.pooling == "average" else self.pool(windows + self.places)
+
+
+class VisionLanguageModel(nn.Module):
+    """Conversations as token ids with `PLACE` where a clip's tokens stand; clips in their order of appearance.
+
+    Masks are 1 where there is something to read. Training pads on the right; whatever speaks needs padding on the left.
+    """
+
+    def __init__(self, projector: Projector, language: nn.Module) -> None:
+        super().__init__()
+        self.projector, self.language = projector, language
+
+    def forward(self, ids: Ids, mask: Ids, seen: Sequence[Seen], labels: Ids) -> Reading:
+        """How well the answers are read. Labels are IGNORE wherever no answer stands. Raises UserError if there is none."""
+        answers = labels[:, 1:] != IGNORE
+        refuse_unless(bool(answers.any()), "no answer is left in this batch, so there is nothing to learn from it")
+        columns = answers.any(dim=0).nonzero()[:, 0]  # the vocabulary is large: no logits where nobody answers
+        read = self.language(
+            inputs_embeds=self.embed(ids, seen),
+            attention_mask=mask,
+            position_ids=positions(mask),
+            use_cache=False,
+            logits_to_keep=columns,
+        )
+        wanted, there = labels[:, 1:][:, columns], answers[:, columns]
+        logits, wanted = read.logits[there].float(), wanted[there]
+        return Reading(cross_entropy(logits, wanted), (logits.argmax(dim=-1) == wanted).float().mean())
+
+    def embed(self, ids: Ids, seen: Sequence[Seen]) -> Float[Tensor, "b l e"]:
+        """Words from the language model's table, and clips through the projector in their places."""
+        words = self.language.get_input_embeddings()(ids.clamp(min=0))
+        places = int((ids == PLACE).sum())
+        clips = self.projector(seen).to(words.dtype) if seen else words.new_empty(0, words.shape[-1])
+        if places != len(clips):
+            raise UserError(f"the prompts have places for {places} tokens of clips, but {len(clips)} were given")
+        return words.masked_scatter((ids == PLACE)[..., None], clips) if seen else words
+
+    @torch.no_grad()
+    def option_scores(
+        self, ids: Ids, mask: Ids, seen: Sequence[Seen], options: Int[Tensor, "b o m"]
+    ) -> Float[Tensor, "b o"]:
+        """Log-likelihood of each option as the continuation of its prompt, summed over its tokens.
+
+        Options are padded on the right with IGNORE. The prompt is read once for all its options.
+        """
+        o, m = options.shape[1:]
+        prompt = self.read(ids, mask, seen)
+        prompt.past_key_values.batch_repeat_interleave(o)
+        flat = rearrange(options, "b o m -> (b o) m")
+        there, flat = flat != IGNORE, flat.clamp(min=0)
+        whole = torch.cat([mask.repeat_interleave(o, dim=0), there.long()], dim=1)
+        more = self.language(
+            input_ids=flat,
+            attention_mask=whole,
+            position_ids=positions(whole)[:, -m:],
+            past_key_values=prompt.past_key_values,
+            use_cache=True,
+        )
+        logits = torch.cat([prompt.logits[:, -1:].repeat_interleave(o, dim=0), more.logits[:, :-1]], dim=1)
+        likely = logits.float().log_softmax(dim=-1).gather(2, flat[..., None])[..., 0]
+        return rearrange((likely * there).sum(dim=1), "(b o) -> b o", o=o)
+
+    @torch.no_grad()
+    def speak(
+        self, ids: Ids, mask: Ids, seen: Sequence[Seen], stop: Sequence[int], limit: int
+    ) -> Iterator[Int[Tensor, " b"]]:
+        """The most likely next token of every conversation, again and again, until all have said a `stop` or `limit` tokens.
+
+        Who has stopped goes on with the first `stop`.
+        """
+        ends = torch.tensor(stop, device=ids.device)
+        silent = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+        read = self.read(ids, mask, seen)
+        for spoken in range(limit):
+            token = torch.where(silent, ends[0], read.logits[:, -1].argmax(dim=-1))
+            yield token
+            silent = silent | torch.isin(token, ends)
+            if silent.all() or spoken + 1 == limit:
+                return
+            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+            read = self.language(
+                input_ids=token[:, None],
+                attention_mask=mask,
+                position_ids=positions(mask)[:, -1:],
+                past_key_values=read.past_key_values,
+                use_cache=True,
+            )
+
+    def answers(
+        self, ids: Ids, mask: Ids, seen: Sequence[Seen], stop: Sequence[int], limit: int
+    ) -> list[list[int]]:
+        """What every conversation goes on with, up to its stop."""
+        columns = list(self.speak(ids, mask, seen, stop, limit))
+        return [up_to(row, stop) for row in torch.stack(columns, dim=1).tolist()]
+
+    def read(self, ids: Ids, mask: Ids, seen: Sequence[Seen]):
+        """transformers' output for the prompts, with the cache to go on from. Raises UserError for padding on the right."""
+        refuse_unless(bool(mask[:, -1].all()), "prompts that are to be continued must be padded on the left")
+        embeds = self.embed(ids, seen)
+        return self.language(
+            inputs_embeds=embeds, attention_mask=mask, position_ids=positions(mask), use_cache=True, logits_to_keep=1
+        )
+
+
+def positions(mask: Ids) -> Ids:
+    """Places of words counted without the padding."""
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def up_to(tokens: Sequence[int], stop: Sequence[int]) -> list[int]:
+    """The tokens before the first stop."""
+    ends = [place for place, token in enumerate(tokens) if token in stop]
+    return list(tokens[: ends[0]] if ends else tokens)
+
+
+def pad(rows: Sequence[Sequence[int]], value: int, side: Literal["left", "right"]) -> tuple[Ids, Ids]:
+    """Rows of any lengths as one tensor, and the mask of what is there."""
+    length = max(map(len, rows))
+    there = [[1] * len(row) for row in rows]
+    return tuple(torch.tensor([extended(row, length, v, side) for row in r]) for r, v in ((rows, value), (there, 0)))
+
+
+def extended(row: Sequence[int], length: int, value: int, side: str) -> list[int]:
+    missing = [value] * (length - len(row))
+    return [*missing, *row] if side == "left" else [*row, *missing]
+
+

@@ -1,0 +1,283 @@
+"""Laws of the language side: where clips stand, what is learned, what is scored, what is said, what is refused."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+transformers = pytest.importorskip("transformers", reason="language models need the vlm extra")
+
+from vjepa.chat import Chat  # noqa: E402
+from vjepa.data.captions import Turn  # noqa: E402
+from vjepa.errors import UserError  # noqa: E402
+from vjepa.language import (  # noqa: E402
+    CHATML,
+    LanguageConfig,
+    LoRA,
+    load_language,
+    load_tokenizer,
+    new_language,
+    new_tokenizer,
+    save_language,
+    train_language,
+)
+from vjepa.models.vlm import IGNORE, PLACE, Projector, ProjectorConfig, Seen, VisionLanguageModel, pad  # noqa: E402
+
+TEXTS = ["Which way does the hand move?", "It moves to the left.", "What colour is it?", "red, green, blue", "system user"] * 3
+LLAMA = (  # as Llama 3 words it: a header for every turn, blank lines, texts trimmed
+    "{{ bos_token }}{% for message in messages %}<|start|>{{ message.role }}<|end|>\n\n{{ message.content | trim }}<|eot|>"
+    "{% endfor %}{% if add_generation_prompt %}<|start|>assistant<|end|>\n\n{% endif %}"
+)
+SYSTEM = "{% if messages[0].role != 'system' %}<|im_start|>system\nYou see clips.<|im_end|>\n{% endif %}" + CHATML
+BARE = (
+    "{% for message in messages %}{{ message.role }}: {{ message.content }}{% if not loop.last %}\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}\nassistant: {% endif %}"
+)
+TALK = (
+    Turn("user", (0, "\nWhich way does the hand move?")),
+    Turn("assistant", ("It moves to the left.",)),
+    Turn("user", ("What colour is it?",)),
+    Turn("assistant", ("red",)),
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return new_tokenizer(TEXTS, 400)
+
+
+@pytest.fixture(scope="module")
+def chat(tokenizer) -> Chat:
+    return Chat(tokenizer, 200)
+
+
+def with_template(tokenizer, template: str):
+    other = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer._tokenizer, eos_token="<|im_end|>", pad_token="<|pad|>"
+    )
+    other.chat_template = template
+    return other
+
+
+@pytest.fixture
+def model(tokenizer) -> VisionLanguageModel:
+    torch.manual_seed(0)
+    language = new_language(len(tokenizer), 32, 2, 2)
+    return VisionLanguageModel(Projector(ProjectorConfig(), 24, 32), language).eval()
+
+
+def clips(*sizes: int) -> list[Seen]:
+    generator = torch.Generator().manual_seed(1)
+    return [Seen(torch.randn(n, 24, generator=generator), (n, 1, 1)) for n in sizes]
+
+
+# -- the projector -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("window", "pooling", "tokens"), [
+    ((1, 1, 1), "average", 64), ((1, 2, 2), "average", 16), ((1, 2, 2), "attention", 16), ((2, 2, 2), "attention", 8),
+])  # fmt: skip
+def test_a_window_of_tokens_becomes_one(window, pooling, tokens):
+    projector = Projector(ProjectorConfig(window, pooling, heads=4), 24, 40)
+    clip = Seen(torch.randn(64, 24), (4, 4, 4))
+    assert projector([clip, clip]).shape == (2 * tokens, 40) and projector.size((4, 4, 4)) == tokens
+
+
+def test_a_window_averages_neighbours_of_one_frame():
+    tokens = torch.arange(16.0)[:, None].expand(-1, 24)  # (T H W) = (1, 4, 4)
+    pooled = Projector(ProjectorConfig((1, 2, 2)), 24, 8).pooled(Seen(tokens, (1, 4, 4)))
+    assert pooled[:, 0].tolist() == [2.5, 4.5, 10.5, 12.5]
+
+
+def test_an_attentive_window_knows_places_but_no_other_window():
+    projector = Projector(ProjectorConfig((1, 2, 2), "attention", heads=4), 24, 8)
+    tokens = torch.randn(16, 24)
+    changed = tokens.clone()
+    changed[[0, 1]] = tokens[[1, 0]]
+    before, after = (projector.pooled(Seen(x, (1, 4, 4))) for x in (tokens, changed))
+    assert not torch.allclose(before[0], after[0]) and torch.allclose(before[1:], after[1:])
+
+
+def test_projected_tokens_start_at_the_size_of_words():
+    torch.manual_seed(0)
+    projected = Projector(ProjectorConfig(), 256, 512, std=0.05)([Seen(torch.randn(200, 256), (200, 1, 1))])
+    assert 0.035 < projected.std() < 0.065
+
+
+def test_what_does_not_fit_the_projector_is_refused(model):
+    with pytest.raises(UserError, match="does not divide a clip"):
+        Projector(ProjectorConfig((1, 2, 2)), 24, 8).size((4, 3, 4))
+    with pytest.raises(UserError, match="reads tokens of width 24, this encoder's have 20"):
+        model.projector([Seen(torch.randn(4, 20), (4, 1, 1))])
+
+
+# -- conversations -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("template", [CHATML, SYSTEM, LLAMA, BARE], ids=["chatml", "system", "llama", "bare"])
+def test_labels_are_the_answers_and_their_ends(tokenizer, template):
+    chat = Chat(with_template(tokenizer, template), 300)
+    encoded = chat.encode(TALK, [5])
+    runs, run = [], []
+    for label in [*encoded.labels, IGNORE]:
+        if label != IGNORE:
+            run.append(label)
+        elif run:
+            runs, run = [*runs, run], []
+    assert [chat.decode(answer[:-1]) for answer in runs] == ["It moves to the left.", "red"]
+    assert all(answer[-1] in chat.stop for answer in runs)
+    assert encoded.ids.count(PLACE) == 5 and len(encoded.ids) == len(encoded.labels)
+
+
+@pytest.mark.parametrize("template", [CHATML, SYSTEM, LLAMA, BARE], ids=["chatml", "system", "llama", "bare"])
+def test_a_prompt_is_how_its_answered_conversation_begins(tokenizer, template):
+    chat = Chat(with_template(tokenizer, template), 300)
+    prompt, whole = chat.prompt(TALK[:3], [5]), chat.encode(TALK, [5])
+    assert whole.ids[: len(prompt.ids)] == prompt.ids
+    assert whole.ids[len(prompt.ids) :][: len(chat.answer("red"))] == chat.answer("red")
+
+
+def test_pieces_are_what_the_tokenizer_makes_of_the_whole_text(chat, tokenizer):
+    asked = [{"role": "user", "content": "What colour is it?"}]
+    whole = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    assert chat.prompt([Turn("user", ("What colour is it?",))], []).ids == tokenizer(whole).input_ids
+
+
+def test_a_control_token_typed_by_a_user_is_text(chat, tokenizer):
+    typed = chat.prompt([Turn("user", ("<|im_end|> <|im_start|>",))], []).ids
+    plain = chat.prompt([Turn("user", ("hello",))], []).ids
+    for control in ("<|im_end|>", "<|im_start|>"):
+        token = tokenizer.convert_tokens_to_ids(control)
+        assert typed.count(token) == plain.count(token)
+    assert "<|im_end|> <|im_start|>" in tokenizer.decode(typed)
+
+
+def test_the_longest_question_is_cut_first_then_the_end(tokenizer):
+    talk = (Turn("user", (0, "What colour is it? " * 10)), Turn("assistant", ("red, green, blue",)))
+    whole = Chat(tokenizer, 1000).encode(talk, [5])
+    question_cut = Chat(tokenizer, len(whole.ids) - 20).encode(talk, [5])
+    answers = [[label for label in encoded.labels if label != IGNORE] for encoded in (whole, question_cut)]
+    assert question_cut.cut == 20 and answers[0] == answers[1] and question_cut.ids.count(PLACE) == 5
+    question = len(Chat(tokenizer, 1000).plain(talk[0].parts[1]))
+    answer_cut = Chat(tokenizer, len(whole.ids) - question - 3).encode(talk, [5])
+    kept = [label for label in answer_cut.labels if label != IGNORE]
+    assert 0 < len(kept) < len(answers[0]) and kept == answers[0][: len(kept)]
+    with pytest.raises(UserError, match="no answer fits into 12 tokens beside 5 of clips"):
+        Chat(tokenizer, 12).encode(talk, [5])
+
+
+def test_templates_that_cannot_teach_are_refused(tokenizer):
+    with pytest.raises(UserError, match="has no chat template"):
+        Chat(with_template(tokenizer, ""), 100)
+    changing = CHATML.replace("<|im_start|>assistant\n{% endif %}", "<|im_start|>assistant\nWell, {% endif %}")
+    with pytest.raises(UserError, match="does not begin an answered conversation as it asks"):
+        Chat(with_template(tokenizer, changing), 100)
+    with pytest.raises(UserError, match="does not show all turns of: user, assistant"):
+        Chat(with_template(tokenizer, "{{ messages[0].content }}\nassistant:"), 100)
+
+
+# -- the model ---------------------------------------------------------------------------------------------------------
+
+
+def test_clips_stand_where_their_places_are(model):
+    ids = torch.tensor([[3, PLACE, PLACE, 7], [PLACE, 5, PLACE, 9]])
+    seen = clips(2, 1, 1)
+    words, shown = model.language.get_input_embeddings()(ids.clamp(min=0)), model.projector(seen)
+    by_hand = torch.stack([torch.stack([words[0, 0], shown[0], shown[1], words[0, 3]]),
+                           torch.stack([shown[2], words[1, 1], shown[3], words[1, 3]])])  # fmt: skip
+    assert torch.equal(model.embed(ids, seen), by_hand)
+    with pytest.raises(UserError, match="places for 4 tokens of clips, but 3 were given"):
+        model.embed(ids, clips(2, 1))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_does_not_change_what_is_read(model, side):
+    rows, labels = [[3, PLACE, 5, 6], [4, PLACE, PLACE, 8, 9, 10, 11]], [[-100, -100, 5, 6], [-100] * 5 + [10, 11]]
+    alone = [model(*pad([row], 0, side), clips(1, 2)[i : i + 1], pad([label], IGNORE, side)[0]).loss
+             for i, (row, label) in enumerate(zip(rows, labels, strict=True))]  # fmt: skip
+    together = model(*pad(rows, 0, side), clips(1, 2), pad(labels, IGNORE, side)[0]).loss
+    torch.testing.assert_close(together, torch.stack(alone).mean())
+
+
+def test_options_are_scored_as_if_each_were_read_alone(model):
+    prompts, options = [[3, PLACE, 5], [4, PLACE, PLACE, 8, 9]], [[[6, 7], [8]], [[5], [9, 3]]]
+    scores = model.option_scores(
+        *pad(prompts, 0, "left"), clips(1, 2), torch.stack([pad(o, IGNORE, "right")[0] for o in options])
+    )
+    for row, prompt in enumerate(prompts):
+        for column, option in enumerate(options[row]):
+            ids, mask = pad([prompt + option], 0, "right")
+            labels = torch.tensor([[IGNORE] * len(prompt) + option])
+            alone = -model(ids, mask, clips(1, 2)[row : row + 1], labels).loss * len(option)
+            torch.testing.assert_close(scores[row, column], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_speech_is_transformers_greedy_search_and_does_not_depend_on_the_batch(model):
+    prompts, stop = [[3, PLACE, 5], [4, PLACE, PLACE, 8, 9]], [len(TEXTS) + 380]
+    together = model.answers(*pad(prompts, 0, "left"), clips(1, 2), stop, 8)
+    for row, prompt in enumerate(prompts):
+        ids, mask = pad([prompt], 0, "left")
+        seen = clips(1, 2)[row : row + 1]
+        assert together[row] == model.answers(ids, mask, seen, stop, 8)[0]
+        theirs = model.language.generate(
+            inputs_embeds=model.embed(ids, seen), attention_mask=mask, max_new_tokens=8, do_sample=False, pad_token_id=0,
+            eos_token_id=stop,
+        )  # fmt: skip
+        assert together[row] == theirs[0].tolist()
+    with pytest.raises(UserError, match="padded on the left"):
+        model.answers(*pad(prompts, 0, "right"), clips(1, 2), stop, 8)
+
+
+def test_a_batch_without_answers_is_refused(model):
+    ids, mask = pad([[3, 4]], 0, "right")
+    with pytest.raises(UserError, match="no answer is left in this batch"):
+        model(ids, mask, [], torch.full_like(ids, IGNORE))
+
+
+# -- any language model ------------------------------------------------------------------------------------------------
+
+
+def small(name: str, vocabulary: int):
+    config = getattr(transformers, name)(
+        vocab_size=vocabulary, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=48, head_dim=8,
+    )  # fmt: skip
+    return transformers.AutoModelForCausalLM.from_config(config)
+
+
+@pytest.mark.parametrize("family", ["Qwen2Config", "Qwen3Config", "LlamaConfig"])
+def test_families_learn_from_a_folder_whole_or_with_an_adapter(family, tokenizer, chat, tmp_path):
+    torch.manual_seed(0)
+    save_language(small(family, len(tokenizer)), tokenizer, tmp_path / "language")
+    encoded = chat.encode(TALK, [3])
+    batch = (*pad([encoded.ids], 0, "right"), clips(3), torch.tensor([encoded.labels]))
+    for lora in (None, LoRA(rank=4, alpha=8.0)):
+        language = load_language(LanguageConfig(str(tmp_path / "language"), lora=lora, checkpointing=True))
+        model = VisionLanguageModel(Projector(ProjectorConfig(), 24, 32), language).train()
+        trained = train_language(language, lora is not None)
+        model(*batch).loss.backward()
+        assert all(p.grad is not None for p in trained if p.requires_grad) or lora is None
+        assert model.projector.mlp[0].weight.grad.abs().sum() > 0
+        adapters = [name for name, p in language.named_parameters() if p.requires_grad]
+        assert lora is None or (adapters and all("lora_" in name for name in adapters))
+
+
+def test_a_folder_gives_back_what_was_saved(tokenizer, tmp_path):
+    torch.manual_seed(0)
+    save_language(new_language(len(tokenizer), 32, 2, 2), tokenizer, tmp_path / "base")
+    language = load_language(LanguageConfig(str(tmp_path / "base"), lora=LoRA(rank=4, alpha=8.0))).eval()
+    for name, parameter in language.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    save_language(language, tokenizer, tmp_path / "adapted")
+    again, ids = load_language(LanguageConfig(str(tmp_path / "adapted"))).eval(), torch.tensor([[3, 4, 5]])
+    assert torch.equal(again(ids).logits, language(ids).logits)
+    assert not (Path(tmp_path) / "adapted/model.safetensors").exists()
+    assert load_tokenizer(str(tmp_path / "adapted")).chat_template == CHATML
+
+
+def test_a_language_model_that_is_not_there_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"language.source=.*cannot be loaded as AutoModelForCausalLM"):
+        load_language(LanguageConfig(str(tmp_path)))
