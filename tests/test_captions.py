@@ -1,0 +1,186 @@
+"""Conversations in the formats that people have: what is read, what is refused, in what order it comes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import torch
+
+from tests.videos import even_times, write_video
+from vjepa.data.caption_module import (
+    CaptionSource,
+    EvaluationCaptions,
+    FrameConfig,
+    LikeLengths,
+    TrainingCaptions,
+    collate_captions,
+    frames_of,
+)
+from vjepa.data.captions import Media, Turn, main, read_captions
+from vjepa.data.manifest import ManifestError
+
+LLAVA = {
+    "id": "7",
+    "video": "a.mp4",
+    "conversations": [
+        {"from": "human", "value": "<image>\nWhat happens?"},
+        {"from": "gpt", "value": "It falls. "},
+        {"from": "human", "value": "Which way?"},
+        {"from": "gpt", "value": "Down."},
+    ],
+}
+MESSAGES = {
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [
+            {"type": "text", "text": "Compare"}, {"type": "video", "video": "a.mp4"},
+            {"type": "text", "text": "and"}, {"type": "image", "path": "b.png"}, {"type": "text", "text": "please."},
+        ]},
+        {"role": "assistant", "content": [{"type": "text", "text": "Same."}]},
+    ],
+}  # fmt: skip
+UNMARKED = {"videos": ["a.mp4", "c.mp4"], "messages": [{"role": "user", "content": "Which is longer?"},
+                                                       {"role": "assistant", "content": "The first."}]}  # fmt: skip
+
+
+def written(tmp_path: Path, *rows: dict, ending: str = "jsonl") -> Path:
+    file = tmp_path / f"rows.{ending}"
+    if ending == "parquet":
+        pa.parquet.write_table(pa.Table.from_pylist(list(rows)), file)
+    else:
+        file.write_text(json.dumps(rows) if ending == "json" else "\n".join(map(json.dumps, rows)) + "\n\n")
+    return file
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl", "parquet"])
+def test_llava_and_messages_say_the_same_in_every_file(tmp_path, ending):
+    captions = read_captions(written(tmp_path, LLAVA, ending=ending))
+    row = captions.row(0)
+    assert row.media == (Media(tmp_path / "a.mp4", None, None),)
+    assert row.turns[:2] == (Turn("user", (0, "\nWhat happens?")), Turn("assistant", ("It falls.",)))
+    assert (row.question, row.answer) == ("Which way?", "Down.")
+
+
+def test_media_between_texts_and_a_system_turn(tmp_path):
+    row = read_captions(written(tmp_path, MESSAGES), tmp_path / "media").row(0)
+    assert [media.path.name for media in row.media] == ["a.mp4", "b.png"] and row.media[0].path.parent.name == "media"
+    assert row.turns[0] == Turn("system", ("Be brief.",))
+    assert row.turns[1].parts == ("Compare", 0, "\nand", 1, "\nplease.")
+
+
+def test_media_without_a_place_come_before_the_first_question(tmp_path):
+    assert read_captions(written(tmp_path, UNMARKED)).row(0).turns[0].parts == (0, 1, "\nWhich is longer?")
+
+
+def test_json_texts_inside_a_table(tmp_path):
+    row = {"video": "a.mp4", "image": None, "conversations": json.dumps(LLAVA["conversations"])}
+    assert read_captions(written(tmp_path, row, ending="parquet")).row(0).answer == "Down."
+
+
+def changed(**changes) -> dict:
+    return {**LLAVA, **changes}
+
+
+def talk(*turns: tuple[str, str]) -> list[dict]:
+    return [{"from": role, "value": text} for role, text in turns]
+
+
+@pytest.mark.parametrize(("row", "sentence"), [
+    (changed(video=None), "has 1 places for media, but 0 videos and 0 images are named"),
+    (changed(video=["a.mp4", "b.mp4"]), "has 1 places for media, but 2 videos"),
+    (changed(conversations=talk(("human", "Why?"), ("gpt", " "))), "turn 2 is an empty answer"),
+    (changed(conversations=talk(("gpt", "So."), ("human", "Why?"))), "the turns are assistant, user; expected user"),
+    (changed(conversations=talk(("human", "Why?"))), "the turns are user; expected"),
+    (changed(conversations=talk(("robot", "Why?"))), "turn 1 is spoken by 'robot'"),
+    ({"video": "a.mp4", "text": "Why?"}, "has neither conversations nor messages, but video, text"),
+    (changed(options=["Up.", "Left."]), r"the answer 'Down.' is none of the options \['Up.', 'Left.'\]"),
+])  # fmt: skip
+def test_a_row_that_is_not_as_it_should_be_is_named(tmp_path, row, sentence):
+    with pytest.raises(ManifestError, match=f"rows.jsonl, row 2: .*{sentence}"):
+        read_captions(written(tmp_path, LLAVA, row))
+
+
+@pytest.mark.parametrize(("name", "text", "sentence"), [
+    ("a.jsonl", '{"a": 1}\n{"a"', "a.jsonl, line 2: not JSON"),
+    ("a.json", '{"a": 1}', "holds a dict; expected a list"),
+    ("a.json", "[]", "there are no rows"),
+    ("a.csv", "a,b", "conversations are kept in .json, .jsonl or .parquet, not in '.csv'"),
+])  # fmt: skip
+def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, name, text, sentence):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ManifestError, match=sentence):
+        read_captions(tmp_path / name)
+
+
+def test_check_names_every_bad_row(tmp_path, capsys):
+    write_video(tmp_path / "a.mp4", even_times(4), size=(32, 32))
+    rows = (LLAVA, changed(video="gone.mp4"), changed(conversations=talk(("human", "Why?"), ("gpt", ""))),
+            changed(conversations=talk(("human", "Why? " * 50), ("gpt", "So."))))  # fmt: skip
+    assert main(["check", str(written(tmp_path, *rows)), "--longest", "200"]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith("4 rows, 1 ok, 3 bad")
+    assert [line.split(":")[0] for line in said[1:]] == ["row 2", "row 3", "row 4"]
+    assert "no file" in said[1] and "empty answer" in said[2] and "characters of text are too long" in said[3]
+    assert main(["check", str(written(tmp_path, LLAVA))]) == 0
+    with pytest.raises(SystemExit, match="2"):
+        main(["check", str(tmp_path / "none.json")])
+
+
+def test_videos_are_shown_whole_and_pictures_once(tmp_path):
+    levels = [np.full((32, 48, 3), 8 * i, np.uint8) for i in range(30)]
+    write_video(tmp_path / "a.mp4", even_times(30), pictures=levels, size=(48, 32))
+    frames = frames_of(Media(tmp_path / "a.mp4", None, None), FrameConfig(5, 16))
+    assert frames.shape == (5, 3, 16, 16)
+    assert [round(float(frame.float().mean()) / 8) for frame in frames] == [3, 9, 15, 21, 27]
+    part = frames_of(Media(tmp_path / "a.mp4", 0.5, None), FrameConfig(2, 16))
+    assert part.float().mean() > frames.float().mean()
+    from PIL import Image
+
+    Image.fromarray(levels[20]).save(tmp_path / "b.png")
+    assert frames_of(Media(tmp_path / "b.png", None, None), FrameConfig(5, 16)).shape == (1, 3, 16, 16)
+
+
+@pytest.fixture
+def training(tmp_path) -> TrainingCaptions:
+    rows = [changed(video=None, conversations=talk(("human", "Why?" * n), ("gpt", "So."))) for n in range(1, 101)]
+    captions = read_captions(written(tmp_path, *rows))
+    return TrainingCaptions([captions], [1.0], FrameConfig(), None, seed=0)
+
+
+def test_batches_hold_rows_of_like_length_and_every_row_once(training):
+    order = LikeLengths(training, per_epoch=32, batch=4, rank=0, world=1)
+    batches = list(order)
+    assert sorted(k for batch in batches for k in batch) == list(range(128))
+    spread = [max(map(training.length, batch)) - min(map(training.length, batch)) for batch in batches]
+    assert sum(spread) / len(spread) < 30  # of about 400
+    lengths = [training.length(batch[0]) for batch in batches]
+    assert lengths != sorted(lengths)
+
+
+def test_the_order_of_batches_does_not_depend_on_ranks_or_restarts(training):
+    alone = list(LikeLengths(training, per_epoch=32, batch=4, rank=0, world=1))
+    pair = [list(LikeLengths(training, per_epoch=16, batch=4, rank=rank, world=2)) for rank in (0, 1)]
+    assert [batch for both in zip(*pair, strict=True) for batch in both] == alone
+    later = LikeLengths(training, per_epoch=32, batch=4, rank=0, world=1)
+    later.consumed = 20
+    assert list(later) == alone[20:]
+
+
+def test_a_video_that_cannot_be_decoded_is_replaced_in_training_and_left_out_of_evaluation(tmp_path):
+    write_video(tmp_path / "a.mp4", even_times(4), size=(32, 32))
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    captions = read_captions(written(tmp_path, LLAVA, changed(video="bad.mp4")))
+    training = TrainingCaptions([captions], [1.0], FrameConfig(2, 16), None, seed=0)
+    batch = collate_captions([training[k] for k in range(8)])
+    assert len(batch.rows) == len(batch.clip) == 8 and batch.lost == 0
+    assert len(batch.bad) == 4 and "bad.mp4" in batch.bad[0]
+    evaluation = EvaluationCaptions(captions, FrameConfig(2, 16), None)
+    batch = collate_captions([evaluation[0], evaluation[1]])
+    assert batch.lost == 1 and batch.index.tolist() == [0] and batch.clip[0].dtype == torch.uint8
+
+
+def test_a_source_says_where_its_media_are():
+    assert CaptionSource("a.json").folder is None
