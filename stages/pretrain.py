@@ -5,12 +5,13 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TypedDict
 
 import lightning as L
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import l1_loss, layer_norm
+from torch.nn.functional import l1_loss
 
 from vjepa import ema
 from vjepa.checkpoint import (
@@ -28,13 +29,26 @@ from vjepa.data.clips import Batch
 from vjepa.data.modules import ClipData
 from vjepa.data.transforms import normalise
 from vjepa.locate import locate
-from vjepa.masks import MaskConfig, sample_masks, take
+from vjepa.masks import Grid, MaskConfig, View, sample_masks, take
 from vjepa.metrics import mean_baseline
 from vjepa.models import Encoder, EncoderConfig, Predictor, PredictorConfig
+from vjepa.models.layers import plain_norm
 from vjepa.optim import OptimConfig, Schedule, adamw, set_step
 
 Clip = Float[Tensor, "b c t h w"]
 VALIDATION_SEED = 1_000_003  # masks of validation differ from those of training, and never change
+
+
+class Outputs(TypedDict):
+    """What a step tells its monitors."""
+
+    loss: Float[Tensor, ""]
+    l1: Float[Tensor, ""]
+    gap: Float[Tensor, ""]
+    grid: Grid
+    target: Float[Tensor, "b n d"]
+    errors: list[tuple[View, Float[Tensor, "b m"]]]
+    """L1 of every predicted token, by mask kind."""
 
 
 class Pretrain(L.LightningModule):
@@ -68,32 +82,33 @@ class Pretrain(L.LightningModule):
         self.predictor = Predictor(predictor, encoder)
         self.target = ema.frozen_copy(self.encoder)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: Batch, batch_idx: int) -> Outputs:
         clip = normalise(batch.clip)
         out = self.objective(clip, self.masks, self.seed, self.global_step, self.micro_batch(batch_idx))
         self.log("loss", out["l1"], prog_bar=True, logger=False)  # the monitors write it down
         return out
 
-    def objective(self, clip: Clip, masks: MaskConfig, seed: int, step: int, rank: int) -> dict[str, Tensor]:
+    def objective(self, clip: Clip, masks: MaskConfig, seed: int, step: int, rank: int) -> Outputs:
         """Equation 1: L1 between predicted and target tokens at the dropped places, averaged over mask kinds.
 
         `rank` numbers this batch among those of optimiser step `step`. Also returns what the telemetry looks at: the target
-        tokens, and the mean L1 between the two encoders' tokens at the kept places.
+        tokens, the mean L1 between the two encoders' tokens at the kept places, and the error of every predicted token.
         """
         grid, target = self.encoder.grid(clip), self.targets(clip)
         size = min(masks.group, len(clip))  # clips whose token counts are equal; a large batch holds several groups
-        losses, gaps = [], []
+        errors, gaps = [], []
         for part, (some, theirs) in enumerate(zip(clip.split(size), target.split(size), strict=True)):
             position = rank * (len(clip) // size) + part
             for view in sample_masks(masks, grid, len(some), seed=seed, step=step, rank=position):
                 keep, drop = (index.to(clip.device) for index in view)
                 context = self.encoder(some, keep)
                 guess = self.predictor(context, keep, drop, grid)
-                losses.append(l1_loss(guess.float(), take(theirs, drop)))
+                errors.append((View(keep, drop), (guess.float() - take(theirs, drop)).abs().mean(dim=-1)))
                 gaps.append(l1_loss(plain_norm(context.detach()), take(theirs, keep)))
-        loss = torch.stack(losses).mean()
+        loss = torch.stack([error.mean() for _, error in errors]).mean()
         # Lightning divides "loss" by the accumulated micro-batches; "l1" stays what it is, for the monitors.
-        return {"loss": loss, "l1": loss.detach(), "gap": torch.stack(gaps).mean(), "target": target}
+        seen = {"grid": grid, "target": target, "errors": [(view, error.detach()) for view, error in errors]}
+        return {"loss": loss, "l1": loss.detach(), "gap": torch.stack(gaps).mean(), **seen}
 
     @torch.no_grad()
     def targets(self, clip: Clip) -> Float[Tensor, "b n d"]:
@@ -104,14 +119,15 @@ class Pretrain(L.LightningModule):
         """This batch's number among all batches, over devices and accumulation, of the coming optimiser step."""
         return batch_idx % self.trainer.accumulate_grad_batches * self.trainer.world_size + self.global_rank
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> Outputs | None:
         if len(batch.clip) == 0:
-            return
+            return None
         clip = normalise(batch.clip)
         masks = replace(self.masks, group=len(clip))
         out = self.objective(clip, masks, VALIDATION_SEED, batch_idx, self.global_rank)
         ratio = out["loss"] / mean_baseline(out["target"])
         self.log_dict({"val/loss": out["loss"], "val/loss_over_mean": ratio}, sync_dist=True, batch_size=len(clip))
+        return out
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return adamw(self.optim, self.encoder, self.predictor)
@@ -177,10 +193,6 @@ class Pretrain(L.LightningModule):
             "student": encoder_part(self.encoder),
             "predictor": predictor_part(self.predictor, self.encoder.config),
         }
-
-
-def plain_norm(tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-    return layer_norm(tokens.float(), tokens.shape[-1:])
 
 
 if __name__ == "__main__":

@@ -60,7 +60,8 @@ def test_encoders_have_the_published_sizes(file):
 def test_an_overlay_changes_what_it_says_and_nothing_else():
     demo, _ = settings(CONF / "pretrain.yaml")
     large, _ = settings(CONF / "vitl16/pretrain.yaml")
-    assert (demo.model.encoder.width, large.model.encoder.width) == (128, 1024)
+    assert (demo.model.encoder.width, large.model.encoder.width) == (64, 1024)
+    assert large.model.encoder.init_std == large.model.predictor.init_std == 0.02
     assert large.model.encoder.patch == 16 and large.trainer.max_steps == 240_000
     assert large.data.clip.aspect == demo.data.clip.aspect == (0.75, 1.35)
 

@@ -24,7 +24,7 @@ from vjepa.data.demo_world.render import Hits, Renderer, outline
 from vjepa.data.demo_world.scene import SceneConfig, Thing, draw_scene, hand_rotation
 from vjepa.data.demo_world.video import filmstrip, write_png, write_video
 
-SHORT = ClipConfig(size=32, seconds=0.5)
+SHORT = ClipConfig(size=32, seconds=0.5, fps=30)
 EMPTY = SceneConfig(objects=(0, 0), tray=0.0, occluder=0.0)
 FULL = SceneConfig(tray=1.0, occluder=1.0)
 
@@ -86,7 +86,7 @@ def test_pair_is_one_film_read_both_ways(pair):
 
 
 def test_both_directions_are_simulated():
-    labels = {film_pair(seed, 0, ClipConfig(size=16, seconds=0.1))[0].label for seed in range(12)}
+    labels = {film_pair(seed, 0, ClipConfig(size=16, seconds=0.1, fps=30))[0].label for seed in range(12)}
     assert labels == {0, 1}
 
 
@@ -117,7 +117,7 @@ def test_classes_mean_what_they_say_in_the_picture(name, axis, sign):
 def test_splits_are_disjoint_and_balanced(tmp_path):
     config = RecordConfig(out=tmp_path)
     counts = pairs_per_split(config)
-    assert sum(counts.values()) * 2 == config.clips == 1080
+    assert sum(counts.values()) * 2 == config.clips == 1600
     assert all(count > 0 and count % 4 == 0 for count in counts.values())
     seeds = [clip_seed(s, split, index) for s in (0, 1) for split, n in counts.items() for index in range(n)]
     assert len(set(seeds)) == len(seeds)
@@ -125,7 +125,7 @@ def test_splits_are_disjoint_and_balanced(tmp_path):
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory) -> RecordConfig:
-    config = RecordConfig(out=tmp_path_factory.mktemp("demo"), clips=24, val=0.34, test=0.34, size=16, seconds=0.1, workers=1)
+    config = RecordConfig(out=tmp_path_factory.mktemp("demo"), clips=24, val=0.34, test=0.34, size=16, seconds=0.1, fps=30, workers=1)
     record(config)
     return config
 

@@ -81,10 +81,36 @@ def test_a_batch_outside_the_group_is_refused():
 
 
 def test_blocks_that_hide_everything_are_refused():
-    with pytest.raises(ValueError, match="keep nothing of a grid of 4x4"):
+    with pytest.raises(ValueError, match="keep nothing of a grid of 2 times 4x4"):
         draw(MaskConfig(kinds=(BlockConfig(40, 0.9),)), grid=(2, 4, 4))
 
 
 def test_take_reads_each_clips_own_tokens():
     tokens = torch.arange(12.0).reshape(2, 6, 1)
     assert take(tokens, torch.tensor([[0, 5], [1, 2]]))[..., 0].tolist() == [[0, 5], [7, 8]]
+
+
+def test_a_shorter_block_leaves_other_moments_whole():
+    half = MaskConfig(kinds=(BlockConfig(1, 1.0, duration=0.5),), group=24)
+    view = draw(half)[0]
+    assert view.keep.shape[1] == view.drop.shape[1] == 4 * 256  # the whole frame, half of the time
+    times = [sorted(set((drop // 256).tolist())) for drop in view.drop]
+    assert all(found == list(range(found[0], found[0] + 4)) for found in times)
+    assert {found[0] for found in times} == {0, 1, 2, 3, 4}
+
+
+def test_a_block_at_the_end_leaves_the_past():
+    late = MaskConfig(kinds=(BlockConfig(1, 1.0, duration=0.25, place="end"),), group=24)
+    view = draw(late)[0]
+    assert (view.drop >= 6 * 256).all() and (view.keep < 6 * 256).all()
+
+
+def test_a_block_of_the_whole_frame_has_its_shape_whatever_the_aspect():
+    wide = MaskConfig(kinds=(BlockConfig(1, 1.0, duration=0.5),), aspect=(3.0, 3.0), group=4)
+    assert draw(wide, grid=(4, 6, 10), batch=4)[0].drop.shape[1] == 2 * 60
+
+
+@pytest.mark.parametrize("wrong", [{"duration": 0.0}, {"duration": 1.5}, {"scale": 2.0}, {"blocks": 0}])
+def test_impossible_blocks_are_refused(wrong):
+    with pytest.raises(ValueError, match="give 1 or more blocks of shares"):
+        BlockConfig(**{"blocks": 1, "scale": 0.5, **wrong})

@@ -271,7 +271,7 @@ data:
   batch_size: 8
   workers: 0
 trainer: {max_steps: 6, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false, log_every_n_steps: 2,
-  callbacks: [{class_path: vjepa.callbacks.CollapseMonitor}, {class_path: vjepa.callbacks.Pictures}]}
+  callbacks: [{class_path: vjepa.callbacks.CollapseMonitor}, {class_path: vjepa.pictures.Pictures}]}
 checkpoint: {every_n_train_steps: 2}
 """
 

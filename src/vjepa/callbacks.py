@@ -1,25 +1,19 @@
-"""What a run tells about itself in TensorBoard: optimiser, speed, data health, collapse, read-outs, pictures."""
+"""What a run tells about itself in TensorBoard: optimiser, speed, data health, collapse, read-outs."""
 
 import signal
 import time
 from pathlib import Path
 
 import lightning as L
-import numpy as np
 import torch
-from einops import rearrange, repeat
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 
 from vjepa import ema, metrics
-from vjepa.data.clips import Batch, ClipConfig, EvaluationClips
-from vjepa.data.manifest import Manifest, read_manifest
-from vjepa.data.transforms import denormalise, normalise
+from vjepa.data.clips import Batch, ClipConfig
 from vjepa.errors import UserError
-from vjepa.locate import locate
-from vjepa.masks import Grid, View, sample_masks
-from vjepa.models import Encoder
+from vjepa.masks import Grid, View
+from vjepa.readout import ReadOutConfig, labelled_clips, read_out
 
 GRACE = 100  # draws before the share of bad files is judged
 
@@ -188,11 +182,7 @@ class CollapseMonitor(L.Callback):
 
 
 class ReadOut(L.Callback):
-    """A linear read-out of the target encoder while it trains: what the loss cannot tell.
-
-    Every `every` steps, from step 0 (a random encoder) on, clips of two labelled manifests are encoded, tokens averaged over
-    cells of the frame but not over time, and a ridge regression to the classes is fitted on one manifest and scored on the
-    other. The cells matter: what moves says by its place where it moves."""
+    """Read-outs of the target encoder while it trains, from step 0 (a random encoder) on: what the loss cannot tell."""
 
     def __init__(
         self,
@@ -201,25 +191,24 @@ class ReadOut(L.Callback):
         clip: ClipConfig,
         every: int = 100,
         limit: int = 400,
-        cells: int = 4,
-        ridge: float = 1.0,
+        readout: ReadOutConfig = ReadOutConfig(),  # noqa: B008  frozen, as all configs are
     ) -> None:
         """
         Args:
-            train: Labelled manifest to fit the read-out on.
-            val: Labelled manifest to score it on.
+            train: Labelled manifest to fit the read-outs on.
+            val: Labelled manifest to score them on.
             clip: What one clip is.
             every: Steps between two read-outs.
             limit: Most clips of either manifest that are used, evenly spread.
-            cells: Rows and columns of cells over which tokens are averaged; 1 averages the whole frame.
-            ridge: Penalty, in units of the standardised features' mean square.
+            readout: What is read, and how.
         """
         self.train, self.val, self.clip = train, val, clip
-        self.every, self.limit, self.cells, self.ridge = every, limit, cells, ridge
+        self.every, self.limit, self.readout = every, limit, readout
 
     def on_fit_start(self, trainer, stage) -> None:
-        self.fitted = labelled_clips(read_manifest(locate(self.train)), self.clip, self.limit)
-        self.scored = labelled_clips(read_manifest(locate(self.val)), self.clip, self.limit)
+        columns = (*self.readout.classes, *self.readout.numbers)
+        self.fitted = labelled_clips(self.train, self.clip, self.limit, columns)
+        self.scored = labelled_clips(self.val, self.clip, self.limit, columns)
 
     def on_train_batch_start(self, trainer, stage, batch, batch_idx) -> None:
         first_micro_batch = batch_idx % trainer.accumulate_grad_batches == 0
@@ -230,110 +219,36 @@ class ReadOut(L.Callback):
         self.read(trainer, stage)
 
     def read(self, trainer: L.Trainer, stage: L.LightningModule) -> None:
-        fit, score = (pooled_features(stage.target, clips, self.cells) for clips, _ in (self.fitted, self.scored))
-        accuracy = ridge_accuracy(fit, self.fitted[1], score, self.scored[1], self.ridge)
-        write(trainer, {"readout/linear_accuracy": accuracy}, trainer.global_step)
+        if trainer.is_global_zero:
+            found = read_out(stage.target, self.fitted, self.scored, self.readout)
+            write(trainer, {f"readout/{name}": value for name, value in found.items()}, trainer.global_step)
 
 
-Labelled = tuple[UInt8[Tensor, "b t c h w"], Int[Tensor, " b"]]
+class LossByDistance(L.Callback):
+    """Validation loss by how many time steps of the grid lie between a predicted token and the nearest kept one of its clip:
+    what is seen at the same moment (0) is filled in, what is not is foreseen."""
+
+    def on_validation_start(self, trainer, stage) -> None:
+        self.sums: dict[int, list[float]] = {}
+
+    def on_validation_batch_end(self, trainer, stage, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        for view, error in (outputs or {}).get("errors", ()):
+            distance = time_distance(view, outputs["grid"])
+            for step in distance.unique().tolist():
+                found = error[distance == step]
+                total = self.sums.setdefault(step, [0.0, 0.0])
+                total[0] += float(found.sum())
+                total[1] += found.numel()
+
+    def on_validation_end(self, trainer, stage) -> None:
+        if not trainer.sanity_checking:
+            means = {f"val/loss_{step}_steps_from_kept": error / count for step, (error, count) in sorted(self.sums.items())}
+            write(trainer, means, trainer.global_step)
 
 
-def labelled_clips(manifest: Manifest, config: ClipConfig, limit: int) -> Labelled:
-    """Decodable clips of a manifest, evenly spread over it, and their labels."""
-    dataset = EvaluationClips(manifest, config)
-    rows = np.linspace(0, len(dataset) - 1, min(limit, len(dataset))).round().astype(int)
-    samples = [sample for sample in (dataset[int(i)] for i in rows) if sample.clip is not None]
-    return torch.stack([sample.clip for sample in samples]), torch.tensor([sample.label for sample in samples])
-
-
-@torch.no_grad()
-def pooled_features(encoder: Encoder, clips: UInt8[Tensor, "b t c h w"], cells: int) -> Float[Tensor, "b f"]:
-    """Tokens averaged within each of cells x cells parts of the frame, concatenated over parts and time, on the CPU."""
-    device, pooled = next(encoder.parameters()).device, []
-    for some in clips.split(32):
-        clip = normalise(some.to(device))
-        T, H, W = encoder.grid(clip)
-        grids = rearrange(encoder(clip).float(), "b (T H W) d -> (b T) d H W", T=T, H=H, W=W)
-        means = adaptive_avg_pool2d(grids, min(cells, H, W))
-        pooled.append(rearrange(means, "(b T) d H W -> b (T H W d)", T=T).cpu())
-    return torch.cat(pooled)
-
-
-def ridge_accuracy(
-    fit: Float[Tensor, "b f"], fit_label: Int[Tensor, " b"], score: Float[Tensor, "c f"], label: Int[Tensor, " c"], ridge: float
-) -> float:
-    """Share of `score` whose class a ridge regression fitted on `fit` finds; solved among clips, which are few."""
-    mean, std = fit.mean(dim=0), fit.std(dim=0).clamp_min(1e-6)
-    x, y = ((features - mean) / std for features in (fit, score))
-    classes = int(max(fit_label.max(), label.max())) + 1
-    kernel = x @ x.T
-    kernel.diagonal().add_(ridge * kernel.diagonal().mean())
-    weights = torch.linalg.solve(kernel, torch.nn.functional.one_hot(fit_label, classes).float() - 1 / classes)
-    return float(((y @ x.T @ weights).argmax(dim=1) == label).float().mean())
-
-
-class Pictures(L.Callback):
-    """Now and then: what the encoder was shown of a clip, and its tokens as colours."""
-
-    def __init__(self, every: int = 200, clips: int = 4) -> None:
-        """
-        Args:
-            every: Steps between two pictures.
-            clips: Rows of a picture.
-        """
-        self.every, self.clips = every, clips
-
-    def on_train_batch_end(self, trainer, stage, outputs, batch: Batch, batch_idx) -> None:
-        if trainer.global_step % self.every and trainer.global_step != 1:
-            return
-        if not trainer.loggers or not trainer.is_global_zero or (batch_idx + 1) % trainer.accumulate_grad_batches:
-            return
-        clip = normalise(batch.clip[: min(self.clips, stage.masks.group)])
-        grid, tokens = stage.encoder.grid(clip), outputs["target"][: len(clip)]
-        writer = trainer.logger.experiment
-        for kind, view in zip(stage.masks.kinds, self.views(stage, grid, len(batch.clip), batch_idx), strict=True):
-            name = f"masks/{kind.blocks}_blocks_of_{kind.scale:.0%}_bright_kept_dim_predicted"
-            writer.add_image(name, filmstrip(masked_clip(clip, view, grid)), trainer.global_step)
-        colours = token_colours(tokens, grid, clip.shape[-2:])
-        frames = denormalise(clip)[:, :: clip.shape[2] // grid[0]]
-        both = rearrange([frames, colours], "r b t c h w -> (b r) t c h w")
-        writer.add_image("tokens/principal_components_as_colour", filmstrip(both), trainer.global_step)
-
-    def views(self, stage: L.LightningModule, grid: Grid, batch: int, batch_idx: int) -> list[View]:
-        """The masks of this batch's first clips, as the step drew them."""
-        size, step = min(stage.masks.group, batch), max(stage.global_step - 1, 0)
-        first = stage.micro_batch(batch_idx) * (batch // size)
-        return sample_masks(stage.masks, grid, size, seed=stage.seed, step=step, rank=first)
-
-
-def masked_clip(clip: Float[Tensor, "b c t h w"], view: View, grid: Grid) -> UInt8[Tensor, "b t c h w"]:
-    """The clip with dropped tubelets dimmed, and those that the cut to equal lengths left out of both nearly black."""
-    light = torch.full((len(clip), grid[0] * grid[1] * grid[2]), 0.08)
-    light = light.scatter(1, view.drop[: len(clip)], 0.35).scatter(1, view.keep[: len(clip)], 1.0).to(clip.device)
-    return (denormalise(clip).float() * spread(light[..., None], grid, clip.shape[2:])).byte()
-
-
-def token_colours(tokens: Float[Tensor, "b n d"], grid: Grid, frame: tuple[int, int]) -> UInt8[Tensor, "b t c h w"]:
-    """The first three principal components of all shown tokens as red, green and blue, one picture per time step."""
-    flat = rearrange(tokens.float(), "b n d -> (b n) d")
-    flat = flat - flat.mean(dim=0)
-    components = torch.linalg.svd(flat, full_matrices=False).Vh[:3]
-    colours = flat @ components.T
-    colours = (colours / (2.5 * colours.std(dim=0)) + 0.5).clamp(0, 1).unflatten(0, tokens.shape[:2])
-    return (spread(colours, grid, (grid[0], *frame)) * 255).byte()
-
-
-def spread(values: Float[Tensor, "b n c"], grid: Grid, size: tuple[int, int, int]) -> Float[Tensor, "b t c h w"]:
-    """One value per token, as pixels of its tubelet."""
-    T, H, W = grid
-    t, h, w = size[0] // T, size[1] // H, size[2] // W
-    return repeat(values, "b (T H W) c -> b (T t) c (H h) (W w)", T=T, H=H, W=W, t=t, h=h, w=w)
-
-
-def filmstrip(clips: UInt8[Tensor, "b t c h w"]) -> UInt8[Tensor, "c h w"]:
-    """Clips as rows, frames as columns, with a thin gap."""
-    times = max(1, 128 // clips.shape[-1])  # small frames are shown larger
-    padded = torch.nn.functional.pad(repeat(clips, "b t c h w -> b t c (h i) (w j)", i=times, j=times), (0, 2, 0, 2), value=255)
-    return rearrange(padded, "b t c h w -> c (b h) (t w)")
-
-
+def time_distance(view: View, grid: Grid) -> Int[Tensor, "b m"]:
+    """Time steps between each dropped token and the nearest moment of which its clip keeps any token."""
+    times = torch.arange(grid[0], device=view.keep.device)
+    kept = (view.keep // (grid[1] * grid[2]))[..., None] == times
+    to_kept = (times[:, None] - times).abs().float().masked_fill(~kept.any(dim=1)[:, None], torch.inf).amin(dim=-1)
+    return to_kept.long().gather(1, view.drop // (grid[1] * grid[2]))

@@ -11,6 +11,7 @@ A finished stage is not run again, and a folder belongs to one recipe: a changed
 
 import inspect
 import logging
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -101,6 +102,7 @@ class StageCLI(LightningCLI):
         except OSError as error:
             raise Refusal(f"--out {self.out} cannot be a folder: {error.strerror}") from error
         claimed.write_text(yaml.safe_dump(recipe, sort_keys=False))
+        (self.out / "commit.txt").write_text(commit() + "\n")
 
     def newest(self) -> Path | None:
         return newest_checkpoint(Path(checkpoint_folder(self.out)))
@@ -206,6 +208,17 @@ def digest_of(source: str) -> str:
     """Of the file that `source` leads to, so that a stage notices when its predecessor was trained anew."""
     path = checkpoint_in(locate(source))
     return "folder" if path.is_dir() else digest(path)
+
+
+def commit() -> str:
+    """Of the code that runs, with `-dirty` if it was changed since; `unknown` outside a repository."""
+    try:
+        asked = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+    except OSError:  # no git on this machine
+        return "unknown"
+    return asked.stdout.strip() or "unknown"
 
 
 def step_of(checkpoint: Path) -> int:

@@ -1,17 +1,18 @@
 """Multiblock masks: which tubelets the encoder keeps and which the predictor fills (V-JEPA 2, sections 2.1 and A.3).
 
-A mask kind is a number of blocks of one size, each spanning the whole time axis; tokens under any block are dropped.
+A mask kind is a number of blocks of one size, each spanning the whole time axis or a part of it; tokens under any block
+are dropped.
 Clips in one tensor must keep equally many tokens, so lengths are equalised over a group of clips. The public code cuts
 every clip to the shortest by taking tokens in time order, which starves the late frames; here a random subset is cut, and
 the group is an option of its own, so that neither the batch per device nor the number of devices changes the task.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -28,11 +29,16 @@ class BlockConfig:
     blocks: int
     """Blocks per clip; they may overlap."""
     scale: float
-    """Share of the frame's area under one block."""
+    """Share of the frame's area under one block; 1 is the whole frame."""
+    duration: float = 1.0
+    """Share of the clip's length under one block; the papers' blocks last from beginning to end."""
+    place: Literal["anywhere", "end"] = "anywhere"
+    """Where in time a shorter block lies; one at the end leaves a future to be foreseen from the past."""
 
     def __post_init__(self) -> None:
-        fits = self.blocks > 0 and 0 < self.scale <= 1
-        refuse_unless(fits, f"masks.kinds: {self.blocks} blocks of {self.scale}; give 1 or more blocks of a share in (0, 1]")
+        fits = self.blocks > 0 and 0 < self.scale <= 1 and 0 < self.duration <= 1
+        found = f"{self.blocks} blocks of {self.scale} of the frame and {self.duration} of the time"
+        refuse_unless(fits, f"masks.kinds: {found}; give 1 or more blocks of shares in (0, 1]")
 
 
 @dataclass(frozen=True)
@@ -80,49 +86,50 @@ def sample_masks(config: MaskConfig, grid: Grid, batch: int, *, seed: int, step:
 
 def sample_view(kind: BlockConfig, config: MaskConfig, grid: Grid, rng: np.random.Generator) -> View:
     """Equal-length indices for one whole group under one mask kind."""
-    T, H, W = grid
-    dropped = sample_blocks(kind, config, (H, W), rng)
-    dropped = repeat(dropped, "b H W -> b (T H W)", T=T)
+    dropped = rearrange(sample_blocks(kind, config, grid, rng), "b T H W -> b (T H W)")
     order = rng.random(dropped.shape)
     return View(equal_subset(~dropped, order, config.multiple), equal_subset(dropped, order, config.multiple))
 
 
-def sample_blocks(
-    kind: BlockConfig, config: MaskConfig, frame: tuple[int, int], rng: np.random.Generator
-) -> Bool[np.ndarray, "b H W"]:
+def sample_blocks(kind: BlockConfig, config: MaskConfig, grid: Grid, rng: np.random.Generator) -> Bool[np.ndarray, "b T H W"]:
     """Places under a block. One block shape is drawn for the group, as in the released sampler; clips that would keep
     nothing are drawn again."""
-    height, width = block_shape(kind.scale, rng.uniform(*config.aspect), frame)
-    dropped = place_blocks(kind.blocks, (height, width), frame, config.group, rng)
+    shape = block_shape(kind, rng.uniform(*config.aspect), grid)
+    dropped = place_blocks(kind, shape, grid, config.group, rng)
     for _ in range(REDRAWS):
-        empty = dropped.all(axis=(1, 2))
+        empty = dropped.all(axis=(1, 2, 3))
         if not empty.any():
             return dropped
-        dropped[empty] = place_blocks(kind.blocks, (height, width), frame, int(empty.sum()), rng)
+        dropped[empty] = place_blocks(kind, shape, grid, int(empty.sum()), rng)
     raise UserError(
-        f"masks.kinds: {kind.blocks} blocks of {kind.scale:.0%} keep nothing of a grid of {frame[0]}x{frame[1]} tokens; "
-        "use fewer or smaller blocks, or larger frames"
+        f"masks.kinds: {kind.blocks} blocks of {kind.scale:.0%} of the frame and {kind.duration:.0%} of the time keep nothing "
+        f"of a grid of {grid[0]} times {grid[1]}x{grid[2]} tokens; use fewer, smaller or shorter blocks, or larger clips"
     )
 
 
-def block_shape(scale: float, aspect: float, frame: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of a block with the given share of the frame's area, at least one and at most the frame."""
-    area = int(scale * frame[0] * frame[1])  # whole tokens, as released
+def block_shape(kind: BlockConfig, aspect: float, grid: Grid) -> Grid:
+    """Time steps, rows and columns of a block of the given shares, at least one and at most the grid."""
+    T, H, W = grid
+    area = int(kind.scale * H * W)  # whole tokens, as released
     rows, columns = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
-    return min(max(rows, 1), frame[0]), min(max(columns, 1), frame[1])
+    if kind.scale == 1:
+        rows, columns = H, W  # the whole frame has no other aspect than its own
+    return max(round(kind.duration * T), 1), min(max(rows, 1), H), min(max(columns, 1), W)
 
 
 def place_blocks(
-    blocks: int, shape: tuple[int, int], frame: tuple[int, int], clips: int, rng: np.random.Generator
-) -> Bool[np.ndarray, "b H W"]:
+    kind: BlockConfig, shape: Grid, grid: Grid, clips: int, rng: np.random.Generator
+) -> Bool[np.ndarray, "b T H W"]:
     """Union of uniformly placed blocks for each clip."""
 
-    def covered(length: int, size: int) -> Bool[np.ndarray, "b blocks length"]:
-        start = rng.integers(0, length - size + 1, (clips, blocks, 1))
-        return (np.arange(length) >= start) & (np.arange(length) < start + size)
+    def covered(axis: int, first: int = 0) -> Bool[np.ndarray, "b blocks length"]:
+        start = rng.integers(first, grid[axis] - shape[axis] + 1, (clips, kind.blocks, 1))
+        return (np.arange(grid[axis]) >= start) & (np.arange(grid[axis]) < start + shape[axis])
 
-    rows, columns = covered(frame[0], shape[0]), covered(frame[1], shape[1])
-    return (rearrange(rows, "b s H -> b s H 1") & rearrange(columns, "b s W -> b s 1 W")).any(axis=1)
+    rows, columns = covered(1), covered(2)
+    times = covered(0, first=grid[0] - shape[0] if kind.place == "end" else 0)
+    frame = rearrange(rows, "b s H -> b s 1 H 1") & rearrange(columns, "b s W -> b s 1 1 W")
+    return (rearrange(times, "b s T -> b s T 1 1") & frame).any(axis=1)
 
 
 def equal_subset(member: Bool[np.ndarray, "b n"], order: Float[np.ndarray, "b n"], multiple: int) -> Int[Tensor, "b k"]:

@@ -14,13 +14,16 @@ import torch
 from einops import rearrange, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from vjepa.errors import UserError, refuse_unless
 from vjepa.models.encoder import Encoder, EncoderConfig
-from vjepa.models.layers import EPS, Block, initialise, refuse_heads
+from vjepa.models.layers import EPS, Block, initialise, plain_norm, refuse_heads
 from vjepa.models.rope import Rotation, rotate, rotation
+
+DEVIATION = 0.01
+"""Metres, radians, closedness: what varies less than this does not vary."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,18 @@ class ACPredictorConfig:
     """Numbers of the camera's pose, which becomes one more token per step; 0 for none, as in the paper."""
     normalise: bool = True
     """Layer-norm the predicted tokens without affine, as the targets are. The released code does; the paper does not say."""
+    merge: int = 1
+    """Side of the squares of tokens that pass through the network as one. 1 as in the paper; 2 makes it four times cheaper."""
+    residual: bool = False
+    """Predict the change of a frame's tokens. The paper predicts the tokens, which narrow networks cannot even copy."""
+    init_std: float = 0.02
+    """Standard deviation of the initial matrices. Narrow networks want more: about 1 over the square root of the width."""
 
     def __post_init__(self) -> None:
         refuse_heads("ac_predictor", self.width, self.heads)
-        positive = min(self.depth, self.mlp_width, self.action_dim, self.state_dim) > 0 and self.extrinsics_dim >= 0
-        refuse_unless(positive, "ac_predictor: depth, mlp_width, action_dim and state_dim must be positive")
+        sizes = (self.depth, self.mlp_width, self.action_dim, self.state_dim, self.merge, self.init_std)
+        positive = min(sizes) > 0 and self.extrinsics_dim >= 0
+        refuse_unless(positive, "ac_predictor: depth, mlp_width, action_dim, state_dim, merge and init_std must be positive")
 
 
 class KeysValues(NamedTuple):
@@ -68,14 +78,28 @@ class ACPredictor(nn.Module):
         self.config = config
         self.rope = encoder.rope
         self.recompute = False  # activation checkpointing, for training
-        self.embed = nn.Linear(encoder.width, config.width)
+        merged = config.merge**2 * encoder.width
+        self.embed = nn.Linear(merged, config.width)
         self.embed_action = nn.Linear(config.action_dim, config.width)
         self.embed_state = nn.Linear(config.state_dim, config.width)
         self.embed_extrinsics = nn.Linear(config.extrinsics_dim, config.width) if config.extrinsics_dim else None
         self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_width) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=EPS)
-        self.out = nn.Linear(config.width, encoder.width)
-        initialise(self)
+        self.out = nn.Linear(config.width, merged)
+        initialise(self, config.init_std)
+        if config.residual:
+            nn.init.zeros_(self.out.weight)  # nothing changes, until something is learned
+
+    @torch.no_grad()
+    def standardise(self, actions: Float[Tensor, "n a"], states: Float[Tensor, "n s"]) -> None:
+        """Begin as if actions and states came with mean 0 and deviation 1, as some examples of them say.
+
+        Metres of an action, radians of a roll and a closedness differ a hundredfold; a short training would see only the
+        largest. Only the initial affine maps change.
+        """
+        for embed, values in ((self.embed_action, actions), (self.embed_state, states)):
+            embed.weight /= values.std(dim=0).clamp_min(DEVIATION).to(embed.weight)
+            embed.bias.copy_(-embed.weight @ values.mean(dim=0).to(embed.weight))
 
     def forward(
         self,
@@ -96,7 +120,7 @@ class ACPredictor(nn.Module):
                 x, _ = checkpoint(read_past, block, x, by, mask, None, use_reentrant=False)
             else:
                 x, _ = read_past(block, x, by, mask, None)
-        return self.frames(x, actions.shape[1])
+        return self.frames(x, frame_tokens, actions.shape[1])
 
     def extend(
         self,
@@ -114,7 +138,7 @@ class ACPredictor(nn.Module):
         for block, past in zip(self.blocks, cache or [None] * len(self.blocks), strict=True):
             x, seen = read_past(block, x, by, mask, past)
             grown.append(seen)
-        return self.frames(x, actions.shape[1]), tuple(grown)
+        return self.frames(x, frame_tokens, actions.shape[1]), tuple(grown)
 
     def rollout(
         self,
@@ -144,12 +168,15 @@ class ACPredictor(nn.Module):
         conditions = [self.embed_action(actions), self.embed_state(states)]
         if self.embed_extrinsics is not None:
             conditions.append(self.embed_extrinsics(extrinsics))
-        frames = rearrange(self.embed(frame_tokens), "b (T n) d -> b T n d", T=T)
+        frames = self.embed(merge(frame_tokens, T, self.config.merge))
         return torch.cat([rearrange(conditions, "r b T d -> b T r d"), frames], dim=2)
 
     def refuse_misfit(self, tokens: int, steps: int, extrinsics: Tensor | None) -> None:
-        if tokens % steps or isqrt(tokens // steps) ** 2 != tokens // steps:
+        side = isqrt(tokens // steps)
+        if tokens % steps or side**2 != tokens // steps:
             raise UserError(f"{tokens} tokens are not {steps} square frames, one per action; crop the frames to squares")
+        if side % self.config.merge:
+            raise UserError(f"ac_predictor.merge={self.config.merge} does not divide a frame of {side}x{side} tokens")
         wanted = self.embed_extrinsics is not None
         given = "given to a predictor without" if extrinsics is not None else "missing for a predictor with"
         refuse_unless(wanted == (extrinsics is not None), f"extrinsics are {given} extrinsics_dim")
@@ -173,10 +200,11 @@ class ACPredictor(nn.Module):
         """Tokens of a step before its frame."""
         return 2 if self.embed_extrinsics is None else 3
 
-    def frames(self, x: Float[Tensor, "b k w"], T: int) -> Float[Tensor, "b n d"]:
+    def frames(self, x: Float[Tensor, "b k w"], frame_tokens: Float[Tensor, "b n d"], T: int) -> Float[Tensor, "b n d"]:
         """The guesses at the frames' places."""
-        x = rearrange(x, "b (T k) d -> b T k d", T=T)[:, :, self.conditions :]
-        guess = self.out(self.norm(rearrange(x, "b T n d -> b (T n) d")))
+        x = rearrange(x, "b (T k) w -> b T k w", T=T)[:, :, self.conditions :]
+        guess = split(self.out(self.norm(x)), self.config.merge)
+        guess = frame_tokens + guess if self.config.residual else guess
         return plain_norm(guess) if self.config.normalise else guess
 
 
@@ -193,15 +221,22 @@ def read_past(
     return x + block.mlp(block.norm2(x)), KeysValues(k, v)
 
 
+def merge(frame_tokens: Float[Tensor, "b n d"], T: int, side: int) -> Float[Tensor, "b T m k"]:
+    """The tokens of T square frames, those of every square of `side` x `side` one after the other in one."""
+    H = isqrt(frame_tokens.shape[1] // T) // side
+    return rearrange(frame_tokens, "b (T H p W q) d -> b T (H W) (p q d)", T=T, H=H, W=H, p=side)
+
+
+def split(merged: Float[Tensor, "b T m k"], side: int) -> Float[Tensor, "b n d"]:
+    """The inverse of `merge`."""
+    H = isqrt(merged.shape[2])
+    return rearrange(merged, "b T (H W) (p q d) -> b (T H p W q) d", H=H, p=side, q=side)
+
+
 def block_causal(steps: int, past: int, tokens: int, device: torch.device) -> Bool[Tensor, "q k"]:
     """Whether a token of `steps` new steps sees one of `past + steps`, all of `tokens` tokens: those not later than its own."""
     step = repeat(torch.arange(past + steps, device=device), "T -> (T k)", k=tokens)
     return step[past * tokens :, None] >= step
-
-
-def plain_norm(tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-    """Layer norm without affine parameters, in float32."""
-    return layer_norm(tokens.float(), tokens.shape[-1:])
 
 
 def encode_frames(encoder: Encoder, clip: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b n d"]:

@@ -32,11 +32,13 @@ class EncoderConfig:
     """Length of a tubelet, frames."""
     rope: Layout = "released"
     """Frequency layout of the rotary positions: `released` as in Meta's V-JEPA 2 weights, or the correct `interleaved`."""
+    init_std: float = 0.02
+    """Standard deviation of the initial matrices. Narrow networks want more: about 1 over the square root of the width."""
 
     def __post_init__(self) -> None:
         refuse_heads("encoder", self.width, self.heads)
-        positive = min(self.depth, self.mlp_width, self.patch, self.tubelet) > 0
-        refuse_unless(positive, "encoder: depth, mlp_width, patch and tubelet must be positive")
+        positive = min(self.depth, self.mlp_width, self.patch, self.tubelet, self.init_std) > 0
+        refuse_unless(positive, "encoder: depth, mlp_width, patch, tubelet and init_std must be positive")
 
 
 class Encoder(nn.Module):
@@ -49,7 +51,7 @@ class Encoder(nn.Module):
         self.embed = nn.Linear(3 * config.tubelet * config.patch**2, config.width)
         self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_width) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=EPS)
-        initialise(self)
+        initialise(self, config.init_std)
 
     def grid(self, clip: Float[Tensor, "b c t h w"]) -> Grid:
         """(T, H, W): how many tubelets the clip holds along each axis."""

@@ -6,7 +6,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
 from vjepa.errors import UserError, refuse_unless
 from vjepa.models.rope import Rotation, rotate
@@ -64,6 +64,11 @@ class Block(nn.Module):
     def forward(self, x: Float[Tensor, "b n d"], by: Rotation | None = None) -> Float[Tensor, "b n d"]:
         x = x + self.attention(self.norm1(x), by)
         return x + self.mlp(self.norm2(x))
+
+
+def plain_norm(tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+    """Layer norm without affine parameters, in float32."""
+    return layer_norm(tokens.float(), tokens.shape[-1:])
 
 
 def refuse_heads(name: str, width: int, heads: int) -> None:

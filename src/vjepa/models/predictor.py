@@ -28,11 +28,13 @@ class PredictorConfig:
     """Hidden width of the blocks' two-layer perceptron."""
     mask_tokens: int = 1
     """Learned queries held; the released weights hold 10, one per clip length they were trained with."""
+    init_std: float = 0.02
+    """Standard deviation of the initial matrices."""
 
     def __post_init__(self) -> None:
         refuse_heads("predictor", self.width, self.heads)
-        positive = min(self.depth, self.mlp_width, self.mask_tokens) > 0
-        refuse_unless(positive, "predictor: depth, mlp_width and mask_tokens must be positive")
+        positive = min(self.depth, self.mlp_width, self.mask_tokens, self.init_std) > 0
+        refuse_unless(positive, "predictor: depth, mlp_width, mask_tokens and init_std must be positive")
 
 
 class Predictor(nn.Module):
@@ -47,7 +49,7 @@ class Predictor(nn.Module):
         self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_width) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=EPS)
         self.out = nn.Linear(config.width, encoder.width)
-        initialise(self)
+        initialise(self, config.init_std)
 
     def forward(
         self,

@@ -1,4 +1,4 @@
-"""python -m vjepa.data.demo_world --out DIR [--clips 1080 --size 64 --workers 2 ...]; see --help."""
+"""python -m vjepa.data.demo_world --out DIR [--clips 1600 --size 64 --workers 2 ...]; see --help."""
 
 import sys
 

@@ -36,6 +36,8 @@ turns are seen from above."""
 DIRECTIONS = {"move_left": (0, -1, 0), "move_right": (0, 1, 0), "move_away": (-1, 0, 0), "move_toward": (1, 0, 0)}
 DIRECTIONS |= {"lift": (0, 0, 1), "lower": (0, 0, -1)}
 TURNS = {"turn_clockwise": -1, "turn_counterclockwise": 1}
+STATE = ("x", "y", "z", "roll", "pitch", "yaw", "closedness")
+"""Columns of the manifest that hold the arm's state."""
 SETTLE = 0.3
 """Seconds for the fingers to take hold of the object before the first frame."""
 
@@ -48,8 +50,8 @@ class ClipConfig:
     """Height and width of the pictures in pixels."""
     seconds: float = 2.2
     """Length of a clip; the number of frames is rounded to an odd one, so that there is a middle frame."""
-    fps: int = 30
-    """Frames per second."""
+    fps: int = 10
+    """Frames per second. Few, because what lies between the frames that a clip needs is decoded too."""
     shift: tuple[float, float] = (0.2, 0.3)
     """Shortest and longest way of the hand in metres."""
     turn: tuple[float, float] = (1.2, 2.2)
@@ -111,6 +113,11 @@ class Clip(NamedTuple):
         """The same film backwards, under the partner's label."""
         return Clip(self.frames[::-1], self.label ^ 1, {**self.facts, "reversed": 1 - self.facts["reversed"]})
 
+    @property
+    def direction(self) -> str:
+        """Where the hand goes, for the six classes in which it goes somewhere."""
+        return CLASSES[self.label] if CLASSES[self.label] in DIRECTIONS else ""
+
 
 def film_pair(seed: int, pair: int, config: ClipConfig) -> tuple[Clip, Clip]:
     """Simulate and render one motion of pair 0..3: (forwards, backwards). The same arguments give the same bytes."""
@@ -138,13 +145,17 @@ def film(random: Generator, pair: int, config: ClipConfig) -> Clip | None:
     grip(simulation, start, thing)
     renderer = Renderer(simulation.model, simulation.data, scene, config.size)
     before = offset(simulation, thing)
-    frames = [renderer(simulation.data).rgb]
-    steps = round((config.frames - 1) / config.fps / TIMESTEP)
+    frames, states = [renderer(simulation.data).rgb], [simulation.state]
+
+    def on_frame() -> None:
+        frames.append(renderer(simulation.data).rgb)
+        states.append(simulation.state)
+
     simulation.steps = 0
-    simulation.follow(passage, steps, config.fps, lambda: frames.append(renderer(simulation.data).rgb))
+    simulation.follow(passage, round((config.frames - 1) / config.fps / TIMESTEP), config.fps, on_frame)
     if np.linalg.norm(offset(simulation, thing) - before) > 0.02:
         return None
-    return Clip(np.stack(frames), label, facts(passage, thing))
+    return Clip(np.stack(frames), label, facts(passage, thing) | middle_state(states))
 
 
 def draw_passage(random: Generator, name: str, holding: bool, config: ClipConfig) -> Passage:
@@ -184,8 +195,17 @@ def facts(passage: Passage, thing: Thing | None) -> dict[str, str | float]:
     moving = passage.seconds - passage.rest
     return {
         "held": "nothing" if thing is None else f"{thing.colour} {thing.shape}",
+        "colour": "" if thing is None else thing.colour,
         "metres": round(float(np.linalg.norm(passage.shift)), 4),
         "radians": round(abs(float(passage.turn)), 4),
         "moving_seconds": round(float(moving), 4),
         "reversed": 0,
     }
+
+
+def middle_state(states: list[ndarray]) -> dict[str, float]:
+    """What the robot measures in the middle frame, which a clip and its reversal share: metres, radians, closedness. The hand
+    points down, a roll of pi, so rolls are given from 0 to 2 pi, where nothing jumps."""
+    state = states[len(states) // 2].copy()
+    state[3] %= 2 * np.pi
+    return dict(zip(STATE, state.round(4).tolist(), strict=True))

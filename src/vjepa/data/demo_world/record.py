@@ -30,7 +30,7 @@ SPLITS = ("train", "val", "test")
 PAIRS = len(CLASSES) // 2
 MOST = 1_000_000
 """Seeds of a split: more renders than this would run into the next split's."""
-VERSION = 1
+VERSION = 2
 """Raise it when the same configuration would give other pictures, so that old folders are not mistaken for new ones."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -41,7 +41,7 @@ class RecordConfig(ClipConfig):
 
     out: Path
     """Folder for the videos and manifests; made if it does not exist."""
-    clips: int = 1080
+    clips: int = 1600
     """Clips in all, a multiple of 8: the classes are balanced in every split. Zero for none."""
     val: float = 0.11
     """Share of the clips for validation."""
@@ -127,7 +127,8 @@ def record_pair(config: RecordConfig, job: tuple[str, int]) -> None:
         path = Path(split) / f"{index:06d}_{name}.mp4"
         (config.out / split).mkdir(exist_ok=True)
         write_video(config.out / path, clip.frames, config.fps)
-        rows.append({"path": path.as_posix(), "label": clip.label, "label_name": name, "seed": seed, **clip.facts})
+        what = {"label": clip.label, "label_name": name, "direction": clip.direction}
+        rows.append({"path": path.as_posix(), **what, "seed": seed, **clip.facts})
     row_file(config.out, split, index).parent.mkdir(parents=True, exist_ok=True)
     write_text(row_file(config.out, split, index), json.dumps(rows))
 

@@ -1,0 +1,206 @@
+"""What a frozen encoder tells about labelled clips: linear and attentive read-outs, the same with few labels, regression.
+
+Small and quick on purpose: they run while an encoder trains, and tell what its loss cannot. The linear ones are ridge
+regressions on averaged tokens, their penalty chosen by cross-validation, so no number is tuned for any encoder.
+
+    python -m vjepa.readout --encoder runs/demo/cooldown/model.safetensors --fit data/demo/train.csv --score data/demo/val.csv
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, one_hot
+
+from vjepa.data.clips import ClipConfig, EvaluationClips
+from vjepa.data.manifest import read_manifest
+from vjepa.data.transforms import normalise
+from vjepa.errors import UserError, refuse_unless
+from vjepa.locate import locate
+from vjepa.models import AttentiveProbe, Encoder, ProbeConfig
+
+PENALTIES = (1e-4, 1e-3, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0)  # in units of the kernel's mean diagonal
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class ReadOutConfig:
+    """What is read from the tokens, and how."""
+
+    classes: tuple[str, ...] = ("label",)
+    """Manifest columns read as classes; rows that leave one empty do not count for it."""
+    numbers: tuple[str, ...] = ()
+    """Manifest columns regressed together."""
+    cells: tuple[int, ...] = (1, 4)
+    """Linear read-outs average tokens over so many rows and columns of cells, never over time; 1 is the whole frame."""
+    few: int = 10
+    """Labels per class of the few-label read-outs; 0 for none."""
+    draws: int = 5
+    """Few-label read-outs are averaged over so many draws of labels."""
+    attentive_steps: int = 0
+    """Steps of the attentive read-out's probe; 0 for none."""
+    attentive_lr: float = 3e-3
+    """Peak learning rate of that probe."""
+
+
+class LabelledClips(NamedTuple):
+    """Decodable clips of a manifest in memory, with the manifest's columns of the same rows."""
+
+    clips: UInt8[Tensor, "b t c h w"]
+    columns: dict[str, list]
+
+    def classes(self, name: str) -> Int[Tensor, " b"]:
+        """Column `name` as class numbers in sorted order, -1 where it is empty."""
+        values = self.columns[name]
+        names = sorted({value for value in values if value not in ("", None, -1)})
+        return torch.tensor([names.index(value) if value in names else -1 for value in values])
+
+    def numbers(self, names: Sequence[str]) -> Float[Tensor, "b k"]:
+        return torch.tensor([[float(value) for value in self.columns[name]] for name in names]).T
+
+
+def labelled_clips(path: str, clip: ClipConfig, limit: int, columns: Sequence[str] = ("label",)) -> LabelledClips:
+    """At most `limit` decodable clips of a manifest, evenly spread over it. Raises UserError if a column is missing."""
+    manifest = read_manifest(locate(path))
+    missing = [name for name in columns if name not in manifest.table.column_names]
+    refuse_unless(not missing, f"{path} has no column {', '.join(missing)}, which a read-out is to tell; it has "
+                               f"{', '.join(manifest.table.column_names)}")  # fmt: skip
+    dataset = EvaluationClips(manifest, clip)
+    rows = np.linspace(0, len(dataset) - 1, min(limit, len(dataset))).round().astype(int).tolist()
+    samples = {i: sample.clip for i in rows if (sample := dataset[i]).clip is not None}
+    if not samples:
+        raise UserError(f"{path}: no clip could be decoded; `python -m vjepa.data.manifest check {path}` says why")
+    table = manifest.table.take(list(samples))
+    return LabelledClips(torch.stack(list(samples.values())), {name: table[name].to_pylist() for name in columns})
+
+
+def read_out(encoder: Encoder, fit: LabelledClips, score: LabelledClips, config: ReadOutConfig) -> dict[str, float]:
+    """Every read-out of `config`, fitted on `fit`: share of right classes, or explained share of variance, on `score`."""
+    found = {}
+    tokens, theirs = (encode(encoder, some.clips) for some in (fit, score))
+    for cells in config.cells:
+        suffix = "" if cells == 1 else f"_{cells}x{cells}"
+        x, y = pool(tokens, cells), pool(theirs, cells)
+        for name in config.classes:
+            label, wanted = fit.classes(name), score.classes(name)
+            found[f"{name}_linear{suffix}"] = linear_accuracy(x, label, y, wanted)
+            if config.few:
+                found[f"{name}_few{suffix}"] = few_label_accuracy(x, label, y, wanted, config.few, config.draws)
+        if config.numbers:
+            found[f"numbers_r2{suffix}"] = explained(x, fit.numbers(config.numbers), y, score.numbers(config.numbers))
+    if config.attentive_steps:
+        x, y = rearrange(tokens, "b T H W d -> b (T H W) d"), rearrange(theirs, "b T H W d -> b (T H W) d")
+        for name in config.classes:
+            found[f"{name}_attentive"] = attentive_accuracy(x, fit.classes(name), y, score.classes(name), config)
+    return found
+
+
+@torch.no_grad()
+def encode(encoder: Encoder, clips: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b T H W d"]:
+    """Tokens of all clips on their grid, on the CPU."""
+    device, tokens = next(encoder.parameters()).device, []
+    for some in clips.split(32):
+        clip = normalise(some.to(device))
+        T, H, W = encoder.grid(clip)
+        tokens.append(rearrange(encoder(clip).float().cpu(), "b (T H W) d -> b T H W d", T=T, H=H, W=W))
+    return torch.cat(tokens)
+
+
+def pool(tokens: Float[Tensor, "b T H W d"], cells: int) -> Float[Tensor, "b f"]:
+    """Tokens averaged within each of cells x cells parts of the frame, concatenated over parts and time."""
+    T, H, W = tokens.shape[1:4]
+    means = adaptive_avg_pool2d(rearrange(tokens, "b T H W d -> (b T) d H W"), (min(cells, H), min(cells, W)))
+    return rearrange(means, "(b T) d H W -> b (T H W d)", T=T)
+
+
+def linear_accuracy(
+    x: Float[Tensor, "b f"], label: Int[Tensor, " b"], y: Float[Tensor, "c f"], wanted: Int[Tensor, " c"]
+) -> float:
+    """Share of `y` whose class a ridge regression fitted on `x` finds; rows labelled -1 do not count."""
+    x, label, y, wanted = x[label >= 0], label[label >= 0], y[wanted >= 0], wanted[wanted >= 0]
+    guess = ridge(x, one_hot(label).float(), y)
+    return float((guess.argmax(dim=1) == wanted).float().mean())
+
+
+def few_label_accuracy(
+    x: Float[Tensor, "b f"], label: Int[Tensor, " b"], y: Float[Tensor, "c f"], wanted: Int[Tensor, " c"], few: int, draws: int
+) -> float:
+    """The same with `few` labels per class, averaged over fixed random draws of them."""
+    found = []
+    for draw in range(draws):
+        order = torch.randperm(len(label), generator=torch.Generator().manual_seed(draw))
+        rows = torch.cat([order[label[order] == number][:few] for number in range(int(label.max()) + 1)]).sort().values
+        found.append(linear_accuracy(x[rows], label[rows], y, wanted))
+    return sum(found) / draws
+
+
+def explained(
+    x: Float[Tensor, "b f"], target: Float[Tensor, "b k"], y: Float[Tensor, "c f"], wanted: Float[Tensor, "c k"]
+) -> float:
+    """Share of the variance of `wanted` that a ridge regression explains, each number weighing the same (R^2)."""
+    mean, std = target.mean(dim=0), target.std(dim=0).clamp_min(1e-6)
+    wanted = (wanted - mean) / std
+    error = (ridge(x, (target - mean) / std, y) - wanted).square().sum()
+    return float(1 - error / (wanted - wanted.mean(dim=0)).square().sum())
+
+
+def ridge(x: Float[Tensor, "b f"], target: Float[Tensor, "b k"], y: Float[Tensor, "c f"]) -> Float[Tensor, "c k"]:
+    """Ridge regression of `target` on standardised features, at `y`. Solved among clips, which are few."""
+    mean, std, level = x.mean(dim=0), x.std(dim=0).clamp_min(1e-6), target.mean(dim=0)
+    x, y = ((features - mean) / std for features in (x, y))
+    kernel = x @ x.T
+    penalty = best_penalty(kernel, target - level) * kernel.diagonal().mean()
+    dual = torch.linalg.solve(kernel + penalty * torch.eye(len(kernel)), target - level)
+    return y @ (x.T @ dual) + level
+
+
+def best_penalty(kernel: Float[Tensor, "b b"], target: Float[Tensor, "b k"]) -> float:
+    """The penalty with the least squared error in cross-validation. A fold is a run of neighbouring rows, because neighbours
+    may be related: a clip's reversal, say, or the same recording."""
+    errors, rows = torch.zeros(len(PENALTIES)), torch.arange(len(kernel))
+    for held in rows.chunk(FOLDS):
+        rest = rows[(rows < held[0]) | (rows > held[-1])]
+        values, vectors = torch.linalg.eigh(kernel[rest][:, rest])
+        projected = vectors.T @ target[rest]
+        for i, penalty in enumerate(PENALTIES):
+            dual = vectors @ (projected / (values.clamp_min(0) + penalty * values.mean())[:, None])
+            errors[i] += (kernel[held][:, rest] @ dual - target[held]).square().sum()
+    return PENALTIES[int(errors.argmin())]
+
+
+def attentive_accuracy(
+    x: Float[Tensor, "b n d"],
+    label: Int[Tensor, " b"],
+    y: Float[Tensor, "c n d"],
+    wanted: Int[Tensor, " c"],
+    config: ReadOutConfig,
+) -> float:
+    """Share of `y` that a one-block attentive probe trained on `x` gets right."""
+    x, label, y, wanted = x[label >= 0], label[label >= 0], y[wanted >= 0], wanted[wanted >= 0]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        probe = AttentiveProbe(ProbeConfig(depth=1, heads=4), x.shape[-1], int(label.max()) + 1)
+        train_probe(probe, x, label, config)
+    with torch.no_grad():
+        guess = torch.cat([probe(some) for some in y.split(64)])
+    return float((guess.argmax(dim=1) == wanted).float().mean())
+
+
+def train_probe(probe: AttentiveProbe, x: Float[Tensor, "b n d"], label: Int[Tensor, " b"], config: ReadOutConfig) -> None:
+    """AdamW on random batches of 16, warm-up over a tenth of the steps, cosine to zero."""
+    steps, optimizer = config.attentive_steps, torch.optim.AdamW(probe.parameters(), weight_decay=0.05)
+    for step in range(steps):
+        ramp, fall = 10 * (step + 1) / steps, (1 + math.cos(math.pi * step / steps)) / 2
+        for group in optimizer.param_groups:
+            group["lr"] = config.attentive_lr * min(ramp, fall)
+        rows = torch.randint(len(x), (16,))
+        loss = cross_entropy(probe(x[rows]), label[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()

@@ -1,0 +1,55 @@
+"""A sweep runs what is not finished, and its curves and table say what was logged."""
+
+import pytest
+from torch.utils.tensorboard import SummaryWriter
+
+from vjepa.errors import UserError
+from vjepa.sweep import Sweep, command, draw, folder, over_seeds, read_curves, read_sweep, table
+
+
+def logged(place, values: dict[int, float]) -> None:
+    with SummaryWriter(str(place)) as writer:
+        for step, value in values.items():
+            writer.add_scalar("readout/label_linear", value, step)
+
+
+@pytest.fixture
+def sweep(tmp_path) -> Sweep:
+    sweep = Sweep(
+        "pretrain", ["a.yaml"], {"one": {}, "other way": {"model.x": 2}}, seeds=[0, 1], curves=["readout/label_linear"]
+    )
+    for name, rise in (("one", 0.1), ("other way", 0.3)):
+        for seed in sweep.seeds:
+            logged(folder(tmp_path, name, seed), {0: 0.2, 10: 0.2 + rise + 0.02 * seed})
+    return sweep
+
+
+def test_the_table_holds_first_and_last_values(sweep, tmp_path):
+    text = table(sweep, tmp_path)
+    assert "| one | 0.200 -> 0.310 ± 0.014 |" in text and "| other way | 0.200 -> 0.510 ± 0.014 |" in text
+    assert draw(sweep, tmp_path).stat().st_size > 1000
+
+
+def test_a_scalar_that_is_not_there_is_said_to_be_missing(sweep, tmp_path):
+    assert read_curves(folder(tmp_path, "one", 0), ["nothing"]) == {"nothing": {}}
+    other = Sweep("pretrain", ["a.yaml"], {"one": {}}, curves=["nothing"])
+    assert "| one | not logged |" in table(other, tmp_path)
+
+
+def test_only_steps_that_all_seeds_have_are_averaged():
+    assert over_seeds([{0: 1.0, 5: 2.0, 9: 9.0}, {0: 3.0, 5: 2.0}]) == ([0, 5], [2.0, 2.0], [2**0.5, 0.0])
+
+
+def test_changes_become_settings(sweep, tmp_path):
+    words = command(sweep, {"model.masks.kinds": [{"blocks": 1}], "data.val": "x.csv"}, 3, tmp_path)
+    assert words[2:] == ["stages.pretrain", "fit", "--config", "a.yaml", "--out", str(tmp_path), "--seed_everything", "3",
+                         '--model.masks.kinds=[{"blocks": 1}]', "--data.val=x.csv"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", ["stage: pretrain", "{stage: a, configs: [], runs: {}}", "a: [", "{stage: a, configs: [], runs: {b: 3}}"]
+)
+def test_what_is_no_sweep_is_refused(text, tmp_path):
+    (tmp_path / "s.yaml").write_text(text)
+    with pytest.raises(UserError):
+        read_sweep(tmp_path / "s.yaml")
