@@ -4,7 +4,7 @@ RUN    ?= demo
 SCALE  ?=
 ARGS   ?=
 SEEDS  ?=
-CLIPS  ?= 1080
+CLIPS  ?= 1600
 
 PY     := .venv/bin/python
 R      := runs/$(RUN)
@@ -50,6 +50,18 @@ data/demo/done.json: FORCE | .venv/ready
 	@$(PY) -m vjepa.data.demo_world --out data/demo --clips $(CLIPS)
 FORCE:
 
+# Test clips of a seed that nothing else uses: no decision has seen them.
+evidence: data/demo/done.json  ## does pretraining help? three seeds beside random encoders, table and figure; under an hour
+	@$(PY) -m vjepa.data.demo_world --out data/evidence --clips 480 --val 0 --test 1 --seed 1000
+	@for seed in 0 1 2; do run=runs/evidence-seed$$seed; \
+	    $(MAKE) cooldown RUN=evidence-seed$$seed ARGS="--seed_everything $$seed $(ARGS)" && \
+	    $(PY) -m stages.cooldown fit --config conf/cooldown.yaml --model.init_from $$run/pretrain/checkpoints --out $$run/constant \
+	        --seed_everything $$seed $(CONSTANT) $(ARGS) || exit 1; done
+	@$(PY) -m vjepa.evidence --runs '[runs/evidence-seed0,runs/evidence-seed1,runs/evidence-seed2]' --score data/evidence/test.csv
+# Instead of a cooldown: its compute spent on more steps like those of pretraining.
+CONSTANT = --data.clip.frames 8 --data.clip.size 64 --model.optim.lr.final 3.0e-3 --model.optim.lr.decay 1 --trainer.max_steps 500 \
+    --trainer.val_check_interval 500 --checkpoint.every_n_train_steps 250
+
 sweep:
 	@for seed in $(SEEDS); do $(MAKE) probe RUN=$(RUN)-seed$$seed ARGS="--seed_everything $$seed $(ARGS)" || exit 1; done
 	@$(PY) -m vjepa.report $(foreach seed,$(SEEDS),runs/$(RUN)-seed$(seed)/probe/scores.json)
@@ -72,5 +84,5 @@ setup: .venv/ready  ## the virtual environment, and nothing else
 clean:  ## remove this RUN's folder (data and environment stay)
 	rm -rf $(R)
 
-.PHONY: FORCE help demo test data sweep tensorboard setup clean $(STAGES)
+.PHONY: FORCE help demo test data sweep evidence tensorboard setup clean $(STAGES)
 .DEFAULT_GOAL := help

@@ -2,8 +2,6 @@
 
 Small and quick on purpose: they run while an encoder trains, and tell what its loss cannot. The linear ones are ridge
 regressions on averaged tokens, their penalty chosen by cross-validation, so no number is tuned for any encoder.
-
-    python -m vjepa.readout --encoder runs/demo/cooldown/model.safetensors --fit data/demo/train.csv --score data/demo/val.csv
 """
 
 import math
@@ -182,25 +180,30 @@ def attentive_accuracy(
     config: ReadOutConfig,
 ) -> float:
     """Share of `y` that a one-block attentive probe trained on `x` gets right."""
-    x, label, y, wanted = x[label >= 0], label[label >= 0], y[wanted >= 0], wanted[wanted >= 0]
+    probe = trained_probe(x[label >= 0], label[label >= 0], config.attentive_steps, config.attentive_lr)
+    return probe_accuracy(probe, y[wanted >= 0], wanted[wanted >= 0])
+
+
+def trained_probe(x: Float[Tensor, "b n d"], label: Int[Tensor, " b"], steps: int, lr: float) -> AttentiveProbe:
+    """AdamW on random batches of 16, warm-up over a tenth of the steps, cosine to zero; always the same start."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         probe = AttentiveProbe(ProbeConfig(depth=1, heads=4), x.shape[-1], int(label.max()) + 1)
-        train_probe(probe, x, label, config)
-    with torch.no_grad():
-        guess = torch.cat([probe(some) for some in y.split(64)])
+        optimizer = torch.optim.AdamW(probe.parameters(), weight_decay=0.05)
+        for step in range(steps):
+            ramp, fall = 10 * (step + 1) / steps, (1 + math.cos(math.pi * step / steps)) / 2
+            for group in optimizer.param_groups:
+                group["lr"] = lr * min(ramp, fall)
+            rows = torch.randint(len(x), (16,))
+            loss = cross_entropy(probe(x[rows]), label[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return probe
+
+
+@torch.no_grad()
+def probe_accuracy(probe: AttentiveProbe, y: Float[Tensor, "c n d"], wanted: Int[Tensor, " c"]) -> float:
+    """Share of `y` that the probe gets right."""
+    guess = torch.cat([probe(some) for some in y.split(64)])
     return float((guess.argmax(dim=1) == wanted).float().mean())
-
-
-def train_probe(probe: AttentiveProbe, x: Float[Tensor, "b n d"], label: Int[Tensor, " b"], config: ReadOutConfig) -> None:
-    """AdamW on random batches of 16, warm-up over a tenth of the steps, cosine to zero."""
-    steps, optimizer = config.attentive_steps, torch.optim.AdamW(probe.parameters(), weight_decay=0.05)
-    for step in range(steps):
-        ramp, fall = 10 * (step + 1) / steps, (1 + math.cos(math.pi * step / steps)) / 2
-        for group in optimizer.param_groups:
-            group["lr"] = config.attentive_lr * min(ramp, fall)
-        rows = torch.randint(len(x), (16,))
-        loss = cross_entropy(probe(x[rows]), label[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
