@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm import trange
 
 from vjepa.chat import Chat
@@ -22,7 +21,7 @@ from vjepa.data.captions import Captions, Conversation, Turn, read_captions
 from vjepa.data.manifest import ManifestError
 from vjepa.errors import UserError
 from vjepa.language import new_language, new_tokenizer, save_language
-from vjepa.models.vlm import VisionLanguageModel, pad
+from vjepa.models.vlm import IGNORE, pad
 
 
 @dataclass(frozen=True)
@@ -54,13 +53,13 @@ def train_tiny_language(captions: Captions, config: TinyLanguageConfig):
     chat = Chat(tokenizer, config.context)
     torch.manual_seed(config.seed)
     model = new_language(len(tokenizer), config.width, config.depth, config.heads)
-    reader, order = VisionLanguageModel(nn.Identity(), model), np.random.default_rng(config.seed)
+    order = np.random.default_rng(config.seed)
     optimizer = torch.optim.AdamW(model.parameters(), config.lr, weight_decay=0.0)
     fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
     for _ in trange(config.steps, desc="language model", disable=None):
         drawn = order.integers(0, len(rows), config.batch)
         ids, mask = pad([chat.encode(rows[i].turns, []).ids for i in drawn], chat.padding, "right")
-        loss = reader(ids, mask, [], ids.masked_fill(mask == 0, -100)).loss
+        loss = model(input_ids=ids, attention_mask=mask, labels=ids.masked_fill(mask == 0, IGNORE)).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -168,6 +168,22 @@ class EvaluationCaptions(Shown):
             return CaptionSample(None, [], i, [str(error)])
 
 
+class MediaFrames(Dataset):
+    """(name in a cache, frames) of some media; no name where they cannot be decoded."""
+
+    def __init__(self, media: Sequence[Media], config: FrameConfig) -> None:
+        self.media, self.config = media, config
+
+    def __len__(self) -> int:
+        return len(self.media)
+
+    def __getitem__(self, i: int) -> tuple[str, Tensor]:
+        try:
+            return media_name(self.media[i]), frames_of(self.media[i], self.config)
+        except DecodeError:
+            return "", torch.empty(0)
+
+
 class LikeLengths(GlobalOrder):
     """As GlobalOrder, but the samples of every 32 batches over all ranks are sorted by length before they are cut into
     batches, so that little is padded; the batches come shuffled."""

@@ -216,9 +216,10 @@ def up_to(tokens: Sequence[int], stop: Sequence[int]) -> list[int]:
 
 def pad(rows: Sequence[Sequence[int]], value: int, side: Literal["left", "right"]) -> tuple[Ids, Ids]:
     """Rows of any lengths as one tensor, and the mask of what is there."""
-    length = max(map(len, rows))
+    length = max(map(len, rows), default=0)
     there = [[1] * len(row) for row in rows]
-    return tuple(torch.tensor([extended(row, length, v, side) for row in r]) for r, v in ((rows, value), (there, 0)))
+    filled = ([extended(row, length, v, side) for row in r] for r, v in ((rows, value), (there, 0)))
+    return tuple(torch.tensor(r, dtype=torch.long).view(len(rows), length) for r in filled)
 
 
 def extended(row: Sequence[int], length: int, value: int, side: str) -> list[int]:

@@ -1,0 +1,212 @@
+"""Language alignment: a frozen encoder's tokens in a language model's prompt (V-JEPA 2, section 7).
+
+    python -m stages.vlm fit --config conf/align.yaml       the projector alone, on descriptions
+    python -m stages.vlm fit --config conf/vlm.yaml         then the language model too, on questions and answers
+
+Each phase is a run of its own: what is trained is what has a learning rate, and `init_from` says what it goes on from.
+"""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from vjepa import ema
+from vjepa.callbacks import GRACE, DataError
+from vjepa.chat import Chat
+from vjepa.checkpoint import Part, Weights, load_encoder, read_export, strictly
+from vjepa.cli import Refusal, run
+from vjepa.data.caption_module import CaptionBatch, CaptionData, MediaFrames, media_name
+from vjepa.data.latents import LatentCache, latent_key
+from vjepa.errors import refuse_unless
+from vjepa.language import LanguageConfig, embedding_std, load_language, load_tokenizer, save_language, train_language
+from vjepa.locate import locate
+from vjepa.models.vlm import Projector, ProjectorConfig, VisionLanguageModel
+from vjepa.optim import OptimConfig, Schedule, adamw
+from vjepa.vlm import LANGUAGE, Lesson, export_in, projector_part
+from vjepa.vlm import VLM as Talker
+
+
+class VLM(L.LightningModule):
+    def __init__(
+        self,
+        encoder: str,
+        language: LanguageConfig = LanguageConfig(),  # noqa: B008  frozen, as all configs are
+        projector: ProjectorConfig = ProjectorConfig(),  # noqa: B008
+        optim: OptimConfig = OptimConfig(lr=Schedule(1e-3)),  # noqa: B008
+        language_lr: Schedule | None = None,
+        context: int = 2048,
+        init_from: str | None = None,
+        weights: Weights = "ema",
+        cache: str | None = None,
+        cache_bytes: int = 20 * 2**30,
+        seed: int = 0,
+    ) -> None:
+        """
+        Args:
+            encoder: A stage's model.safetensors, an upstream `.pt`, or a Hugging Face directory. It stays frozen.
+            language: The language model.
+            projector: From the encoder's tokens to the language model's embeddings.
+            optim: AdamW and the projector's schedules.
+            language_lr: The language model's own learning rate, or its adapter's. Without one it stays as it is.
+            context: Most tokens of a conversation, its clips included.
+            init_from: Go on from this phase: its model.safetensors, with the language model beside it if that was trained.
+            weights: Which of the encoder's source's encoders is read.
+            cache: Folder for the encoder's tokens, which are then made once. They do not change, since nothing is cropped.
+            cache_bytes: Most that this folder may take.
+            seed: Decides the projector's initial weights and the order.
+        """
+        super().__init__()
+        self.source, self.language_config, self.projector_config = encoder, language, projector
+        self.optim, self.language_lr, self.context = optim, language_lr, context
+        self.init_from, self.weights, self.cache, self.cache_bytes = init_from, weights, cache, cache_bytes
+        self.seed = seed
+        self.drawn = self.cut = self.lost = 0
+        refuse_unless(language_lr is not None or language.lora is None, "model.language.lora needs model.language_lr")
+
+    def configure_model(self) -> None:
+        if hasattr(self, "model"):
+            return
+        self.encoder = ema.frozen(load_encoder(locate(self.source), self.weights))
+        source = self.language_source()
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            self.model = self.new_model(source)
+        self.talker = Talker(self.encoder, self.model, Chat(load_tokenizer(source), self.context), self.trainer.datamodule.clip)
+        if self.init_from:
+            self.take_over_projector(export_in(self.init_from))
+        self.refuse_impossible()
+
+    def new_model(self, source: str) -> VisionLanguageModel:
+        """A fresh projector, and the language model at the source, of which what has a learning rate is trained."""
+        language = load_language(replace(self.language_config, source=source))
+        if self.language_lr is not None:
+            train_language(language, self.language_config.lora is not None)
+        words = language.get_input_embeddings().embedding_dim
+        projector = Projector(self.projector_config, self.encoder.config.width, words, embedding_std(language))
+        return VisionLanguageModel(projector, language)
+
+    def language_source(self) -> str:
+        """The language model of the phase before, if it was trained there."""
+        if self.init_from is None:
+            return self.language_config.source
+        about, _ = read_export(export_in(self.init_from), "projector")
+        return str(export_in(self.init_from).parent / LANGUAGE) if about["language"]["trained"] else about["language"]["source"]
+
+    def take_over_projector(self, source: Path) -> None:
+        about, state = read_export(source, "projector")
+        strictly(self.model.projector, state, source)
+        mine = projector_part(self.talker, self.encoder_reference(), {}).description
+        if about["encoder"]["digest"] != mine["encoder"]["digest"]:
+            raise Refusal(f"{source} was aligned with another encoder than {self.source}; give it the same")
+
+    def refuse_impossible(self) -> None:
+        """What only the first step would refuse, tried on nothing."""
+        clip = self.trainer.datamodule.clip
+        frames = torch.empty(1, 3, clip.frames, clip.size, clip.size, device="meta")
+        tokens = self.model.projector.size(self.encoder.grid(frames))
+        refuse_unless(tokens < self.context, f"a clip takes {tokens} tokens, all of model.context={self.context}; raise it")
+
+    def on_fit_start(self) -> None:
+        self.total_steps = int(self.trainer.estimated_stepping_batches)
+        if self.cache:
+            self.trainer.datamodule.cache = self.fill(self.cache, self.trainer.datamodule)
+
+    def fill(self, folder: str, data: CaptionData) -> LatentCache:
+        """Encode every video once; the loader then reads tokens instead of frames."""
+        key = latent_key(self.encoder.state_dict(), "captions", asdict(data.clip), self.device)
+        cache = LatentCache(folder, key, self.cache_bytes)
+        missing = [media for media in data.all_media() if not (cache.folder / f"{media_name(media)}.safetensors").exists()]
+        frames = DataLoader(MediaFrames(missing, data.clip), batch_size=None, num_workers=data.workers)
+        for name, clip in tqdm(frames, desc="encoding", disable=not missing or None):
+            if name:
+                [seen] = self.talker.see([clip])
+                cache.load(name, lambda seen=seen: seen.tokens.unflatten(0, (seen.grid[0], -1)))
+        return cache
+
+    def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
+        lesson = self.talker.lesson(batch.rows, batch.clip)
+        self.count(len(batch.rows), lesson)
+        if lesson.lost == len(batch.rows):  # conversations of like length come together, so too long ones do
+            return sum(0.0 * p.sum() for p in self.parameters() if p.requires_grad)
+        reading = self.model(lesson.ids, lesson.mask, lesson.seen, lesson.labels)
+        values = {"train/loss": reading.loss, "train/token_accuracy": reading.accuracy}
+        counts = {"data/padding_share": 1 - lesson.mask.float().mean(), "data/cut_tokens": float(self.cut)}
+        self.log_dict(values | counts | {"data/lost_conversations": float(self.lost)}, batch_size=len(batch.rows))
+        return reading.loss
+
+    def count(self, drawn: int, lesson: Lesson) -> None:
+        """Raise DataError once more conversations do not fit than may be bad."""
+        self.drawn, self.cut, self.lost = self.drawn + drawn, self.cut + lesson.cut, self.lost + lesson.lost
+        limit = self.trainer.datamodule.max_bad_share
+        if self.lost > limit * max(self.drawn, GRACE):
+            raise DataError(
+                f"{self.lost} of {self.drawn} conversations have no answer left within model.context={self.context}, more than "
+                f"data.max_bad_share={limit}; raise the context, or show fewer frames"
+            )
+
+    def validation_step(self, batch: CaptionBatch, batch_idx: int) -> None:
+        if not batch.rows:
+            return
+        lesson = self.talker.lesson(batch.rows, batch.clip)
+        if lesson.lost == len(batch.rows):
+            return
+        reading = self.model(lesson.ids, lesson.mask, lesson.seen, lesson.labels)
+        self.log_dict({"val/loss": reading.loss, "val/token_accuracy": reading.accuracy}, batch_size=len(batch.rows))
+        if all(row.options for row in batch.rows):
+            scores = self.talker.option_scores(batch.rows, batch.clip)
+            for row, score in zip(batch.rows, scores, strict=True):
+                right = float(row.options[score.index(max(score))] == row.answer)
+                names = ["val/accuracy", *([f"val/accuracy_{row.kind}"] if row.kind else [])]
+                self.log_dict(dict.fromkeys(names, right), batch_size=1, on_epoch=True, on_step=False)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Matrices and vectors of the projector, then, if it is trained, those of the language model."""
+        optimizer = adamw(self.optim, self.model.projector)
+        if self.language_lr is not None:
+            for group in adamw(self.optim, self.model.language).param_groups:
+                optimizer.add_param_group({"params": group["params"]})
+        return optimizer
+
+    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None) -> None:
+        step, groups = self.global_step + 1, optimizer.optimizer.param_groups
+        rates = [self.optim.lr] * 2 + [self.language_lr] * (len(groups) - 2)
+        for number, (group, rate) in enumerate(zip(groups, rates, strict=True)):
+            group["lr"] = rate.at(step, self.total_steps)
+            group["weight_decay"] = 0.0 if number % 2 else self.optim.weight_decay.at(step, self.total_steps)
+        optimizer.step(closure=optimizer_closure)
+
+    def train(self, mode: bool = True) -> "VLM":
+        """Training mode for all but the encoder."""
+        super().train(mode)
+        if hasattr(self, "encoder"):
+            self.encoder.eval()
+        return self
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """Only what is trained: the rest is where it came from."""
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        checkpoint["state_dict"] = {key: value for key, value in checkpoint["state_dict"].items() if key in trained}
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["state_dict"] = {**self.state_dict(), **checkpoint["state_dict"]}
+
+    def on_train_end(self) -> None:
+        if self.language_lr is not None and self.trainer.is_global_zero and self.global_step >= self.total_steps:
+            save_language(self.model.language, self.talker.chat.tokenizer, Path(self.trainer.default_root_dir) / LANGUAGE)
+
+    def parts(self) -> dict[str, Part]:
+        language = {"source": self.language_source(), "dtype": self.language_config.dtype}
+        trained = {"trained": self.language_lr is not None}
+        return {"projector": projector_part(self.talker, self.encoder_reference(), language | trained)}
+
+    def encoder_reference(self) -> dict[str, str]:
+        return {"source": self.source, "weights": self.weights}
+
+
+if __name__ == "__main__":
+    run(VLM, CaptionData)

@@ -1,0 +1,109 @@
+"""How answers are marked, and the files that benchmarks publish."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vjepa.data.benchmarks import read_questions
+from vjepa.data.captions import Conversation, Turn
+from vjepa.data.manifest import ManifestError
+from vjepa.scoring import Mark, accuracy, by_kind, chance, chosen_letter, lettered, matches, most_frequent, pairs
+
+OPTIONS = ("to the left", "to the right", "up")
+
+
+@pytest.mark.parametrize(("answer", "option"), [
+    ("A", 0), ("b", 1), ("(b)", 1), ("C.", 2), ("B) to the right", 1), ("Answer is B", 1), ("The answer is (C).", 2),
+    ("to the right", 1), ("Up.", 2), ("", None), ("D", None), ("A or B", None), ("I cannot tell", None),
+    ("A hand moves up", None), ("It's A", 0), ("[A]", 0),
+])  # fmt: skip
+def test_a_letter_is_read_and_never_guessed(answer, option):
+    assert chosen_letter(answer, OPTIONS) == option
+
+
+def row(answer: str, options: tuple[str, ...] = OPTIONS, kind: str = "k", pair: str = "") -> Conversation:
+    return Conversation((), (Turn("user", ("Which way?",)), Turn("assistant", (answer,))), options, kind, pair)
+
+
+def test_options_are_listed_and_answered_by_a_letter():
+    asked = lettered(row("up"))
+    assert "Which way?\nA. to the left\nB. to the right\nC. up\nAnswer" in asked.question and asked.answer == "C"
+
+
+def test_open_answers_match_whatever_their_dress():
+    assert matches("The  red cube!", "red cube") and not matches("blue cube", "red cube")
+
+
+def test_pairs_are_right_together():
+    rows = [row("up", pair="x"), row("up", pair="x"), row("up", pair="y"), row("up", pair="y"), row("up", pair="z"), row("up")]
+    marks = [Mark("k", True, "x"), Mark("k", True, "x"), Mark("k", True, "y"), Mark("k", False, "y"), Mark("k", True)]
+    assert accuracy(marks) == 0.8 and set(by_kind(marks)) == {"k"}
+    assert [mark.right for mark in pairs(marks, rows)] == [True, False, False]  # z was never marked
+    assert accuracy(pairs(marks, rows)) == pytest.approx(1 / 3)
+
+
+def test_who_is_blind_to_order_has_no_reversed_pair_right():
+    rows = [row(answer, OPTIONS[:2], pair=str(i)) for i in range(20) for answer in OPTIONS[:2]]
+    said = [OPTIONS[i // 2 % 2] for i in range(40)]  # the same to a clip and its reversal, whatever it is
+    marks = [Mark("k", answer == r.answer, r.pair) for answer, r in zip(said, rows, strict=True)]
+    assert accuracy(marks) == 0.5 and accuracy(pairs(marks, rows)) == 0.0
+
+
+def test_what_guessing_gives():
+    rows = [row("up"), row("up"), row("to the left"), row("yes", ("yes", "no"), "other")]
+    assert chance(rows) == pytest.approx((3 / 3 + 1 / 2) / 4)
+    assert most_frequent(rows) == 0.75
+
+
+FILES = {
+    "perceptiontest": {"v1": {"metadata": {}, "mc_question": [
+        {"id": 0, "question": "What falls?", "options": ["a cup", "a ball", "a pen"], "answer_id": 1, "area": "physics"}]}},
+    "tempcompass": {"v2": {"direction": [
+        {"question": "Which way?\nA. up\nB. down\nC. left\nPlease directly give the best option:", "answer": "B. down"}],
+        "order": [{"question": "Is it first?", "answer": "yes"}]}},
+    "mvp": [{"video_id": "star_7_0", "video_path": "/star/a.mp4", "question": "Which?", "candidates": ["up", "down"],
+             "answer": "up", "source": "star"},
+            {"video_id": "star_7_1", "video_path": "/star/b.mp4", "question": "Which?", "candidates": "['up', 'down']",
+             "answer": "down", "source": "star"}],
+    "temporalbench": [{"idx": 1, "video_name": "c/x.mp4", "GT": "B", "category": 3,
+                       "question": "Which caption?\nA. He runs.\nB. He walks.\nAnswer by letter."}],
+    "tomato": {"0": {"question": "How often?", "options": ["once", "twice", "thrice"], "answer": 2, "key": "0132-1",
+                     "demonstration_type": "human", "motion_type": "count"}},
+}  # fmt: skip
+FOUND = {
+    "perceptiontest": ("v1.mp4", "What falls?", "a ball", "physics", ""),
+    "tempcompass": ("v2.mp4", "Which way?", "down", "direction", ""),
+    "mvp": ("star/a.mp4", "Which?", "up", "star", "star_7"),
+    "temporalbench": ("c/x.mp4", "Which caption?", "He walks.", "3", "c/x.mp4"),
+    "tomato": ("human/0132-1.mp4", "How often?", "thrice", "count", ""),
+}
+
+
+def published(tmp_path: Path, kind: str) -> Path:
+    (tmp_path / "questions.json").write_text(json.dumps(FILES[kind]))
+    return tmp_path / "questions.json"
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_published_files_are_read(tmp_path, kind):
+    rows = read_questions(published(tmp_path, kind), kind, tmp_path / "videos")
+    first = rows[0]
+    path = first.media[0].path.relative_to(tmp_path / "videos").as_posix()
+    assert (path, first.question.strip(), first.answer, first.kind, first.pair) == FOUND[kind]
+    assert first.answer in first.options and len(first.options) in (2, 3)
+
+
+def test_yes_and_no_are_options_and_lines_are_rows(tmp_path):
+    second = read_questions(published(tmp_path, "tempcompass"), "tempcompass")[1]
+    assert second.options == ("yes", "no") and second.kind == "order"
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, FILES["mvp"])))
+    pair = read_questions(tmp_path / "rows.jsonl", "mvp")
+    assert pair[0].pair == pair[1].pair and pair[1].options == ("up", "down")
+
+
+def test_another_benchmarks_file_is_one_sentence(tmp_path):
+    with pytest.raises(ManifestError, match=r"questions.json: is not a file of tomato"):
+        read_questions(published(tmp_path, "mvp"), "tomato")
+    with pytest.raises(ManifestError, match="cannot be read"):
+        read_questions(tmp_path / "none.json", "mvp")

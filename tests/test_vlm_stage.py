@@ -1,0 +1,264 @@
+"""Laws of language alignment: what is trained, what is kept, what is resumed, what a folder gives back."""
+
+import json
+import os
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+pytest.importorskip("transformers", reason="language models need the vlm extra")
+
+from stages.vlm import VLM
+from vjepa.ask import main as ask
+from vjepa.callbacks import DataError
+from vjepa.checkpoint import CheckpointError, encoder_part, export
+from vjepa.cli import Refusal
+from vjepa.data.caption_module import CaptionData, CaptionSource, FrameConfig
+from vjepa.data.captions import read_captions
+from vjepa.data.decode import DecodeError
+from vjepa.errors import UserError
+from vjepa.evaluate import CONTROLS, evaluate, grid, marks
+from vjepa.language import LanguageConfig, LoRA, load_language, new_language, new_tokenizer, save_language
+from vjepa.models import Encoder, EncoderConfig
+from vjepa.models.vlm import ProjectorConfig
+from vjepa.optim import OptimConfig, Schedule
+from vjepa.samples import Samples
+from vjepa.tiny_language import TinyLanguageConfig, train_tiny_language
+from vjepa.vlm import VLM as Talker
+
+SIDES = ("to the left", "to the right")
+CLIP = FrameConfig(frames=4, size=32)
+TINY = EncoderConfig(width=24, depth=1, heads=2, mlp_width=48, patch=8)
+
+
+@pytest.fixture(scope="module")
+def world(clips_manifest, tmp_path_factory) -> Path:
+    """An encoder, a language model, and questions about the clips of a moving square."""
+    folder = tmp_path_factory.mktemp("world")
+    torch.manual_seed(0)
+    export(folder / "encoder.safetensors", {"ema": encoder_part(Encoder(TINY))}, {})
+    torch.manual_seed(1)
+    export(folder / "other.safetensors", {"ema": encoder_part(Encoder(TINY))}, {})
+    rows = []
+    for i in range(24):
+        said = [{"from": "human", "value": "<video>\nWhich way?"}, {"from": "gpt", "value": SIDES[i % 2]}]
+        video = str(clips_manifest.parent / f"{i:02}.mp4")
+        rows.append({"video": video, "conversations": said, "options": SIDES, "kind": "side", "pair": str(i // 2)})
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    tokenizer = new_tokenizer(["Which way?", *SIDES] * 3, 300)
+    torch.manual_seed(0)
+    save_language(new_language(len(tokenizer), 32, 2, 2), tokenizer, folder / "language")
+    return folder
+
+
+def stage(world: Path, **changes) -> VLM:
+    torch.manual_seed(0)
+    settings = {
+        "encoder": str(world / "encoder.safetensors"),
+        "language": LanguageConfig(str(world / "language")),
+        "projector": ProjectorConfig((1, 2, 2)),
+        "optim": OptimConfig(lr=Schedule(3e-3)),
+        "context": 64,
+    }
+    return VLM(**settings | changes)
+
+
+def data(world: Path, **changes) -> CaptionData:
+    rows = str(world / "rows.jsonl")
+    return CaptionData([CaptionSource(rows)], **{"val": rows, "clip": CLIP, "batch_size": 8, "workers": 0} | changes)
+
+
+def fit(model: VLM, caption_data: CaptionData, folder: Path, steps: int, ckpt_path=None, **settings) -> L.Trainer:
+    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
+    quiet |= {"accelerator": "cpu", "default_root_dir": folder, "use_distributed_sampler": False, "limit_val_batches": 0}
+    trainer = L.Trainer(max_steps=steps, **quiet | settings)
+    trainer.fit(model, caption_data, ckpt_path=ckpt_path)
+    return trainer
+
+
+def finished(world: Path, folder: Path, **changes) -> Path:
+    """The folder of a run of two steps, as the command line leaves it."""
+    model = stage(world, **changes)
+    fit(model, data(world), folder, 2)
+    export(folder / "model.safetensors", model.parts(), {"stage": "vlm"})
+    return folder
+
+
+def equal(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    theirs = b.state_dict()
+    return all(torch.equal(value, theirs[key]) for key, value in a.state_dict().items())
+
+
+@pytest.mark.parametrize("phase", ["projector", "whole", "adapter"])
+def test_a_phase_trains_what_has_a_learning_rate_and_never_the_encoder(world, tmp_path, phase):
+    lora = LoRA(rank=4, alpha=8.0) if phase == "adapter" else None
+    changes = {} if phase == "projector" else {"language_lr": Schedule(1e-3)}
+    model = stage(world, language=LanguageConfig(str(world / "language"), lora=lora), **changes)
+    fit(model, data(world), tmp_path, 2)
+    fresh = load_language(LanguageConfig(str(world / "language")))
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert any(name.startswith("model.projector") for name in trained)
+    assert not any(name.startswith("encoder") for name in trained)
+    inner = model.model.language.get_base_model() if lora else model.model.language
+    same = all(torch.equal(value, fresh.state_dict()[key.replace("base_layer.", "")])
+               for key, value in inner.state_dict().items() if "lora_" not in key)  # fmt: skip
+    assert same == (phase != "whole")
+    assert all("lora_" in name for name in trained if ".language." in name) == (phase != "whole")
+    assert not model.encoder.training and model.model.training
+    from vjepa.checkpoint import load_encoder
+
+    assert equal(model.encoder, load_encoder(world / "encoder.safetensors"))
+
+
+def test_each_part_has_its_own_learning_rate(world, tmp_path):
+    model = stage(world, language_lr=Schedule(1e-5))
+    trainer = fit(model, data(world), tmp_path, 1)
+    assert [group["lr"] for group in trainer.optimizers[0].param_groups] == [3e-3, 3e-3, 1e-5, 1e-5]
+    assert len({id(p) for group in trainer.optimizers[0].param_groups for p in group["params"]}) == len(
+        [p for p in model.parameters() if p.requires_grad]
+    )
+
+
+def test_a_cut_run_resumes_exactly_and_its_checkpoint_holds_only_what_is_trained(world, tmp_path):
+    straight, first, second = stage(world), stage(world), stage(world)
+    fit(straight, data(world), tmp_path, 5)
+    trainer = fit(first, data(world), tmp_path, 3)
+    trainer.save_checkpoint(tmp_path / "step=3.ckpt")
+    saved = torch.load(tmp_path / "step=3.ckpt", weights_only=True)["state_dict"]
+    assert all(key.startswith("model.projector") for key in saved)
+    fit(second, data(world), tmp_path, 5, ckpt_path=tmp_path / "step=3.ckpt")
+    assert equal(straight.model, second.model) and not equal(straight.model, first.model)
+
+
+def test_tokens_from_the_cache_train_like_frames(world, tmp_path):
+    plain, cached, again = stage(world), stage(world, cache=str(tmp_path / "c")), stage(world, cache=str(tmp_path / "c"))
+    for model in (plain, cached, again):
+        loaded = data(world)
+        fit(model, loaded, tmp_path, 2)
+    assert loaded.cache.made == 0 and len(list(loaded.cache.folder.iterdir())) == 24
+    for key, value in plain.model.state_dict().items():
+        torch.testing.assert_close(cached.model.state_dict()[key], value, atol=1e-5, rtol=1e-4)
+    assert equal(cached.model, again.model)
+
+
+def test_a_folder_answers_as_the_stage_did_and_the_next_phase_goes_on_from_it(world, tmp_path):
+    first = finished(world, tmp_path / "align")
+    assert not (first / "language").exists()  # it was not trained, so it is where it was
+    second = finished(world, tmp_path / "vlm", init_from=str(first / "model.safetensors"), language_lr=Schedule(1e-3))
+    rows = read_captions(world / "rows.jsonl")
+    talker, video = Talker.load(second), rows.row(0).media[0].path
+    answer = talker.ask(video, "Which way?", limit=6)
+    assert answer == "".join(talker.stream(video, "Which way?", limit=6)).strip()
+    assert isinstance(talker.ask(None, "Which way?", limit=3), str)
+
+
+def test_an_adapter_is_saved_alone_and_loaded_onto_its_base(world, tmp_path):
+    adapted = LanguageConfig(str(world / "language"), lora=LoRA(rank=4, alpha=8.0))
+    folder = finished(world, tmp_path / "lora", language=adapted, language_lr=Schedule(1e-2))
+    assert (folder / "language/adapter_config.json").exists() and not (folder / "language/model.safetensors").exists()
+    rows = [read_captions(world / "rows.jsonl").row(0)]
+    from vjepa.data.caption_module import frames_of
+
+    clips = [frames_of(rows[0].media[0], CLIP)]
+    assert len(Talker.load(folder).option_scores(rows, clips)[0]) == 2
+
+
+def test_pictures_and_several_clips_and_words_alone_in_one_batch(world, tmp_path, clips_manifest):
+    from vjepa.data.caption_module import frames_of
+    from vjepa.data.captions import Conversation, Media, Turn
+
+    talker = Talker.load(finished(world, tmp_path / "vlm"))
+    paths = [clips_manifest.parent / f"{i:02}.mp4" for i in range(2)]
+    media = [Media(path, None, None) for path in paths]
+    end = Turn("assistant", ("",))
+    rows = [Conversation(tuple(media), (Turn("user", (0, "and", 1)), end)), Conversation((), (Turn("user", ("Why?",)), end)),
+            Conversation((media[0],), (Turn("user", (0,)), end))]  # fmt: skip
+    still = frames_of(media[1], CLIP)[:1]
+    clips = [frames_of(media[0], CLIP), still, still]
+    together = talker.answers(rows, clips, 4)
+    assert together == [talker.answers([rows[0]], clips[:2], 4)[0], talker.answers([rows[1]], [], 4)[0],
+                        talker.answers([rows[2]], clips[2:], 4)[0]]  # fmt: skip
+    assert [seen.grid for seen in talker.see(clips)] == [(2, 4, 4), (1, 4, 4), (1, 4, 4)]
+
+
+def test_what_cannot_be_is_refused_before_training(world, tmp_path):
+    with pytest.raises(UserError, match=r"a clip takes 8 tokens, all of model.context=8"):
+        fit(stage(world, context=8), data(world), tmp_path, 1)
+    with pytest.raises(UserError, match="does not divide a clip"):
+        fit(stage(world, projector=ProjectorConfig((1, 3, 3))), data(world), tmp_path, 1)
+    with pytest.raises(UserError, match=r"model.language.lora needs model.language_lr"):
+        stage(world, language=LanguageConfig(str(world / "language"), lora=LoRA()))
+    first = finished(world, tmp_path / "align")
+    other = stage(world, encoder=str(world / "other.safetensors"), init_from=str(first / "model.safetensors"))
+    with pytest.raises(Refusal, match="was aligned with another encoder"):
+        fit(other, data(world), tmp_path, 1)
+    with pytest.raises(CheckpointError, match="was aligned with another encoder"):
+        Talker.load(first, world / "other.safetensors")
+    with pytest.raises(CheckpointError, match="give the folder of a finished vlm stage"):
+        Talker.load(tmp_path)
+
+
+def test_a_conversation_that_does_not_fit_is_left_out_and_counted(world, tmp_path):
+    said = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": SIDES[0]}]
+    rows = [json.loads(line) for line in (world / "rows.jsonl").read_text().splitlines()]
+    long = [{"video": [row["video"]] * 9, "conversations": said} for row in rows]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, long)))
+    model, settings = stage(world), {"val": None, "batch_size": 2}
+    fit(model, data(tmp_path, **settings), tmp_path, 2)
+    assert (model.drawn, model.lost) == (4, 4)
+    with pytest.raises(DataError, match=r"6 of 6 conversations have no answer left within model.context=64"):
+        fit(stage(world), data(tmp_path, **settings), tmp_path, 9)
+
+
+def test_validation_and_samples_reach_tensorboard(world, tmp_path):
+    from lightning.pytorch.loggers import TensorBoardLogger
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logger = TensorBoardLogger(tmp_path, name="", version="")
+    trainer = fit(stage(world), data(world), tmp_path, 3, logger=logger, limit_val_batches=1, val_check_interval=3,
+                  callbacks=[Samples(rows=2, limit=3)], log_every_n_steps=1)  # fmt: skip
+    assert {"val/loss", "val/accuracy", "val/accuracy_side"} <= trainer.callback_metrics.keys()
+    found = EventAccumulator(str(tmp_path)).Reload().Tags()
+    assert {"samples/clip_0", "samples/clip_1"} <= set(found["images"]) and "samples/answers/text_summary" in found["tensors"]
+    assert {"train/loss", "data/padding_share", "data/cut_tokens"} <= set(found["scalars"])
+
+
+def test_every_control_is_scored(world, tmp_path):
+    talker, captions = Talker.load(finished(world, tmp_path / "vlm")), read_captions(world / "rows.jsonl")
+    rows = [captions.row(i) for i in range(8)]
+    found = evaluate(talker, rows, "likelihood", list(CONTROLS), random=talker)
+    table = grid(found)
+    assert all(name in table for name in (*CONTROLS, "random encoder", "most frequent answer", "chance", "pairs"))
+    assert next(score.value for score in found if score.name == "no video | pairs") == 0.0  # what sees nothing, sees no order
+    assert [len(list(marks(talker, rows, "video", by, batch=3))) for by in ("letter", "open")] == [8, 8]
+
+
+def test_a_question_on_the_terminal(world, tmp_path, capsys, clips_manifest):
+    folder = finished(world, tmp_path / "vlm")
+    ask(["--model", str(folder), "--video", str(clips_manifest.parent / "00.mp4"), "--limit", "3", "Which way?"])
+    assert capsys.readouterr().out.endswith("\n")
+    (tmp_path / "bad.mp4").write_bytes(b"none")
+    with pytest.raises(SystemExit, match="error: cannot decode"):
+        ask(["--model", str(folder), "--video", str(tmp_path / "bad.mp4"), "Which way?"])
+    with pytest.raises(DecodeError):
+        Talker.load(folder).ask(tmp_path / "bad.mp4", "Which way?")
+
+
+def test_a_tiny_language_model_learns_its_texts(world):
+    config = TinyLanguageConfig(width=32, depth=1, heads=2, vocabulary=300, steps=30, batch=8, lr=1e-2)
+    _, tokenizer, loss = train_tiny_language(read_captions(world / "rows.jsonl"), config)
+    assert loss < 1.5 and tokenizer.chat_template
+
+
+@pytest.mark.slow
+def test_questions_about_motion_are_learned(world, tmp_path):
+    """From a random encoder's tokens: 24 clips by heart, both ways round."""
+    model = stage(world, projector=ProjectorConfig(), language_lr=Schedule(3e-3))
+    fit(model, data(world, batch_size=24), tmp_path, 120, gradient_clip_val=1.0)
+    rows = read_captions(world / "rows.jsonl")
+    found = evaluate(model.talker, [rows.row(i) for i in range(24)], "likelihood", ["video", "no video"])
+    values = {score.name: score.value for score in found}
+    assert values["video | all"] > 0.9 and values["video | pairs"] > 0.8 and values["no video | all"] == 0.5
