@@ -1,10 +1,21 @@
 """A sweep runs what is not finished, and its curves and table say what was logged."""
 
 import pytest
+import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from vjepa.errors import UserError
-from vjepa.sweep import Sweep, command, draw, folder, over_seeds, read_curves, read_sweep, table
+from vjepa.sweep import Sweep, command, draw, folder, main, over_seeds, read_curves, read_sweep, table
+
+RECIPE = """
+model:
+  encoder: {width: 16, depth: 1, heads: 2, mlp_width: 16, patch: 8}
+  predictor: {width: 16, depth: 1, heads: 2, mlp_width: 16}
+  masks: {kinds: [{blocks: 1, scale: 1.0, duration: 0.5, place: end}], group: 4}
+data: {train: [{manifest: MANIFEST}], val: MANIFEST, clip: {frames: 4, fps: 8, size: 32}, batch_size: 4, workers: 0}
+trainer: {max_steps: 2, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false,
+  callbacks: [{class_path: vjepa.callbacks.CollapseMonitor}, {class_path: vjepa.callbacks.LossByDistance}]}
+"""
 
 
 def logged(place, values: dict[int, float]) -> None:
@@ -53,3 +64,20 @@ def test_what_is_no_sweep_is_refused(text, tmp_path):
     (tmp_path / "s.yaml").write_text(text)
     with pytest.raises(UserError):
         read_sweep(tmp_path / "s.yaml")
+
+
+@pytest.mark.slow
+def test_the_command_runs_what_is_missing_and_names_what_failed(clips_manifest, tmp_path, capsys):
+    recipe, sweep = tmp_path / "recipe.yaml", tmp_path / "tiny.yaml"
+    recipe.write_text(RECIPE.replace("MANIFEST", str(clips_manifest)))
+    runs = {"a": {}, "b": {"model.optim.lr.peak": 0.01}}
+    sweep.write_text(yaml.safe_dump({"stage": "pretrain", "configs": [str(recipe)], "runs": runs, "curves": ["train/loss"]}))
+    main(sweep, tmp_path / "out", jobs=2)
+    assert (tmp_path / "out" / "table.md").read_text().count("->") == 2
+    assert (tmp_path / "out" / "a-seed0" / "commit.txt").read_text().strip()
+    before = (tmp_path / "out" / "a-seed0" / "model.safetensors").stat().st_mtime
+    runs["c"] = {"model.nonsense": 1}
+    sweep.write_text(yaml.safe_dump({"stage": "pretrain", "configs": [str(recipe)], "runs": runs, "curves": ["train/loss"]}))
+    with pytest.raises(UserError, match="c-seed0 failed"):
+        main(sweep, tmp_path / "out")
+    assert "nothing to do" in (tmp_path / "out" / "a-seed0" / "log.txt").read_text() and before > 0

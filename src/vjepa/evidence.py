@@ -116,6 +116,7 @@ def main(
     fit: str = "data/demo/train.csv",
     choose: str = "data/demo/val.csv",
     out: Path = Path("runs/evidence"),
+    clip: ClipConfig = ClipConfig(frames=10, fps=5.0, size=64),  # noqa: B008  frozen, as all configs are
     limit: int = 800,
     attentive_steps: int = 1000,
 ) -> None:
@@ -127,10 +128,10 @@ def main(
         fit: Manifest that read-outs are fitted on.
         choose: Manifest on which the attentive probes' rate is chosen.
         out: Folder for the results.
+        clip: What one clip is.
         limit: Most clips of the first two that are used.
         attentive_steps: Steps of an attentive probe.
     """
-    clip = ClipConfig(frames=10, fps=5.0, size=64)
     clips = Clips(*(labelled_clips(path, clip, most) for path, most in ((fit, limit), (choose, limit), (score, 10**6))))
     found: Scores = {}
     for seed, run in enumerate(runs):

@@ -31,7 +31,8 @@ class Pictures(L.Callback):
         grid, tokens = stage.encoder.grid(clip), outputs["target"][: len(clip)]
         writer = trainer.logger.experiment
         for kind, view in zip(stage.masks.kinds, self.views(stage, grid, len(batch.clip), batch_idx), strict=True):
-            name = f"masks/{kind.blocks}_blocks_of_{kind.scale:.0%}_bright_kept_dim_predicted"
+            when = "" if kind.duration == 1 else f"_for_{kind.duration:.0%}_of_the_time"
+            name = f"masks/{kind.blocks}_blocks_of_{kind.scale:.0%}{when}_bright_kept_dim_predicted"
             writer.add_image(name, filmstrip(masked_clip(clip, view, grid)), trainer.global_step)
         colours = token_colours(tokens, grid, clip.shape[-2:])
         frames = denormalise(clip)[:, :: clip.shape[2] // grid[0]]
