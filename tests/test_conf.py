@@ -8,11 +8,13 @@ import torch
 import yaml
 
 from vjepa.cli import StageCLI
+from vjepa.data.caption_module import CaptionData
 from vjepa.data.modules import ClipData, LabelledClipData
 from vjepa.models import AttentiveProbe, Encoder, EncoderConfig, ProbeConfig
 
 CONF = Path(__file__).parents[1] / "conf"
 STAGES = {"pretrain": ("Pretrain", ClipData), "cooldown": ("Cooldown", ClipData), "probe": ("Probe", LabelledClipData)}
+STAGES |= dict.fromkeys(("align", "vlm"), ("VLM", CaptionData))  # two phases of one stage
 RECIPES = sorted(file for file in CONF.rglob("*.yaml") if file.stem in STAGES)
 PARAMETERS = {"vits16": 22e6, "vitb16": 86e6, "vitl16": 304e6, "vith16": 632e6, "vitg16": 1012e6}  # as published
 
@@ -29,7 +31,7 @@ class Parsed(StageCLI):
 
 def settings(recipe: Path, *arguments: str):
     name, data = STAGES[recipe.stem]
-    stage = getattr(importlib.import_module(f"stages.{recipe.stem}"), name)
+    stage = getattr(importlib.import_module(f"stages.{'vlm' if name == 'VLM' else recipe.stem}"), name)
     configs = [CONF / recipe.name, *([recipe] if recipe.parent != CONF else [])]
     args = ["fit", *(word for file in configs for word in ("--config", str(file))), *arguments]
     cli = Parsed(stage, data, args=args, seed_everything_default=0, save_config_callback=None)
@@ -44,9 +46,12 @@ def test_parses_and_builds_on_the_meta_device(recipe):
             encoder = EncoderConfig(**yaml.safe_load((CONF / f"encoder/{recipe.parent.name}.yaml").read_text())
                                     if recipe.parent != CONF else {"width": 128})  # fmt: skip
             AttentiveProbe(ProbeConfig(**vars(config.model.probe)), encoder.width, config.model.classes)
+        elif STAGES[recipe.stem][0] == "VLM":
+            assert cli.parser.instantiate_classes(cli.config).fit.model.context == config.model.context
         else:
             assert cli.parser.instantiate_classes(cli.config).fit.model.target.embed.weight.is_meta
-    assert config.checkpoint.dirpath == f"runs/demo/{recipe.stem}/checkpoints"
+    name = "vlm" if STAGES[recipe.stem][0] == "VLM" else recipe.stem
+    assert config.checkpoint.dirpath == f"runs/demo/{name}/checkpoints"
 
 
 @pytest.mark.parametrize("file", sorted((CONF / "encoder").glob("*.yaml")), ids=lambda f: f.stem)
@@ -85,3 +90,21 @@ def test_every_recipe_says_what_it_is():
         head = file.read_text().splitlines()
         assert head[0].startswith("# "), file
         assert file.parent.name == "encoder" or any(line.startswith("#   make ") for line in head[:6]), file
+
+
+def test_an_8b_language_model_with_an_adapter_can_be_built():
+    transformers = pytest.importorskip("transformers", reason="language models need the vlm extra")
+    from vjepa.language import LoRA, train_language, with_adapter
+    from vjepa.models.vlm import Projector, ProjectorConfig, VisionLanguageModel
+
+    config, _ = settings(CONF / "vitg16/vlm.yaml")
+    sizes = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8}
+    llama = transformers.LlamaConfig(vocab_size=128_256, intermediate_size=14_336, **sizes)
+    with torch.device("meta"):
+        language = transformers.AutoModelForCausalLM.from_config(llama).requires_grad_(False)
+        language = with_adapter(language, LoRA(**vars(config.model.language.lora)))
+        model = VisionLanguageModel(Projector(ProjectorConfig(**vars(config.model.projector)), 1408, 4096), language)
+    trained = sum(p.numel() for p in train_language(language, lora=True))
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(8.2e9, rel=0.02)
+    assert trained == pytest.approx(168e6, rel=0.02)
+    assert model.projector.size((16, 16, 16)) < config.model.context
