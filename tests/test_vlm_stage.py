@@ -262,3 +262,27 @@ def test_questions_about_motion_are_learned(world, tmp_path):
     found = evaluate(model.talker, [rows.row(i) for i in range(24)], "likelihood", ["video", "no video"])
     values = {score.name: score.value for score in found}
     assert values["video | all"] > 0.9 and values["video | pairs"] > 0.8 and values["no video | all"] == 0.5
+
+
+def test_lmms_eval_asks_and_scores(world, tmp_path, monkeypatch, clips_manifest):
+    """Against a stand-in with lmms-eval's interface of simple models; the real one needs the network."""
+    import sys
+    from types import ModuleType, SimpleNamespace
+
+    from PIL import Image
+
+    api = ModuleType("lmms_eval.api.model")
+    api.lmms = object
+    for name, module in (("lmms_eval", ModuleType("lmms_eval")), ("lmms_eval.api", ModuleType("api")), (api.__name__, api)):
+        monkeypatch.setitem(sys.modules, name, module)
+    from vjepa.lmms import VJEPA
+
+    model = VJEPA(str(finished(world, tmp_path / "vlm")), batch_size=2)
+    video = str(clips_manifest.parent / "00.mp4")
+    model.task_dict = {"t": {"test": [{"seen": video}, {"seen": [Image.new("RGB", (40, 30))]}, {"seen": []}]}}
+    settings, seen = {"max_new_tokens": 4, "until": ["\n"]}, lambda document: document["seen"]
+    ask_for = [(f"<video>Which way? {i}", settings, seen, i, "t", "test") for i in range(3)]
+    requests = [SimpleNamespace(args=args) for args in ask_for]
+    assert [isinstance(text, str) for text in model.generate_until(requests)] == [True] * 3
+    wanted = [SimpleNamespace(args=(args[0], SIDES[0], *args[2:])) for args in ask_for]
+    assert all(score < 0 and right is False for score, right in model.loglikelihood(wanted))

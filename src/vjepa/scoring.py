@@ -85,12 +85,11 @@ def chance(rows: Sequence[Conversation]) -> float:
 
 
 def most_frequent(rows: Sequence[Conversation]) -> float:
-    """What always giving the most frequent answer of each kind gives, where it is an option."""
-    answers: dict[str, Counter] = defaultdict(Counter)
-    for row in rows:
-        answers[row.kind][row.answer] += 1
+    """What giving the answer that is most frequent among the other questions of a kind gives, where it is an option."""
+    answers = Counter((row.kind, row.answer) for row in rows)
     right = 0
     for row in rows:
-        counts = answers[row.kind]
-        right += row.answer == max(row.options or counts, key=lambda option, counts=counts: counts[option])
+        others = answers - Counter([(row.kind, row.answer)])  # a question's own answer tells nothing about guessing
+        options = row.options or [answer for kind, answer in others if kind == row.kind]
+        right += row.answer == max(options, key=lambda option, row=row, others=others: others[row.kind, option])
     return right / len(rows)
