@@ -53,7 +53,7 @@ def test_who_is_blind_to_order_has_no_reversed_pair_right():
 def test_what_guessing_gives():
     rows = [row("up"), row("up"), row("to the left"), row("no", ("yes", "no"), "other")]
     assert chance(rows) == pytest.approx((3 / 3 + 1 / 2) / 4)
-    assert most_frequent(rows) == 0.5  # a kind of one question has no other to guess from
+    assert most_frequent(rows) == 0.75
 
 
 FILES = {

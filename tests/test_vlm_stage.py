@@ -249,7 +249,7 @@ def test_a_question_on_the_terminal(world, tmp_path, capsys, clips_manifest):
 
 def test_a_tiny_language_model_learns_its_texts(world):
     config = TinyLanguageConfig(width=32, depth=1, heads=2, vocabulary=300, steps=30, batch=8, lr=1e-2)
-    _, tokenizer, loss = train_tiny_language(read_captions(world / "rows.jsonl"), config)
+    _, tokenizer, loss = train_tiny_language([read_captions(world / "rows.jsonl")], config)
     assert loss < 1.5 and tokenizer.chat_template
 
 

@@ -85,11 +85,8 @@ def chance(rows: Sequence[Conversation]) -> float:
 
 
 def most_frequent(rows: Sequence[Conversation]) -> float:
-    """What giving the answer that is most frequent among the other questions of a kind gives, where it is an option."""
-    answers = Counter((row.kind, row.answer) for row in rows)
-    right = 0
+    """What always giving the most frequent answer of each kind of question gives."""
+    answers: dict[str, Counter] = defaultdict(Counter)
     for row in rows:
-        others = answers - Counter([(row.kind, row.answer)])  # a question's own answer tells nothing about guessing
-        options = row.options or [answer for kind, answer in others if kind == row.kind]
-        right += row.answer == max(options, key=lambda option, row=row, others=others: others[row.kind, option])
-    return right / len(rows)
+        answers[row.kind][row.answer] += 1
+    return sum(counts.most_common(1)[0][1] for counts in answers.values()) / len(rows)

@@ -46,9 +46,9 @@ class TinyLanguageConfig:
     """Decides the weights and the order."""
 
 
-def train_tiny_language(captions: Captions, config: TinyLanguageConfig):
+def train_tiny_language(files: Sequence[Captions], config: TinyLanguageConfig):
     """(model, tokenizer, last loss), trained to write the conversations' questions and answers."""
-    rows = [without_clips(captions.row(i)) for i in range(len(captions))]
+    rows = [without_clips(captions.row(i)) for captions in files for i in range(len(captions))]
     tokenizer = new_tokenizer((text for row in rows for turn in row.turns for text in turn.parts), config.vocabulary)
     chat = Chat(tokenizer, config.context)
     torch.manual_seed(config.seed)
@@ -75,13 +75,13 @@ def without_clips(row: Conversation) -> Conversation:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m vjepa.tiny_language", description=__doc__.split("\n")[0])
-    parser.add_argument("--texts", required=True, help="conversations: .json, .jsonl or .parquet")
+    parser.add_argument("--texts", required=True, nargs="+", help="files of conversations: .json, .jsonl or .parquet")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--steps", type=int, default=TinyLanguageConfig.steps)
     parser.add_argument("--seed", type=int, default=TinyLanguageConfig.seed)
     options = parser.parse_args(arguments)
     try:
-        captions = read_captions(options.texts)
+        captions = [read_captions(file) for file in options.texts]
         config = TinyLanguageConfig(steps=options.steps, seed=options.seed)
         model, tokenizer, loss = train_tiny_language(captions, config)
     except (UserError, ManifestError) as error:
