@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from vjepa.errors import UserError, refuse_unless
 from vjepa.masks import Grid, take
 from vjepa.models.layers import EPS, Block, initialise, refuse_heads
-from vjepa.models.rope import Layout, rotation
+from vjepa.models.rope import Layout, Rotation, rotation
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,28 @@ class Encoder(nn.Module):
 
         An image is a clip of one frame: it is repeated to the length of a tubelet.
         """
+        x, by = self.embedded(clip, keep)
+        for block in self.blocks:
+            x = checkpoint(block, x, by, use_reentrant=False) if self.recompute and self.training else block(x, by)
+        return self.norm(x)
+
+    def layers(self, clip: Float[Tensor, "b c t h w"], layers: tuple[int, ...]) -> Float[Tensor, "b layers n d"]:
+        """Tokens after several blocks, counted from 0 (or from the end: -1), each through the final norm as released."""
+        wanted = [layer % self.config.depth for layer in layers if -self.config.depth <= layer < self.config.depth]
+        last = self.config.depth - 1
+        sentence = f"layers={list(layers)}: the encoder has {self.config.depth} blocks; give numbers from 0 to {last}"
+        refuse_unless(len(wanted) == len(layers) > 0, sentence)
+        x, by = self.embedded(clip, None)
+        found = {}
+        for number, block in enumerate(self.blocks[: max(wanted) + 1]):
+            x = block(x, by)
+            found |= {number: self.norm(x)} if number in wanted else {}
+        return torch.stack([found[number] for number in wanted], dim=1)
+
+    def embedded(
+        self, clip: Float[Tensor, "b c t h w"], keep: Int[Tensor, "b k"] | None
+    ) -> tuple[Float[Tensor, "b k d"], Rotation]:
+        """What the first block reads: tubelets, and the rotation of each by its place."""
         if clip.shape[2] == 1:
             clip = repeat(clip, "b c 1 h w -> b c t h w", t=self.config.tubelet)
         grid = self.grid(clip)
@@ -78,7 +100,4 @@ class Encoder(nn.Module):
         patches = rearrange(clip, "b c (T t) (H h) (W w) -> b (T H W) (c t h w)", t=t, h=p, w=p)
         index = torch.arange(patches.shape[1], device=clip.device)[None] if keep is None else keep
         x = self.embed(patches if keep is None else take(patches, keep))
-        by = rotation(index, grid, self.config.width // self.config.heads, self.config.rope)
-        for block in self.blocks:
-            x = checkpoint(block, x, by, use_reentrant=False) if self.recompute and self.training else block(x, by)
-        return self.norm(x)
+        return x, rotation(index, grid, self.config.width // self.config.heads, self.config.rope)

@@ -16,12 +16,13 @@ class ProbeConfig:
     """Its width is the encoder's."""
 
     depth: int = 4
-    """Blocks: all but the last are self-attention, the last is cross-attention with one learned query."""
+    """Blocks: all but the last are self-attention, the last is cross-attention with one learned query. With 0 there are none,
+    and the probe is a linear map of the averaged tokens."""
     heads: int = 16
     """Attention heads per block."""
 
     def __post_init__(self) -> None:
-        refuse_unless(self.depth > 0, f"probe.depth={self.depth} leaves no cross-attention block; use 1 or more")
+        refuse_unless(self.depth >= 0, f"probe.depth={self.depth}: use 1 or more blocks, or 0 for a linear probe")
 
 
 class AttentivePool(nn.Module):
@@ -45,17 +46,23 @@ class AttentivePool(nn.Module):
         return (query + self.mlp(self.norm2(query)))[:, 0]
 
 
+class AveragePool(nn.Module):
+    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
+        return tokens.mean(dim=1)
+
+
 class AttentiveProbe(nn.Module):
     def __init__(self, config: ProbeConfig, width: int, classes: int) -> None:
         super().__init__()
         self.config = config
-        self.pool = AttentivePool(config, width)
+        self.pool = AttentivePool(config, width) if config.depth else AveragePool()
         self.head = nn.Linear(width, classes)
         # Tokens come layer-normed, so a query of their size and weights of size 1/sqrt(width) start with attention that
         # tells tokens apart. The released start (0.02 for all) attends evenly: at width 128 the probe sat at chance for
         # hundreds of steps.
         initialise(self, std=width**-0.5)
-        nn.init.normal_(self.pool.query)
+        if config.depth:
+            nn.init.normal_(self.pool.query)
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b classes"]:
         return self.head(self.pool(tokens))

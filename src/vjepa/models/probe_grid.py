@@ -1,0 +1,123 @@
+"""Many probes of one shape on the same tokens, as one network whose parameters are stacked (V-JEPA 2, section C.1).
+
+The papers train 20 heads that differ in learning rate and weight decay. A loop over them reads the tokens 20 times and
+projects each to keys and values 20 times. But the last block has a single query per head, and products may be regrouped:
+
+    q . (W_k x_n + b_k) = (W_k' q) . x_n + (the same for all n, so the softmax drops it)
+    sum_n a_n (W_v x_n + b_v) = W_v (sum_n a_n x_n) + b_v
+
+So the queries are projected instead of the tokens, and with one block all heads read the same normed tokens in one matrix
+product. The results are those of separate probes up to rounding.
+
+    python -m vjepa.models.probe_grid       measures a training step beside a loop over heads
+
+Axes: `p` probes, `g` attention heads.
+"""
+
+import copy
+import time
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
+
+from vjepa.models.layers import EPS, Block
+from vjepa.models.probe import AttentivePool, AttentiveProbe, ProbeConfig
+
+
+class ProbeGrid(nn.Module):
+    """`size` copies of a probe. `stacked` holds its parameters with one more axis in front, under the same names."""
+
+    def __init__(self, probe: AttentiveProbe, size: int) -> None:
+        super().__init__()
+        self.stacked = copy.deepcopy(probe)
+        self.template = [copy.deepcopy(probe).to("meta")]  # in a list, so that it is no part of this network
+        for module in self.stacked.modules():
+            for name, value in list(module.named_parameters(recurse=False)):
+                setattr(module, name, nn.Parameter(value.detach().repeat(size, *[1] * value.ndim)))
+
+    def __len__(self) -> int:
+        return len(self.stacked.head.weight)
+
+    def member(self, i: int) -> AttentiveProbe:
+        """A copy of probe `i` as a network of its own."""
+        probe = copy.deepcopy(self.template[0]).to_empty(device="cpu")
+        probe.load_state_dict({name: value[i] for name, value in self.stacked.state_dict().items()})
+        return probe
+
+    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "p b classes"]:
+        probe, config = self.stacked, self.stacked.config
+        if not config.depth:
+            return linear(tokens.mean(dim=1).expand(len(self), -1, -1), probe.head)
+        for block in probe.pool.blocks:
+            tokens = self_attention(tokens if tokens.ndim == 4 else tokens.expand(len(self), -1, -1, -1), block, config.heads)
+        return linear(pooled(tokens, probe.pool, config.heads), probe.head)
+
+
+def pooled(tokens: Float[Tensor, "*p b n d"], pool: AttentivePool, heads: int) -> Float[Tensor, "p b d"]:
+    """The last block for all probes: on tokens of their own (four axes), or on the same tokens (three)."""
+    axes = "pbnd" if tokens.ndim == 4 else "bnd"
+    unit, scale, shift = layer_norm(tokens, tokens.shape[-1:], eps=EPS), pool.norm1.weight, pool.norm1.bias
+    to_key, to_value = rearrange(pool.attention.kv.weight, "p (r g e) d -> r p g e d", r=2, g=heads)
+    query = rearrange(linear(pool.query, pool.attention.q), "p 1 (g e) -> p g e", g=heads) / to_key.shape[2] ** 0.5
+    asked = torch.einsum("pge,pged->pgd", query, to_key) * scale[:, None]
+    attention = torch.einsum(f"pgd,{axes}->pbgn", asked, unit).softmax(dim=-1)
+    seen = torch.einsum(f"pbgn,{axes}->pbgd", attention.to(unit), unit) * scale[:, None, None] + shift[:, None, None]
+    value = rearrange(torch.einsum("pbgd,pged->pbge", seen, to_value), "p b g e -> p b (g e)")
+    x = pool.query + value + pool.attention.kv.bias.chunk(2, dim=-1)[1][:, None]
+    return x + perceptron(norm(x, pool.norm2), pool.mlp)
+
+
+def self_attention(x: Float[Tensor, "p b n d"], block: Block, heads: int) -> Float[Tensor, "p b n d"]:
+    """A transformer block without positions, of every probe on its own tokens."""
+    q, k, v = rearrange(linear(norm(x, block.norm1), block.attention.qkv), "p b n (r g e) -> r (p b) g n e", r=3, g=heads)
+    read = rearrange(scaled_dot_product_attention(q, k, v), "(p b) g n e -> p b n (g e)", p=len(x))
+    x = x + linear(read, block.attention.out)
+    return x + perceptron(norm(x, block.norm2), block.mlp)
+
+
+def linear(x: Float[Tensor, "p *rest d"], layer: nn.Linear) -> Float[Tensor, "p *rest o"]:
+    rows = torch.baddbmm(layer.bias[:, None], x.flatten(1, -2), layer.weight.mT)
+    return rows.unflatten(1, x.shape[1:-1])
+
+
+def norm(x: Float[Tensor, "p *rest d"], layer: nn.LayerNorm) -> Float[Tensor, "p *rest d"]:
+    shape = (len(layer.weight), *[1] * (x.ndim - 2), x.shape[-1])
+    return layer_norm(x, x.shape[-1:], eps=EPS) * layer.weight.view(shape) + layer.bias.view(shape)
+
+
+def perceptron(x: Float[Tensor, "p *rest d"], mlp: nn.Sequential) -> Float[Tensor, "p *rest d"]:
+    return linear(gelu(linear(x, mlp[0])), mlp[2])
+
+
+def seconds_a_step(probes: list[nn.Module], tokens: Float[Tensor, "b n d"], steps: int) -> float:
+    """Of forward and backward through every probe in turn, the median."""
+    times = []
+    for _ in range(steps + 1):  # the first warms up
+        since = time.perf_counter()
+        for probe in probes:
+            probe(tokens).square().sum().backward()
+        times.append(time.perf_counter() - since)
+    return sorted(times[1:])[steps // 2]
+
+
+def bench(size: int = 20, steps: int = 5) -> None:
+    """One row a setting: a loop over `size` probes, the grid, and their ratio."""
+    print(f"seconds a training step (forward and backward) of {size} heads, one process")
+    for name, depth, heads, width, n, b in (
+        ("demo, 1 block, width 64", 1, 4, 64, 320, 16),
+        ("1 block, width 384", 1, 8, 384, 512, 4),
+        ("4 blocks, width 64", 4, 4, 64, 320, 4),
+        ("linear, width 384", 0, 8, 384, 512, 4),
+    ):
+        probe, tokens = AttentiveProbe(ProbeConfig(depth, heads), width, 10), torch.randn(b, n, width)
+        loop = seconds_a_step([copy.deepcopy(probe) for _ in range(size)], tokens, steps)
+        grid = seconds_a_step([ProbeGrid(probe, size)], tokens, steps)
+        print(f"  {name:<26}loop {loop:8.4f}   grid {grid:8.4f}   {loop / grid:5.1f} times faster")
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    bench()
