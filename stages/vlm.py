@@ -121,11 +121,13 @@ class VLM(L.LightningModule):
         key = latent_key(self.encoder.state_dict(), "captions", asdict(data.clip), self.device)
         cache = LatentCache(folder, key, self.cache_bytes)
         missing = [media for media in data.all_media() if not (cache.folder / f"{media_name(media)}.safetensors").exists()]
-        frames = DataLoader(MediaFrames(missing, data.clip), batch_size=None, num_workers=data.workers)
-        for name, clip in tqdm(frames, desc="encoding", disable=not missing or None):
+        mine = missing[self.global_rank :: self.trainer.world_size]
+        frames = DataLoader(MediaFrames(mine, data.clip), batch_size=None, num_workers=data.workers)
+        for name, clip in tqdm(frames, desc="encoding", disable=not mine or None):
             if name:
                 [seen] = self.talker.see([clip])
                 cache.load(name, lambda seen=seen: seen.tokens.unflatten(0, (seen.grid[0], -1)))
+        self.trainer.strategy.barrier()
         return cache
 
     def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:

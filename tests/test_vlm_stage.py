@@ -2,11 +2,14 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import lightning as L
 import pytest
 import torch
+from safetensors.torch import load_file
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 pytest.importorskip("transformers", reason="language models need the vlm extra")
@@ -251,6 +254,54 @@ def test_a_tiny_language_model_learns_its_texts(world):
     config = TinyLanguageConfig(width=32, depth=1, heads=2, vocabulary=300, steps=30, batch=8, lr=1e-2)
     _, tokenizer, loss = train_tiny_language([read_captions(world / "rows.jsonl")], config)
     assert loss < 1.5 and tokenizer.chat_template
+
+
+RECIPE = """
+model:
+  encoder: ENCODER
+  language: {source: LANGUAGE}
+  projector: {window: [1, 2, 2]}
+  optim: {lr: {peak: 0.003}}
+  language_lr: {peak: 0.001}
+  context: 64
+  cache: cache
+data:
+  train: [{file: ROWS}]
+  val: ROWS
+  clip: {frames: 4, size: 32}
+  batch_size: 4
+  workers: 0
+trainer: {max_steps: 4, accelerator: cpu, enable_progress_bar: false, log_every_n_steps: 2, val_check_interval: 4,
+  check_val_every_n_epoch: null, num_sanity_val_steps: 0, callbacks: [{class_path: vjepa.samples.Samples}]}
+checkpoint: {every_n_train_steps: 2}
+"""
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """The real command, from a foreign working directory."""
+    program = [sys.executable, "-m", "stages.vlm", "fit", "--config", "recipe.yaml", *arguments]
+    return subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=600)
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_and_the_command_leaves_a_folder_that_talks(world, tmp_path):
+    names = {"ENCODER": "encoder.safetensors", "LANGUAGE": "language", "ROWS": "rows.jsonl"}
+    recipe = RECIPE
+    for word, name in names.items():
+        recipe = recipe.replace(word, str(world / name))
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    one = command(tmp_path, "--out", "one", "--trainer.accumulate_grad_batches", "2", "--trainer.val_check_interval", "6")
+    assert one.returncode == 0, one.stderr
+    spread = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.val_check_interval", "3")
+    two = command(tmp_path, "--out", "two", *spread)
+    assert two.returncode == 0, two.stderr
+    for name in ("model.safetensors", "language/model.safetensors"):
+        ours, theirs = (load_file(tmp_path / run / name) for run in ("one", "two"))
+        for key, value in ours.items():
+            torch.testing.assert_close(theirs[key], value, atol=2e-5, rtol=1e-4, msg=lambda m, key=key: f"{key}: {m}")
+    assert isinstance(Talker.load(tmp_path / "one").ask(None, "Which way?", limit=3), str)
+    again = command(tmp_path, "--out", "one", "--trainer.accumulate_grad_batches", "2", "--trainer.val_check_interval", "6")
+    assert again.returncode == 0 and "finished, nothing to do" in again.stdout
 
 
 @pytest.mark.slow
