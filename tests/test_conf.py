@@ -11,6 +11,7 @@ from vjepa.cli import StageCLI
 from vjepa.data.caption_module import CaptionData
 from vjepa.data.modules import ClipData, LabelledClipData
 from vjepa.models import AttentiveProbe, Encoder, EncoderConfig, ProbeConfig
+from vjepa.sweep import command, read_sweep
 
 CONF = Path(__file__).parents[1] / "conf"
 STAGES = {"pretrain": ("Pretrain", ClipData), "cooldown": ("Cooldown", ClipData), "probe": ("Probe", LabelledClipData)}
@@ -85,11 +86,21 @@ def test_unknown_keys_fail(typo, capsys):
     assert typo.split("=")[0].rsplit(".", 1)[-1] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("file", sorted((CONF / "sweeps").glob("*.yaml")), ids=lambda f: f.stem)
+def test_every_run_of_a_sweep_parses(file):
+    sweep = read_sweep(file)
+    recipe = CONF.parent / sweep.configs[0]
+    for changes in sweep.runs.values():
+        words = command(sweep, changes, 0, Path("out"))
+        found, _ = settings(recipe, *words[words.index("--seed_everything") + 2 :])
+        assert found.trainer.max_steps == changes["trainer.max_steps"]
+
+
 def test_every_recipe_says_what_it_is():
     for file in CONF.rglob("*.yaml"):
         head = file.read_text().splitlines()
         assert head[0].startswith("# "), file
-        assert file.parent.name == "encoder" or any(line.startswith("#   make ") for line in head[:6]), file
+        assert file.parent.name == "encoder" or any(line.startswith(("#   make ", "#   python -m ")) for line in head[:6]), file
 
 
 def test_an_8b_language_model_with_an_adapter_can_be_built():

@@ -1,0 +1,127 @@
+"""Questions about the demo world: true, balanced, paired, and readable as conversations. Nothing is rendered here."""
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mujoco", reason="the demo world needs the sim extra")
+
+from vjepa.data.captions import read_captions
+from vjepa.data.demo_world.clips import CLASSES
+from vjepa.data.demo_world.questions import (
+    about_clip,
+    about_episode,
+    balanced,
+    columns,
+    main,
+    write_questions,
+)
+from vjepa.data.demo_world.scene import SceneConfig, draw_scene
+
+
+def clip(label: int, seed: int, held: str = "red cube", split: str = "train") -> dict[str, str]:
+    name = CLASSES[label]
+    return {"path": f"{split}/{seed:06d}_{name}.mp4", "label": str(label), "label_name": name, "seed": str(seed), "held": held}
+
+
+def event(name: str, what: str, skill: str = "lift") -> dict:
+    return {"time": 0.0, "skill": skill, "object": {"name": name}, "event": what}
+
+
+def episode(seed: int, *events: dict) -> dict:
+    scene = draw_scene(np.random.default_rng(seed), SceneConfig())
+    return {"path": "000000.mp4", "seed": seed, "objects": [t.label for t in scene.things], "events": list(events)}
+
+
+def test_a_clip_and_its_reversal_are_asked_the_same_and_answer_the_opposite():
+    for label in range(0, 8, 2):
+        forwards, backwards = (list(about_clip(clip(number, seed=7))) for number in (label, label + 1))
+        for one, other in zip(forwards, backwards, strict=True):
+            assert (one.question, one.options, one.pair) == (other.question, other.options, other.pair)
+            assert (one.answer != other.answer) == bool(one.pair)
+        assert forwards[0].pair and forwards[0].answer in forwards[0].options and backwards[0].answer in forwards[0].options
+
+
+def test_what_is_held_is_asked_only_where_something_is():
+    kinds = [{q.kind: q.answer for q in about_clip(clip(0, 1, held))} for held in ("blue ball", "nothing")]
+    assert kinds[0] == {"direction": "to the left", "holding": "yes", "colour": "blue", "shape": "ball"}
+    assert kinds[1] == {"direction": "to the left", "holding": "no"}
+
+
+def test_options_hold_the_answer_once():
+    for seed in range(40):
+        for question in about_clip(clip(seed % 8, seed, "green box")):
+            assert question.options.count(question.answer) == 1 and len(set(question.options)) == len(question.options) <= 4
+
+
+def test_the_event_log_tells_order_and_whereabouts():
+    seed = next(s for s in range(100) if len(draw_scene(np.random.default_rng(s), SceneConfig()).things) == 3)
+    first, second, _ = (t.name for t in draw_scene(np.random.default_rng(seed), SceneConfig()).things)
+    log = episode(seed, event(first, "start"), event(first, "hidden"), event(first, "visible"), event(second, "start"),
+                  event(second, "grasped"), event(second, "entered tray"))  # fmt: skip
+    names = {thing["name"]: f"{thing['colour']} {thing['shape']}" for thing in log["objects"]}
+    found = {}
+    for question in about_episode(log):
+        found.setdefault(question.kind, []).append(question)
+    assert found["count"][0].answer == "three" and found["count"][0].video == "episodes/000000.mp4"
+    assert found["before"][0].answer == names[first] and set(found["before"][0].options) == {names[first], names[second]}
+    places = {question.question: question.answer for question in found["where"]}
+    assert places == {f"Where is the {names[first]} in the end?": "on the table",
+                      f"Where is the {names[second]} in the end?": "in the tray"}  # fmt: skip
+
+
+def test_left_is_left_in_the_picture():
+    for seed in range(30):
+        scene = draw_scene(np.random.default_rng(seed), SceneConfig(azimuth=1.0))
+        assert columns(scene, (0.45, -0.2, 0.0)) < columns(scene, (0.45, 0.0, 0.0))  # -y is the picture's left
+        for question in about_episode(episode(seed)):
+            if question.kind == "side":
+                assert question.answer in question.options
+
+
+def test_answers_of_a_kind_are_equally_frequent():
+    colours = ["red cube"] * 12 + ["blue cube"] * 4 + ["green ball"] * 8 + ["nothing"] * 16
+    clips = [clip((2 * (i // 2) + i % 2) % 8, i // 2, held) for i, held in enumerate(colours)]
+    kept = balanced([question for row in clips for question in about_clip(row)])
+    counts = Counter((question.kind, question.answer) for question in kept)
+    for kind in ("direction", "holding", "colour", "turn"):
+        assert len({count for (of, _), count in counts.items() if of == kind}) == 1, counts
+    pairs = Counter(question.pair for question in kept if question.pair)
+    assert set(pairs.values()) == {2}
+
+
+@pytest.fixture
+def world(tmp_path) -> Path:
+    for split in ("train", "val", "test"):
+        rows = [clip(label, 10 * pair + label // 2, held, split)
+                for pair, held in enumerate(("red cube", "nothing")) for label in range(8)]  # fmt: skip
+        with (tmp_path / f"{split}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    (tmp_path / "done.json").write_text("{}")
+    return tmp_path
+
+
+def test_files_are_conversations_and_the_same_every_time(world, capsys):
+    main(["--world", str(world)])
+    assert "train.jsonl: 16 rows" in capsys.readouterr().out
+    before = {file.name: file.read_bytes() for file in world.glob("*.jsonl")}
+    write_questions(world)
+    assert before == {file.name: file.read_bytes() for file in world.glob("*.jsonl")}
+    train, test = read_captions(world / "train.jsonl"), read_captions(world / "test.jsonl")
+    assert all(len(train.row(i).turns) >= 4 and not train.row(i).options for i in range(len(train)))
+    assert all(test.row(i).options and test.row(i).kind for i in range(len(test)))
+    assert test.row(0).media[0].path.parent == world / "test"
+    described = read_captions(world / "captions.jsonl").row(0)
+    assert described.answer == "The hand moves to the left and holds a red cube."
+    assert json.loads((world / "test.jsonl").read_text().splitlines()[0])["pair"]
+
+
+def test_an_unfinished_world_is_one_sentence(tmp_path):
+    with pytest.raises(SystemExit, match="holds no finished demo world"):
+        main(["--world", str(tmp_path)])
