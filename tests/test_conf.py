@@ -10,12 +10,14 @@ import yaml
 from vjepa.cli import StageCLI
 from vjepa.data.caption_module import CaptionData
 from vjepa.data.modules import ClipData, LabelledClipData
-from vjepa.models import AttentiveProbe, Encoder, EncoderConfig, ProbeConfig
+from vjepa.data.trajectory_module import TrajectoryData
+from vjepa.models import ACPredictor, AttentiveProbe, Encoder, EncoderConfig, ProbeConfig
 from vjepa.sweep import command, read_sweep
 
 CONF = Path(__file__).parents[1] / "conf"
 STAGES = {"pretrain": ("Pretrain", ClipData), "cooldown": ("Cooldown", ClipData), "probe": ("Probe", LabelledClipData)}
 STAGES |= dict.fromkeys(("align", "vlm"), ("VLM", CaptionData))  # two phases of one stage
+STAGES |= {"ac": ("ActionConditioned", TrajectoryData), "clone": ("Clone", TrajectoryData)}
 RECIPES = sorted(file for file in CONF.rglob("*.yaml") if file.stem in STAGES)
 PARAMETERS = {"vits16": 22e6, "vitb16": 86e6, "vitl16": 304e6, "vith16": 632e6, "vitg16": 1012e6}  # as published
 
@@ -47,6 +49,10 @@ def test_parses_and_builds_on_the_meta_device(recipe):
             encoder = EncoderConfig(**yaml.safe_load((CONF / f"encoder/{recipe.parent.name}.yaml").read_text())
                                     if recipe.parent != CONF else {"width": 128})  # fmt: skip
             AttentiveProbe(ProbeConfig(**vars(config.model.probe)), encoder.width, config.model.classes)
+        elif recipe.stem in ("ac", "clone"):
+            model = cli.parser.instantiate_classes(cli.config).fit.model
+            if recipe.stem == "ac":
+                ACPredictor(model.config, EncoderConfig(width=64, heads=4))
         elif STAGES[recipe.stem][0] == "VLM":
             assert cli.parser.instantiate_classes(cli.config).fit.model.context == config.model.context
         else:
@@ -119,3 +125,27 @@ def test_an_8b_language_model_with_an_adapter_can_be_built():
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(8.2e9, rel=0.02)
     assert trained == pytest.approx(168e6, rel=0.02)
     assert model.projector.size((16, 16, 16)) < config.model.context
+
+
+def test_the_published_action_conditioned_predictor_has_300m_parameters():
+    config, cli = settings(CONF / "vitg16/ac.yaml")
+    model = cli.parser.instantiate_classes(cli.config).fit.model
+    encoder = EncoderConfig(**yaml.safe_load((CONF / "encoder/vitg16.yaml").read_text()))
+    with torch.device("meta"):
+        predictor = ACPredictor(model.config, encoder)
+    assert sum(p.numel() for p in predictor.parameters()) == pytest.approx(300e6, rel=0.03)
+    assert (config.trainer.max_steps, config.data.batch_size * 32) == (94_500, 256) and not model.standardise
+
+
+@pytest.mark.parametrize("names", [("quick",), ("quick", "full")])
+def test_planning_protocols_parse(names, capsys):
+    from jsonargparse import auto_cli
+
+    from stages.plan import plan
+
+    files = [word for name in names for word in ("--config", str(CONF / f"plan/{name}.yaml"))]
+    with pytest.raises(SystemExit):
+        auto_cli(plan, as_positional=False, args=[*files, "--out", "x", "--print_config"])
+    found = yaml.safe_load(capsys.readouterr().out)
+    assert found["protocol"]["seeds"] == (100 if names == ("quick",) else 200)
+    assert found["setting"]["planner"]["bounds"]["constraint"] == "box"

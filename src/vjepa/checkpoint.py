@@ -41,6 +41,8 @@ from vjepa.models import (
     AttentiveProbe,
     Encoder,
     EncoderConfig,
+    GoalPolicy,
+    GoalPolicyConfig,
     Predictor,
     PredictorConfig,
     ProbeConfig,
@@ -77,6 +79,11 @@ def probe_part(probe: AttentiveProbe) -> Part:
 def ac_predictor_part(predictor: ACPredictor, encoder: EncoderConfig, schema: Mapping[str, object]) -> Part:
     """schema: what the numbers of states and actions mean, as plain JSON values; it travels with the weights."""
     return Part(predictor, {"config": asdict(predictor.config), "encoder": asdict(encoder), "schema": dict(schema)})
+
+
+def policy_part(policy: GoalPolicy, schema: Mapping[str, object]) -> Part:
+    """schema: as in `ac_predictor_part`."""
+    return Part(policy, {"config": asdict(policy.config), "schema": dict(schema)})
 
 
 def export(path: Path, parts: Mapping[str, Part], info: Mapping[str, object]) -> None:
@@ -167,12 +174,18 @@ def load_ac_predictor(source: str | Path, heads: int = 16, extrinsics: bool = Fa
     return strictly(ACPredictor(ACPredictorConfig(**description["config"]), encoder), state, source)
 
 
-def read_schema(source: str | Path) -> dict:
-    """What states and actions mean to the action-conditioned predictor in one of our exports."""
+def load_policy(source: str | Path) -> GoalPolicy:
+    """The cloned policy in the export of a clone stage."""
+    description, state = read_export(existing(source), "policy")
+    return strictly(GoalPolicy(GoalPolicyConfig(**description["config"])), state, Path(source))
+
+
+def read_schema(source: str | Path, part: str = "ac_predictor") -> dict:
+    """What states and actions mean to the action-conditioned predictor, or another part, in one of our exports."""
     parts = read_description(existing(source))["parts"]
-    if "ac_predictor" not in parts:
-        raise CheckpointError(f"{source} holds {', '.join(parts)} but no ac_predictor, so no schema; give an AC stage's export")
-    return parts["ac_predictor"]["schema"]
+    if part not in parts:
+        raise CheckpointError(f"{source} holds {', '.join(parts)} but no {part}, so no schema; give an AC stage's export")
+    return parts[part]["schema"]
 
 
 def existing(source: str | Path) -> Path:

@@ -7,7 +7,7 @@ never replaces. Episodes shorter than a window are known beforehand: they are le
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -47,19 +47,25 @@ class TrajectoryConfig:
     """Width over height of the crop. The released weights have seen the middle at 1.35, squeezed to a square."""
     windows: int = 1
     """Evaluation: windows per episode, spread evenly; one is the middle."""
+    evaluation_frames: int | None = None
+    """Evaluation: frames of a window, for longer looks ahead than training takes; not given: `frames`."""
     pixels: bool = True
     """False: windows without pictures, for training from cached latents; `clip` is then empty."""
 
     def __post_init__(self) -> None:
-        if self.frames < 2 or self.fps <= 0 or self.size < 1 or self.windows < 1:
+        if min(self.frames, self.evaluated_frames) < 2 or self.fps <= 0 or self.size < 1 or self.windows < 1:
             raise UserError(
-                f"trajectory: frames={self.frames} must be 2 or more; fps={self.fps}, size={self.size} and "
-                f"windows={self.windows} must be positive"
+                f"trajectory: frames={self.frames} and evaluation_frames={self.evaluation_frames} must be 2 or more; "
+                f"fps={self.fps}, size={self.size} and windows={self.windows} must be positive"
             )
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise UserError(f"trajectory.scale={self.scale} must be two growing shares of the area within (0, 1]")
         if not 0 < self.aspect[0] <= self.aspect[1]:
             raise UserError(f"trajectory.aspect={self.aspect} must be two growing positive ratios")
+
+    @property
+    def evaluated_frames(self) -> int:
+        return self.frames if self.evaluation_frames is None else self.evaluation_frames
 
     @property
     def fixed_crop(self) -> bool:
@@ -236,7 +242,7 @@ class EvaluationTrajectories(Dataset):
     """The same windows every time: `config.windows` of every episode, spread evenly, the largest centred crop."""
 
     def __init__(self, data: LeRobot, config: TrajectoryConfig) -> None:
-        self.windows = Windows(data, config)
+        self.windows = Windows(data, replace(config, frames=config.evaluated_frames))
         places = (np.arange(config.windows) + 0.5) / config.windows
         self.items = [
             (episode, start)

@@ -2,6 +2,7 @@
 
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig, encode_frames
 from vjepa.models.encoder import Encoder, EncoderConfig
+from vjepa.models.goal_policy import GoalPolicy, GoalPolicyConfig
 from vjepa.models.predictor import Predictor, PredictorConfig
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
 
@@ -11,6 +12,8 @@ __all__ = [
     "AttentiveProbe",
     "Encoder",
     "EncoderConfig",
+    "GoalPolicy",
+    "GoalPolicyConfig",
     "Predictor",
     "PredictorConfig",
     "ProbeConfig",

@@ -91,7 +91,7 @@ class ACPredictor(nn.Module):
             nn.init.zeros_(self.out.weight)  # nothing changes, until something is learned
 
     @torch.no_grad()
-    def standardise(self, actions: Float[Tensor, "n a"], states: Float[Tensor, "n s"]) -> None:
+    def standardise(self, actions: Float[Tensor, "n a"], states: Float[Tensor, "m s"]) -> None:
         """Begin as if actions and states came with mean 0 and deviation 1, as some examples of them say.
 
         Metres of an action, radians of a roll and a closedness differ a hundredfold; a short training would see only the

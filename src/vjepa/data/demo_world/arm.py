@@ -95,6 +95,19 @@ class Simulation:
         self.data.qvel[:] = 0
         mujoco.mj_forward(self.model, self.data)
 
+    def snapshot(self) -> tuple[ndarray, ndarray, int]:
+        """All that decides what happens next, for `restore`."""
+        state = np.empty(mujoco.mj_stateSize(self.model, int(mujoco.mjtState.mjSTATE_INTEGRATION)))
+        mujoco.mj_getState(self.model, self.data, state, int(mujoco.mjtState.mjSTATE_INTEGRATION))
+        return state, self.kinematics.data.qpos.copy(), self.steps
+
+    def restore(self, snapshot: tuple[ndarray, ndarray, int]) -> None:
+        """Back to a moment of the past, to the bit."""
+        state, joints, self.steps = snapshot
+        mujoco.mj_setState(self.model, self.data, state, int(mujoco.mjtState.mjSTATE_INTEGRATION))
+        self.kinematics.data.qpos[:] = joints
+        mujoco.mj_kinematics(self.model, self.data)
+
     def follow(self, motion: Motion, steps: int, fps: int = 0, on_frame: Callable[[], None] | None = None) -> None:
         """Advance `steps` of 2 ms while tracking the motion; call `on_frame` whenever one of `fps` frames a second is due."""
         for step in range(steps):

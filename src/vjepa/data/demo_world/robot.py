@@ -61,7 +61,7 @@ class RobotConfig:
     """Share of the episodes for validation."""
     test: float = 0.1
     """Share of the episodes for testing."""
-    scene: SceneConfig = field(default_factory=lambda: SceneConfig(occluder=0.0))
+    scene: SceneConfig = field(default_factory=lambda: SceneConfig(objects=(1, 3), occluder=0.0, azimuth=20.0))
     """What stands on the table, and where the camera may be."""
     per_file: int = 10
     """Episodes in one MP4 file."""

@@ -1,0 +1,58 @@
+"""A policy cloned from recorded actions: what to do now, to get to a goal. No world model, no planning.
+
+The baseline of section 4 of V-JEPA 2 is Octo, a policy fine-tuned on the same episodes with hindsight goals. This is its
+stand-in at our size, on the same frozen tokens as the action-conditioned predictor.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vjepa.errors import refuse_unless
+
+
+@dataclass(frozen=True)
+class GoalPolicyConfig:
+    """Its input is fixed by the encoder's tokens of one frame: how many, how wide."""
+
+    tokens: int = 64
+    """Tokens of a frame."""
+    token_width: int = 64
+    """Width of the encoder's tokens."""
+    narrow: int = 16
+    """Width that a place of both frames is squeezed to."""
+    width: int = 256
+    """Hidden width."""
+    state_dim: int = 7
+    """Numbers of a state."""
+    action_dim: int = 7
+    """Numbers of an action."""
+
+    def __post_init__(self) -> None:
+        sizes = (self.tokens, self.token_width, self.narrow, self.width, self.state_dim, self.action_dim)
+        refuse_unless(min(sizes) > 0, "policy: every size must be positive")
+
+
+class GoalPolicy(nn.Module):
+    """Tokens of now and of the goal, and the state, to the next action. Places keep their own weights: they are positions."""
+
+    def __init__(self, config: GoalPolicyConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.squeeze = nn.Linear(2 * config.token_width, config.narrow)
+        self.read = nn.Sequential(
+            nn.Linear(config.tokens * config.narrow + config.state_dim, config.width),
+            nn.GELU(),
+            nn.Linear(config.width, config.width),
+            nn.GELU(),
+            nn.Linear(config.width, config.action_dim),
+        )
+
+    def forward(
+        self, now: Float[Tensor, "b n d"], goal: Float[Tensor, "b n d"], state: Float[Tensor, "b s"]
+    ) -> Float[Tensor, "b a"]:
+        both = self.squeeze(torch.cat([now, goal], dim=-1))
+        return self.read(torch.cat([rearrange(nn.functional.gelu(both), "b n w -> b (n w)"), state], dim=-1))

@@ -1,0 +1,57 @@
+"""Film of an episode: what the camera sees, the step that was chosen as it is imagined, the goal in the same colours, the goal.
+
+Tokens are shown by their three principal components as red, green and blue; imagined and goal tokens share them.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+from numpy import ndarray
+
+from vjepa.data.demo_world.env import HERTZ
+from vjepa.data.demo_world.video import filmstrip, write_png, write_video
+from vjepa.pictures import token_colours
+from vjepa.planning.episodes import Job, Player, Row
+from vjepa.planning.policies import frames
+from vjepa.planning.tasks import TaskName, start
+
+SIDE = 128
+"""Pixels of a picture in the film, at least."""
+
+
+def film(player: Player, task: TaskName, row: Row, seed: int, out: Path) -> ndarray:
+    """Play an episode of a planner; write `film.mp4` and `film.png` and return the latter, (h, w, 3) uint8."""
+    episode = start(task, seed, player.world(None))
+    policy, world = player.policy(Job(task, row, seed), episode), player.model(row)
+    seen, shown, imagined = episode.world.observe(), [], []
+    for _ in range(episode.steps):
+        image, state = seen["image"], seen["state"]
+        action = policy.act(image, state)
+        where = world.schema.wrap(torch.from_numpy(state).float())[None]
+        imagined.append(world.predict(world.encode(frames(image[None])), where, torch.from_numpy(action).float()[None])[0])
+        shown.append((image, policy.mpc.goal))
+        seen = episode.world.step(action)[0]
+    pictures = colours(torch.cat([*imagined, policy.mpc.goals]), player.setting.size)
+    ahead, goals = pictures[: len(imagined)], pictures[len(imagined) :]
+    rows = [np.concatenate([image, ahead[k], goals[g], episode.goals[g]], axis=1) for k, (image, g) in enumerate(shown)]
+    return save(np.stack(rows), out)
+
+
+def colours(tokens: torch.Tensor, size: int) -> ndarray:
+    """Tokens of frames as pictures (b, h, w, 3) uint8."""
+    side = int(tokens.shape[1] ** 0.5)
+    return rearrange(token_colours(tokens, (1, side, side), (size, size)), "b 1 c h w -> b h w c").numpy()
+
+
+def save(rows: ndarray, out: Path) -> ndarray:
+    """The film, and as a strip six moments of it below one another."""
+    times = max(1, SIDE // rows.shape[1])
+    large = repeat(rows, "t h w c -> t (h i) (w j) c", i=times, j=times)
+    out.mkdir(parents=True, exist_ok=True)
+    write_video(out / "film.mp4", large, HERTZ)
+    strip = filmstrip(rearrange(large, "t h w c -> t w h c"), columns=min(6, len(large)))
+    picture = np.ascontiguousarray(rearrange(strip, "w h c -> h w c"))
+    write_png(out / "film.png", picture)
+    return picture

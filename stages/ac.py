@@ -1,0 +1,181 @@
+"""Action-conditioned post-training: what do actions do to the frozen encoder's tokens? (V-JEPA 2, sections 3.1 and B.1)
+
+    python -m stages.ac fit --config conf/ac.yaml
+
+Frames are encoded one by one. With `data.window.pixels: false` that happens once in a run's life: tokens are then kept on disk.
+Held-out episodes show the error at every horizon beside controls that do not know the actions (`vjepa.foresight`).
+"""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import lightning as L
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vjepa import ema, foresight
+from vjepa.callbacks import DataError
+from vjepa.checkpoint import Part, Weights, ac_predictor_part, load_encoder
+from vjepa.cli import Refusal, run
+from vjepa.data.cached_windows import LatentsConfig
+from vjepa.data.trajectories import TrajectoryBatch
+from vjepa.data.trajectory_module import TrajectoryData
+from vjepa.errors import UserError
+from vjepa.frame_tokens import FrameTokens, refuse_unequal
+from vjepa.locate import locate
+from vjepa.models import ACPredictor, ACPredictorConfig
+from vjepa.objectives import ObjectiveConfig, action_conditioned
+from vjepa.optim import OptimConfig, Schedule, adamw, set_step
+
+EXAMPLES = 256
+"""Windows that say how large actions and states are."""
+
+
+class ActionConditioned(L.LightningModule):
+    def __init__(
+        self,
+        encoder: str,
+        predictor: ACPredictorConfig = ACPredictorConfig(),  # noqa: B008  frozen, as all configs are
+        objective: ObjectiveConfig = ObjectiveConfig(),  # noqa: B008
+        weights: Weights = "ema",
+        optim: OptimConfig = OptimConfig(lr=Schedule(4.25e-4)),  # noqa: B008
+        latents: LatentsConfig = LatentsConfig(),  # noqa: B008
+        standardise: bool = False,
+        activation_checkpointing: bool = False,
+        seed: int = 0,
+    ) -> None:
+        """
+        Args:
+            encoder: A stage's model.safetensors, an upstream `.pt`, or a Hugging Face directory.
+            predictor: The network that is trained.
+            objective: What its rollouts minimise, beside teacher forcing.
+            weights: Which of the source's encoders is read.
+            optim: AdamW and its schedules.
+            latents: Where tokens are kept, with `data.window.pixels: false`.
+            standardise: Scale the initial maps of actions and states by what the data's first windows hold. The paper does not.
+            activation_checkpointing: Recompute the predictor's blocks in the backward pass: less memory, more work.
+            seed: Decides the predictor's initial weights.
+        """
+        super().__init__()
+        self.source, self.config, self.objective, self.weights = encoder, predictor, objective, weights
+        self.optim, self.latents, self.standardise = optim, latents, standardise
+        self.recompute, self.seed = activation_checkpointing, seed
+
+    def configure_model(self) -> None:
+        if hasattr(self, "predictor"):
+            return
+        self.encoder = ema.frozen(load_encoder(locate(self.source), self.weights))
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            self.predictor = ACPredictor(self.config, self.encoder.config)
+        self.predictor.recompute = self.recompute
+        self.tokens = FrameTokens(self.encoder, self.trainer.datamodule, self.latents)
+        self.refuse_impossible(self.trainer.datamodule)
+        if self.standardise and self.trainer.training:
+            self.predictor.standardise(*examples(self.trainer.datamodule))
+
+    def refuse_impossible(self, data: TrajectoryData) -> None:
+        """Settings that only the first step would refuse, tried on nothing."""
+        refuse_unequal("model.predictor.state_dim", self.config.state_dim, "states", data.schema.state_dims)
+        refuse_unequal("model.predictor.action_dim", self.config.action_dim, "actions", data.schema.action_dims)
+        steps = data.window.frames - 1
+        if self.objective.rollout_steps > steps:
+            raise Refusal(f"model.objective.rollout_steps={self.objective.rollout_steps}, but a window has {steps} actions; "
+                          "raise data.window.frames")  # fmt: skip
+        H, W = self.tokens.grid
+        try:
+            self.predictor.refuse_misfit(H * W, 1, torch.empty(0) if self.config.extrinsics_dim else None)
+        except UserError as error:
+            raise Refusal(f"data.window.size={data.window.size}: {error}") from error
+
+    def extrinsics(self, batch: TrajectoryBatch) -> Float[Tensor, "b t e"] | None:
+        """The camera's pose, for a predictor that takes it."""
+        wanted, given = self.config.extrinsics_dim, batch.extrinsics.shape[-1]
+        if wanted and wanted != given:
+            raise Refusal(f"model.predictor.extrinsics_dim={wanted}, but the data have {given} numbers; name their column "
+                          "in columns.extrinsics")  # fmt: skip
+        return batch.extrinsics if wanted else None
+
+    def training_step(self, batch: TrajectoryBatch, batch_idx: int) -> Tensor:
+        """Equation 4."""
+        tokens, camera = self.tokens(batch, "train"), self.extrinsics(batch)
+        losses = action_conditioned(self.predictor, tokens, batch.actions, batch.states, self.objective, camera)
+        self.log_dict({f"train/{name}": value.detach() for name, value in losses._asdict().items()})
+        return losses.loss
+
+    def validation_step(self, batch: TrajectoryBatch, batch_idx: int) -> None:
+        self.score("val", batch)
+
+    def test_step(self, batch: TrajectoryBatch, batch_idx: int) -> None:
+        self.score("test", batch)
+
+    def score(self, split: str, batch: TrajectoryBatch) -> None:
+        """Errors of held-out windows, by row and horizon."""
+        if len(batch.actions) == 0:
+            return
+        tokens, schema = self.tokens(batch, split), self.trainer.datamodule.schema
+        found = foresight.errors(self.predictor, tokens, batch.actions, batch.states, schema, self.extrinsics(batch))
+        means = {f"{split}/{row}_{k}": value for row, error in found.items() for k, value in enumerate(error.mean(dim=0), 1)}
+        self.log_dict(means, batch_size=len(batch.actions), on_step=False, on_epoch=True, sync_dist=True)
+        self.log(f"{split}/windows", float(len(batch.actions)), on_step=False, on_epoch=True, reduce_fx="sum", sync_dist=True)
+
+    def curves(self, split: str) -> dict[str, list[float]]:
+        """What was logged: for every row its error after 1, 2, ... actions."""
+        metrics, steps = self.trainer.callback_metrics, range(1, self.trainer.datamodule.window.evaluated_frames)
+        return {row: [float(metrics[f"{split}/{row}_{k}"]) for k in steps] for row in foresight.ROWS}
+
+    def on_validation_end(self) -> None:
+        if self.trainer.is_global_zero and self.trainer.loggers and "val/windows" in self.trainer.callback_metrics:
+            picture = foresight.figure(self.curves("val"), f"step {self.global_step}")
+            self.trainer.logger.experiment.add_figure("val/error_by_horizon", picture, self.global_step)
+
+    def on_test_end(self) -> None:
+        if "test/windows" not in self.trainer.callback_metrics:
+            raise DataError("no test window could be decoded, so there is no error to report; bad_files.txt says why")
+        if self.trainer.is_global_zero:
+            curves, out = self.curves("test"), Path(self.trainer.default_root_dir)
+            windows = int(self.trainer.callback_metrics["test/windows"])
+            (out / "horizons.json").write_text(json.dumps({"windows": windows, "errors": curves}, indent=1))
+            foresight.save(curves, f"{windows} held-out windows", out / "horizons.png")
+            print(foresight.table(curves, windows))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return adamw(self.optim, self.predictor)
+
+    def on_fit_start(self) -> None:
+        self.total_steps = int(self.trainer.estimated_stepping_batches)
+
+    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None) -> None:
+        set_step(optimizer.optimizer, self.optim, self.global_step + 1, self.total_steps)
+        optimizer.step(closure=optimizer_closure)
+
+    def train(self, mode: bool = True) -> "ActionConditioned":
+        """Training mode for the predictor; the encoder stays in evaluation mode."""
+        super().train(mode)
+        if hasattr(self, "encoder"):
+            self.encoder.eval()
+        return self
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if not k.startswith("encoder.")}
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["state_dict"] |= {k: v for k, v in self.state_dict().items() if k.startswith("encoder.")}
+
+    def parts(self) -> dict[str, Part]:
+        """The predictor, and what its states and actions mean."""
+        schema = asdict(self.trainer.datamodule.schema)
+        return {"ac_predictor": ac_predictor_part(self.predictor, self.encoder.config, schema)}
+
+
+def examples(data: TrajectoryData) -> tuple[Float[Tensor, "n a"], Float[Tensor, "m s"]]:
+    """Actions and states of the first training windows."""
+    windows = data.training_windows(replace(data.window, pixels=False))
+    drawn = [windows[k] for k in range(EXAMPLES)]
+    return torch.cat([one.actions for one in drawn]), torch.cat([one.states for one in drawn])
+
+
+if __name__ == "__main__":
+    run(ActionConditioned, TrajectoryData)

@@ -1,0 +1,115 @@
+"""Goal-conditioned behaviour cloning on the frozen encoder: the baseline without a world model (V-JEPA 2, section 4.1: Octo).
+
+    python -m stages.clone fit --config conf/clone.yaml
+
+Every frame of a window is a start, its last frame their goal in hindsight, and the recorded action the answer.
+"""
+
+from dataclasses import asdict
+
+import lightning as L
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+from torch.nn.functional import l1_loss
+
+from vjepa import ema
+from vjepa.checkpoint import Part, Weights, load_encoder, policy_part
+from vjepa.cli import run
+from vjepa.data.cached_windows import LatentsConfig
+from vjepa.data.trajectories import TrajectoryBatch
+from vjepa.data.trajectory_module import TrajectoryData
+from vjepa.frame_tokens import FrameTokens, refuse_unequal
+from vjepa.locate import locate
+from vjepa.models import GoalPolicy, GoalPolicyConfig
+from vjepa.optim import OptimConfig, Schedule, adamw, set_step
+
+
+class Clone(L.LightningModule):
+    def __init__(
+        self,
+        encoder: str,
+        policy: GoalPolicyConfig = GoalPolicyConfig(),  # noqa: B008  frozen, as all configs are
+        weights: Weights = "ema",
+        optim: OptimConfig = OptimConfig(lr=Schedule(1e-3)),  # noqa: B008
+        latents: LatentsConfig = LatentsConfig(),  # noqa: B008
+        seed: int = 0,
+    ) -> None:
+        """
+        Args:
+            encoder: A stage's model.safetensors, an upstream `.pt`, or a Hugging Face directory.
+            policy: The network that is trained.
+            weights: Which of the source's encoders is read.
+            optim: AdamW and its schedules.
+            latents: Where tokens are kept, with `data.window.pixels: false`.
+            seed: Decides the policy's initial weights.
+        """
+        super().__init__()
+        self.source, self.config, self.weights = encoder, policy, weights
+        self.optim, self.latents, self.seed = optim, latents, seed
+
+    def configure_model(self) -> None:
+        if hasattr(self, "policy"):
+            return
+        self.encoder = ema.frozen(load_encoder(locate(self.source), self.weights))
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            self.policy = GoalPolicy(self.config)
+        self.tokens, schema = FrameTokens(self.encoder, self.trainer.datamodule, self.latents), self.trainer.datamodule.schema
+        H, W = self.tokens.grid
+        for name, given, what, expected in (
+            ("tokens", self.config.tokens, "frames", H * W),
+            ("token_width", self.config.token_width, "tokens", self.encoder.config.width),
+            ("state_dim", self.config.state_dim, "states", schema.state_dims),
+            ("action_dim", self.config.action_dim, "actions", schema.action_dims),
+        ):
+            refuse_unequal(f"model.policy.{name}", given, what, expected)
+        spread = [(high - low) / 2 for low, high in schema.bounds]
+        self.register_buffer("unit", torch.tensor(spread), persistent=False)  # so that metres and closedness weigh alike
+
+    def error(self, batch: TrajectoryBatch, split: str) -> Tensor:
+        """L1 between the policy's actions and the recorded ones, in halves of the schema's bounds."""
+        frames = rearrange(self.tokens(batch, split), "b (t n) d -> b t n d", t=batch.states.shape[1])
+        goal = repeat(frames[:, -1], "b n d -> (b t) n d", t=batch.actions.shape[1])
+        now = rearrange(frames[:, :-1], "b t n d -> (b t) n d")
+        guess = self.policy(now, goal, rearrange(batch.states[:, :-1], "b t s -> (b t) s"))
+        return l1_loss(guess / self.unit, rearrange(batch.actions, "b t a -> (b t) a") / self.unit)
+
+    def training_step(self, batch: TrajectoryBatch, batch_idx: int) -> Tensor:
+        loss = self.error(batch, "train")
+        self.log("train/loss", loss.detach())
+        return loss
+
+    def validation_step(self, batch: TrajectoryBatch, batch_idx: int) -> None:
+        if len(batch.actions):
+            self.log("val/loss", self.error(batch, "val"), batch_size=len(batch.actions), sync_dist=True)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return adamw(self.optim, self.policy)
+
+    def on_fit_start(self) -> None:
+        self.total_steps = int(self.trainer.estimated_stepping_batches)
+
+    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None) -> None:
+        set_step(optimizer.optimizer, self.optim, self.global_step + 1, self.total_steps)
+        optimizer.step(closure=optimizer_closure)
+
+    def train(self, mode: bool = True) -> "Clone":
+        """Training mode for the policy; the encoder stays in evaluation mode."""
+        super().train(mode)
+        if hasattr(self, "encoder"):
+            self.encoder.eval()
+        return self
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if not k.startswith("encoder.")}
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["state_dict"] |= {k: v for k, v in self.state_dict().items() if k.startswith("encoder.")}
+
+    def parts(self) -> dict[str, Part]:
+        return {"policy": policy_part(self.policy, asdict(self.trainer.datamodule.schema))}
+
+
+if __name__ == "__main__":
+    run(Clone, TrajectoryData)
