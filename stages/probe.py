@@ -2,26 +2,40 @@
 
     python -m stages.probe fit --config conf/probe.yaml
 
-One pass over the data trains the same probe on each row of the table:
+One pass over the data trains a grid of probes, every learning rate with every weight decay, on each row of the table:
 
 encoder   the frozen encoder under test
 random    an encoder of the same architecture that was never trained: what the probe and the patches do alone
 frame     the encoder under test, shown only the clip's middle frame: what a still picture gives away
+
+Each row's head is chosen on the validation clips and reported on the test clips. In the run's folder: `scores.json` the
+table, `heads.csv` the whole grid, and of the encoder's chosen head `classes.csv`, `confusion.png` and `predictions.csv`.
 """
 
-import copy
 import json
 from pathlib import Path
+from typing import Literal
 
 import lightning as L
+import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torchmetrics import SumMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from vjepa import ema
+from vjepa.answers import (
+    Answers,
+    Chosen,
+    accuracies,
+    class_names,
+    confusion_of,
+    draw_confusion,
+    write_classes,
+    write_heads,
+    write_predictions,
+)
 from vjepa.callbacks import DataError
 from vjepa.checkpoint import Part, Weights, load_encoder, probe_part
 from vjepa.cli import refuse_indivisible, run
@@ -31,11 +45,14 @@ from vjepa.data.transforms import normalise
 from vjepa.errors import refuse_unless
 from vjepa.locate import locate
 from vjepa.models import AttentiveProbe, Encoder, ProbeConfig
-from vjepa.optim import OptimConfig, Schedule, adamw, set_step
+from vjepa.models.probe_grid import ProbeGrid
+from vjepa.optim import GridAdamW, GridConfig, OptimConfig, Schedule, set_step
 from vjepa.report import Score, table
 
 Clip = Float[Tensor, "b c t h w"]
-ROWS = {"encoder": "our encoder", "random": "random encoder", "frame": "our encoder, one frame"}
+Row = Literal["encoder", "random", "frame"]
+ROWS: dict[Row, str] = {"encoder": "our encoder", "random": "random encoder", "frame": "our encoder, one frame"}
+SPLITS = ("val", "test")
 
 
 class Probe(L.LightningModule):
@@ -46,6 +63,10 @@ class Probe(L.LightningModule):
         probe: ProbeConfig = ProbeConfig(),  # noqa: B008  frozen, as all configs are
         weights: Weights = "ema",
         optim: OptimConfig = OptimConfig(lr=Schedule(1e-3)),  # noqa: B008
+        grid: GridConfig = GridConfig(),  # noqa: B008
+        selection: Literal["val", "best_on_test"] = "val",
+        layers: tuple[int, ...] = (),
+        rows: tuple[Row, ...] = ("encoder", "random", "frame"),
         seed: int = 0,
     ) -> None:
         """
@@ -54,16 +75,21 @@ class Probe(L.LightningModule):
             classes: Number of classes; labels are 0..classes-1.
             probe: The network on top of the tokens.
             weights: Which of the source's encoders is read.
-            optim: AdamW and its schedules.
+            optim: AdamW and its schedules, which the grid scales.
+            grid: Learning rates and weight decays; one head for each pair.
+            selection: Split on which a row's head is chosen; `best_on_test` as in the papers, and labelled so.
+            layers: Blocks whose tokens are read side by side, counted from 0; the last one's if empty.
+            rows: Which rows of the table are trained.
             seed: Decides the random encoder and the probes' initial weights.
         """
         super().__init__()
         refuse_unless(classes > 1, f"model.classes={classes}: there is nothing to tell apart; give 2 or more")
+        refuse_unless("encoder" in rows, f"model.rows={list(rows)} leaves out the encoder under test; add `encoder`")
         self.source, self.classes, self.config, self.weights = encoder, classes, probe, weights
-        self.optim, self.seed = optim, seed
-        metrics = {f"{split}_{row}": MulticlassAccuracy(classes, average="micro") for split in ("val", "test") for row in ROWS}
-        self.accuracy = nn.ModuleDict(metrics)
-        self.tested = SumMetric()
+        self.optim, self.selection, self.layers, self.rows, self.seed = optim, selection, layers, rows, seed
+        self.heads = grid.heads(optim)
+        self.answers = nn.ModuleDict({f"{split}_{row}": Answers(len(self.heads)) for split in SPLITS for row in rows})
+        self.head = 0  # the encoder's chosen one, once it is tested
 
     def configure_model(self) -> None:
         if hasattr(self, "probes"):
@@ -74,57 +100,95 @@ class Probe(L.LightningModule):
             torch.manual_seed(self.seed)
             self.random = ema.frozen(Encoder(self.encoder.config))
             first = AttentiveProbe(self.config, self.encoder.config.width, self.classes)
-        self.probes = nn.ModuleDict({row: copy.deepcopy(first) for row in ROWS})  # every row starts from the same probe
+        # Every head of every row starts from the same probe.
+        self.probes = nn.ModuleDict({row: ProbeGrid(first, len(self.heads)) for row in self.rows})
 
     def setup(self, stage: str) -> None:
-        self.trainer.datamodule.check_labels(self.classes)
+        data = self.trainer.datamodule
+        data.check_labels(self.classes)
+        refuse_unless(
+            len(self.heads) == 1 or self.selection == "best_on_test" or locate(data.val) != locate(data.test),
+            f"data.val and data.test are both {data.test}, so a head chosen on one of {len(self.heads)} is chosen on the test "
+            "split; hold out a part of the training clips as data.val, or say so with --model.selection best_on_test",
+        )
 
     @torch.no_grad()
     def tokens(self, row: str, clip: Clip) -> Float[Tensor, "b n d"]:
-        if row == "random":
-            return self.random(clip)
         middle = clip.shape[2] // 2
-        return self.encoder(clip[:, :, middle : middle + 1] if row == "frame" else clip)
+        clip = clip[:, :, middle : middle + 1] if row == "frame" else clip
+        network = self.random if row == "random" else self.encoder
+        return rearrange(network.layers(clip, self.layers), "b l n d -> b (l n) d") if self.layers else network(clip)
 
-    def logits(self, clip: Clip) -> dict[str, Float[Tensor, "b classes"]]:
+    def logits(self, clip: Clip) -> dict[str, Float[Tensor, "p b classes"]]:
         return {row: probe(self.tokens(row, clip)) for row, probe in self.probes.items()}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The rows' losses add up; they share no parameter, so (without gradient clipping) each trains as if alone."""
-        logits = self.logits(normalise(batch.clip))
-        losses = {f"train/loss_{row}": cross_entropy(guess, batch.label) for row, guess in logits.items()}
-        self.log_dict(losses)
-        return torch.stack(list(losses.values())).sum()
+        """The heads' losses add up; they share no parameter, so (without gradient clipping) each trains as if alone."""
+        losses = []
+        for row, logits in self.logits(normalise(batch.clip)).items():
+            each = torch.stack([cross_entropy(guess, batch.label) for guess in logits])
+            self.log(f"train/loss_{row}", each.detach().min())
+            losses.append(each.sum())
+        return torch.stack(losses).sum()
+
+    def on_validation_epoch_start(self) -> None:
+        self.forget("val")
+
+    def on_test_epoch_start(self) -> None:
+        for split in SPLITS:
+            self.forget(split)
+
+    def forget(self, split: str) -> None:
+        for row in self.rows:
+            self.answers[f"{split}_{row}"].begin()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.score("val", batch)
+        self.score("val", batch, views=1)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.score("test", batch)
-        self.tested.update(len(batch.clip))
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int) -> None:
+        self.score(SPLITS[dataloader_idx], batch, self.trainer.datamodule.views.count)
 
-    def score(self, split: str, batch: Batch) -> None:
+    def score(self, split: str, batch: Batch, views: int) -> None:
+        """Probabilities averaged over the views of a clip; views are encoded a batch at a time."""
         if len(batch.clip) == 0:
             return
-        for row, guess in self.logits(normalise(batch.clip)).items():
-            metric = self.accuracy[f"{split}_{row}"]
-            metric(guess, batch.label)
-            self.log(f"{split}/accuracy_{row}", metric, batch_size=len(batch.clip), on_step=False, on_epoch=True)
+        parts = [self.logits(normalise(some)) for some in batch.clip.split(self.trainer.datamodule.batch_size)]
+        for row in self.rows:
+            shares = torch.cat([part[row] for part in parts], dim=1).float().softmax(dim=-1)
+            shares = rearrange(shares, "p (b v) classes -> p b v classes", v=views).mean(dim=2)
+            self.answers[f"{split}_{row}"].update(shares, batch.label[::views], batch.index[::views])
 
-    def on_test_end(self) -> None:
-        metrics = self.trainer.callback_metrics
-        if self.tested.compute() == 0:
+    def on_validation_epoch_end(self) -> None:
+        for row in self.rows:
+            self.log(f"val/accuracy_{row}", max(accuracies(self.answers[f"val_{row}"].compute())), rank_zero_only=True)
+
+    def on_test_epoch_end(self) -> None:
+        found = {name: answers.compute() for name, answers in self.answers.items()}  # all processes take part
+        if len(found["test_encoder"]["row"]) == 0:
             raise DataError("no test clip could be decoded, so there is no score; `vjepa.data.manifest check` says why")
-        clips = int(self.tested.compute())
-        scores = [Score(name, float(metrics[f"test/accuracy_{row}"]), clips) for row, name in ROWS.items()]
-        scores.append(Score("chance", 1 / self.classes, clips))
+        on_test = self.selection == "best_on_test"
+        chosen = [Chosen(row, *(accuracies(found[f"{split}_{row}"]) for split in SPLITS), on_test) for row in self.rows]
+        self.head = chosen[self.rows.index("encoder")].head
         if self.trainer.is_global_zero:
-            out = Path(self.trainer.default_root_dir)
-            (out / "scores.json").write_text(json.dumps([score.__dict__ for score in scores], indent=1))
-            print(table(scores, f"accuracy on {clips} test clips of {self.classes} classes"))
+            self.report(chosen, found["test_encoder"], Path(self.trainer.default_root_dir))
+
+    def report(self, chosen: list[Chosen], found: dict[str, np.ndarray], out: Path) -> None:
+        """The files of the run's folder, and the table."""
+        clips, manifest = len(found["row"]), self.trainer.datamodule.test_manifest
+        label = ", best head on test" if self.selection == "best_on_test" and len(self.heads) > 1 else ""
+        scores = [Score(ROWS[choice.row] + label, choice.test[choice.head], clips) for choice in chosen]
+        scores.append(Score("chance", 1 / self.classes, clips))
+        (out / "scores.json").write_text(json.dumps([score.__dict__ for score in scores], indent=1))
+        write_heads(out / "heads.csv", chosen, self.heads)
+        write_predictions(out / "predictions.csv", manifest, found, self.head)
+        names, confusion = class_names(manifest, self.classes), confusion_of(found, self.head, self.classes)
+        write_classes(out / "classes.csv", confusion, names)
+        draw_confusion(out / "confusion.png", confusion, names, f"{scores[0].name}: {scores[0].value:.3f} on {clips} clips")
+        print(table(scores, f"accuracy on {clips} test clips of {self.classes} classes"))
+        print(f"all {len(self.heads)} heads, classes, predictions and confusion.png: {out}")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return adamw(self.optim, self.probes)
+        return GridAdamW(self.optim, self.heads, self.probes)
 
     def on_fit_start(self) -> None:
         self.total_steps = int(self.trainer.estimated_stepping_batches)
@@ -148,7 +212,7 @@ class Probe(L.LightningModule):
         checkpoint["state_dict"] |= {k: v for k, v in self.state_dict().items() if k.startswith("encoder.")}
 
     def parts(self) -> dict[str, Part]:
-        return {"probe": probe_part(self.probes["encoder"])}
+        return {"probe": probe_part(self.probes["encoder"].member(self.head))}
 
 
 if __name__ == "__main__":

@@ -172,7 +172,7 @@ def test_probe_learns_motion_and_leaves_the_encoder_alone(clips_manifest, encode
     export(tmp_path / "probe.safetensors", stage.parts(), {})
     assert all(key.startswith("probe.") for key in load_file(tmp_path / "probe.safetensors"))
     tokens = stage.tokens("encoder", normalise(torch.zeros(1, 8, 3, 32, 32, dtype=torch.uint8)))
-    probe = stage.probes["encoder"].eval()
+    probe = stage.probes["encoder"].member(0).eval()
     torch.testing.assert_close(load_probe(tmp_path / "probe.safetensors").eval()(tokens), probe(tokens))
 
 

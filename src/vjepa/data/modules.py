@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import lightning as L
+import numpy as np
 from torch.utils.data import DataLoader, Sampler, Subset
 
 from vjepa.data.clips import Batch, ClipConfig, EvaluationClips, TrainingClips, collate
 from vjepa.data.manifest import Manifest, ManifestError, read_manifest
+from vjepa.data.views import ViewClips, Views, collate_views
 from vjepa.errors import refuse_unless
 from vjepa.locate import locate
 
@@ -161,6 +163,7 @@ class LabelledClipData(ClipData):
         workers: int = 8,
         max_bad_share: float = 0.05,
         seed: int = 0,
+        views: Views = Views(),  # noqa: B008
     ) -> None:
         """
         Args:
@@ -172,9 +175,10 @@ class LabelledClipData(ClipData):
             workers: Processes that decode, per device.
             max_bad_share: Training stops once more than this share of draws could not be decoded.
             seed: Decides the order of files, the moments and the crops.
+            views: How often the final evaluation looks at each validation and test clip.
         """
         super().__init__(train, val, clip, batch_size, workers, max_bad_share, seed)
-        self.test = test
+        self.test, self.views = test, views
 
     @cached_property
     def test_manifest(self) -> Manifest:
@@ -193,8 +197,22 @@ class LabelledClipData(ClipData):
                 row = int(wrong.argmax())
                 raise ManifestError(
                     f"{manifest.source}: {int(wrong.sum())} labels lie outside 0..{classes - 1} (model.classes={classes}), the "
-                    f"first is {manifest.labels[row]} of {manifest.row(row).path.name}; correct the labels or model.classes"
+                    f"first is {manifest.labels[row]}{' (none)' if manifest.labels[row] == -1 else ''} of "
+                    f"{manifest.row(row).path.name}; correct the labels or model.classes"
                 )
+        seen = {int(label) for manifest in self.train_manifests for label in np.unique(manifest.labels)}
+        if never := sorted(set(range(classes)) - seen):
+            raise ManifestError(
+                f"data.train has no clip of {len(never)} of model.classes={classes} classes, the first is {never[0]}, so no "
+                "probe can learn them; lower model.classes or complete the manifest"
+            )
 
-    def test_dataloader(self) -> DataLoader:
-        return self.evaluation_loader(self.test_manifest)
+    def test_dataloader(self) -> list[DataLoader]:
+        """Validation clips, on which a head is chosen, then test clips, on which it is reported."""
+        return [self.view_loader(manifest) for manifest in (self.val_manifest, self.test_manifest)]
+
+    def view_loader(self, manifest: Manifest) -> DataLoader:
+        """Every row exactly once over all ranks, all its views in one batch."""
+        clips = ViewClips(manifest, self.clip, self.views)
+        share = Subset(clips, range(self.trainer.global_rank, len(clips), self.trainer.world_size))
+        return DataLoader(share, batch_size=self.batch_size, **self.loader_settings() | {"collate_fn": collate_views})

@@ -1,0 +1,156 @@
+"""The probe's report: who is chosen where, what is written, and that processes neither lose nor repeat a clip."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages.probe import Probe
+from tests.test_stages import TINY, fit
+from tests.videos import even_times, write_video
+from vjepa.answers import Answers, Chosen, accuracies, confusion_of, write_classes
+from vjepa.checkpoint import encoder_part, export
+from vjepa.data.clips import ClipConfig
+from vjepa.data.manifest import ManifestError, read_manifest
+from vjepa.data.modules import LabelledClipData, Source
+from vjepa.data.views import ViewClips, Views, boxes_along, collate_views
+from vjepa.errors import UserError
+from vjepa.models import Encoder, ProbeConfig
+from vjepa.optim import GridConfig, OptimConfig, Schedule
+
+CLIP = ClipConfig(frames=4, fps=8.0, size=32, flip=0.0)
+GRID = GridConfig(lr=(3e-3, 1e-5), weight_decay=(0.1, 0.01))
+
+
+@pytest.fixture
+def encoder_file(tmp_path) -> Path:
+    torch.manual_seed(1)
+    export(tmp_path / "encoder.safetensors", {"ema": encoder_part(Encoder(TINY))}, {})
+    return tmp_path / "encoder.safetensors"
+
+
+def halves(manifest: Path, odd: int = 1) -> tuple[Path, Path]:
+    """The rows as validation and test splits; the test split has an odd number of rows."""
+    header, *rows = manifest.read_text().splitlines()
+    cut = len(rows) // 2 + odd
+    for name, part in (("val", rows[:cut]), ("test", rows[cut:])):
+        (manifest.parent / f"half_{name}.csv").write_text("\n".join([header, *part]) + "\n")
+    return manifest.parent / "half_val.csv", manifest.parent / "half_test.csv"
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def data(manifest: Path, views: Views) -> LabelledClipData:
+    val, test = halves(manifest)
+    return LabelledClipData([Source(str(manifest))], str(val), str(test), CLIP, 8, 0, views=views)
+
+
+def probe(encoder: Path, **changes) -> Probe:
+    settings = {"optim": OptimConfig(lr=Schedule(1e-3), weight_decay=Schedule(0.1)), "grid": GRID, "rows": ("encoder", "frame")}
+    return Probe(str(encoder), 2, ProbeConfig(depth=1, heads=4), **settings | changes)
+
+
+def test_a_head_is_chosen_on_val_and_reported_on_test(clips_manifest, encoder_file, tmp_path):
+    loaded, stage = data(clips_manifest, Views(2, 3)), probe(encoder_file, layers=(0, 1))
+    trainer = fit(stage, loaded, tmp_path, steps=8)
+    trainer.test(stage, loaded, verbose=False)
+    heads = [line for line in read(tmp_path / "heads.csv") if line["row"] == "encoder"]
+    assert [(float(h["lr"]), float(h["weight_decay"])) for h in heads] == GRID.heads(stage.optim) and len(heads) == 4
+    best = max(heads, key=lambda h: float(h["val"]))
+    assert best["chosen"] == "1" and int(best["head"]) == stage.head
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert [score["name"] for score in scores] == ["our encoder", "our encoder, one frame", "chance"]
+    predictions = read(tmp_path / "predictions.csv")
+    assert [int(line["row"]) for line in predictions] == list(range(11))
+    right = np.mean([line["label"] == line["answer"] for line in predictions])
+    assert scores[0]["value"] == pytest.approx(right) == pytest.approx(float(best["test"]), abs=1e-4)
+    assert sum(int(line["clips"]) for line in read(tmp_path / "classes.csv")) == 11
+    assert stage.tokens("encoder", torch.zeros(1, 3, 4, 32, 32)).shape == (1, 2 * 2 * 16, 48)
+
+
+def test_the_choice_on_the_test_split_is_labelled_and_never_silent(clips_manifest, encoder_file, tmp_path):
+    loaded = data(clips_manifest, Views())
+    stage = probe(encoder_file, selection="best_on_test", rows=("encoder",))
+    fit(stage, loaded, tmp_path, steps=1).test(stage, loaded, verbose=False)
+    assert json.loads((tmp_path / "scores.json").read_text())[0]["name"] == "our encoder, best head on test"
+    same = LabelledClipData([Source(str(clips_manifest))], str(clips_manifest), str(clips_manifest), CLIP, 8, 0)
+    with pytest.raises(UserError, match="a head chosen on one of 4 is chosen on the test split"):
+        fit(probe(encoder_file), same, tmp_path, steps=1)
+    assert Chosen("encoder", (0.5, 0.9), (0.8, 0.7), False).head == 1
+    assert Chosen("encoder", (0.5, 0.9), (0.8, 0.7), True).head == 0
+
+
+def test_answers_by_hand(tmp_path):
+    answers = Answers(2)
+    answers.begin()
+    shares = torch.tensor([[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [[0.1, 0.9], [0.3, 0.7], [0.2, 0.8]]])
+    answers.update(shares, torch.tensor([0, 1, 1]), torch.tensor([2, 0, 1]))
+    found = answers.compute()
+    assert found["row"].tolist() == [0, 1, 2] and found["label"].tolist() == [1, 1, 0]
+    assert accuracies(found) == pytest.approx((2 / 3, 2 / 3))
+    assert confusion_of(found, 0, 3).tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
+    write_classes(tmp_path / "classes.csv", confusion_of(found, 0, 3), ["a", "b", "c"])
+    assert [line["accuracy"] for line in read(tmp_path / "classes.csv")] == ["1.0000", "0.5000", ""]
+
+
+def test_views_are_segments_of_time_and_squares_of_the_picture(tmp_path):
+    pictures = [np.full((16, 32, 3), 8 * t, np.uint8) for t in range(30)]
+    write_video(tmp_path / "wide.mp4", even_times(30), pictures=pictures, size=(32, 16))
+    (tmp_path / "m.csv").write_text("path,label\nwide.mp4,1\nmissing.mp4,0\n")
+    views = ViewClips(read_manifest(tmp_path / "m.csv"), ClipConfig(frames=2, fps=10.0, size=16), Views(2, 3))
+    batch = collate_views([views[0], views[1]])
+    assert batch.clip.shape == (6, 2, 3, 16, 16) and batch.index.tolist() == [0] * 6 and batch.lost == 1
+    brightness = batch.clip[:, 0].float().mean(dim=(1, 2, 3))
+    assert brightness[0] < brightness[3] and abs(brightness[0] - brightness[2]) < 3  # segments first, crops within
+    assert boxes_along(16, 32, 3) == [(0, 0, 16, 16), (0, 8, 16, 16), (0, 16, 16, 16)]
+    assert boxes_along(40, 20, 1) == [(10, 0, 20, 20)]
+    with pytest.raises(UserError, match="segments=0"):
+        Views(segments=0)
+
+
+def test_a_class_without_training_clips_is_refused(clips_manifest):
+    with pytest.raises(ManifestError, match=r"data\.train has no clip of 1 of model\.classes=3 classes, the first is 2"):
+        data(clips_manifest, Views()).check_labels(3)
+
+
+RECIPE = """
+model:
+  encoder: encoder.safetensors
+  classes: 2
+  probe: {depth: 1, heads: 4}
+  grid: {lr: [0.001, 0.0001]}
+data:
+  train: [{manifest: TRAIN}]
+  val: VAL
+  test: TEST
+  clip: {frames: 4, fps: 8, size: 32}
+  views: {segments: 2}
+  workers: 0
+trainer: {max_steps: 3, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false, log_every_n_steps: 1}
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_count_every_clip_once(clips_manifest, encoder_file, tmp_path):
+    """Eleven test clips over two processes, in batches of four and two: the files of one process."""
+    val, test = halves(clips_manifest)
+    recipe = RECIPE.replace("TRAIN", str(clips_manifest)).replace("VAL", str(val)).replace("TEST", str(test))
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    program = [sys.executable, "-m", "stages.probe", "fit", "--config", "recipe.yaml"]
+    spread = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.batch_size", "2", "--out", "two"]
+    for arguments in (["--data.batch_size", "4", "--out", "one"], spread):
+        done = subprocess.run([*program, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    one, two = (read(tmp_path / name / "predictions.csv") for name in ("one", "two"))
+    assert len(one) == 11 and [line["row"] for line in two] == [str(i) for i in range(11)]
+    assert [line["answer"] for line in one] == [line["answer"] for line in two]
+    scores = [json.loads((tmp_path / name / "scores.json").read_text()) for name in ("one", "two")]
+    assert scores[0] == scores[1]
