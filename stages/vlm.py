@@ -23,11 +23,19 @@ from vjepa.cli import Refusal, run
 from vjepa.data.caption_module import CaptionBatch, CaptionData, MediaFrames, media_name
 from vjepa.data.latents import LatentCache, latent_key
 from vjepa.errors import refuse_unless
-from vjepa.language import LanguageConfig, embedding_std, load_language, load_tokenizer, save_language, train_language
+from vjepa.language import (
+    LanguageConfig,
+    embedding_std,
+    has_adapter,
+    load_language,
+    load_tokenizer,
+    save_language,
+    train_language,
+)
 from vjepa.locate import locate
 from vjepa.models.vlm import Projector, ProjectorConfig, VisionLanguageModel
 from vjepa.optim import OptimConfig, Schedule, adamw
-from vjepa.vlm import LANGUAGE, Lesson, export_in, projector_part
+from vjepa.vlm import LANGUAGE, Lesson, export_in, projector_part, tuples
 from vjepa.vlm import VLM as Talker
 
 
@@ -83,9 +91,11 @@ class VLM(L.LightningModule):
 
     def new_model(self, source: str) -> VisionLanguageModel:
         """A fresh projector, and the language model at the source, of which what has a learning rate is trained."""
-        language = load_language(replace(self.language_config, source=source))
+        language, lora = load_language(replace(self.language_config, source=source)), self.language_config.lora
         if self.language_lr is not None:
-            train_language(language, self.language_config.lora is not None)
+            lost = lora is None and has_adapter(language)
+            refuse_unless(not lost, f"{source} is an adapter, and only it would be saved; give model.language.lora to train it")
+            train_language(language, lora is not None)
         words = language.get_input_embeddings().embedding_dim
         projector = Projector(self.projector_config, self.encoder.config.width, words, embedding_std(language))
         return VisionLanguageModel(projector, language)
@@ -103,6 +113,9 @@ class VLM(L.LightningModule):
         mine = projector_part(self.talker, self.encoder_reference(), {}).description
         if about["encoder"]["digest"] != mine["encoder"]["digest"]:
             raise Refusal(f"{source} was aligned with another encoder than {self.source}; give it the same")
+        theirs = ProjectorConfig(**tuples(about["config"]))
+        if theirs != self.projector_config:
+            raise Refusal(f"{source} holds a projector of {theirs}, not model.projector's {self.projector_config}")
 
     def refuse_impossible(self) -> None:
         """What only the first step would refuse, tried on nothing."""

@@ -167,6 +167,9 @@ def test_an_adapter_is_saved_alone_and_loaded_onto_its_base(world, tmp_path):
 
     clips = [frames_of(rows[0].media[0], CLIP)]
     assert len(Talker.load(folder).option_scores(rows, clips)[0]) == 2
+    whole = stage(world, init_from=str(folder / "model.safetensors"), language_lr=Schedule(1e-3))
+    with pytest.raises(UserError, match="is an adapter, and only it would be saved"):
+        fit(whole, data(world), tmp_path, 1)
 
 
 def test_pictures_and_several_clips_and_words_alone_in_one_batch(world, tmp_path, clips_manifest):
@@ -197,6 +200,9 @@ def test_what_cannot_be_is_refused_before_training(world, tmp_path):
     first = finished(world, tmp_path / "align")
     other = stage(world, encoder=str(world / "other.safetensors"), init_from=str(first / "model.safetensors"))
     with pytest.raises(Refusal, match="was aligned with another encoder"):
+        fit(other, data(world), tmp_path, 1)
+    other = stage(world, projector=ProjectorConfig((2, 2, 2)), init_from=str(first / "model.safetensors"))
+    with pytest.raises(Refusal, match=r"holds a projector of ProjectorConfig\(window=\(1, 2, 2\)"):
         fit(other, data(world), tmp_path, 1)
     with pytest.raises(CheckpointError, match="was aligned with another encoder"):
         Talker.load(first, world / "other.safetensors")

@@ -71,6 +71,10 @@ def train_language(model: nn.Module, lora: bool) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
+def has_adapter(model: nn.Module) -> bool:
+    return hasattr(model, "peft_config")
+
+
 def save_language(model: nn.Module, tokenizer, folder: Path) -> None:
     """A folder that `load_language` and transformers read: the adapter if there is one, else the whole model."""
     model.save_pretrained(folder)
