@@ -12,6 +12,7 @@ from vjepa.data.caption_module import CaptionData
 from vjepa.data.modules import ClipData, LabelledClipData
 from vjepa.data.trajectory_module import TrajectoryData
 from vjepa.models import ACPredictor, AttentiveProbe, Encoder, EncoderConfig, ProbeConfig
+from vjepa.optim import GridConfig, OptimConfig, Schedule
 from vjepa.sweep import command, read_sweep
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -41,13 +42,19 @@ def settings(recipe: Path, *arguments: str):
     return cli.config.fit, cli
 
 
+def as_optim(settings) -> OptimConfig:
+    return OptimConfig(lr=Schedule(**vars(settings.lr)), weight_decay=Schedule(**vars(settings.weight_decay)))
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: str(r.relative_to(CONF)))
 def test_parses_and_builds_on_the_meta_device(recipe):
     config, cli = settings(recipe)
     with torch.device("meta"):
         if recipe.stem == "probe":
-            encoder = EncoderConfig(**yaml.safe_load((CONF / f"encoder/{recipe.parent.name}.yaml").read_text())
-                                    if recipe.parent != CONF else {"width": 128})  # fmt: skip
+            own = CONF / f"encoder/{recipe.parent.name}.yaml"  # a recipe of a task goes with any encoder: ViT-L/16, say
+            encoder = EncoderConfig(**yaml.safe_load((own if own.exists() else CONF / "encoder/vitl16.yaml").read_text()))
+            assert len(GridConfig(**vars(config.model.grid)).heads(as_optim(config.model.optim))) in (1, 3, 20)
+            assert all(layer < encoder.depth for layer in config.model.layers)
             AttentiveProbe(ProbeConfig(**vars(config.model.probe)), encoder.width, config.model.classes)
         elif recipe.stem in ("ac", "clone"):
             model = cli.parser.instantiate_classes(cli.config).fit.model
