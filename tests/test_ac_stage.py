@@ -190,7 +190,7 @@ def test_what_cannot_work_is_refused_before_training(robot, encoder, tmp_path):
     refused(r"merge=3 does not divide a frame of 4x4", predictor=replace(PREDICTOR, merge=3))
     refused(r"data\.window: .*does not divide", data(robot, replace(WINDOW, size=36)))
     refused(r"pixels=false keeps one crop", data(robot, replace(WINDOW, pixels=False, scale=(0.5, 1.0))))
-    refused(r"extrinsics are missing", predictor=replace(PREDICTOR, extrinsics_dim=6), kind=UserError)
+    refused(r"extrinsics_dim=6, but the data have 0 numbers", predictor=replace(PREDICTOR, extrinsics_dim=6))
     refused(r"holds 7 numbers, but the schema's state has 2", data(robot, schema=vector_schema(("x", "y"), "m", 1.0)),
             kind=TrajectoryError)  # fmt: skip
 

@@ -23,7 +23,7 @@ from vjepa.planning.landscape import LandscapeConfig
 from vjepa.planning.policies import Random, Script, Still, TrueDynamics, frames
 from vjepa.planning.results import by_angle, line, lines, table
 from vjepa.planning.steps import StepsConfig
-from vjepa.planning.tasks import APART, FIRST_SEED, TASKS, start
+from vjepa.planning.tasks import APART, FIRST_SEED, TASKS, start, within_reach
 from vjepa.pose import StateSchema
 
 SIZE = 32
@@ -111,6 +111,14 @@ def test_true_dynamics_prefer_the_true_action(setting):
     energy = true.energy(goal, torch.zeros(1, 7), goal)
     found = energy(torch.from_numpy(np.stack([[action], [-action], [0 * action]])).float())
     assert found[0] < 1e-3 < found[2] and found[0] < found[1]
+
+
+def test_the_hand_is_kept_where_episodes_were_recorded(setting):
+    episode = start("reach", 0, world(setting))
+    far = np.array([1.0, -1.0, 0.0, 0, 0, 0.1, 0.2])
+    cut = within_reach(episode.world, far)
+    assert np.array_equal(cut[2:], far[2:]) and (np.abs(cut[:2]) < 0.5).all() and far[0] == 1.0
+    assert np.array_equal(within_reach(episode.world, cut), cut)
 
 
 def test_random_actions_fill_the_bounds_and_keep_to_them():

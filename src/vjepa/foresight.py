@@ -1,7 +1,7 @@
 """How well an action-conditioned predictor foresees: its error at every horizon, beside controls that know less.
 
 model         the true actions
-shuffled      another episode's actions: as good as the model's if actions are not used
+shuffled      another window's actions: as good as the model's if actions are not used
 zero          no motion
 persistence   the first frame stays: no network at all
 """

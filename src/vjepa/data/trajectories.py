@@ -55,7 +55,7 @@ class TrajectoryConfig:
     def __post_init__(self) -> None:
         if min(self.frames, self.evaluated_frames) < 2 or self.fps <= 0 or self.size < 1 or self.windows < 1:
             raise UserError(
-                f"trajectory: frames={self.frames} and evaluation_frames={self.evaluation_frames} must be 2 or more; "
+                f"trajectory: frames={self.frames} must be 2 or more, and so must evaluation_frames={self.evaluation_frames}; "
                 f"fps={self.fps}, size={self.size} and windows={self.windows} must be positive"
             )
         if not 0 < self.scale[0] <= self.scale[1] <= 1:

@@ -43,6 +43,7 @@ def bench(
     width: int = 128,
     depth: int = 4,
     heads: int = 4,
+    merge: int = 1,
     encoder_width: int = 128,
     tokens: int = 64,
     samples: int = 800,
@@ -57,6 +58,7 @@ def bench(
         width: Of the action-conditioned predictor.
         depth: Its blocks.
         heads: Its heads.
+        merge: Side of the squares of tokens that pass through it as one.
         encoder_width: Width of a frame's tokens.
         tokens: Tokens of a frame, a square number.
         samples: Samples of an iteration.
@@ -66,7 +68,7 @@ def bench(
         device: cpu or cuda.
     """
     config = EncoderConfig(width=encoder_width, depth=1, heads=heads, mlp_width=encoder_width)
-    ac = ACPredictor(ACPredictorConfig(width=width, depth=depth, heads=heads, mlp_width=4 * width), config)
+    ac = ACPredictor(ACPredictorConfig(width=width, depth=depth, heads=heads, mlp_width=4 * width, merge=merge), config)
     world = WorldModel(Encoder(config).to(device), ac.to(device), WorldModelConfig(memory))
     start = (torch.randn(1, tokens, encoder_width, device=device), torch.zeros(1, 7, device=device))
     goal = torch.randn(1, tokens, encoder_width, device=device)

@@ -29,7 +29,7 @@ from vjepa.errors import UserError, refuse_unless
 from vjepa.planning.cem import ActionBounds, CEMConfig
 from vjepa.planning.mpc import MPCConfig
 from vjepa.planning.policies import Cloned, Planner, Policy, Random, Script, Still, TrueDynamics
-from vjepa.planning.tasks import Episode, TaskName, start
+from vjepa.planning.tasks import Episode, TaskName, start, within_reach
 from vjepa.planning.world_model import WorldModel
 from vjepa.pose import StateSchema, schema_from
 
@@ -143,7 +143,7 @@ class Player:
             before = time.perf_counter()
             action = policy.act(seen["image"], seen["state"])
             thought += time.perf_counter() - before
-            seen = world.step(action)[0]
+            seen = world.step(within_reach(world, action))[0]
             distances.append(episode.distance())
         success = episode.succeeded(distances)
         return Outcome(job, success, distances[-1], episode.azimuth, episode.steps, policy.calls, thought)

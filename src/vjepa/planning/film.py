@@ -15,7 +15,7 @@ from vjepa.data.demo_world.video import filmstrip, write_png, write_video
 from vjepa.pictures import token_colours
 from vjepa.planning.episodes import Job, Player, Row
 from vjepa.planning.policies import frames
-from vjepa.planning.tasks import TaskName, start
+from vjepa.planning.tasks import TaskName, start, within_reach
 
 SIDE = 128
 """Pixels of a picture in the film, at least."""
@@ -32,7 +32,7 @@ def film(player: Player, task: TaskName, row: Row, seed: int, out: Path) -> ndar
         where = world.schema.wrap(torch.from_numpy(state).float())[None]
         imagined.append(world.predict(world.encode(frames(image[None])), where, torch.from_numpy(action).float()[None])[0])
         shown.append((image, policy.mpc.goal))
-        seen = episode.world.step(action)[0]
+        seen = episode.world.step(within_reach(episode.world, action))[0]
     pictures = colours(torch.cat([*imagined, policy.mpc.goals]), player.setting.size)
     ahead, goals = pictures[: len(imagined)], pictures[len(imagined) :]
     rows = [np.concatenate([image, ahead[k], goals[g], episode.goals[g]], axis=1) for k, (image, g) in enumerate(shown)]

@@ -6,7 +6,8 @@ reach_with_object   a held object goes to where it is in the goal image; success
 pick_and_place      an object is carried into the tray, by three goal images; success: it lies there, and is let go
 
 Success is read off the simulator after the last action, never off images or tokens. A seed decides an episode: the same
-world, start and goals for every policy. Goals are images of the same world after a script, which is then undone.
+world, start and goals for every policy. Goals are images of the same world after a script, which is then undone. No policy
+can send the hand out of the box in which episodes were recorded.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ FIRST_SEED = 2**42
 """Seeds of evaluated worlds begin here; those of recorded clips and robot episodes are below."""
 NEAR, CLOSE = 0.05, 0.025
 """Metres within which a goal is reached, and reached well."""
-APART = (0.15, 0.35)
+APART = (0.10, 0.25)
 """Metres between the start and the goal of a reach, least and most: no start is solved."""
 FREE = 0.13
 """Metres above the table over which the hand touches nothing."""
@@ -67,6 +68,13 @@ class Episode(NamedTuple):
         """Degrees between the camera and straight ahead of the robot."""
         x, y = np.subtract(self.world.scene.camera.position, self.world.scene.camera.target)[:2]
         return float(abs(np.degrees(np.arctan2(y, x))))
+
+
+def within_reach(world: DemoWorld, action: ndarray) -> ndarray:
+    """The action (7,) cut so that the hand is not sent out of the box in which episodes were recorded."""
+    here, action = world.command.position, action.copy()
+    action[:3] = np.clip(here + action[:3], REACH_LOW, REACH_HIGH) - here
+    return action
 
 
 def start(task: TaskName, seed: int, world: DemoWorld) -> Episode | None:
