@@ -20,7 +20,7 @@ from vjepa.checkpoint import load_encoder
 from vjepa.data.clips import ClipConfig
 from vjepa.errors import UserError
 from vjepa.models import Encoder
-from vjepa.readout import LabelledClips, ReadOutConfig, encode, labelled_clips, probe_accuracy, read_out, trained_probe
+from vjepa.readout import LabelledClips, ReadOutConfig, encode, labelled_clips, probe_accuracy, read_tokens, trained_probe
 from vjepa.sweep import over_seeds, read_curves
 
 ENCODERS = {
@@ -59,10 +59,9 @@ def encoders(run: Path, seed: int) -> dict[str, Encoder]:
 
 def scores(encoder: Encoder, clips: Clips, config: ReadOutConfig) -> dict[str, float]:
     """Every read-out of one encoder on the clips that nothing else has seen."""
-    found = read_out(encoder.eval(), clips.fit, clips.score, replace(config, attentive_steps=0))
-    x, y, z = (
-        rearrange(encode(encoder, some.clips), "b T H W d -> b (T H W) d") for some in (clips.fit, clips.choose, clips.score)
-    )
+    fit, choose, score = (encode(encoder.eval(), some.clips) for some in (clips.fit, clips.choose, clips.score))
+    found = read_tokens(fit, clips.fit, score, clips.score, replace(config, attentive_steps=0))
+    x, y, z = (rearrange(tokens, "b T H W d -> b (T H W) d") for tokens in (fit, choose, score))
     probes = [trained_probe(x, clips.fit.classes("label"), config.attentive_steps, rate) for rate in RATES]
     best = max(probes, key=lambda probe: probe_accuracy(probe, y, clips.choose.classes("label")))
     return found | {"label_attentive": probe_accuracy(best, z, clips.score.classes("label"))}
@@ -95,7 +94,7 @@ def draw(found: Scores, runs: list[Path], out: Path) -> None:
         steps, mean, spread = over_seeds([read_curves(run / "pretrain", [tag])[tag] for run in runs])
         left.errorbar(steps, mean, spread, capsize=2, marker="o", markersize=3, label=key.removeprefix("label_"))
     left.axhline(0.125, color="grey", linestyle=":", label="chance")
-    left.set(title="validation clips", xlabel="pretraining step (0: random encoder)", ylabel="accuracy", ylim=(0, 1))
+    left.set(title="validation clips, while training", xlabel="pretraining step (0: random encoder)", ylabel="accuracy", ylim=(0, 1))
     left.legend(fontsize="small")
     width = 0.8 / len(found)
     for i, name in enumerate(found):
@@ -105,8 +104,8 @@ def draw(found: Scores, runs: list[Path], out: Path) -> None:
         right.bar(places, [statistics.fmean(v) for v in values], width, yerr=spread, capsize=2, label=ENCODERS[name])
     right.axhline(0.125, color="grey", linestyle=":")
     right.set_xticks(range(len(READ_OUTS)), [key.removeprefix("label_").replace("_", "\n") for key in READ_OUTS])
-    right.set(title="test clips of seeds never used before", ylim=(0, 1))
-    right.legend(fontsize="small")
+    right.set(title="test clips of seeds never used before", ylim=(0, 1.2))
+    right.legend(fontsize="small", ncols=2, loc="upper left")
     figure.savefig(out / "evidence.png", dpi=110)
 
 
@@ -118,7 +117,7 @@ def main(
     out: Path = Path("runs/evidence"),
     clip: ClipConfig = ClipConfig(frames=10, fps=5.0, size=64),  # noqa: B008  frozen, as all configs are
     limit: int = 800,
-    attentive_steps: int = 1000,
+    attentive_steps: int = 600,
 ) -> None:
     """Score the encoders of some runs, write the table and the figure.
 
@@ -136,7 +135,7 @@ def main(
     found: Scores = {}
     for seed, run in enumerate(runs):
         for name, encoder in encoders(run, seed).items():
-            print(f"{run.name}: {ENCODERS[name]} ...", flush=True)
+            print(f"{run.name}: {ENCODERS[name]}", flush=True)
             for key, value in scores(encoder, clips, ReadOutConfig(attentive_steps=attentive_steps)).items():
                 found.setdefault(name, {}).setdefault(key, []).append(value)
     out.mkdir(parents=True, exist_ok=True)

@@ -80,8 +80,18 @@ def labelled_clips(path: str, clip: ClipConfig, limit: int, columns: Sequence[st
 
 def read_out(encoder: Encoder, fit: LabelledClips, score: LabelledClips, config: ReadOutConfig) -> dict[str, float]:
     """Every read-out of `config`, fitted on `fit`: share of right classes, or explained share of variance, on `score`."""
+    return read_tokens(encode(encoder, fit.clips), fit, encode(encoder, score.clips), score, config)
+
+
+def read_tokens(
+    tokens: Float[Tensor, "b T H W d"],
+    fit: LabelledClips,
+    theirs: Float[Tensor, "c T H W d"],
+    score: LabelledClips,
+    config: ReadOutConfig,
+) -> dict[str, float]:
+    """The same from the tokens of `fit` and of `score`."""
     found = {}
-    tokens, theirs = (encode(encoder, some.clips) for some in (fit, score))
     for cells in config.cells:
         suffix = "" if cells == 1 else f"_{cells}x{cells}"
         x, y = pool(tokens, cells), pool(theirs, cells)
