@@ -58,9 +58,9 @@ evidence: data/demo/done.json  ## does pretraining help? three seeds beside rand
 	    $(PY) -m stages.cooldown fit --config conf/cooldown.yaml --model.init_from $$run/pretrain/checkpoints --out $$run/constant \
 	        --seed_everything $$seed $(CONSTANT) $(ARGS) || exit 1; done
 	@$(PY) -m vjepa.evidence --runs '[runs/evidence-seed0,runs/evidence-seed1,runs/evidence-seed2]' --score data/evidence/test.csv
-# Instead of a cooldown: its compute spent on more steps like those of pretraining.
-CONSTANT = --data.clip.frames 8 --data.clip.size 64 --model.optim.lr.final 3.0e-3 --model.optim.lr.decay 1 --trainer.max_steps 500 \
-    --trainer.val_check_interval 500 --checkpoint.every_n_train_steps 250
+# Instead of a cooldown: its compute (a step of it costs 2.05 of pretraining) spent on more steps like those of pretraining.
+CONSTANT = --data.clip.frames 8 --data.clip.size 64 --model.optim.lr.final 3.0e-3 --model.optim.lr.decay 1 --trainer.max_steps 600 \
+    --trainer.val_check_interval 600 --checkpoint.every_n_train_steps 200
 
 sweep:
 	@for seed in $(SEEDS); do $(MAKE) probe RUN=$(RUN)-seed$$seed ARGS="--seed_everything $$seed $(ARGS)" || exit 1; done
