@@ -8,8 +8,9 @@ CLIPS  ?= 1600
 
 PY     := .venv/bin/python
 R      := runs/$(RUN)
-STAGES := pretrain cooldown probe
+STAGES := pretrain cooldown probe anticipate
 EXPORT := model.safetensors
+EVENTS := $(foreach split,train val test,data/anticipate/$(split)/done.json)
 overlay = $(if $(SCALE),$(wildcard conf/$(SCALE)/$1.yaml))
 needed  = $(if $(SCALE),$(or $(call overlay,$1),$(error conf/$(SCALE)/$1.yaml does not exist, and $1 of this RUN is not finished)))
 pip     = $(PY) -m pip install -q --disable-pip-version-check -c constraints.txt
@@ -37,17 +38,26 @@ $(R)/%/$(EXPORT): conf/%.yaml | .venv/ready
 pretrain: $(R)/pretrain/$(EXPORT)  ## learn an encoder from video
 cooldown: $(R)/cooldown/$(EXPORT)  ## sharpen it: longer clips, larger frames, falling rate
 probe: $(R)/probe/$(EXPORT)        ## read it out, frozen, beside its controls
+anticipate: $(R)/anticipate/$(EXPORT)  ## name what happens a second from now, from the frozen encoder and predictor
 
 # What depends on what, one edge per line.
 $(R)/pretrain/$(EXPORT): $(if $(SCALE),,data/demo/done.json) $(call overlay,pretrain)
 $(R)/cooldown/$(EXPORT): $(R)/pretrain/$(EXPORT) $(call overlay,cooldown)
 $(R)/probe/$(EXPORT): $(R)/cooldown/$(EXPORT) $(call overlay,probe)
+$(R)/anticipate/$(EXPORT): $(R)/cooldown/$(EXPORT) $(if $(SCALE),,$(EVENTS)) $(call overlay,anticipate)
 cooldown_INPUT = --model.init_from $(R)/pretrain/checkpoints
 probe_INPUT    = --model.encoder $(R)/cooldown/$(EXPORT)
+anticipate_INPUT = --model.encoder $(R)/cooldown/$(EXPORT)
 
 data: data/demo/done.json  ## the demo world's clips: real MP4 files with labels
 data/demo/done.json: FORCE | .venv/ready
 	@$(PY) -m vjepa.data.demo_world --out data/demo --clips $(CLIPS)
+# Episodes of skills with an event log, for anticipation: a seed and a number for each split.
+train_EPISODES = --seed 0 --episodes 120
+val_EPISODES   = --seed 1 --episodes 20
+test_EPISODES  = --seed 2 --episodes 40
+$(EVENTS): data/anticipate/%/done.json: FORCE | .venv/ready
+	@$(PY) -m vjepa.data.demo_world --out $(@D) --clips 0 $($*_EPISODES)
 FORCE:
 
 # Test clips of a seed that nothing else uses: no decision has seen them.

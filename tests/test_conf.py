@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from vjepa.cli import StageCLI
+from vjepa.data.anticipation import AnticipationData
 from vjepa.data.caption_module import CaptionData
 from vjepa.data.modules import ClipData, LabelledClipData
 from vjepa.data.trajectory_module import TrajectoryData
@@ -18,6 +19,7 @@ from vjepa.sweep import command, read_sweep
 CONF = Path(__file__).parents[1] / "conf"
 STAGES = {"pretrain": ("Pretrain", ClipData), "cooldown": ("Cooldown", ClipData), "probe": ("Probe", LabelledClipData)}
 STAGES |= dict.fromkeys(("align", "vlm"), ("VLM", CaptionData))  # two phases of one stage
+STAGES |= {"anticipate": ("Anticipate", AnticipationData)}
 STAGES |= {"ac": ("ActionConditioned", TrajectoryData), "clone": ("Clone", TrajectoryData)}
 RECIPES = sorted(file for file in CONF.rglob("*.yaml") if file.stem in STAGES)
 PARAMETERS = {"vits16": 22e6, "vitb16": 86e6, "vitl16": 304e6, "vith16": 632e6, "vitg16": 1012e6}  # as published
@@ -56,6 +58,8 @@ def test_parses_and_builds_on_the_meta_device(recipe):
             assert len(GridConfig(**vars(config.model.grid)).heads(as_optim(config.model.optim))) in (1, 3, 20)
             assert all(layer < encoder.depth for layer in config.model.layers)
             AttentiveProbe(ProbeConfig(**vars(config.model.probe)), encoder.width, config.model.classes)
+        elif recipe.stem == "anticipate":
+            assert cli.parser.instantiate_classes(cli.config).fit.model.config.depth == config.model.probe.depth
         elif recipe.stem in ("ac", "clone"):
             model = cli.parser.instantiate_classes(cli.config).fit.model
             if recipe.stem == "ac":

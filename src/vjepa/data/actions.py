@@ -1,0 +1,117 @@
+"""Actions in long videos, each from `start` to `stop`, of a verb and a noun: what anticipation foresees.
+
+Two sources become the same list: the CSVs of EPIC-KITCHENS-100 and the demo world's event log.
+"""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vjepa.data.manifest import ManifestError
+
+EPIC_COLUMNS = ("participant_id", "video_id", "start_timestamp", "stop_timestamp", "verb_class", "noun_class", "verb", "noun")
+SKILL_BOUNDS = ("start", "end")
+
+
+@dataclass(frozen=True)
+class Action:
+    """What happens in a video from `start` to `stop` (seconds)."""
+
+    path: Path
+    start: float
+    stop: float
+    verb: str
+    noun: str
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The classes: verbs, nouns, and the pairs of them that occur in training."""
+
+    verbs: tuple[str, ...]
+    nouns: tuple[str, ...]
+    actions: tuple[tuple[str, str], ...]
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        return len(self.verbs), len(self.nouns), len(self.actions)
+
+    def labels(self, action: Action) -> tuple[int, int, int]:
+        """Verb, noun and pair as class numbers; -1 for what training never shows."""
+        pair = (action.verb, action.noun)
+        places = ((self.verbs, action.verb), (self.nouns, action.noun), (self.actions, pair))
+        return tuple(names.index(name) if name in names else -1 for names, name in places)
+
+
+def vocabulary(actions: Sequence[Action]) -> Vocabulary:
+    """Of the training actions, in sorted order; numbers sort as numbers."""
+    verbs, nouns = ({getattr(action, kind) for action in actions} for kind in ("verb", "noun"))
+    pairs = {(action.verb, action.noun) for action in actions}
+    return Vocabulary(tuple(sorted(verbs, key=natural)), tuple(sorted(nouns, key=natural)),
+                      tuple(sorted(pairs, key=lambda pair: (natural(pair[0]), natural(pair[1])))))  # fmt: skip
+
+
+def natural(name: str) -> tuple[int, str]:
+    return (int(name), "") if name.isdigit() else (-1, name)
+
+
+def read_actions(source: Path, videos: Path | None) -> list[Action]:
+    """Read an EPIC-KITCHENS-100 `.csv` (with the folder of its videos) or a demo world's `events.jsonl`.
+    Raises ManifestError for what is missing or malformed, with file and line."""
+    if not source.exists():
+        raise ManifestError(f"{source}: no such file")
+    actions = read_epic(source, videos) if source.suffix == ".csv" else read_events(source)
+    if not actions:
+        raise ManifestError(f"{source}: there are no actions; expected one or more")
+    return actions
+
+
+def read_epic(source: Path, videos: Path | None) -> list[Action]:
+    """The challenge's annotations (EPIC_100_train.csv, EPIC_100_validation.csv). Videos lie as they are distributed:
+    FOLDER/P01/videos/P01_01.MP4. Classes are the files' numbers."""
+    if videos is None:
+        raise ManifestError(f"{source}: EPIC-KITCHENS names no files; give the folder of its videos as data.videos")
+    with source.open(newline="") as file:
+        rows = csv.DictReader(file)
+        missing = [name for name in EPIC_COLUMNS if name not in (rows.fieldnames or [])]
+        if missing:
+            raise ManifestError(f"{source}: no column {', '.join(missing)}; expected the public EPIC-KITCHENS-100 annotations")
+        return [epic_action(source, line, row, videos) for line, row in enumerate(rows, start=2)]
+
+
+def epic_action(source: Path, line: int, row: dict[str, str], videos: Path) -> Action:
+    path = videos / row["participant_id"] / "videos" / f"{row['video_id']}.MP4"
+    try:
+        start, stop = (seconds(row[f"{end}_timestamp"]) for end in ("start", "stop"))
+        int(row["verb_class"]), int(row["noun_class"])
+    except ValueError as error:
+        raise ManifestError(f"{source}, line {line}: {error}; expected times as HH:MM:SS.sss and classes as numbers") from error
+    if not 0 <= start < stop:
+        raise ManifestError(f"{source}, line {line}: the action runs from {start} s to {stop} s; expected it to last")
+    return Action(path, start, stop, row["verb_class"], row["noun_class"])
+
+
+def seconds(timestamp: str) -> float:
+    """Of HH:MM:SS.sss."""
+    hours, minutes, rest = timestamp.split(":")
+    return 3600 * int(hours) + 60 * int(minutes) + float(rest)
+
+
+def read_events(source: Path) -> list[Action]:
+    """The demo world's log: what the simulator saw happen (grasped, lifted, hidden ...) to the object of which colour. An
+    action lasts to the end of the skill that caused it."""
+    actions = []
+    for line, text in enumerate(source.read_text().splitlines(), start=1):
+        try:
+            episode = json.loads(text)
+            path, events = source.parent / episode["path"], episode["events"]
+            ends = [event["time"] for event in events if event["event"] == "end"]
+            seen = [event for event in events if event["event"] not in SKILL_BOUNDS]
+            for event in seen:
+                stop = min((end for end in ends if end > event["time"]), default=event["time"] + 0.25)
+                actions.append(Action(path, float(event["time"]), float(stop), event["event"], event["object"]["colour"]))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ManifestError(f"{source}, line {line}: {error!r}; expected an episode of a demo world's log") from error
+    return actions

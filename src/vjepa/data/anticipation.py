@@ -1,0 +1,218 @@
+"""Clips that end some time before an action: what is seen, how long before, and what happens then (V-JEPA 2, sections 6, D)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from vjepa.data.actions import Action, Vocabulary, read_actions, vocabulary
+from vjepa.data.clips import ATTEMPTS, ClipConfig
+from vjepa.data.decode import DecodeError, open_video
+from vjepa.data.modules import GlobalOrder, ResumableLoader, ignore_interrupt
+from vjepa.data.sampling import Mixture
+from vjepa.data.transforms import centre_box, crop, random_box
+from vjepa.errors import refuse_unless
+from vjepa.locate import locate
+
+Anchor = Literal["start", "end"]
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """How far ahead of the clip's end the foreseen moment lies, and where in the action."""
+
+    tau: tuple[float, float] = (0.25, 1.75)
+    """Training: seconds between the clip's end and the moment, drawn evenly."""
+    point: tuple[float, float] = (0.0, 0.25)
+    """Training: where in the action the moment lies, as a share of its length from the anchor, drawn evenly."""
+    evaluation_tau: float = 1.0
+    """Evaluation: seconds between the clip's end and the anchor itself."""
+    anchor: Anchor = "start"
+    """The action's start, as the paper says, or its end, from which the released code counts back (so that it may show most
+    of the action)."""
+
+    def __post_init__(self) -> None:
+        fine = 0 <= self.tau[0] <= self.tau[1] and 0 <= self.point[0] <= self.point[1] <= 1 and self.evaluation_tau >= 0
+        refuse_unless(fine, f"ahead: tau={self.tau}, point={self.point} and evaluation_tau={self.evaluation_tau} must be 0 or "
+                            "more and grow, and points are shares of the action")  # fmt: skip
+
+    def moment(self, action: Action, share: float) -> float:
+        length = action.stop - action.start
+        return action.start + share * length if self.anchor == "start" else action.stop - share * length
+
+
+class Foreseen(NamedTuple):
+    """One action: two clips of equal length, or None where the file cannot be decoded."""
+
+    clip: UInt8[Tensor, "t c h w"] | None
+    shown: UInt8[Tensor, "t c h w"] | None
+    tau: float
+    labels: tuple[int, int, int]
+    index: int
+    bad: list[str]
+
+
+class ForeseenBatch(NamedTuple):
+    clip: UInt8[Tensor, "b t c h w"]
+    """Ends `tau` before the moment."""
+    shown: UInt8[Tensor, "b t c h w"]
+    """Ends at the moment itself: nothing has to be foreseen."""
+    tau: Float[Tensor, " b"]
+    """Seconds."""
+    labels: Int[Tensor, "b 3"]
+    """Verb, noun, pair; -1 for what training never shows."""
+    index: Int[Tensor, " b"]
+    bad: list[str]
+    lost: int
+
+
+def collate(samples: Sequence[Foreseen]) -> ForeseenBatch:
+    good = [sample for sample in samples if sample.clip is not None]
+    empty = torch.empty(0, 1, 3, 1, 1, dtype=torch.uint8)
+    clip, shown = (torch.stack([getattr(s, name) for s in good]) if good else empty for name in ("clip", "shown"))
+    labels = torch.tensor([sample.labels for sample in good], dtype=torch.long).view(-1, 3)
+    tau, index = torch.tensor([s.tau for s in good]), torch.tensor([s.index for s in good], dtype=torch.long)
+    bad = [reason for sample in samples for reason in sample.bad]
+    return ForeseenBatch(clip, shown, tau.float(), labels, index, bad, len(samples) - len(good))
+
+
+def frames_before(action: Action, ends: Sequence[float], clip: ClipConfig) -> list[UInt8[Tensor, "t c h w"]]:
+    """Clips that end at the given seconds, last frame just before; before the video begins its first frame stands still.
+    Raises DecodeError."""
+    with open_video(action.path) as video:
+        back = (np.arange(clip.frames) - clip.frames) / clip.fps
+        latest = video.end - 0.5 / video.fps
+        times = np.concatenate([np.clip(end + back, video.start, latest) for end in ends])
+        frames = torch.from_numpy(video.frames(times))
+    return list(rearrange(frames, "(s t) h w c -> s t c h w", s=len(ends)))
+
+
+class ForeseenClips(Dataset):
+    """Actions by row. With a seed, draws without end for training: sample k is a function of (seed, k)."""
+
+    def __init__(
+        self, actions: Sequence[Action], known: Vocabulary, clip: ClipConfig, ahead: Ahead, seed: int | None = None
+    ) -> None:
+        self.actions, self.known, self.clip, self.ahead, self.seed = actions, known, clip, ahead, seed
+        self.mixture = Mixture([len(actions)], [1.0], seed or 0)
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def __getitem__(self, k: int) -> Foreseen:
+        return self.look(k, k, None, []) if self.seed is None else self.draw(k)
+
+    def draw(self, k: int) -> Foreseen:
+        """A training sample; a file that cannot be decoded is replaced by another, a bounded number of times."""
+        bad: list[str] = []
+        for attempt in range(ATTEMPTS):
+            _, i = self.mixture(k) if attempt == 0 else self.mixture.replacement(k, attempt)
+            rng = np.random.Generator(np.random.Philox(key=np.array([self.seed, k], np.uint64), counter=attempt))
+            found = self.look(i, k, rng, bad)
+            if found.clip is not None:
+                return found
+            bad = found.bad
+        return found
+
+    def look(self, i: int, index: int, rng: np.random.Generator | None, bad: list[str]) -> Foreseen:
+        action, ahead = self.actions[i], self.ahead
+        tau = ahead.evaluation_tau if rng is None else float(rng.uniform(*ahead.tau))
+        moment = ahead.moment(action, 0.0 if rng is None else float(rng.uniform(*ahead.point)))
+        labels = self.known.labels(action)
+        try:
+            both = frames_before(action, (moment - tau, moment), self.clip)
+        except DecodeError as error:
+            return Foreseen(None, None, tau, labels, index, [*bad, str(error)])
+        height, width = both[0].shape[-2:]
+        box = centre_box(height, width, 1.0)
+        if rng is not None:
+            box = random_box(height, width, self.clip.scale, self.clip.aspect, rng)
+        flip = rng is not None and bool(rng.random() < self.clip.flip)
+        return Foreseen(*(crop(frames, box, self.clip.size, flip) for frames in both), tau, labels, index, bad)
+
+
+class AnticipationData(L.LightningDataModule):
+    """Actions for training, validation and test."""
+
+    def __init__(
+        self,
+        train: str,
+        val: str,
+        test: str,
+        videos: str | None = None,
+        clip: ClipConfig = ClipConfig(frames=32, fps=8.0, short="hold"),  # noqa: B008  frozen
+        ahead: Ahead = Ahead(),
+        batch_size: int = 16,
+        workers: int = 8,
+        max_bad_share: float = 0.05,
+        seed: int = 0,
+    ) -> None:
+        """
+        Args:
+            train: EPIC-KITCHENS-100 annotations (.csv), or a demo world's events.jsonl.
+            val: The same for validation.
+            test: The same for testing, looked at once, at the end.
+            videos: Folder of EPIC-KITCHENS' videos.
+            clip: What one clip is.
+            ahead: How far ahead the foreseen moment lies.
+            batch_size: Actions per device and step.
+            workers: Processes that decode, per device.
+            max_bad_share: Training stops once more than this share of draws could not be decoded.
+            seed: Decides the order, the moments and the crops.
+        """
+        super().__init__()
+        sentence = f"data.batch_size={batch_size} must be positive, data.workers={workers} not negative"
+        refuse_unless(batch_size > 0 and workers >= 0, sentence)
+        self.files, self.videos = {"train": train, "val": val, "test": test}, videos
+        self.clip, self.ahead, self.batch_size, self.workers = clip, ahead, batch_size, workers
+        self.max_bad_share, self.seed = max_bad_share, seed
+
+    @cached_property
+    def actions(self) -> dict[str, list[Action]]:
+        folder = locate(self.videos) if self.videos else None
+        return {split: read_actions(locate(file), folder) for split, file in self.files.items()}
+
+    @cached_property
+    def known(self) -> Vocabulary:
+        return vocabulary(self.actions["train"])
+
+    def valid(self, split: str) -> tuple[list[int], list[int], list[int]]:
+        """Verbs, nouns and pairs that occur in the split and in training: those over which recall is averaged."""
+        labels = np.array([self.known.labels(action) for action in self.actions[split]])
+        found = tuple(sorted({int(label) for label in column if label >= 0}) for column in labels.T)
+        refuse_unless(all(found), f"{self.files[split]} shares no action with {self.files['train']}: nothing can be foreseen")
+        return found
+
+    def train_dataloader(self) -> ResumableLoader:
+        clips = ForeseenClips(self.actions["train"], self.known, self.clip, self.ahead, self.seed)
+        world, accumulated = self.trainer.world_size, self.trainer.accumulate_grad_batches
+        steps = max(1, len(clips) // (self.batch_size * world * accumulated))
+        order = GlobalOrder(steps * accumulated, self.batch_size, self.trainer.global_rank, world)
+        return ResumableLoader(clips, batch_sampler=order, **self.loader_settings())
+
+    def val_dataloader(self) -> DataLoader:
+        return self.evaluation_loader("val", self.ahead)
+
+    def test_dataloader(self) -> list[DataLoader]:
+        """The test actions from the recipe's anchor, then from the other one."""
+        other: Anchor = "end" if self.ahead.anchor == "start" else "start"
+        ways = (self.ahead, Ahead(evaluation_tau=self.ahead.evaluation_tau, anchor=other))
+        return [self.evaluation_loader("test", ahead) for ahead in ways]
+
+    def evaluation_loader(self, split: str, ahead: Ahead) -> DataLoader:
+        """Every action exactly once over all ranks."""
+        clips = ForeseenClips(self.actions[split], self.known, self.clip, ahead)
+        share = Subset(clips, range(self.trainer.global_rank, len(clips), self.trainer.world_size))
+        return DataLoader(share, batch_size=self.batch_size, **self.loader_settings())
+
+    def loader_settings(self) -> dict:
+        on_gpu = self.trainer.strategy.root_device.type == "cuda"
+        return {"num_workers": self.workers, "collate_fn": collate, "worker_init_fn": ignore_interrupt, "pin_memory": on_gpu}

@@ -1,0 +1,55 @@
+"""The probe that names a coming action, and the tokens of a moment that was not seen (V-JEPA 2, sections 6 and D)."""
+
+from typing import NamedTuple
+
+import torch
+from einops import repeat
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vjepa.masks import Grid
+from vjepa.models.layers import EPS, MLP, Block, CrossAttention, initialise, refuse_heads
+from vjepa.models.predictor import Predictor
+from vjepa.models.probe import ProbeConfig
+
+
+class ActionLogits(NamedTuple):
+    verb: Float[Tensor, "b verbs"]
+    noun: Float[Tensor, "b nouns"]
+    action: Float[Tensor, "b actions"]
+
+
+class AnticipationProbe(nn.Module):
+    """The attentive probe with three queries, each with a classifier of its own; blocks are shared."""
+
+    def __init__(self, config: ProbeConfig, width: int, sizes: tuple[int, int, int]) -> None:
+        super().__init__()
+        refuse_heads("probe", width, config.heads)
+        self.config = config
+        self.blocks = nn.ModuleList(Block(width, config.heads, 4 * width) for _ in range(config.depth - 1))
+        self.queries = nn.Parameter(torch.zeros(3, width))
+        self.norm1, self.norm2 = nn.LayerNorm(width, eps=EPS), nn.LayerNorm(width, eps=EPS)
+        self.attention = CrossAttention(width, config.heads)
+        self.mlp = MLP(width, 4 * width)
+        self.heads = nn.ModuleList(nn.Linear(width, size) for size in sizes)
+        initialise(self, std=width**-0.5)  # as the attentive probe, and for its reasons
+        nn.init.normal_(self.queries)
+
+    def forward(self, tokens: Float[Tensor, "b n d"]) -> ActionLogits:
+        for block in self.blocks:
+            tokens = block(tokens)
+        queries = repeat(self.queries, "q d -> b q d", b=len(tokens))
+        queries = queries + self.attention(queries, self.norm1(tokens))
+        queries = queries + self.mlp(self.norm2(queries))
+        return ActionLogits(*(head(queries[:, i]) for i, head in enumerate(self.heads)))
+
+
+def foresee(
+    predictor: Predictor, tokens: Float[Tensor, "b n d"], grid: Grid, ahead: Int[Tensor, " b"]
+) -> Float[Tensor, "b m d"]:
+    """The predictor's tokens of one time step: `ahead` steps are skipped after the clip's last, for each clip its own."""
+    T, H, W = grid
+    place = torch.arange(H * W, device=tokens.device)
+    drop = (T + ahead.to(tokens.device))[:, None] * H * W + place
+    keep = repeat(torch.arange(T * H * W, device=tokens.device), "n -> b n", b=len(tokens))
+    return predictor(tokens, keep, drop, (T + int(ahead.max()) + 1, H, W))

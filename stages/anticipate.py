@@ -1,0 +1,216 @@
+"""Anticipation: the coming action from a clip that ends before it begins (V-JEPA 2, sections 6 and D).
+
+    python -m stages.anticipate fit --config conf/anticipate.yaml
+
+The encoder and the pretraining predictor are frozen. The predictor is asked for the tokens of the moment tau after the clip's
+end; probes with three queries (verb, noun, their pair) read them. One pass over the data trains the rows of the table:
+
+encoder    the encoder's tokens of the clip
+predictor  the predictor's tokens of the moment ahead
+both       one beside the other: the paper's
+shown      the encoder's tokens of a clip that ends at the moment itself: an upper bound, nothing has to be foreseen
+
+Below them, what needs no clip: always the classes most frequent in training, and chance. Test actions are looked at twice:
+the clip ends tau before the recipe's anchor (the action's start, in the paper), and before the other one.
+"""
+
+import copy
+import json
+from pathlib import Path
+
+import lightning as L
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vjepa import ema
+from vjepa.callbacks import DataError
+from vjepa.checkpoint import Part, Weights, load_encoder, load_predictor
+from vjepa.cli import refuse_indivisible, run
+from vjepa.data.anticipation import AnticipationData, ForeseenBatch
+from vjepa.data.transforms import normalise
+from vjepa.errors import refuse_unless
+from vjepa.locate import locate
+from vjepa.models import ProbeConfig
+from vjepa.models.anticipation import ActionLogits, AnticipationProbe, foresee
+from vjepa.optim import OptimConfig, Schedule, adamw, set_step
+from vjepa.recall import MeanClassRecall, focal_loss
+
+ROWS = {
+    "encoder": "encoder's tokens",
+    "predictor": "predictor's tokens",
+    "both": "both",
+    "shown": "the last moments shown",
+    "majority": "most frequent in training",
+}
+TRAINED = ("encoder", "predictor", "both", "shown")
+KINDS = ("verb", "noun", "action")
+SPLITS = ("val", "test", "other")  # `other`: the test actions from the other anchor
+
+
+class Anticipate(L.LightningModule):
+    def __init__(
+        self,
+        encoder: str,
+        probe: ProbeConfig = ProbeConfig(),  # noqa: B008  frozen, as all configs are
+        weights: Weights = "ema",
+        optim: OptimConfig = OptimConfig(lr=Schedule(1e-3)),  # noqa: B008
+        top: int = 5,
+        seed: int = 0,
+    ) -> None:
+        """
+        Args:
+            encoder: A pretraining's or cooldown's model.safetensors, an upstream `.pt`, or a Hugging Face directory; it has to
+                hold the predictor too.
+            probe: The network on top of the tokens.
+            weights: Which of the source's encoders is read.
+            optim: AdamW and its schedules.
+            top: Answers per clip that recall allows.
+            seed: Decides the probes' initial weights.
+        """
+        super().__init__()
+        refuse_unless(top > 0, f"model.top={top} leaves no answer; use 1 or more")
+        refuse_unless(probe.depth > 0, "probe.depth=0: anticipation needs queries; use 1 or more blocks")
+        self.source, self.config, self.weights = encoder, probe, weights
+        self.optim, self.top, self.seed = optim, top, seed
+
+    def configure_model(self) -> None:
+        if hasattr(self, "probes"):
+            return
+        source, data = locate(self.source), self.trainer.datamodule
+        self.encoder = ema.frozen(load_encoder(source, self.weights))
+        self.predictor = ema.frozen(load_predictor(source))
+        self.grid = refuse_indivisible(self.encoder, data.clip)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            first = AnticipationProbe(self.config, self.encoder.config.width, data.known.sizes)
+        self.probes = nn.ModuleDict({row: copy.deepcopy(first) for row in TRAINED})
+        for_split = {"val": "val", "test": "test", "other": "test"}
+        self.recall = nn.ModuleDict({f"{split}_{row}_{kind}": metric for split in SPLITS for row in ROWS
+                                     for kind, metric in self.metrics(for_split[split]).items()})  # fmt: skip
+
+    def metrics(self, split: str) -> dict[str, MeanClassRecall]:
+        data = self.trainer.datamodule
+        columns = zip(KINDS, data.known.sizes, data.valid(split), strict=True)
+        return {kind: MeanClassRecall(size, valid, self.top) for kind, size, valid in columns}
+
+    @torch.no_grad()
+    def tokens(self, batch: ForeseenBatch) -> dict[str, Float[Tensor, "b n d"]]:
+        seen, shown = self.encoder(normalise(batch.clip)), self.encoder(normalise(batch.shown))
+        per_second = self.trainer.datamodule.clip.fps / self.encoder.config.tubelet
+        ahead = foresee(self.predictor, seen, self.grid, (batch.tau * per_second + 1e-6).long())
+        return {"encoder": seen, "predictor": ahead, "both": torch.cat([seen, ahead], dim=1), "shown": shown}
+
+    def training_step(self, batch: ForeseenBatch, batch_idx: int) -> Tensor:
+        """Focal losses of the three queries added up; the rows share no parameter, so each trains as if alone."""
+        losses = {}
+        for row, tokens in self.tokens(batch).items():
+            logits = self.probes[row](tokens)
+            each = [focal_loss(guess.float(), label) for guess, label in zip(logits, batch.labels.T, strict=True)]
+            losses[f"train/loss_{row}"] = torch.stack(each).sum()
+        self.log_dict(losses)
+        return torch.stack(list(losses.values())).sum()
+
+    def validation_step(self, batch: ForeseenBatch, batch_idx: int) -> None:
+        self.score("val", batch)
+
+    def test_step(self, batch: ForeseenBatch, batch_idx: int, dataloader_idx: int) -> None:
+        self.score(("test", "other")[dataloader_idx], batch)
+
+    def score(self, split: str, batch: ForeseenBatch) -> None:
+        if len(batch.clip) == 0:
+            return
+        answers = {row: self.probes[row](tokens) for row, tokens in self.tokens(batch).items()}
+        answers["majority"] = self.majority(len(batch.clip))
+        for row, logits in answers.items():
+            for kind, guess, label in zip(KINDS, logits, batch.labels.T, strict=True):
+                self.recall[f"{split}_{row}_{kind}"].update(guess, label)
+
+    def majority(self, clips: int) -> ActionLogits:
+        """The same for every clip: how often training shows each class."""
+        data = self.trainer.datamodule
+        labels = torch.tensor([data.known.labels(action) for action in data.actions["train"]]).T
+        counts = [torch.bincount(label, minlength=size) for label, size in zip(labels, data.known.sizes, strict=True)]
+        return ActionLogits(*(count.float().expand(clips, -1).to(self.device) for count in counts))
+
+    def on_validation_epoch_end(self) -> None:
+        found = self.computed("val")
+        values = {f"val/recall_{row}_{kind}": found[row][kind] for row in TRAINED for kind in KINDS}
+        self.log_dict(values, rank_zero_only=True)
+
+    def computed(self, split: str) -> dict[str, dict[str, float]]:
+        """Recall by row and kind over all processes; forgotten then."""
+        found = {row: {kind: float(self.recall[f"{split}_{row}_{kind}"].compute()) for kind in KINDS} for row in ROWS}
+        for row in ROWS:
+            for kind in KINDS:
+                self.recall[f"{split}_{row}_{kind}"].reset()
+        return found
+
+    def on_test_epoch_end(self) -> None:
+        data = self.trainer.datamodule
+        refuse_seen(int(self.recall["test_both_verb"].seen.sum()), self.trainer.world_size)
+        anchors = (data.ahead.anchor, "end" if data.ahead.anchor == "start" else "start")
+        chance = {kind: min(1.0, self.top / len(valid)) for kind, valid in zip(KINDS, data.valid("test"), strict=True)}
+        rows = [
+            {"name": name, "anchor": anchor} | values
+            for anchor, split in zip(anchors, ("test", "other"), strict=True)
+            for name, values in [*self.named(split), ("chance", chance)]
+        ]
+        if self.trainer.is_global_zero:
+            (Path(self.trainer.default_root_dir) / "scores.json").write_text(json.dumps(rows, indent=1))
+            print(table(rows, self.top, data.ahead.evaluation_tau, len(data.actions["test"])))
+
+    def named(self, split: str) -> list[tuple[str, dict[str, float]]]:
+        return [(ROWS[row], values) for row, values in self.computed(split).items()]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return adamw(self.optim, self.probes)
+
+    def on_fit_start(self) -> None:
+        self.total_steps = int(self.trainer.estimated_stepping_batches)
+
+    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None) -> None:
+        set_step(optimizer.optimizer, self.optim, self.global_step + 1, self.total_steps)
+        optimizer.step(closure=optimizer_closure)
+
+    def train(self, mode: bool = True) -> "Anticipate":
+        """Training mode for the probes; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        for name in ("encoder", "predictor"):
+            if hasattr(self, name):
+                getattr(self, name).eval()
+        return self
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if not k.startswith(FROZEN)}
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["state_dict"] |= {k: v for k, v in self.state_dict().items() if k.startswith(FROZEN)}
+
+    def parts(self) -> dict[str, Part]:
+        known = self.trainer.datamodule.known
+        classes = {"verbs": known.verbs, "nouns": known.nouns, "actions": known.actions}
+        return {"anticipation": Part(self.probes["both"], {"depth": self.config.depth, "heads": self.config.heads} | classes)}
+
+
+FROZEN = ("encoder.", "predictor.")
+
+
+def refuse_seen(clips: int, world_size: int) -> None:
+    if clips == 0 and world_size == 1:
+        raise DataError("no test clip could be decoded, so there is no score; bad_files.txt in the run's folder says why")
+
+
+def table(rows: list[dict], top: int, tau: float, actions: int) -> str:
+    """Mean-class recall of every row, by anchor."""
+    lines = []
+    for anchor in dict.fromkeys(row["anchor"] for row in rows):
+        lines.append(f"mean-class recall@{top} on {actions} test actions, the clip ends {tau:g} s before the action's {anchor}")
+        lines.append(f"  {'':<28}{'verb':>8}{'noun':>8}{'action':>8}")
+        for row in (row for row in rows if row["anchor"] == anchor):
+            lines.append(f"  {row['name']:<28}" + "".join(f"{row[kind]:8.3f}" for kind in KINDS))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run(Anticipate, AnticipationData)
