@@ -78,6 +78,7 @@ def clips(*sizes: int) -> list[Seen]:
 
 @pytest.mark.parametrize(("window", "pooling", "tokens"), [
     ((1, 1, 1), "average", 64), ((1, 2, 2), "average", 16), ((1, 2, 2), "attention", 16), ((2, 2, 2), "attention", 8),
+    ((1, 4, 4), "concat", 4),
 ])  # fmt: skip
 def test_a_window_of_tokens_becomes_one(window, pooling, tokens):
     projector = Projector(ProjectorConfig(window, pooling, heads=4), 24, 40)
@@ -89,6 +90,12 @@ def test_a_window_averages_neighbours_of_one_frame():
     tokens = torch.arange(16.0)[:, None].expand(-1, 24)  # (T H W) = (1, 4, 4)
     pooled = Projector(ProjectorConfig((1, 2, 2)), 24, 8).pooled(Seen(tokens, (1, 4, 4)))
     assert pooled[:, 0].tolist() == [2.5, 4.5, 10.5, 12.5]
+
+
+def test_a_concatenated_window_keeps_every_number_in_its_place():
+    tokens = torch.randn(32, 24)  # (T H W) = (2, 4, 4)
+    kept = Projector(ProjectorConfig((1, 4, 4), "concat"), 24, 8).pooled(Seen(tokens, (2, 4, 4)))
+    assert torch.equal(kept, tokens.view(2, 16 * 24))
 
 
 def test_an_attentive_window_knows_places_but_no_other_window():

@@ -46,8 +46,9 @@ class ProjectorConfig:
 
     window: tuple[int, int, int] = (1, 1, 1)
     """Tokens along time, height and width that become one. The paper: (1, 1, 1) scaled up, an attentive 4 or 8 before."""
-    pooling: Literal["average", "attention"] = "average"
-    """A window's mean, or what a learned query reads in it."""
+    pooling: Literal["average", "attention", "concat"] = "average"
+    """A window's mean, what a learned query reads in it, or all of its tokens side by side: nothing is lost, and the perceptron
+    knows the places within the window, for a first layer that is as many times larger."""
     heads: int = 8
     """Attention heads of that query."""
 
@@ -67,8 +68,9 @@ class Projector(nn.Module):
     def __init__(self, config: ProjectorConfig, width: int, words: int, std: float = 0.02) -> None:
         super().__init__()
         self.config, self.width = config, width
-        self.mlp = nn.Sequential(nn.Linear(width, words), nn.GELU(), nn.Linear(words, words))
-        initialise(self.mlp, std=width**-0.5)
+        inputs = width * math.prod(config.window) if config.pooling == "concat" else width
+        self.mlp = nn.Sequential(nn.Linear(inputs, words), nn.GELU(), nn.Linear(words, words))
+        initialise(self.mlp, std=inputs**-0.5)
         nn.init.trunc_normal_(self.mlp[2].weight, std=std / math.sqrt(0.42 * words))  # 0.42: the mean square of a GELU
         if config.pooling == "attention":
             self.pool = AttentivePool(ProbeConfig(depth=1, heads=config.heads), width)
@@ -89,7 +91,7 @@ class Projector(nn.Module):
         """The tokens of all clips, one clip after the other."""
         return self.mlp(torch.cat([self.pooled(clip) for clip in seen]))
 
-    def pooled(self, clip: Seen) -> Float[Tensor, "m d"]:
+    def pooled(self, clip: Seen) -> Float[Tensor, "m inputs"]:
         self.size(clip.grid)
         if clip.tokens.shape[-1] != self.width:
             raise UserError(f"the projector reads tokens of width {self.width}, this encoder's have {clip.tokens.shape[-1]}")
@@ -98,6 +100,8 @@ class Projector(nn.Module):
         (T, H, W), (t, h, w) = clip.grid, self.config.window
         sizes = {"T": T // t, "H": H // h, "W": W // w, "t": t, "h": h, "w": w}
         windows = rearrange(clip.tokens, "(T t H h W w) d -> (T H W) (t h w) d", **sizes)
+        if self.config.pooling == "concat":
+            return windows.flatten(1)
         return windows.mean(dim=1) if self.config.pooling == "average" else self.pool(windows + self.places)
 
 
