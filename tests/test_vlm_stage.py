@@ -310,17 +310,6 @@ def test_two_processes_equal_one_and_the_command_leaves_a_folder_that_talks(worl
     assert again.returncode == 0 and "finished, nothing to do" in again.stdout
 
 
-@pytest.mark.slow
-def test_questions_about_motion_are_learned(world, tmp_path):
-    """From a random encoder's tokens: 24 clips by heart, both ways round."""
-    model = stage(world, projector=ProjectorConfig(), language_lr=Schedule(3e-3))
-    fit(model, data(world, batch_size=24), tmp_path, 120, gradient_clip_val=1.0)
-    rows = read_captions(world / "rows.jsonl")
-    found = evaluate(model.talker, [rows.row(i) for i in range(24)], "likelihood", ["video", "no video"])
-    values = {score.name: score.value for score in found}
-    assert values["video | all"] > 0.9 and values["video | pairs"] > 0.8 and values["no video | all"] == 0.5
-
-
 def test_lmms_eval_asks_and_scores(world, tmp_path, monkeypatch, clips_manifest):
     """Against a stand-in with lmms-eval's interface of simple models; the real one needs the network."""
     import sys
