@@ -6,8 +6,9 @@ Transformers' code is an independent rewrite that Meta's released weights were c
 import pytest
 import torch
 
-from vjepa.checkpoint import CheckpointError, load_encoder, load_predictor
+from vjepa.checkpoint import CheckpointError, load_encoder, load_predictor, load_probe
 from vjepa.masks import BlockConfig, MaskConfig, sample_masks, take
+from vjepa.models.probe_grid import ProbeGrid
 
 transformers = pytest.importorskip("transformers", reason="the parity tests need the hf extra")
 GRID = (4, 4, 4)  # square: transformers takes the grid from its config
@@ -89,3 +90,28 @@ def test_a_missing_tensor_is_named(folder, tmp_path):
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
     with pytest.raises(CheckpointError, match=r"missing blocks\.2\.mlp\.0\.bias; blocks\.1\.norm1\.weight is \(5,\)"):
         load_encoder(tmp_path)
+
+
+def test_classifiers_equal_alone_and_in_a_grid(tmp_path, clip):
+    """The whole of VJEPA2ForVideoClassification: encoder, self-attention blocks, pooler and classifier."""
+    torch.manual_seed(0)
+    config = transformers.VJEPA2Config(
+        patch_size=8, crop_size=32, frames_per_clip=8, tubelet_size=2, hidden_size=96, num_attention_heads=3,
+        num_hidden_layers=2, mlp_ratio=4.0, pred_hidden_size=48, pred_num_attention_heads=2, pred_num_hidden_layers=1,
+        num_labels=11,
+    )  # fmt: skip
+    model = transformers.VJEPA2ForVideoClassification(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.1)
+        wanted = model(clip.transpose(1, 2)).logits
+    model.save_pretrained(tmp_path)
+    probe, tokens = load_probe(tmp_path), load_encoder(tmp_path)(clip)
+    torch.testing.assert_close(probe(tokens), wanted, atol=1e-4, rtol=1e-4)
+    for logits in ProbeGrid(probe, 3)(tokens):
+        torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_a_directory_without_a_classifier_is_refused(folder):
+    with pytest.raises(CheckpointError, match="holds no classifier"):
+        load_probe(folder)

@@ -26,6 +26,7 @@ from torch import nn
 from vjepa.keymaps import (
     HF_ENCODER,
     HF_PREDICTOR,
+    HF_PROBE,
     UPSTREAM_AC_PREDICTOR,
     UPSTREAM_ENCODER,
     UPSTREAM_PREDICTOR,
@@ -148,9 +149,12 @@ def load_predictor(source: str | Path, heads: int | None = None) -> Predictor:
 
 
 def load_probe(source: str | Path, heads: int = 16) -> AttentiveProbe:
-    """The attentive probe in the export of a probe stage, or the first classifier of an upstream evaluation's `.pt`.
+    """The attentive probe in the export of a probe stage, the first classifier of an upstream evaluation's `.pt`, or that of
+    a Hugging Face directory.
 
     heads: of an upstream probe, which does not say."""
+    if existing(source).is_dir():
+        return hf_probe(Path(source))
     if Path(source).suffix == ".pt":
         return upstream_probe(existing(source), heads)
     description, state = read_export(existing(source), "probe")
@@ -357,3 +361,14 @@ def upstream_probe(source: Path, heads: int) -> AttentiveProbe:
     classes, width = translated["head.weight"].shape
     depth = 1 + len({key.split(".")[2] for key in translated if key.startswith("pool.blocks.")})
     return strictly(AttentiveProbe(ProbeConfig(depth, heads), width, classes), translated, source)
+
+
+def hf_probe(folder: Path) -> AttentiveProbe:
+    config, state = read_hf(folder)
+    state = {key: value for key, value in state.items() if key.startswith(("pooler.", "classifier."))}
+    if not state:
+        raise CheckpointError(f"{folder} holds no classifier; expected the directory of a VJEPA2ForVideoClassification")
+    translated = translate(state, "", HF_PROBE, folder)
+    classes, width = translated["head.weight"].shape
+    depth = 1 + len({key.split(".")[2] for key in translated if key.startswith("pool.blocks.")})
+    return strictly(AttentiveProbe(ProbeConfig(depth, config["num_attention_heads"]), width, classes), translated, folder)

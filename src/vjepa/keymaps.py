@@ -74,6 +74,28 @@ HF_PREDICTOR = {
     "proj": "out",
     **{f"layer.{theirs}": ours for theirs, ours in HF_BLOCK.items()},
 }
+HF_POOLER_BLOCK = {
+    "{}.layer_norm1": "blocks.{}.norm1",
+    "{}.self_attn.q_proj": "blocks.{}.attention.qkv#0",
+    "{}.self_attn.k_proj": "blocks.{}.attention.qkv#1",
+    "{}.self_attn.v_proj": "blocks.{}.attention.qkv#2",
+    "{}.self_attn.out_proj": "blocks.{}.attention.out",
+    "{}.layer_norm2": "blocks.{}.norm2",
+    "{}.mlp.fc1": "blocks.{}.mlp.0",
+    "{}.mlp.fc2": "blocks.{}.mlp.2",
+}
+HF_PROBE = {
+    "pooler.query_tokens": "pool.query",
+    "pooler.cross_attention_layer.layer_norm1": "pool.norm1",
+    "pooler.cross_attention_layer.cross_attn.q_proj": "pool.attention.q",
+    "pooler.cross_attention_layer.cross_attn.k_proj": "pool.attention.kv#0",
+    "pooler.cross_attention_layer.cross_attn.v_proj": "pool.attention.kv#1",
+    "pooler.cross_attention_layer.layer_norm2": "pool.norm2",
+    "pooler.cross_attention_layer.mlp.fc1": "pool.mlp.0",
+    "pooler.cross_attention_layer.mlp.fc2": "pool.mlp.2",
+    "classifier": "head",
+    **{f"pooler.self_attention_layers.{theirs}": f"pool.{ours}" for theirs, ours in HF_POOLER_BLOCK.items()},
+}
 
 
 class CheckpointError(UserError):
