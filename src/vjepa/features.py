@@ -43,7 +43,7 @@ from vjepa.models import Encoder
 from vjepa.models.probe import AttentivePool
 
 Pool = Literal["none", "mean", "frame", "attentive"]
-__all__ = ["features", "read_clip", "read_features"]
+__all__ = ["ClipConfig", "features", "load_encoder", "read_clip", "read_features"]
 
 
 @dataclass(frozen=True)
