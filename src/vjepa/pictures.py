@@ -70,7 +70,7 @@ def spread(values: Float[Tensor, "b n c"], grid: Grid, size: tuple[int, int, int
     return repeat(values, "b (T H W) c -> b (T t) c (H h) (W w)", T=T, H=H, W=W, t=t, h=h, w=w)
 
 
-def filmstrip(clips: UInt8[Tensor, "b t c h w"]) -> UInt8[Tensor, "c h w"]:
+def filmstrip(clips: UInt8[Tensor, "b t c h w"]) -> UInt8[Tensor, "c height width"]:
     """Clips as rows, frames as columns, with a thin gap."""
     times = max(1, 128 // clips.shape[-1])  # small frames are shown larger
     padded = torch.nn.functional.pad(repeat(clips, "b t c h w -> b t c (h i) (w j)", i=times, j=times), (0, 2, 0, 2), value=255)
