@@ -125,7 +125,8 @@ def test_splits_are_disjoint_and_balanced(tmp_path):
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory) -> RecordConfig:
-    config = RecordConfig(out=tmp_path_factory.mktemp("demo"), clips=24, val=0.34, test=0.34, size=16, seconds=0.1, fps=30, workers=1)
+    tiny = {"size": 16, "seconds": 0.1, "fps": 30, "workers": 1}
+    config = RecordConfig(out=tmp_path_factory.mktemp("demo"), clips=24, val=0.34, test=0.34, **tiny)
     record(config)
     return config
 

@@ -94,7 +94,8 @@ def draw(found: Scores, runs: list[Path], out: Path) -> None:
         steps, mean, spread = over_seeds([read_curves(run / "pretrain", [tag])[tag] for run in runs])
         left.errorbar(steps, mean, spread, capsize=2, marker="o", markersize=3, label=key.removeprefix("label_"))
     left.axhline(0.125, color="grey", linestyle=":", label="chance")
-    left.set(title="validation clips, while training", xlabel="pretraining step (0: random encoder)", ylabel="accuracy", ylim=(0, 1))
+    left.set(title="validation clips, while training", ylabel="accuracy", ylim=(0, 1))
+    left.set_xlabel("pretraining step (0: random encoder)")
     left.legend(fontsize="small")
     width = 0.8 / len(found)
     for i, name in enumerate(found):
