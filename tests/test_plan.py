@@ -136,7 +136,7 @@ def test_outcomes_do_not_depend_on_the_number_of_workers(setting):
     assert one[2].calls == 10 * 5 and one[0].calls == 0
 
 
-@pytest.mark.parametrize("row", ["clone", "pixels", "untrained", "still"])
+@pytest.mark.parametrize("row", ["clone", "perfect", "pixels", "untrained", "still"])
 def test_every_row_plays(setting, row):
     outcome = Player(setting).play(Job("reach", row, 0))
     assert outcome.actions == 10 and outcome.distance > 0

@@ -3,7 +3,8 @@
 rows        model       the planner on the action-conditioned predictor
             untrained   the same on an encoder that was never trained, with a predictor trained on it in the same way
             clone       goal-conditioned behaviour cloning on the same episodes
-            pixels      the planner on the simulator itself, distance measured between pixels
+            perfect     the planner on the simulator itself, distance measured between our encoder's tokens
+            pixels      the same, distance measured between pixels
             random      actions drawn evenly from what the planner may choose
             still       no motion
             oracle      the world's own script
@@ -33,8 +34,8 @@ from vjepa.planning.tasks import Episode, TaskName, start, within_reach
 from vjepa.planning.world_model import WorldModel
 from vjepa.pose import StateSchema, schema_from
 
-Row = Literal["model", "untrained", "clone", "pixels", "random", "still", "oracle"]
-ROWS: tuple[Row, ...] = ("model", "untrained", "clone", "pixels", "random", "still", "oracle")
+Row = Literal["model", "untrained", "clone", "perfect", "pixels", "random", "still", "oracle"]
+ROWS: tuple[Row, ...] = ("model", "untrained", "clone", "perfect", "pixels", "random", "still", "oracle")
 GRIPPER = 6
 
 
@@ -160,10 +161,10 @@ class Player:
                 return Script(episode.script())
             case "clone":
                 return Cloned(self.encoder("encoder"), *self.clone(), episode.goals, episode.switch)
-            case "pixels":
+            case "perfect" | "pixels":
                 few = replace(search, samples=self.setting.planner.pixel_samples, top=min(search.top, 4))
-                world, mpc = TrueDynamics(episode.world), replace(mpc, planner=few)
-                return Planner(world, mpc, episode.goals, StateSchema(), episode.seed)
+                world = TrueDynamics(episode.world, self.encoder("encoder") if job.row == "perfect" else None)
+                return Planner(world, replace(mpc, planner=few), episode.goals, StateSchema(), episode.seed)
         world = self.model(job.row)
         return Planner(world, mpc, episode.goals, world.schema, episode.seed)
 
@@ -198,7 +199,8 @@ def world_model(encoder: str, ac: str) -> WorldModel:
 
 def rows_of(weights: Weights, wanted: Sequence[Row]) -> list[Row]:
     """The wanted rows whose weights are named; refuses files that are not there."""
-    needs = {"model": ("encoder", "ac"), "untrained": ("untrained", "untrained_ac"), "clone": ("encoder", "clone")}
+    needs = {"model": ("encoder", "ac"), "untrained": ("untrained", "untrained_ac"), "clone": ("encoder", "clone"),
+             "perfect": ("encoder",)}  # fmt: skip
     rows = [row for row in wanted if all(getattr(weights, name) for name in needs.get(row, ()))]
     for row in rows:
         for name in needs.get(row, ()):

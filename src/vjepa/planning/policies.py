@@ -114,17 +114,21 @@ class Cloned:
 
 
 class TrueDynamics:
-    """The simulator itself as a world model whose tokens are pixels: what planning can do if the model is perfect.
+    """The simulator itself as a world model: what planning can do if the model is perfect. Tokens are those of an encoder, or
+    without one the pixels.
 
     It knows the world's true state, and ignores the state that it is given. Every imagined action is simulated, contacts and
     all, and undone.
     """
 
-    def __init__(self, world: DemoWorld) -> None:
-        self.world = world
+    def __init__(self, world: DemoWorld, encoder: Encoder | None = None) -> None:
+        self.world, self.encoder = world, encoder
 
+    @torch.no_grad()
     def encode(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
-        return rearrange(image, "b c h w -> b (h w) c")
+        if self.encoder is None:
+            return rearrange(image, "b c h w -> b (h w) c")
+        return encode_frames(self.encoder, image[:, :, None])
 
     def energy(self, tokens: Float[Tensor, "1 n d"], state: Float[Tensor, "1 Ds"], goal: Float[Tensor, "1 n d"]) -> Energy:
         def of(actions: Float[Tensor, "s T a"]) -> Float[Tensor, " s"]:
