@@ -185,7 +185,7 @@ class Probe(L.LightningModule):
         write_classes(out / "classes.csv", confusion, names)
         draw_confusion(out / "confusion.png", confusion, names, f"{scores[0].name}: {scores[0].value:.3f} on {clips} clips")
         print(table(scores, f"accuracy on {clips} test clips of {self.classes} classes"))
-        print(f"all {len(self.heads)} heads, classes, predictions and confusion.png: {out}")
+        print(f"every head, class and prediction, and confusion.png: {out}")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return GridAdamW(self.optim, self.heads, self.probes)

@@ -1,6 +1,6 @@
 """Laws of planning: the search finds the bottom of a bowl and keeps to its bounds, rollouts are exact, the loop arrives."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from vjepa.planning.cem import Limits
 from vjepa.planning.energy import energy as energy_command
 from vjepa.planning.energy import read_trajectory
 from vjepa.planning.world_model import GIB, distance
-from vjepa.pose import pose_apply, pose_delta
+from vjepa.pose import END_EFFECTOR, pose_apply, pose_delta
 
 SEARCH = CEMConfig(samples=200, iterations=10, top=10, horizon=2)
 
@@ -301,7 +301,7 @@ def trajectory(tmp_path):
 
 def test_the_command_writes_numbers_and_a_picture(world, trajectory, tmp_path):
     pytest.importorskip("matplotlib", reason="pictures need the plot extra")
-    parts = {"ema": encoder_part(world.encoder), "ac_predictor": ac_predictor_part(world.ac, SMALL, {})}
+    parts = {"ema": encoder_part(world.encoder), "ac_predictor": ac_predictor_part(world.ac, SMALL, asdict(END_EFFECTOR))}
     export(tmp_path / "model.safetensors", parts, {})
     sweep = LandscapeConfig(points=5)
     energy_command(trajectory, *[tmp_path / "model.safetensors"] * 2, tmp_path, 24, 1, 1, sweep)

@@ -138,10 +138,10 @@ def test_samples_are_counted_from_zero():
 
 def test_a_sample_costs_less_than_a_tenth_of_a_millisecond():
     mixture = Mixture([10_000_000, 7_000_000, 500_000, 168_913, 3_000], [0.188, 0.318, 0.188, 0.25, 0.056])
-    begin = time.perf_counter()
+    begin = time.process_time()
     for k in range(5000):
         mixture(k)
-    assert (time.perf_counter() - begin) / 5000 < 1e-4
+    assert (time.process_time() - begin) / 5000 < 1e-4
 
 
 def test_clip_times_are_evenly_spaced_inside_the_window():
