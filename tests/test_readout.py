@@ -108,7 +108,10 @@ def test_encoding_in_batches_equals_encoding_at_once():
 
 def test_columns_become_classes_and_numbers():
     clips = LabelledClips(torch.empty(4, 1, 3, 8, 8).byte(), {"colour": ["red", "", "blue", "red"], "x": [1, "2", 3.5, 0]})
-    assert clips.classes("colour").tolist() == [1, -1, 0, 1]
+    assert clips.names("colour") == ["blue", "red"]
+    assert clips.classes("colour", ["blue", "green", "red"]).tolist() == [2, -1, 0, 2]
+    with pytest.raises(UserError, match=r"colour holds \['blue'\] where read-outs are scored"):
+        clips.classes("colour", ["green", "red"])
     assert clips.numbers(["x"]).tolist() == [[1.0], [2.0], [3.5], [0.0]]
 
 
@@ -137,3 +140,18 @@ def test_every_read_out_has_a_name(clips_manifest, tmp_path):
         "label_attentive",
     }
     assert set(found) == names
+
+
+def test_columns_that_cannot_be_read_are_refused():
+    clips = LabelledClips(torch.empty(2, 1, 3, 8, 8).byte(), {"label": [-1, -1], "one": ["a", "a"], "x": ["1", "far"]})
+    for name in ("label", "one"):
+        with pytest.raises(UserError, match=f"column {name} tells no two classes apart"):
+            clips.names(name)
+    with pytest.raises(UserError, match="column x is regressed, but holds 'far'"):
+        clips.numbers(["x"])
+
+
+@pytest.mark.parametrize("wrong", [{"cells": (0,)}, {"few": -1}, {"draws": 0}, {"attentive_steps": -1}, {"attentive_lr": 0.0}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(UserError, match="readout"):
+        ReadOutConfig(**wrong)

@@ -58,7 +58,14 @@ def test_changes_become_settings(sweep, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["stage: pretrain", "{stage: a, configs: [], runs: {}}", "a: [", "{stage: a, configs: [], runs: {b: 3}}"]
+    "text",
+    [
+        "stage: pretrain",
+        "{stage: a, configs: [], runs: {}}",
+        "a: [",
+        "{stage: a, configs: [], runs: {b: 3}}",
+        "{stage: a, configs: [], runs: {b c: {}, b-c: {}}}",
+    ],
 )
 def test_what_is_no_sweep_is_refused(text, tmp_path):
     (tmp_path / "s.yaml").write_text(text)

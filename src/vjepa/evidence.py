@@ -62,9 +62,11 @@ def scores(encoder: Encoder, clips: Clips, config: ReadOutConfig) -> dict[str, f
     fit, choose, score = (encode(encoder.eval(), some.clips) for some in (clips.fit, clips.choose, clips.score))
     found = read_tokens(fit, clips.fit, score, clips.score, replace(config, attentive_steps=0))
     x, y, z = (rearrange(tokens, "b T H W d -> b (T H W) d") for tokens in (fit, choose, score))
-    probes = [trained_probe(x, clips.fit.classes("label"), config.attentive_steps, rate) for rate in RATES]
-    best = max(probes, key=lambda probe: probe_accuracy(probe, y, clips.choose.classes("label")))
-    return found | {"label_attentive": probe_accuracy(best, z, clips.score.classes("label"))}
+    names = clips.fit.names("label")
+    label, chosen, wanted = (some.classes("label", names) for some in (clips.fit, clips.choose, clips.score))
+    probes = [trained_probe(x, label, config.attentive_steps, rate) for rate in RATES]
+    best = max(probes, key=lambda probe: probe_accuracy(probe, y, chosen))
+    return found | {"label_attentive": probe_accuracy(best, z, wanted)}
 
 
 def table(found: Scores, clips: int) -> str:

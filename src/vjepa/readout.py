@@ -46,6 +46,13 @@ class ReadOutConfig:
     attentive_lr: float = 3e-3
     """Peak learning rate of that probe."""
 
+    def __post_init__(self) -> None:
+        refuse_unless(
+            min(self.cells, default=1) > 0, f"readout.cells={self.cells} are numbers of cells in a row; give 1 or more"
+        )
+        counts = min(self.few, self.attentive_steps) >= 0 and self.draws > 0 and self.attentive_lr > 0
+        refuse_unless(counts, "readout: few and attentive_steps must be 0 or more, draws and attentive_lr positive")
+
 
 class LabelledClips(NamedTuple):
     """Decodable clips of a manifest in memory, with the manifest's columns of the same rows."""
@@ -53,14 +60,31 @@ class LabelledClips(NamedTuple):
     clips: UInt8[Tensor, "b t c h w"]
     columns: dict[str, list]
 
-    def classes(self, name: str) -> Int[Tensor, " b"]:
-        """Column `name` as class numbers in sorted order, -1 where it is empty."""
-        values = self.columns[name]
-        names = sorted({value for value in values if value not in ("", None, -1)})
-        return torch.tensor([names.index(value) if value in names else -1 for value in values])
+    def names(self, column: str) -> list:
+        """The classes of a column in sorted order; an empty cell, or a label of -1, is none. Raises UserError below two."""
+        names = sorted({value for value in self.columns[column] if value not in ("", None, -1)})
+        refuse_unless(
+            len(names) > 1, f"column {column} tells no two classes apart (it holds {names}), so it cannot be read out"
+        )
+        return names
+
+    def classes(self, column: str, names: Sequence) -> Int[Tensor, " b"]:
+        """Places in `names`, -1 where the column is empty. Raises UserError on a class that is not among them."""
+        values = [value if value not in ("", None, -1) else None for value in self.columns[column]]
+        unknown = sorted({value for value in values if value is not None} - set(names))
+        refuse_unless(not unknown, f"column {column} holds {unknown} where read-outs are scored, but not where they are fitted")
+        return torch.tensor([-1 if value is None else names.index(value) for value in values])
 
     def numbers(self, names: Sequence[str]) -> Float[Tensor, "b k"]:
-        return torch.tensor([[float(value) for value in self.columns[name]] for name in names]).T
+        """Raises UserError on what is no number."""
+        return torch.tensor([[as_number(name, value) for value in self.columns[name]] for name in names]).T
+
+
+def as_number(column: str, value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise UserError(f"column {column} is regressed, but holds {value!r}; every row needs a number") from None
 
 
 def labelled_clips(path: str, clip: ClipConfig, limit: int, columns: Sequence[str] = ("label",)) -> LabelledClips:
@@ -96,7 +120,7 @@ def read_tokens(
         suffix = "" if cells == 1 else f"_{cells}x{cells}"
         x, y = pool(tokens, cells), pool(theirs, cells)
         for name in config.classes:
-            label, wanted = fit.classes(name), score.classes(name)
+            label, wanted = (clips.classes(name, fit.names(name)) for clips in (fit, score))
             found[f"{name}_linear{suffix}"] = linear_accuracy(x, label, y, wanted)
             if config.few:
                 found[f"{name}_few{suffix}"] = few_label_accuracy(x, label, y, wanted, config.few, config.draws)
@@ -105,7 +129,8 @@ def read_tokens(
     if config.attentive_steps:
         x, y = rearrange(tokens, "b T H W d -> b (T H W) d"), rearrange(theirs, "b T H W d -> b (T H W) d")
         for name in config.classes:
-            found[f"{name}_attentive"] = attentive_accuracy(x, fit.classes(name), y, score.classes(name), config)
+            label, wanted = (clips.classes(name, fit.names(name)) for clips in (fit, score))
+            found[f"{name}_attentive"] = attentive_accuracy(x, label, y, wanted, config)
     return found
 
 

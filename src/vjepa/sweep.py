@@ -52,6 +52,8 @@ class Sweep:
 
     def __post_init__(self) -> None:
         refuse_unless(bool(self.runs) and bool(self.seeds), "a sweep needs one run and one seed or more")
+        places = {folder(Path(), name, 0) for name in self.runs}
+        refuse_unless(len(places) == len(self.runs), "two runs have names that differ only in signs; rename one")
         for name, changes in self.runs.items():
             refuse_unless(isinstance(changes, dict), f"runs.{name} must be settings like {{model.momentum.peak: 0.999}}")
 
