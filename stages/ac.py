@@ -10,7 +10,6 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import lightning as L
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,16 +23,17 @@ from vjepa.data.trajectories import TrajectoryBatch
 from vjepa.data.trajectory_module import TrajectoryData
 from vjepa.errors import UserError
 from vjepa.frame_tokens import FrameTokens, refuse_unequal
+from vjepa.frozen import FrozenStage
 from vjepa.locate import locate
 from vjepa.models import ACPredictor, ACPredictorConfig
 from vjepa.objectives import ObjectiveConfig, action_conditioned
-from vjepa.optim import OptimConfig, Schedule, adamw, set_step
+from vjepa.optim import OptimConfig, Schedule, adamw
 
 EXAMPLES = 256
 """Windows that say how large actions and states are."""
 
 
-class ActionConditioned(L.LightningModule):
+class ActionConditioned(FrozenStage):
     def __init__(
         self,
         encoder: str,
@@ -143,26 +143,6 @@ class ActionConditioned(L.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return adamw(self.optim, self.predictor)
-
-    def on_fit_start(self) -> None:
-        self.total_steps = int(self.trainer.estimated_stepping_batches)
-
-    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None) -> None:
-        set_step(optimizer.optimizer, self.optim, self.global_step + 1, self.total_steps)
-        optimizer.step(closure=optimizer_closure)
-
-    def train(self, mode: bool = True) -> "ActionConditioned":
-        """Training mode for the predictor; the encoder stays in evaluation mode."""
-        super().train(mode)
-        if hasattr(self, "encoder"):
-            self.encoder.eval()
-        return self
-
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if not k.startswith("encoder.")}
-
-    def on_load_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["state_dict"] |= {k: v for k, v in self.state_dict().items() if k.startswith("encoder.")}
 
     def parts(self) -> dict[str, Part]:
         """The predictor, and what its states and actions mean."""

@@ -18,7 +18,6 @@ import copy
 import json
 from pathlib import Path
 
-import lightning as L
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -30,10 +29,11 @@ from vjepa.cli import refuse_indivisible, run
 from vjepa.data.anticipation import AnticipationData, ForeseenBatch
 from vjepa.data.transforms import normalise
 from vjepa.errors import refuse_unless
+from vjepa.frozen import FrozenStage
 from vjepa.locate import locate
 from vjepa.models import ProbeConfig
 from vjepa.models.anticipation import ActionLogits, AnticipationProbe, foresee
-from vjepa.optim import OptimConfig, Schedule, adamw, set_step
+from vjepa.optim import OptimConfig, Schedule, adamw
 from vjepa.recall import MeanClassRecall, focal_loss
 
 ROWS = {
@@ -48,7 +48,9 @@ KINDS = ("verb", "noun", "action")
 SPLITS = ("val", "test", "other")  # `other`: the test actions from the other anchor
 
 
-class Anticipate(L.LightningModule):
+class Anticipate(FrozenStage):
+    FROZEN = ("encoder", "predictor")
+
     def __init__(
         self,
         encoder: str,
@@ -166,34 +168,10 @@ class Anticipate(L.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return adamw(self.optim, self.probes)
 
-    def on_fit_start(self) -> None:
-        self.total_steps = int(self.trainer.estimated_stepping_batches)
-
-    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None) -> None:
-        set_step(optimizer.optimizer, self.optim, self.global_step + 1, self.total_steps)
-        optimizer.step(closure=optimizer_closure)
-
-    def train(self, mode: bool = True) -> "Anticipate":
-        """Training mode for the probes; what is frozen stays in evaluation mode."""
-        super().train(mode)
-        for name in ("encoder", "predictor"):
-            if hasattr(self, name):
-                getattr(self, name).eval()
-        return self
-
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if not k.startswith(FROZEN)}
-
-    def on_load_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["state_dict"] |= {k: v for k, v in self.state_dict().items() if k.startswith(FROZEN)}
-
     def parts(self) -> dict[str, Part]:
         known = self.trainer.datamodule.known
         classes = {"verbs": known.verbs, "nouns": known.nouns, "actions": known.actions}
         return {"anticipation": Part(self.probes["both"], {"depth": self.config.depth, "heads": self.config.heads} | classes)}
-
-
-FROZEN = ("encoder.", "predictor.")
 
 
 def refuse_seen(clips: int, world_size: int) -> None:

@@ -7,7 +7,6 @@ Every frame of a window is a start, its last frame their goal in hindsight, and 
 
 from dataclasses import asdict
 
-import lightning as L
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
@@ -20,12 +19,13 @@ from vjepa.data.cached_windows import LatentsConfig
 from vjepa.data.trajectories import TrajectoryBatch
 from vjepa.data.trajectory_module import TrajectoryData
 from vjepa.frame_tokens import FrameTokens, refuse_unequal
+from vjepa.frozen import FrozenStage
 from vjepa.locate import locate
 from vjepa.models import GoalPolicy, GoalPolicyConfig
-from vjepa.optim import OptimConfig, Schedule, adamw, set_step
+from vjepa.optim import OptimConfig, Schedule, adamw
 
 
-class Clone(L.LightningModule):
+class Clone(FrozenStage):
     def __init__(
         self,
         encoder: str,
@@ -86,26 +86,6 @@ class Clone(L.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return adamw(self.optim, self.policy)
-
-    def on_fit_start(self) -> None:
-        self.total_steps = int(self.trainer.estimated_stepping_batches)
-
-    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None) -> None:
-        set_step(optimizer.optimizer, self.optim, self.global_step + 1, self.total_steps)
-        optimizer.step(closure=optimizer_closure)
-
-    def train(self, mode: bool = True) -> "Clone":
-        """Training mode for the policy; the encoder stays in evaluation mode."""
-        super().train(mode)
-        if hasattr(self, "encoder"):
-            self.encoder.eval()
-        return self
-
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if not k.startswith("encoder.")}
-
-    def on_load_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["state_dict"] |= {k: v for k, v in self.state_dict().items() if k.startswith("encoder.")}
 
     def parts(self) -> dict[str, Part]:
         return {"policy": policy_part(self.policy, asdict(self.trainer.datamodule.schema))}

@@ -16,7 +16,6 @@ import json
 from pathlib import Path
 from typing import Literal
 
-import lightning as L
 import numpy as np
 import torch
 from einops import rearrange
@@ -43,10 +42,11 @@ from vjepa.data.clips import Batch
 from vjepa.data.modules import LabelledClipData
 from vjepa.data.transforms import normalise
 from vjepa.errors import refuse_unless
+from vjepa.frozen import FrozenStage
 from vjepa.locate import locate
 from vjepa.models import AttentiveProbe, Encoder, ProbeConfig
 from vjepa.models.probe_grid import ProbeGrid
-from vjepa.optim import GridAdamW, GridConfig, OptimConfig, Schedule, set_step
+from vjepa.optim import GridAdamW, GridConfig, OptimConfig, Schedule
 from vjepa.report import Score, table
 
 Clip = Float[Tensor, "b c t h w"]
@@ -55,7 +55,9 @@ ROWS: dict[Row, str] = {"encoder": "our encoder", "random": "random encoder", "f
 SPLITS = ("val", "test")
 
 
-class Probe(L.LightningModule):
+class Probe(FrozenStage):
+    FROZEN = ("encoder", "random")
+
     def __init__(
         self,
         encoder: str,
@@ -189,27 +191,6 @@ class Probe(L.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return GridAdamW(self.optim, self.heads, self.probes)
-
-    def on_fit_start(self) -> None:
-        self.total_steps = int(self.trainer.estimated_stepping_batches)
-
-    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None) -> None:
-        set_step(optimizer.optimizer, self.optim, self.global_step + 1, self.total_steps)
-        optimizer.step(closure=optimizer_closure)
-
-    def train(self, mode: bool = True) -> "Probe":
-        """Training mode for the probes; the encoders stay in evaluation mode."""
-        super().train(mode)
-        for name in ("encoder", "random"):
-            if hasattr(self, name):
-                getattr(self, name).eval()
-        return self
-
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if not k.startswith("encoder.")}
-
-    def on_load_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["state_dict"] |= {k: v for k, v in self.state_dict().items() if k.startswith("encoder.")}
 
     def parts(self) -> dict[str, Part]:
         return {"probe": probe_part(self.probes["encoder"].member(self.head))}

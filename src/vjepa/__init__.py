@@ -13,6 +13,7 @@ metrics     collapse telemetry
 readout     what a frozen encoder tells about labelled clips
 callbacks   what Lightning calls: monitors, read-outs; `pictures` draws
 sweep       several recipes side by side; `evidence` is the proof that pretraining helps
+frozen      what stages on a frozen encoder have in common
 cli         one command line for every stage
 
 Axis alphabet, for einops patterns and shapes alike: `b` clips in the batch; `c` channels; `t h w` frames and pixels (in a

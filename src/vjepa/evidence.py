@@ -18,6 +18,7 @@ from jsonargparse import auto_cli
 
 from vjepa.checkpoint import load_encoder
 from vjepa.data.clips import ClipConfig
+from vjepa.data.manifest import ManifestError
 from vjepa.errors import UserError
 from vjepa.models import Encoder
 from vjepa.readout import LabelledClips, ReadOutConfig, encode, labelled_clips, probe_accuracy, read_tokens, trained_probe
@@ -151,5 +152,5 @@ def main(
 if __name__ == "__main__":
     try:
         auto_cli(main, as_positional=False)
-    except UserError as error:
+    except (UserError, ManifestError) as error:
         raise SystemExit(f"error: {error}") from None
