@@ -38,6 +38,9 @@ from vjepa.optim import OptimConfig, Schedule, adamw
 from vjepa.vlm import LANGUAGE, Lesson, export_in, projector_part, tuples
 from vjepa.vlm import VLM as Talker
 
+EXAMPLES = 64
+"""Conversations whose clips say how large each channel of the encoder is. The same ones in every process."""
+
 
 class VLM(L.LightningModule):
     def __init__(
@@ -128,6 +131,9 @@ class VLM(L.LightningModule):
         self.total_steps = int(self.trainer.estimated_stepping_batches)
         if self.cache:
             self.trainer.datamodule.cache = self.fill(self.cache, self.trainer.datamodule)
+        if not self.init_from and not self.trainer.ckpt_path:
+            clips = self.trainer.datamodule.examples(EXAMPLES)
+            self.model.projector.standardise(seen for clip in clips for seen in self.talker.see([clip]))
 
     def fill(self, folder: str, data: CaptionData) -> LatentCache:
         """Encode every video once; the loader then reads tokens instead of frames."""
@@ -203,8 +209,9 @@ class VLM(L.LightningModule):
         return self
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        """Only what is trained: the rest is where it came from."""
+        """Only what is trained, and the projector's statistics: the rest is where it came from."""
         trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        trained |= {f"model.projector.{name}" for name, _ in self.model.projector.named_buffers()}
         checkpoint["state_dict"] = {key: value for key, value in checkpoint["state_dict"].items() if key in trained}
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:

@@ -1,8 +1,10 @@
 """Questions about the demo world: true, balanced, paired, and readable as conversations. Nothing is rendered here."""
 
+import colorsys
 import csv
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +13,39 @@ import pytest
 pytest.importorskip("mujoco", reason="the demo world needs the sim extra")
 
 from vjepa.data.captions import read_captions
-from vjepa.data.demo_world.clips import CLASSES
+from vjepa.data.demo_world.clips import CLASSES, ClipConfig, draw_shot, facts
+from vjepa.data.demo_world.looks import plain
 from vjepa.data.demo_world.questions import (
+    HUES,
     about_clip,
     about_episode,
     balanced,
     columns,
+    hue_name,
     main,
     write_questions,
 )
-from vjepa.data.demo_world.scene import SceneConfig, draw_scene
+from vjepa.data.demo_world.scene import Scene, SceneConfig, draw_scene
 
 
 def clip(label: int, seed: int, held: str = "red cube", split: str = "train") -> dict[str, str]:
     name = CLASSES[label]
     return {"path": f"{split}/{seed:06d}_{name}.mp4", "label": str(label), "label_name": name, "seed": str(seed), "held": held}
+
+
+def filmed(label: int, seed: int, split: str) -> dict[str, str]:
+    """The manifest's row of a real clip, which says as much as is needed to draw its scene again."""
+    shot = draw_shot(np.random.default_rng([seed, 0]), label // 2, ClipConfig())
+    about = facts(shot.passage, shot.thing)
+    numbers = {name: str(about[name]) for name in ("metres", "radians", "moving_seconds")}
+    return clip(label, seed, about["held"], split) | numbers
+
+
+def above(colour: str, seed: int = 0) -> Scene:
+    """A scene with a table of that colour, grey if it has no name."""
+    scene = draw_scene(np.random.default_rng(seed), SceneConfig())
+    rgb = np.array(colorsys.hsv_to_rgb(HUES[colour] / 360, 0.4, 0.8)) if colour else np.full(3, 0.5)
+    return replace(scene, materials=scene.materials | {"table": plain(rgb)})
 
 
 def event(name: str, what: str, skill: str = "lift") -> dict:
@@ -39,7 +59,7 @@ def episode(seed: int, *events: dict) -> dict:
 
 def test_a_clip_and_its_reversal_are_asked_the_same_and_answer_the_opposite():
     for label in range(0, 8, 2):
-        forwards, backwards = (list(about_clip(clip(number, seed=7))) for number in (label, label + 1))
+        forwards, backwards = (list(about_clip(clip(number, seed=7), above("blue"))) for number in (label, label + 1))
         for one, other in zip(forwards, backwards, strict=True):
             assert (one.question, one.options, one.pair) == (other.question, other.options, other.pair)
             assert (one.answer != other.answer) == bool(one.pair)
@@ -47,14 +67,14 @@ def test_a_clip_and_its_reversal_are_asked_the_same_and_answer_the_opposite():
 
 
 def test_what_is_held_is_asked_only_where_something_is():
-    kinds = [{q.kind: q.answer for q in about_clip(clip(0, 1, held))} for held in ("blue ball", "nothing")]
+    kinds = [{q.kind: q.answer for q in about_clip(clip(0, 1, held), above(""))} for held in ("blue ball", "nothing")]
     assert kinds[0] == {"direction": "to the left", "holding": "yes", "colour": "blue", "shape": "ball"}
     assert kinds[1] == {"direction": "to the left", "holding": "no"}
 
 
 def test_options_hold_the_answer_once():
     for seed in range(40):
-        for question in about_clip(clip(seed % 8, seed, "green box")):
+        for question in about_clip(clip(seed % 8, seed, "green box"), above("green")):
             assert question.options.count(question.answer) == 1 and len(set(question.options)) == len(question.options) <= 4
 
 
@@ -86,7 +106,7 @@ def test_left_is_left_in_the_picture():
 def test_answers_of_a_kind_are_equally_frequent():
     colours = ["red cube"] * 12 + ["blue cube"] * 4 + ["green ball"] * 8 + ["nothing"] * 16
     clips = [clip((2 * (i // 2) + i % 2) % 8, i // 2, held) for i, held in enumerate(colours)]
-    kept = balanced([question for row in clips for question in about_clip(row)])
+    kept = balanced([question for row in clips for question in about_clip(row, above("blue"))])
     counts = Counter((question.kind, question.answer) for question in kept)
     for kind in ("direction", "holding", "colour", "turn"):
         assert len({count for (of, _), count in counts.items() if of == kind}) == 1, counts
@@ -97,8 +117,7 @@ def test_answers_of_a_kind_are_equally_frequent():
 @pytest.fixture
 def world(tmp_path) -> Path:
     for split in ("train", "val", "test"):
-        rows = [clip(label, 10 * pair + label // 2, held, split)
-                for pair, held in enumerate(("red cube", "nothing")) for label in range(8)]  # fmt: skip
+        rows = [filmed(label, 10 * pair + label // 2, split) for pair in range(2) for label in range(8)]
         with (tmp_path / f"{split}.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             writer.writeheader()
@@ -118,8 +137,21 @@ def test_files_are_conversations_and_the_same_every_time(world, capsys):
     assert all(test.row(i).options and test.row(i).kind for i in range(len(test)))
     assert test.row(0).media[0].path.parent == world / "test"
     described = read_captions(world / "captions.jsonl").row(0)
-    assert described.answer == "The hand moves to the left and holds a red cube."
+    assert described.answer.startswith("Above the ") and "the hand moves to the left and holds " in described.answer
     assert json.loads((world / "test.jsonl").read_text().splitlines()[0])["pair"]
+
+
+def test_rows_of_another_world_are_one_sentence(world):
+    text = (world / "test.csv").read_text()
+    (world / "test.csv").write_text(text.replace(text.splitlines()[1].split(",")[-1], "9.9", 1))
+    with pytest.raises(SystemExit, match="was not filmed by this version of the demo world; make the clips anew"):
+        main(["--world", str(world)])
+
+
+def test_colours_between_two_names_and_pale_ones_have_no_name():
+    named = [hue_name(colorsys.hsv_to_rgb(degrees / 360, 0.4, 0.8)) for degrees in (350, 20, 65, 110, 200, 245, 290)]
+    assert named == ["", "orange", "", "green", "blue", "", "purple"]
+    assert hue_name(colorsys.hsv_to_rgb(20 / 360, 0.1, 0.8)) == ""
 
 
 def test_an_unfinished_world_is_one_sentence(tmp_path):

@@ -76,6 +76,24 @@ def clips(*sizes: int) -> list[Seen]:
 # -- the projector -----------------------------------------------------------------------------------------------------
 
 
+def test_the_size_of_a_channel_does_not_matter_once_standardised():
+    torch.manual_seed(0)
+    projector, other = (Projector(ProjectorConfig((2, 1, 1)), 24, 32) for _ in range(2))
+    other.load_state_dict(projector.state_dict())
+    size, level = torch.rand(24) * 9 + 0.1, torch.randn(24) * 5
+    plain = clips(6, 2)
+    changed = [Seen(clip.tokens * size + level, clip.grid) for clip in plain]
+    projector.standardise(plain)
+    other.standardise(iter(changed))
+    torch.testing.assert_close(other(changed), projector(plain), atol=1e-5, rtol=1e-4)
+    read = (torch.cat([clip.tokens for clip in plain]) - projector.mean) / projector.std
+    torch.testing.assert_close(read.std(dim=0, unbiased=False), torch.ones(24))
+    assert not any(name in dict(projector.named_parameters()) for name in ("mean", "std"))
+    before = projector.mean.clone()
+    projector.standardise([])
+    assert torch.equal(projector.mean, before)
+
+
 @pytest.mark.parametrize(("window", "pooling", "tokens"), [
     ((1, 1, 1), "average", 64), ((1, 2, 2), "average", 16), ((1, 2, 2), "attention", 16), ((2, 2, 2), "attention", 8),
     ((1, 4, 4), "concat", 4),

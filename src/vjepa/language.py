@@ -106,7 +106,9 @@ def new_tokenizer(texts: Iterable[str], vocabulary: int):
 
 
 def new_language(vocabulary: int, width: int, depth: int, heads: int) -> nn.Module:
-    """An untrained causal language model of Qwen2's kind, its input and output embeddings tied."""
+    """An untrained causal language model of Qwen2's kind, its input and output embeddings tied.
+
+    Qwen2's initial weights of 0.02 are made for widths of thousands: in a narrow network signals would die out."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     config = Qwen2Config(
@@ -117,6 +119,7 @@ def new_language(vocabulary: int, width: int, depth: int, heads: int) -> nn.Modu
         num_key_value_heads=heads,
         intermediate_size=3 * width,
         tie_word_embeddings=True,
+        initializer_range=width**-0.5,
     )
     return Qwen2ForCausalLM(config)
 

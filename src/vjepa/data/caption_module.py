@@ -5,6 +5,7 @@ number must stay true. So a frozen encoder's tokens can be kept, and a batch hol
 """
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -254,6 +255,12 @@ class CaptionData(L.LightningDataModule):
         """Every video and picture once."""
         files = [*self.train_captions, *([self.val_captions] if self.val_captions else [])]
         return list(dict.fromkeys(media for file in files for i in range(len(file)) for media in file.row(i).media))
+
+    def examples(self, count: int) -> Iterator[Tensor]:
+        """Media of at most `count` rows, evenly spread over the first file, as a batch holds them."""
+        rows = EvaluationCaptions(self.train_captions[0], self.clip, self.cache)
+        for i in range(0, len(rows), math.ceil(len(rows) / count)):
+            yield from rows[i].clip
 
     def train_dataloader(self) -> ResumableLoader:
         weights = [source.weight for source in self.sources]

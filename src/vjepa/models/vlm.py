@@ -5,7 +5,7 @@ is trained sits below one root module, so that it can be sharded as one.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -42,7 +42,7 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True)
 class ProjectorConfig:
-    """From the encoder's tokens to the language model's embeddings: a pool, then a perceptron of two layers."""
+    """From the encoder's tokens to the language model's embeddings: channels standardised, a pool, a perceptron of two layers."""
 
     window: tuple[int, int, int] = (1, 1, 1)
     """Tokens along time, height and width that become one. The paper: (1, 1, 1) scaled up, an attentive 4 or 8 before."""
@@ -68,6 +68,8 @@ class Projector(nn.Module):
     def __init__(self, config: ProjectorConfig, width: int, words: int, std: float = 0.02) -> None:
         super().__init__()
         self.config, self.width = config, width
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
         inputs = width * math.prod(config.window) if config.pooling == "concat" else width
         self.mlp = nn.Sequential(nn.Linear(inputs, words), nn.GELU(), nn.Linear(words, words))
         initialise(self.mlp, std=inputs**-0.5)
@@ -77,6 +79,19 @@ class Projector(nn.Module):
             initialise(self.pool, std=width**-0.5)
             nn.init.normal_(self.pool.query)
             self.places = nn.Parameter(0.02 * torch.randn(math.prod(config.window), width))
+
+    @torch.no_grad()
+    def standardise(self, seen: Iterable[Seen]) -> None:
+        """Take over mean and spread of each channel over these clips, so that every channel is read at the same size.
+
+        An encoder's channels differ in size, and a few large ones that tell nothing would drown the others."""
+        count, total, squares = 0, 0.0, 0.0
+        for clip in seen:
+            tokens = clip.tokens.double()
+            count, total, squares = count + len(tokens), total + tokens.sum(dim=0), squares + tokens.square().sum(dim=0)
+        if count:
+            self.mean.copy_(total / count)
+            self.std.copy_((squares / count - (total / count) ** 2).clamp_min(1e-12).sqrt())
 
     def size(self, grid: Grid) -> int:
         """Tokens that a clip of this grid becomes. Raises UserError if the window does not divide the grid."""
@@ -95,11 +110,12 @@ class Projector(nn.Module):
         self.size(clip.grid)
         if clip.tokens.shape[-1] != self.width:
             raise UserError(f"the projector reads tokens of width {self.width}, this encoder's have {clip.tokens.shape[-1]}")
+        tokens = (clip.tokens - self.mean) / self.std
         if self.config.window == (1, 1, 1) and self.config.pooling == "average":
-            return clip.tokens
+            return tokens
         (T, H, W), (t, h, w) = clip.grid, self.config.window
         sizes = {"T": T // t, "H": H // h, "W": W // w, "t": t, "h": h, "w": w}
-        windows = rearrange(clip.tokens, "(T t H h W w) d -> (T H W) (t h w) d", **sizes)
+        windows = rearrange(tokens, "(T t H h W w) d -> (T H W) (t h w) d", **sizes)
         if self.config.pooling == "concat":
             return windows.flatten(1)
         return windows.mean(dim=1) if self.config.pooling == "average" else self.pool(windows + self.places)

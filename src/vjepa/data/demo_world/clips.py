@@ -7,6 +7,7 @@ partner's. Which of the two is simulated is a coin toss. So the middle frames of
 different pairs come from the same distribution; only the other frames, in their order, say what happens.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from vjepa.data.demo_world.looks import COLOURS
 from vjepa.data.demo_world.panda import OPENING
 from vjepa.data.demo_world.poses import smoothstep
 from vjepa.data.demo_world.render import Renderer
-from vjepa.data.demo_world.scene import Layout, SceneConfig, Thing, draw_scene, draw_thing, hand_rotation, moved_to
+from vjepa.data.demo_world.scene import Layout, Scene, SceneConfig, Thing, draw_scene, draw_thing, hand_rotation, moved_to
 
 CLASSES = (
     "move_left",
@@ -38,6 +39,8 @@ DIRECTIONS |= {"lift": (0, 0, 1), "lower": (0, 0, -1)}
 TURNS = {"turn_clockwise": -1, "turn_counterclockwise": 1}
 STATE = ("x", "y", "z", "roll", "pitch", "yaw", "closedness")
 """Columns of the manifest that hold the arm's state."""
+ATTEMPTS = 10
+"""Shots of one seed that are tried until the hand keeps its object."""
 SETTLE = 0.3
 """Seconds for the fingers to take hold of the object before the first frame."""
 
@@ -121,15 +124,24 @@ class Clip(NamedTuple):
 
 def film_pair(seed: int, pair: int, config: ClipConfig) -> tuple[Clip, Clip]:
     """Simulate and render one motion of pair 0..3: (forwards, backwards). The same arguments give the same bytes."""
-    for attempt in range(10):
+    for attempt in range(ATTEMPTS):
         clip = film(np.random.default_rng([seed, attempt]), pair, config)
         if clip is not None:
             return clip, clip.backwards
-    raise RuntimeError(f"clip seed {seed}: the hand lost its object ten times in a row; please report this seed")
+    raise RuntimeError(f"clip seed {seed}: the hand lost its object {ATTEMPTS} times in a row; please report this seed")
 
 
-def film(random: Generator, pair: int, config: ClipConfig) -> Clip | None:
-    """One motion of the pair in either direction, or None if the hand lost the object that it held."""
+class Shot(NamedTuple):
+    """What is filmed: a motion of a class, the held thing at its start if there is one, and all around it."""
+
+    label: int
+    passage: Passage
+    thing: Thing | None
+    scene: Scene
+
+
+def draw_shot(random: Generator, pair: int, config: ClipConfig) -> Shot:
+    """One motion of the pair in either direction. Nothing is simulated yet."""
     label = 2 * pair + int(random.integers(2))
     thing = draw_thing(random, "held", str(random.choice(list(COLOURS)))) if random.random() < config.held else None
     passage = draw_passage(random, CLASSES[label], thing is not None, config)
@@ -140,7 +152,23 @@ def film(random: Generator, pair: int, config: ClipConfig) -> Clip | None:
     keep_free = Layout()
     keep_free.take((passage.position[0], passage.position[1]), 0.11)
     scene_config = SceneConfig(tray=0.5, occluder=0.0, azimuth=config.azimuth, fovy=(37.0, 43.0), movable=False)
-    scene = draw_scene(random, scene_config, thing, keep_free)
+    return Shot(label, passage, thing, draw_scene(random, scene_config, thing, keep_free))
+
+
+def shot_of(clip: Mapping[str, str], config: ClipConfig) -> Shot:
+    """What a row of the manifest was filmed from, drawn again. Raises ValueError if no drawing of its seed is like the row."""
+    for attempt in range(ATTEMPTS):
+        shot = draw_shot(np.random.default_rng([int(clip["seed"]), attempt]), int(clip["label"]) // 2, config)
+        about = facts(shot.passage, shot.thing)
+        if all(str(about[name]) == clip[name] for name in ("held", "metres", "radians", "moving_seconds")):
+            return shot
+    raise ValueError(f"{clip['path']} was not filmed by this version of the demo world; make the clips anew")
+
+
+def film(random: Generator, pair: int, config: ClipConfig) -> Clip | None:
+    """One motion of the pair in either direction, or None if the hand lost the object that it held."""
+    label, passage, thing, scene = draw_shot(random, pair, config)
+    start = passage(0.0)
     simulation = Simulation(scene.xml)
     grip(simulation, start, thing)
     renderer = Renderer(simulation.model, simulation.data, scene, config.size)

@@ -9,17 +9,20 @@ reversal have the same `pair` where they have opposite answers.
 """
 
 import argparse
+import colorsys
 import csv
 import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from itertools import starmap
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from vjepa.data.demo_world.clips import CLASSES, DIRECTIONS
+from vjepa.data.demo_world.clips import CLASSES, DIRECTIONS, ClipConfig, shot_of
 from vjepa.data.demo_world.looks import COLOURS
 from vjepa.data.demo_world.scene import SHAPES, Scene, SceneConfig, draw_scene
 
@@ -30,6 +33,8 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 PLACES = {"entered tray": "in the tray", "hidden": "behind the wall"}
 OPTIONS = 4
 """Most options of a question."""
+HUES = {"orange": 20, "green": 110, "blue": 200, "purple": 290}
+"""Degrees on the colour wheel. What is further than 30 from all of them, or paler than a saturation of 0.2, is not asked."""
 
 
 class Question(NamedTuple):
@@ -49,8 +54,8 @@ class Question(NamedTuple):
 # -- clips -------------------------------------------------------------------------------------------------------------
 
 
-def about_clip(clip: dict[str, str]) -> Iterator[Question]:
-    """What can be asked about one row of a manifest."""
+def about_clip(clip: dict[str, str], scene: Scene) -> Iterator[Question]:
+    """What can be asked about one row of a manifest, filmed in the scene."""
     random = np.random.default_rng([int(clip["seed"]), 2])  # the same for a clip and its reversal
     video, name, holds = clip["path"], clip["label_name"], clip["held"] != "nothing"
     if name in DIRECTIONS:
@@ -62,6 +67,9 @@ def about_clip(clip: dict[str, str]) -> Iterator[Question]:
         options = tuple(WORDS[turn] for turn in CLASSES[len(DIRECTIONS) :])
         asked = "Which way does the hand turn, seen from above?"
         yield Question(video, "turn", asked, WORDS[name], options, f"turn {clip['seed']}")
+    table = hue_name(scene.materials["table"].colour)
+    if table:
+        yield Question(video, "table", "Which colour is the table?", table, tuple(HUES))
     yield Question(video, "holding", "Does the hand hold anything?", "yes" if holds else "no", ("yes", "no"))
     if holds:
         colour, shape = clip["held"].split()
@@ -69,11 +77,19 @@ def about_clip(clip: dict[str, str]) -> Iterator[Question]:
         yield Question(video, "shape", "Which shape has the thing in the hand?", shape, some(SHAPES, shape, random))
 
 
-def description(clip: dict[str, str]) -> dict:
-    """A sentence about a clip, as a conversation."""
+def hue_name(colour: Iterable[float]) -> str:
+    """The name of a colour (3,) in 0..1, empty if it is too pale or between two names."""
+    hue, saturation, _ = colorsys.rgb_to_hsv(*colour)
+    near = [name for name, degrees in HUES.items() if abs((360 * hue - degrees + 180) % 360 - 180) < 30]
+    return near[0] if near and saturation > 0.2 else ""
+
+
+def description(clip: dict[str, str], scene: Scene) -> dict:
+    """What is to be seen in a clip, as a conversation."""
     name, held = clip["label_name"], clip["held"]
     moves = f"moves {WORDS[name]}" if name in DIRECTIONS else f"turns {WORDS[name]}"
-    text = f"The hand {moves} and holds {'nothing' if held == 'nothing' else 'a ' + held}."
+    table = " ".join(["the", hue_name(scene.materials["table"].colour), "table"]).replace("  ", " ")
+    text = f"Above {table} the hand {moves} and holds {'nothing' if held == 'nothing' else 'a ' + held}."
     said = [{"from": "human", "value": "<video>\nWhat do you see?"}, {"from": "gpt", "value": text}]
     return {"video": clip["path"], "conversations": said}
 
@@ -177,19 +193,27 @@ def write_questions(world: Path) -> dict[str, int]:
     """Write all files; how many rows each has."""
     if not (world / "done.json").exists():
         raise ValueError(f"{world} holds no finished demo world: run python -m vjepa.data.demo_world --out {world}")
+    config = clip_config(json.loads((world / "done.json").read_text()))
     log, written = world / "episodes" / "events.jsonl", {}
     episodes = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     for number, split in enumerate(SPLITS):
         file = world / f"{split}.csv"
-        clips = list(csv.DictReader(file.open(newline=""))) if file.exists() else []
+        rows = list(csv.DictReader(file.open(newline=""))) if file.exists() else []
+        clips = [(clip, shot_of(clip, config).scene) for clip in rows]
         mine = [episode for i, episode in enumerate(episodes) if (0 if i % 10 < 7 else 1 if i % 10 == 7 else 2) == number]
-        questions = [q for clip in clips for q in about_clip(clip)] + [q for episode in mine for q in about_episode(episode)]
+        questions = [q for clip in clips for q in about_clip(*clip)] + [q for episode in mine for q in about_episode(episode)]
         questions = balanced(questions)
-        rows = conversations(questions) if split == "train" else [question.row for question in questions]
-        written[f"{split}.jsonl"] = write_rows(world / f"{split}.jsonl", rows)
+        asked = conversations(questions) if split == "train" else [question.row for question in questions]
+        written[f"{split}.jsonl"] = write_rows(world / f"{split}.jsonl", asked)
         if split == "train":
-            written["captions.jsonl"] = write_rows(world / "captions.jsonl", map(description, clips))
+            written["captions.jsonl"] = write_rows(world / "captions.jsonl", starmap(description, clips))
     return written
+
+
+def clip_config(about: dict) -> ClipConfig:
+    """How a world's clips were filmed, as its `done.json` says. JSON knows no tuples."""
+    said = {field.name: about[field.name] for field in fields(ClipConfig) if field.name in about}
+    return ClipConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in said.items()})
 
 
 def write_rows(file: Path, rows: Iterable[dict]) -> int:
