@@ -32,7 +32,7 @@ from vjepa.errors import refuse_unless
 from vjepa.frozen import FrozenStage
 from vjepa.locate import locate
 from vjepa.models import ProbeConfig
-from vjepa.models.anticipation import ActionLogits, AnticipationProbe, foresee
+from vjepa.models.anticipation import ActionLogits, AnticipationProbe, foresee, placed
 from vjepa.optim import OptimConfig, Schedule, adamw
 from vjepa.recall import MeanClassRecall, focal_loss
 
@@ -58,6 +58,7 @@ class Anticipate(FrozenStage):
         weights: Weights = "ema",
         optim: OptimConfig = OptimConfig(lr=Schedule(1e-3)),  # noqa: B008
         top: int = 5,
+        positions: bool = False,
         seed: int = 0,
     ) -> None:
         """
@@ -68,13 +69,16 @@ class Anticipate(FrozenStage):
             weights: Which of the source's encoders is read.
             optim: AdamW and its schedules.
             top: Answers per clip that recall allows.
+            positions: Tell the probes when and where each token is, counted from the moment that is asked for. Not in the
+                paper, whose deep encoders write it into their tokens; without it, probes of the demo's encoder cannot tell
+                what came first.
             seed: Decides the probes' initial weights.
         """
         super().__init__()
         refuse_unless(top > 0, f"model.top={top} leaves no answer; use 1 or more")
         refuse_unless(probe.depth > 0, "probe.depth=0: anticipation needs queries; use 1 or more blocks")
         self.source, self.config, self.weights = encoder, probe, weights
-        self.optim, self.top, self.seed = optim, top, seed
+        self.optim, self.top, self.positions, self.seed = optim, top, positions, seed
 
     def configure_model(self) -> None:
         if hasattr(self, "probes"):
@@ -100,7 +104,12 @@ class Anticipate(FrozenStage):
     def tokens(self, batch: ForeseenBatch) -> dict[str, Float[Tensor, "b n d"]]:
         seen, shown = self.encoder(normalise(batch.clip)), self.encoder(normalise(batch.shown))
         per_second = self.trainer.datamodule.clip.fps / self.encoder.config.tubelet
-        ahead = foresee(self.predictor, seen, self.grid, (batch.tau * per_second + 1e-6).long())
+        steps = (batch.tau * per_second + 1e-6).long()  # between the clip's end and the moment
+        ahead = foresee(self.predictor, seen, self.grid, steps)
+        if self.positions:
+            T = self.grid[0]
+            seen, shown = placed(seen, self.grid, -T - steps), placed(shown, self.grid, torch.full_like(steps, -T))
+            ahead = placed(ahead, self.grid, torch.zeros_like(steps))
         return {"encoder": seen, "predictor": ahead, "both": torch.cat([seen, ahead], dim=1), "shown": shown}
 
     def training_step(self, batch: ForeseenBatch, batch_idx: int) -> Tensor:
@@ -150,17 +159,19 @@ class Anticipate(FrozenStage):
 
     def on_test_epoch_end(self) -> None:
         data = self.trainer.datamodule
-        refuse_seen(int(self.recall["test_both_verb"].seen.sum()), self.trainer.world_size)
+        seen = int(self.trainer.strategy.reduce(self.recall["test_both_verb"].seen.sum(), reduce_op="sum"))
+        if seen == 0:
+            raise DataError("no test clip could be decoded, so there is no score; bad_files.txt in the run's folder says why")
         anchors = (data.ahead.anchor, "end" if data.ahead.anchor == "start" else "start")
         chance = {kind: min(1.0, self.top / len(valid)) for kind, valid in zip(KINDS, data.valid("test"), strict=True)}
         rows = [
-            {"name": name, "anchor": anchor} | values
+            {"name": name, "anchor": anchor, "clips": seen} | values
             for anchor, split in zip(anchors, ("test", "other"), strict=True)
             for name, values in [*self.named(split), ("chance", chance)]
         ]
         if self.trainer.is_global_zero:
             (Path(self.trainer.default_root_dir) / "scores.json").write_text(json.dumps(rows, indent=1))
-            print(table(rows, self.top, data.ahead.evaluation_tau, len(data.actions["test"])))
+            print(table(rows, self.top, data.ahead.evaluation_tau, seen))
 
     def named(self, split: str) -> list[tuple[str, dict[str, float]]]:
         return [(ROWS[row], values) for row, values in self.computed(split).items()]
@@ -174,16 +185,11 @@ class Anticipate(FrozenStage):
         return {"anticipation": Part(self.probes["both"], {"depth": self.config.depth, "heads": self.config.heads} | classes)}
 
 
-def refuse_seen(clips: int, world_size: int) -> None:
-    if clips == 0 and world_size == 1:
-        raise DataError("no test clip could be decoded, so there is no score; bad_files.txt in the run's folder says why")
-
-
-def table(rows: list[dict], top: int, tau: float, actions: int) -> str:
+def table(rows: list[dict], top: int, tau: float, clips: int) -> str:
     """Mean-class recall of every row, by anchor."""
     lines = []
     for anchor in dict.fromkeys(row["anchor"] for row in rows):
-        lines.append(f"mean-class recall@{top} on {actions} test actions, the clip ends {tau:g} s before the action's {anchor}")
+        lines.append(f"mean-class recall@{top} on {clips} test actions, the clip ends {tau:g} s before the action's {anchor}")
         lines.append(f"  {'':<28}{'verb':>8}{'noun':>8}{'action':>8}")
         for row in (row for row in rows if row["anchor"] == anchor):
             lines.append(f"  {row['name']:<28}" + "".join(f"{row[kind]:8.3f}" for kind in KINDS))

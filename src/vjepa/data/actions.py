@@ -1,6 +1,10 @@
 """Actions in long videos, each from `start` to `stop`, of a verb and a noun: what anticipation foresees.
 
 Two sources become the same list: the CSVs of EPIC-KITCHENS-100 and the demo world's event log.
+
+Of the demo world's log, a verb is what the arm does: grasped, lifted, released, dropped, entered tray. What else it notes, that
+objects become hidden and visible, is mostly the arm's passing between them and the camera. A noun says which object: by its
+place, the left, middle or right third of the picture; or by its colour or shape, which the demo's encoder does not tell.
 """
 
 import csv
@@ -8,11 +12,20 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
 
 from vjepa.data.manifest import ManifestError
+from vjepa.pose import euler_to_matrix
+
+Noun = Literal["place", "colour", "shape"]
 
 EPIC_COLUMNS = ("participant_id", "video_id", "start_timestamp", "stop_timestamp", "verb_class", "noun_class", "verb", "noun")
-SKILL_BOUNDS = ("start", "end")
+DONE = ("grasped", "lifted", "released", "dropped", "entered tray")
+PLACES = ("left", "middle", "right")
+STATES_PER_SECOND = 4  # in the demo world's .npz, as actions
 
 
 @dataclass(frozen=True)
@@ -57,12 +70,13 @@ def natural(name: str) -> tuple[int, str]:
     return (int(name), "") if name.isdigit() else (-1, name)
 
 
-def read_actions(source: Path, videos: Path | None) -> list[Action]:
-    """Read an EPIC-KITCHENS-100 `.csv` (with the folder of its videos) or a demo world's `events.jsonl`.
+def read_actions(source: Path, videos: Path | None, noun: Noun = "place") -> list[Action]:
+    """Read an EPIC-KITCHENS-100 `.csv` (with the folder of its videos) or a demo world's `events.jsonl` (with
+    what its nouns are).
     Raises ManifestError for what is missing or malformed, with file and line."""
     if not source.exists():
         raise ManifestError(f"{source}: no such file")
-    actions = read_epic(source, videos) if source.suffix == ".csv" else read_events(source)
+    actions = read_epic(source, videos) if source.suffix == ".csv" else read_events(source, noun)
     if not actions:
         raise ManifestError(f"{source}: there are no actions; expected one or more")
     return actions
@@ -99,19 +113,36 @@ def seconds(timestamp: str) -> float:
     return 3600 * int(hours) + 60 * int(minutes) + float(rest)
 
 
-def read_events(source: Path) -> list[Action]:
-    """The demo world's log: what the simulator saw happen (grasped, lifted, hidden ...) to the object of which colour. An
-    action lasts to the end of the skill that caused it."""
+def read_events(source: Path, noun: Noun) -> list[Action]:
+    """The demo world's log: what the arm did to which object."""
     actions = []
     for line, text in enumerate(source.read_text().splitlines(), start=1):
         try:
             episode = json.loads(text)
-            path, events = source.parent / episode["path"], episode["events"]
-            ends = [event["time"] for event in events if event["event"] == "end"]
-            seen = [event for event in events if event["event"] not in SKILL_BOUNDS]
-            for event in seen:
-                stop = min((end for end in ends if end > event["time"]), default=event["time"] + 0.25)
-                actions.append(Action(path, float(event["time"]), float(stop), event["event"], event["object"]["colour"]))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            actions += episode_actions(source.parent / episode["path"], episode["events"], noun)
+        except (json.JSONDecodeError, KeyError, TypeError, FileNotFoundError) as error:
             raise ManifestError(f"{source}, line {line}: {error!r}; expected an episode of a demo world's log") from error
     return actions
+
+
+def episode_actions(path: Path, events: list[dict], noun: Noun) -> list[Action]:
+    """One for every moment at which something is done to an object; what the log says last of a moment says most (what is
+    released over the tray enters it). An action lasts until the next one on its object, or the end of the skill."""
+    done = {(event["time"], event["object"]["name"]): event for event in events if event["event"] in DONE}
+    ends = [event["time"] for event in events if event["event"] == "end"]
+    actions = []
+    for (time, name), event in done.items():
+        later = [other for other, thing in done if thing == name and other > time] + [end for end in ends if end > time]
+        what = place(path, time) if noun == "place" else event["object"][noun]
+        actions.append(Action(path, float(time), float(min(later, default=time + 0.25)), event["event"], what))
+    return actions
+
+
+def place(path: Path, time: float) -> str:
+    """The third of the picture in which the hand is: where the object is to which it does something."""
+    with np.load(path.with_suffix(".npz")) as numbers:
+        camera, hand = torch.from_numpy(numbers["extrinsics"]), numbers["states"][round(time * STATES_PER_SECOND), :3]
+        focal, _, middle = numbers["intrinsics"][0]
+    x, _, depth = euler_to_matrix(camera[3:]).T @ (torch.from_numpy(hand) - camera[:3])
+    column = float(focal * x / depth + middle) / (2 * middle)
+    return PLACES[min(2, max(0, int(3 * column)))]

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from vjepa.data.actions import Action, Vocabulary, read_actions, vocabulary
+from vjepa.data.actions import Action, Noun, Vocabulary, read_actions, vocabulary
 from vjepa.data.clips import ATTEMPTS, ClipConfig
 from vjepa.data.decode import DecodeError, open_video
 from vjepa.data.modules import GlobalOrder, ResumableLoader, ignore_interrupt
@@ -150,6 +150,7 @@ class AnticipationData(L.LightningDataModule):
         videos: str | None = None,
         clip: ClipConfig = ClipConfig(frames=32, fps=8.0, short="hold"),  # noqa: B008  frozen
         ahead: Ahead = Ahead(),
+        noun: Noun = "place",
         batch_size: int = 16,
         workers: int = 8,
         max_bad_share: float = 0.05,
@@ -163,6 +164,7 @@ class AnticipationData(L.LightningDataModule):
             videos: Folder of EPIC-KITCHENS' videos.
             clip: What one clip is.
             ahead: How far ahead the foreseen moment lies.
+            noun: Demo world: what tells objects apart.
             batch_size: Actions per device and step.
             workers: Processes that decode, per device.
             max_bad_share: Training stops once more than this share of draws could not be decoded.
@@ -171,14 +173,16 @@ class AnticipationData(L.LightningDataModule):
         super().__init__()
         sentence = f"data.batch_size={batch_size} must be positive, data.workers={workers} not negative"
         refuse_unless(batch_size > 0 and workers >= 0, sentence)
-        self.files, self.videos = {"train": train, "val": val, "test": test}, videos
+        mirrored = noun == "place" and clip.flip > 0 and not train.endswith(".csv")
+        refuse_unless(not mirrored, f"data.clip.flip={clip.flip} makes left of right, which data.noun=place tells apart; use 0")
+        self.files, self.videos, self.noun = {"train": train, "val": val, "test": test}, videos, noun
         self.clip, self.ahead, self.batch_size, self.workers = clip, ahead, batch_size, workers
         self.max_bad_share, self.seed = max_bad_share, seed
 
     @cached_property
     def actions(self) -> dict[str, list[Action]]:
         folder = locate(self.videos) if self.videos else None
-        return {split: read_actions(locate(file), folder) for split, file in self.files.items()}
+        return {split: read_actions(locate(file), folder, self.noun) for split, file in self.files.items()}
 
     @cached_property
     def known(self) -> Vocabulary:

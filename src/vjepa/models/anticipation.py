@@ -11,6 +11,7 @@ from vjepa.masks import Grid
 from vjepa.models.layers import EPS, MLP, Block, CrossAttention, initialise, refuse_heads
 from vjepa.models.predictor import Predictor
 from vjepa.models.probe import ProbeConfig
+from vjepa.models.rope import rotation
 
 
 class ActionLogits(NamedTuple):
@@ -42,6 +43,16 @@ class AnticipationProbe(nn.Module):
         queries = queries + self.attention(queries, self.norm1(tokens))
         queries = queries + self.mlp(self.norm2(queries))
         return ActionLogits(*(head(queries[:, i]) for i, head in enumerate(self.heads)))
+
+
+def placed(tokens: Float[Tensor, "b n d"], grid: Grid, first: Int[Tensor, " b"]) -> Float[Tensor, "b n d"]:
+    """Tokens in (T H W) order, with the sines and cosines of their time, row and column added. Time is counted from the moment
+    that is asked for, `first` being that of the first token (negative: before it), so that a probe knows how far ahead it is.
+    """
+    _, H, W = grid
+    index = torch.arange(tokens.shape[1], device=tokens.device) + first.to(tokens.device)[:, None] * H * W
+    by = rotation(index, grid, tokens.shape[-1], "interleaved")
+    return tokens + torch.cat([by.cos[:, 0, :, ::2], by.sin[:, 0, :, ::2]], dim=-1).to(tokens)
 
 
 def foresee(
