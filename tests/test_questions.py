@@ -66,10 +66,9 @@ def test_a_clip_and_its_reversal_are_asked_the_same_and_answer_the_opposite():
         assert forwards[0].pair and forwards[0].answer in forwards[0].options and backwards[0].answer in forwards[0].options
 
 
-def test_what_is_held_is_asked_only_where_something_is():
-    kinds = [{q.kind: q.answer for q in about_clip(clip(0, 1, held), above(""))} for held in ("blue ball", "nothing")]
-    assert kinds[0] == {"direction": "to the left", "holding": "yes", "colour": "blue", "shape": "ball"}
-    assert kinds[1] == {"direction": "to the left", "holding": "no"}
+def test_the_table_is_asked_only_where_its_colour_has_a_name():
+    kinds = [{q.kind: q.answer for q in about_clip(clip(0, 1), above(colour))} for colour in ("blue", "")]
+    assert kinds == [{"direction": "to the left", "colour": "blue"}, {"direction": "to the left"}]
 
 
 def test_options_hold_the_answer_once():
@@ -94,6 +93,15 @@ def test_the_event_log_tells_order_and_whereabouts():
                       f"Where is the {names[second]} in the end?": "in the tray"}  # fmt: skip
 
 
+def test_a_push_is_asked_if_there_was_one_way():
+    seed = next(s for s in range(100) if len(draw_scene(np.random.default_rng(s), SceneConfig()).things) == 3)
+    first, second, third = (t.name for t in draw_scene(np.random.default_rng(seed), SceneConfig()).things)
+    begun = ((first, "push_left"), (second, "push_right"), (second, "push_left"), (third, "lift"))
+    log = episode(seed, *(event(name, "start", skill) for name, skill in begun))
+    asked = [question for question in about_episode(log) if question.kind == "pushed"]
+    assert [question.answer for question in asked] == ["to the left"] and log["objects"][0]["colour"] in asked[0].question
+
+
 def test_left_is_left_in_the_picture():
     for seed in range(30):
         scene = draw_scene(np.random.default_rng(seed), SceneConfig(azimuth=1.0))
@@ -104,11 +112,11 @@ def test_left_is_left_in_the_picture():
 
 
 def test_answers_of_a_kind_are_equally_frequent():
-    colours = ["red cube"] * 12 + ["blue cube"] * 4 + ["green ball"] * 8 + ["nothing"] * 16
-    clips = [clip((2 * (i // 2) + i % 2) % 8, i // 2, held) for i, held in enumerate(colours)]
-    kept = balanced([question for row in clips for question in about_clip(row, above("blue"))])
+    tables = ["orange"] * 12 + ["green"] * 4 + ["blue"] * 8 + ["purple"] * 6 + [""] * 10
+    clips = [(clip((2 * (i // 2) + i % 2) % 8, i // 2), above(table)) for i, table in enumerate(tables)]
+    kept = balanced([question for row in clips for question in about_clip(*row)])
     counts = Counter((question.kind, question.answer) for question in kept)
-    for kind in ("direction", "holding", "colour", "turn"):
+    for kind in ("direction", "colour", "turn"):
         assert len({count for (of, _), count in counts.items() if of == kind}) == 1, counts
     pairs = Counter(question.pair for question in kept if question.pair)
     assert set(pairs.values()) == {2}
@@ -133,11 +141,11 @@ def test_files_are_conversations_and_the_same_every_time(world, capsys):
     write_questions(world)
     assert before == {file.name: file.read_bytes() for file in world.glob("*.jsonl")}
     train, test = read_captions(world / "train.jsonl"), read_captions(world / "test.jsonl")
-    assert all(len(train.row(i).turns) >= 4 and not train.row(i).options for i in range(len(train)))
+    assert all(len(train.row(i).turns) >= 2 and not train.row(i).options for i in range(len(train)))
     assert all(test.row(i).options and test.row(i).kind for i in range(len(test)))
     assert test.row(0).media[0].path.parent == world / "test"
     described = read_captions(world / "captions.jsonl").row(0)
-    assert described.answer.startswith("Above the ") and "the hand moves to the left and holds " in described.answer
+    assert described.answer.startswith("Above the ") and described.answer.endswith("table the hand moves to the left.")
     assert json.loads((world / "test.jsonl").read_text().splitlines()[0])["pair"]
 
 

@@ -131,9 +131,20 @@ def test_a_cut_run_resumes_exactly_and_its_checkpoint_holds_only_what_is_trained
     trainer = fit(first, data(world), tmp_path, 3)
     trainer.save_checkpoint(tmp_path / "step=3.ckpt")
     saved = torch.load(tmp_path / "step=3.ckpt", weights_only=True)["state_dict"]
-    assert all(key.startswith("model.projector") for key in saved)
+    assert all(key.startswith("model.projector") for key in saved) and saved["model.projector.mean"].abs().sum() > 0
     fit(second, data(world), tmp_path, 5, ckpt_path=tmp_path / "step=3.ckpt")
     assert equal(straight.model, second.model) and not equal(straight.model, first.model)
+
+
+def test_one_batch_is_learned_by_heart(world, tmp_path):
+    model = stage(world, optim=OptimConfig(lr=Schedule(1e-2)), language_lr=Schedule(1e-3), cache=str(tmp_path / "cache"))
+    fit(model, data(world, batch_size=24), tmp_path, 120)
+    captions = read_captions(world / "rows.jsonl")
+    rows = [captions.row(i) for i in range(len(captions))]
+    assert all(mark.right for mark in marks(model.talker, rows, "video", "likelihood"))
+    assert all(mark.right for mark in marks(model.talker, rows, "video", "open"))  # and said, not only preferred
+    blind = [mark.right for mark in marks(model.talker, rows, "no video", "likelihood")]
+    assert sum(blind) == len(blind) / 2
 
 
 def test_tokens_from_the_cache_train_like_frames(world, tmp_path):
@@ -150,7 +161,10 @@ def test_tokens_from_the_cache_train_like_frames(world, tmp_path):
 def test_a_folder_answers_as_the_stage_did_and_the_next_phase_goes_on_from_it(world, tmp_path):
     first = finished(world, tmp_path / "align")
     assert not (first / "language").exists()  # it was not trained, so it is where it was
+    means = [load_file(first / "model.safetensors")["projector.mean"]]
     second = finished(world, tmp_path / "vlm", init_from=str(first / "model.safetensors"), language_lr=Schedule(1e-3))
+    means.append(load_file(second / "model.safetensors")["projector.mean"])
+    assert torch.equal(*means) and means[0].abs().sum() > 0  # measured once, in the first phase
     rows = read_captions(world / "rows.jsonl")
     talker, video = Talker.load(second), rows.row(0).media[0].path
     answer = talker.ask(video, "Which way?", limit=6)

@@ -26,9 +26,9 @@ from vjepa.models.vlm import IGNORE, pad
 
 @dataclass(frozen=True)
 class TinyLanguageConfig:
-    width: int = 128
+    width: int = 96
     """Width of its tokens."""
-    depth: int = 4
+    depth: int = 2
     """Transformer blocks."""
     heads: int = 4
     """Attention heads per block."""

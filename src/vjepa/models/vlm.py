@@ -42,7 +42,7 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True)
 class ProjectorConfig:
-    """From the encoder's tokens to the language model's embeddings: channels standardised, a pool, a perceptron of two layers."""
+    """From the encoder's tokens to the language model's embeddings: standardised, pooled, and a perceptron of two layers."""
 
     window: tuple[int, int, int] = (1, 1, 1)
     """Tokens along time, height and width that become one. The paper: (1, 1, 1) scaled up, an attentive 4 or 8 before."""

@@ -23,16 +23,14 @@ from typing import NamedTuple
 import numpy as np
 
 from vjepa.data.demo_world.clips import CLASSES, DIRECTIONS, ClipConfig, shot_of
-from vjepa.data.demo_world.looks import COLOURS
-from vjepa.data.demo_world.scene import SHAPES, Scene, SceneConfig, draw_scene
+from vjepa.data.demo_world.scene import Scene, SceneConfig, draw_scene
 
 SPLITS = ("train", "val", "test")
 WORDS = dict(zip(CLASSES, ("to the left", "to the right", "away from us", "towards us", "up", "down"), strict=False))
 WORDS |= {"turn_clockwise": "clockwise", "turn_counterclockwise": "counterclockwise"}
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
+PUSHES = {"push_left": "to the left", "push_right": "to the right"}
 PLACES = {"entered tray": "in the tray", "hidden": "behind the wall"}
-OPTIONS = 4
-"""Most options of a question."""
 HUES = {"orange": 20, "green": 110, "blue": 200, "purple": 290}
 """Degrees on the colour wheel. What is further than 30 from all of them, or paler than a saturation of 0.2, is not asked."""
 
@@ -55,9 +53,12 @@ class Question(NamedTuple):
 
 
 def about_clip(clip: dict[str, str], scene: Scene) -> Iterator[Question]:
-    """What can be asked about one row of a manifest, filmed in the scene."""
+    """What can be asked about one row of a manifest, filmed in the scene.
+
+    Not what the hand holds: at 64 pixels it is a few pixels wide, and even a ridge regression on the pixels themselves finds
+    neither its colour nor its shape in clips that it was not fitted on."""
     random = np.random.default_rng([int(clip["seed"]), 2])  # the same for a clip and its reversal
-    video, name, holds = clip["path"], clip["label_name"], clip["held"] != "nothing"
+    video, name = clip["path"], clip["label_name"]
     if name in DIRECTIONS:
         axis = CLASSES.index(name) // 2
         other = int(random.choice([number for number in range(len(DIRECTIONS) // 2) if number != axis]))
@@ -69,12 +70,7 @@ def about_clip(clip: dict[str, str], scene: Scene) -> Iterator[Question]:
         yield Question(video, "turn", asked, WORDS[name], options, f"turn {clip['seed']}")
     table = hue_name(scene.materials["table"].colour)
     if table:
-        yield Question(video, "table", "Which colour is the table?", table, tuple(HUES))
-    yield Question(video, "holding", "Does the hand hold anything?", "yes" if holds else "no", ("yes", "no"))
-    if holds:
-        colour, shape = clip["held"].split()
-        yield Question(video, "colour", "Which colour is the thing in the hand?", colour, some(COLOURS, colour, random))
-        yield Question(video, "shape", "Which shape has the thing in the hand?", shape, some(SHAPES, shape, random))
+        yield Question(video, "colour", "Which colour is the table?", table, tuple(HUES))
 
 
 def hue_name(colour: Iterable[float]) -> str:
@@ -86,18 +82,12 @@ def hue_name(colour: Iterable[float]) -> str:
 
 def description(clip: dict[str, str], scene: Scene) -> dict:
     """What is to be seen in a clip, as a conversation."""
-    name, held = clip["label_name"], clip["held"]
+    name = clip["label_name"]
     moves = f"moves {WORDS[name]}" if name in DIRECTIONS else f"turns {WORDS[name]}"
     table = " ".join(["the", hue_name(scene.materials["table"].colour), "table"]).replace("  ", " ")
-    text = f"Above {table} the hand {moves} and holds {'nothing' if held == 'nothing' else 'a ' + held}."
+    text = f"Above {table} the hand {moves}."
     said = [{"from": "human", "value": "<video>\nWhat do you see?"}, {"from": "gpt", "value": text}]
     return {"video": clip["path"], "conversations": said}
-
-
-def some(values: Iterable[str], right: str, random: np.random.Generator) -> tuple[str, ...]:
-    """The right one and up to three others, in a random order."""
-    others = random.permutation([value for value in values if value != right])[: OPTIONS - 1]
-    return tuple(map(str, random.permutation([right, *others])))
 
 
 # -- episodes ----------------------------------------------------------------------------------------------------------
@@ -112,6 +102,7 @@ def about_episode(episode: dict) -> Iterator[Question]:
     yield Question(video, "count", "How many things are on the table?", count, NUMBERS[1:6])
     yield from side(video, scene, names, random)
     yield from order(video, episode["events"], names, random)
+    yield from pushes(video, episode["events"], names)
     yield from whereabouts(video, episode["events"], names)
 
 
@@ -141,6 +132,17 @@ def order(video: str, events: list[dict], names: dict[str, str], random: np.rand
         options = tuple(map(str, random.permutation([first, second])))
         asked = f"Which did the hand reach for first, the {options[0]} or the {options[1]}?"
         yield Question(video, "before", asked, first, options)
+
+
+def pushes(video: str, events: list[dict], names: dict[str, str]) -> Iterator[Question]:
+    """Which way each thing was pushed, if it was pushed one way only."""
+    ways: dict[str, set[str]] = defaultdict(set)
+    for event in events:
+        if event["event"] == "start" and event["skill"] in PUSHES:
+            ways[event["object"]["name"]].add(PUSHES[event["skill"]])
+    for name, way in ways.items():
+        if len(way) == 1:
+            yield Question(video, "pushed", f"Which way is the {names[name]} pushed?", *way, tuple(PUSHES.values()))
 
 
 def whereabouts(video: str, events: list[dict], names: dict[str, str]) -> Iterator[Question]:
