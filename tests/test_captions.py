@@ -151,20 +151,22 @@ def training(tmp_path) -> TrainingCaptions:
 
 
 def test_batches_hold_rows_of_like_length_and_every_row_once(training):
-    order = LikeLengths(training, per_epoch=32, batch=4, rank=0, world=1)
+    order = LikeLengths(training, per_epoch=32, batch=4, rank=0, world=1, among=32)
     batches = list(order)
     assert sorted(k for batch in batches for k in batch) == list(range(128))
     spread = [max(map(training.length, batch)) - min(map(training.length, batch)) for batch in batches]
     assert sum(spread) / len(spread) < 30  # of about 400
     lengths = [training.length(batch[0]) for batch in batches]
     assert lengths != sorted(lengths)
+    drawn = list(LikeLengths(training, per_epoch=32, batch=4, rank=0, world=1, among=1))
+    assert [sorted(batch) for batch in drawn] == [list(range(4 * i, 4 * i + 4)) for i in range(32)]  # not grouped at all
 
 
 def test_the_order_of_batches_does_not_depend_on_ranks_or_restarts(training):
-    alone = list(LikeLengths(training, per_epoch=32, batch=4, rank=0, world=1))
-    pair = [list(LikeLengths(training, per_epoch=16, batch=4, rank=rank, world=2)) for rank in (0, 1)]
+    alone = list(LikeLengths(training, per_epoch=32, batch=4, rank=0, world=1, among=32))
+    pair = [list(LikeLengths(training, per_epoch=16, batch=4, rank=rank, world=2, among=32)) for rank in (0, 1)]
     assert [batch for both in zip(*pair, strict=True) for batch in both] == alone
-    later = LikeLengths(training, per_epoch=32, batch=4, rank=0, world=1)
+    later = LikeLengths(training, per_epoch=32, batch=4, rank=0, world=1, among=32)
     later.consumed = 20
     assert list(later) == alone[20:]
 

@@ -29,8 +29,6 @@ from vjepa.data.transforms import centre_box, crop
 from vjepa.errors import refuse_unless
 from vjepa.locate import locate
 
-WINDOW = 32  # batches among which conversations are sorted by length
-
 
 @dataclass(frozen=True)
 class FrameConfig:
@@ -186,22 +184,22 @@ class MediaFrames(Dataset):
 
 
 class LikeLengths(GlobalOrder):
-    """As GlobalOrder, but the samples of every 32 batches over all ranks are sorted by length before they are cut into
+    """As GlobalOrder, but the samples of every `among` batches over all ranks are sorted by length before they are cut into
     batches, so that little is padded; the batches come shuffled."""
 
-    def __init__(self, samples: TrainingCaptions, per_epoch: int, batch: int, rank: int, world: int) -> None:
+    def __init__(self, samples: TrainingCaptions, per_epoch: int, batch: int, rank: int, world: int, among: int) -> None:
         super().__init__(per_epoch, batch, rank, world)
-        self.samples = samples
+        self.samples, self.among = samples, among
         self.window: tuple[int, list[list[int]]] = (-1, [])
 
     def __iter__(self) -> Iterator[list[int]]:
         for number in range(self.consumed, (self.consumed // self.per_epoch + 1) * self.per_epoch):
-            window, place = divmod(number * self.world + self.rank, WINDOW)
-            yield self.batches(window)[shuffled(place, WINDOW, self.samples.mixture.seed + window)]
+            window, place = divmod(number * self.world + self.rank, self.among)
+            yield self.batches(window)[shuffled(place, self.among, self.samples.mixture.seed + window)]
 
     def batches(self, window: int) -> list[list[int]]:
         if self.window[0] != window:
-            first, size = window * WINDOW * self.batch, WINDOW * self.batch
+            first, size = window * self.among * self.batch, self.among * self.batch
             numbers = sorted(range(first, first + size), key=self.samples.length)
             self.window = window, [numbers[i : i + self.batch] for i in range(0, size, self.batch)]
         return self.window[1]
@@ -217,6 +215,7 @@ class CaptionData(L.LightningDataModule):
         clip: FrameConfig = FrameConfig(),
         batch_size: int = 32,
         workers: int = 8,
+        like_lengths: int = 32,
         max_bad_share: float = 0.05,
         seed: int = 0,
     ) -> None:
@@ -227,16 +226,20 @@ class CaptionData(L.LightningDataModule):
             clip: How a video is shown.
             batch_size: Conversations per device and step.
             workers: Processes that decode, per device.
+            like_lengths: Batches among which conversations are sorted by length, so that little is padded. Of short texts those
+                of one length say the same, which is bad for a batch: give 1 there.
             max_bad_share: Training stops once more than this share of draws could not be decoded.
             seed: Decides the order.
         """
         super().__init__()
         refuse_unless(bool(train), "data.train is empty; give one file of conversations or more")
         refuse_unless(batch_size > 0 and workers >= 0, f"data: batch_size={batch_size} and workers={workers} are too few")
+        refuse_unless(like_lengths > 0, f"data.like_lengths={like_lengths} is a number of batches; give 1 or more")
         refuse_unless(0 <= max_bad_share <= 1, f"data.max_bad_share={max_bad_share} is a share; give a number from 0 to 1")
         refuse_unless(all(source.weight > 0 for source in train), "data.train: every weight must be positive")
         self.sources, self.val, self.clip = train, val, clip
         self.batch_size, self.workers, self.max_bad_share, self.seed = batch_size, workers, max_bad_share, seed
+        self.like_lengths = like_lengths
         self.cache: LatentCache | None = None  # a stage with a frozen encoder may give one
 
     @cached_property
@@ -267,7 +270,7 @@ class CaptionData(L.LightningDataModule):
         samples = TrainingCaptions(self.train_captions, weights, self.clip, self.cache, self.seed)
         world, accumulated = self.trainer.world_size, self.trainer.accumulate_grad_batches
         steps = max(1, sum(map(len, self.train_captions)) // (self.batch_size * world * accumulated))
-        order = LikeLengths(samples, steps * accumulated, self.batch_size, self.trainer.global_rank, world)
+        order = LikeLengths(samples, steps * accumulated, self.batch_size, self.trainer.global_rank, world, self.like_lengths)
         return ResumableLoader(samples, batch_sampler=order, **self.loader_settings())
 
     def val_dataloader(self) -> DataLoader | list:
