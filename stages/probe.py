@@ -10,6 +10,14 @@ frame     the encoder under test, shown only the clip's middle frame: what a sti
 
 Each row's head is chosen on the validation clips and reported on the test clips. In the run's folder: `scores.json` the
 table, `heads.csv` the whole grid, and of the encoder's chosen head `classes.csv`, `confusion.png` and `predictions.csv`.
+
+Instead of one class, a clip may have several labels, or numbers:
+
+    ... --model.targets multilabel --model.classes 5                          column `labels`, such as 0|3; binary cross-entropy
+    ... --model.targets regression --model.classes 2 --data.numbers '[x,y]'   these columns, standardised; squared error
+
+The head is then chosen by mean average precision, or by the explained share of variance (R2), averaged over labels or numbers;
+`targets.csv` holds each, in place of `classes.csv` and `confusion.png`.
 """
 
 import json
@@ -19,27 +27,32 @@ from typing import Literal
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
 from vjepa import ema
 from vjepa.answers import (
     Answers,
     Chosen,
+    Values,
     accuracies,
     class_names,
     confusion_of,
     draw_confusion,
+    qualities,
     write_classes,
     write_heads,
     write_predictions,
+    write_targets,
+    write_values,
 )
 from vjepa.callbacks import DataError
 from vjepa.checkpoint import Part, Weights, load_encoder, probe_part
 from vjepa.cli import refuse_indivisible, run
 from vjepa.data.clips import Batch
 from vjepa.data.modules import LabelledClipData
+from vjepa.data.targets import Targets
 from vjepa.data.transforms import normalise
 from vjepa.errors import refuse_unless
 from vjepa.frozen import FrozenStage
@@ -53,6 +66,7 @@ Clip = Float[Tensor, "b c t h w"]
 Row = Literal["encoder", "random", "frame"]
 ROWS: dict[Row, str] = {"encoder": "our encoder", "random": "random encoder", "frame": "our encoder, one frame"}
 SPLITS = ("val", "test")
+MEASURES: dict[Targets, str] = {"classes": "accuracy", "multilabel": "mean average precision", "regression": "R2"}
 
 
 class Probe(FrozenStage):
@@ -70,11 +84,12 @@ class Probe(FrozenStage):
         layers: tuple[int, ...] = (),
         rows: tuple[Row, ...] = ("encoder", "random", "frame"),
         seed: int = 0,
+        targets: Targets = "classes",
     ) -> None:
         """
         Args:
             encoder: A stage's model.safetensors, an upstream `.pt`, or a Hugging Face directory.
-            classes: Number of classes; labels are 0..classes-1.
+            classes: Number of classes; labels are 0..classes-1. For regression, of numbers.
             probe: The network on top of the tokens.
             weights: Which of the source's encoders is read.
             optim: AdamW and its schedules, which the grid scales.
@@ -83,14 +98,17 @@ class Probe(FrozenStage):
             layers: Blocks whose tokens are read side by side, counted from 0; the last one's if empty.
             rows: Which rows of the table are trained.
             seed: Decides the random encoder and the probes' initial weights.
+            targets: One class a clip, several labels, or numbers.
         """
         super().__init__()
-        refuse_unless(classes > 1, f"model.classes={classes}: there is nothing to tell apart; give 2 or more")
+        least = 2 if targets == "classes" else 1
+        refuse_unless(classes >= least, f"model.classes={classes}: there is nothing to tell apart; give {least} or more")
         refuse_unless("encoder" in rows, f"model.rows={list(rows)} leaves out the encoder under test; add `encoder`")
         self.source, self.classes, self.config, self.weights = encoder, classes, probe, weights
         self.optim, self.selection, self.layers, self.rows, self.seed = optim, selection, layers, rows, seed
         self.heads = grid.heads(optim)
-        self.answers = nn.ModuleDict({f"{split}_{row}": Answers(len(self.heads)) for split in SPLITS for row in rows})
+        self.targets, held = targets, Answers if targets == "classes" else Values
+        self.answers = nn.ModuleDict({f"{split}_{row}": held(len(self.heads), classes) for split in SPLITS for row in rows})
         self.head = 0  # the encoder's chosen one, once it is tested
 
     def configure_model(self) -> None:
@@ -107,12 +125,27 @@ class Probe(FrozenStage):
 
     def setup(self, stage: str) -> None:
         data = self.trainer.datamodule
-        data.check_labels(self.classes)
+        if self.targets == "classes":
+            data.check_labels(self.classes)
+        elif not hasattr(self, "wanted"):
+            self.read_targets()
         refuse_unless(
             len(self.heads) == 1 or self.selection == "best_on_test" or locate(data.val) != locate(data.test),
             f"data.val and data.test are both {data.test}, so a head chosen on one of {len(self.heads)} is chosen on the test "
             "split; hold out a part of the training clips as data.val, or say so with --model.selection best_on_test",
         )
+
+    def read_targets(self) -> None:
+        """`wanted` holds the targets of every row of every split; numbers less `mean`, in units of `unit`."""
+        data, numeric = self.trainer.datamodule, self.targets == "regression"
+        named = f"data.numbers={list(data.numbers)} names {len(data.numbers)} columns to tell"
+        refuse_unless(not numeric or len(data.numbers) == self.classes, f"model.classes={self.classes}, but {named}")
+        wanted, seen = data.read_targets(self.targets, self.classes)
+        mean, unit = torch.zeros(self.classes), torch.ones(self.classes)
+        if numeric:
+            mean, unit = wanted[:seen].mean(dim=0), wanted[:seen].std(dim=0)
+        for name, value in (("mean", mean), ("unit", unit), ("wanted", (wanted - mean) / unit)):
+            self.register_buffer(name, value, persistent=False)
 
     @torch.no_grad()
     def tokens(self, row: str, clip: Clip) -> Float[Tensor, "b n d"]:
@@ -128,10 +161,22 @@ class Probe(FrozenStage):
         """The heads' losses add up; they share no parameter, so (without gradient clipping) each trains as if alone."""
         losses = []
         for row, logits in self.logits(normalise(batch.clip)).items():
-            each = torch.stack([cross_entropy(guess, batch.label) for guess in logits])
+            each = torch.stack([self.loss(guess, batch.label) for guess in logits])
             self.log(f"train/loss_{row}", each.detach().min())
             losses.append(each.sum())
         return torch.stack(losses).sum()
+
+    def loss(self, guess: Float[Tensor, "b classes"], label: Int[Tensor, " b"]) -> Float[Tensor, ""]:
+        if self.targets == "classes":
+            return cross_entropy(guess, label)
+        measured = binary_cross_entropy_with_logits if self.targets == "multilabel" else mse_loss
+        return measured(guess.float(), self.wanted[label])
+
+    def answer(self, logits: Float[Tensor, "p b classes"]) -> Float[Tensor, "p b classes"]:
+        """Probabilities, or numbers."""
+        if self.targets == "regression":
+            return logits
+        return logits.sigmoid() if self.targets == "multilabel" else logits.softmax(dim=-1)
 
     def on_validation_epoch_start(self) -> None:
         self.forget("val")
@@ -151,49 +196,87 @@ class Probe(FrozenStage):
         self.score(SPLITS[dataloader_idx], batch, self.trainer.datamodule.views.count)
 
     def score(self, split: str, batch: Batch, views: int) -> None:
-        """Probabilities averaged over the views of a clip; views are encoded a batch at a time."""
+        """Answers averaged over the views of a clip; views are encoded a batch at a time."""
         if len(batch.clip) == 0:
             return
         parts = [self.logits(normalise(some)) for some in batch.clip.split(self.trainer.datamodule.batch_size)]
         for row in self.rows:
-            shares = torch.cat([part[row] for part in parts], dim=1).float().softmax(dim=-1)
+            shares = self.answer(torch.cat([part[row] for part in parts], dim=1).float())
             shares = rearrange(shares, "p (b v) classes -> p b v classes", v=views).mean(dim=2)
             self.answers[f"{split}_{row}"].update(shares, batch.label[::views], batch.index[::views])
 
     def on_validation_epoch_end(self) -> None:
         for row in self.rows:
-            self.log(f"val/accuracy_{row}", max(accuracies(self.answers[f"val_{row}"].compute())), rank_zero_only=True)
+            best = max(self.measured(self.answers[f"val_{row}"].compute()))
+            self.log(f"val/{MEASURES[self.targets].replace(' ', '_')}_{row}", best, rank_zero_only=True)
+
+    def measured(self, found: dict[str, np.ndarray]) -> tuple[float, ...]:
+        """Of every head, what it is chosen by."""
+        if self.targets == "classes":
+            return accuracies(found)
+        return tuple(qualities(self.targets, found["value"], self.told(found)).nanmean(dim=1).tolist())
+
+    def told(self, found: dict[str, np.ndarray]) -> Float[Tensor, "b classes"]:
+        """What was wanted of the clips that were answered."""
+        return self.wanted.cpu()[torch.from_numpy(found["label"])]
 
     def on_test_epoch_end(self) -> None:
         found = {name: answers.compute() for name, answers in self.answers.items()}  # all processes take part
         if len(found["test_encoder"]["row"]) == 0:
             raise DataError("no test clip could be decoded, so there is no score; `vjepa.data.manifest check` says why")
         on_test = self.selection == "best_on_test"
-        chosen = [Chosen(row, *(accuracies(found[f"{split}_{row}"]) for split in SPLITS), on_test) for row in self.rows]
+        chosen = [Chosen(row, *(self.measured(found[f"{split}_{row}"]) for split in SPLITS), on_test) for row in self.rows]
         self.head = chosen[self.rows.index("encoder")].head
         if self.trainer.is_global_zero:
             self.report(chosen, found["test_encoder"], Path(self.trainer.default_root_dir))
 
     def report(self, chosen: list[Chosen], found: dict[str, np.ndarray], out: Path) -> None:
         """The files of the run's folder, and the table."""
-        clips, manifest = len(found["row"]), self.trainer.datamodule.test_manifest
+        clips, measure = len(found["row"]), MEASURES[self.targets]
         label = ", best head on test" if self.selection == "best_on_test" and len(self.heads) > 1 else ""
-        scores = [Score(ROWS[choice.row] + label, choice.test[choice.head], clips) for choice in chosen]
-        scores.append(Score("chance", 1 / self.classes, clips))
+        scores = [Score(ROWS[choice.row] + label, choice.test[choice.head], clips, measure) for choice in chosen]
+        scores.append(Score("chance", self.chance(found), clips, measure))
         (out / "scores.json").write_text(json.dumps([score.__dict__ for score in scores], indent=1))
         write_heads(out / "heads.csv", chosen, self.heads)
+        (self.report_classes if self.targets == "classes" else self.report_targets)(found, scores[0], out)
+        what = {"classes": f"{self.classes} classes", "multilabel": f"{self.classes} labels"}
+        print(table(scores, f"{measure} on {clips} test clips of {what.get(self.targets, f'{self.classes} numbers')}"))
+        print(f"every head, target and prediction: {out}")
+
+    def chance(self, found: dict[str, np.ndarray]) -> float:
+        """What answers that know no clip reach: average precision is then the share of clips with the label."""
+        if self.targets != "multilabel":
+            return 1 / self.classes if self.targets == "classes" else 0.0
+        shares = self.told(found).mean(dim=0)
+        return float(shares[shares > 0].mean())
+
+    def report_classes(self, found: dict[str, np.ndarray], score: Score, out: Path) -> None:
+        manifest = self.trainer.datamodule.test_manifest
         write_predictions(out / "predictions.csv", manifest, found, self.head)
         names, confusion = class_names(manifest, self.classes), confusion_of(found, self.head, self.classes)
         write_classes(out / "classes.csv", confusion, names)
-        draw_confusion(out / "confusion.png", confusion, names, f"{scores[0].name}: {scores[0].value:.3f} on {clips} clips")
-        print(table(scores, f"accuracy on {clips} test clips of {self.classes} classes"))
-        print(f"every head, class and prediction, and confusion.png: {out}")
+        draw_confusion(out / "confusion.png", confusion, names, f"{score.name}: {score.value:.3f} on {score.clips} clips")
+
+    def report_targets(self, found: dict[str, np.ndarray], score: Score, out: Path) -> None:
+        """Numbers in the manifest's own units."""
+        data, value, told = self.trainer.datamodule, torch.from_numpy(found["value"]), self.told(found)
+        names = data.numbers if self.targets == "regression" else tuple(f"label{i}" for i in range(self.classes))
+        quality = qualities(self.targets, found["value"], told)[self.head]
+        write_targets(out / "targets.csv", names, score.measure, quality)
+        mean, unit = self.mean.cpu(), self.unit.cpu()
+        answer = value[:, self.head] * unit + mean
+        write_values(out / "predictions.csv", data.test_manifest, names, found["row"], told * unit + mean, answer)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return GridAdamW(self.optim, self.heads, self.probes)
 
     def parts(self) -> dict[str, Part]:
-        return {"probe": probe_part(self.probes["encoder"].member(self.head))}
+        probe = self.probes["encoder"].member(self.head)
+        if self.targets == "regression":  # so that the exported probe answers in the manifest's units
+            with torch.no_grad():
+                probe.head.weight.mul_(self.unit.cpu()[:, None])
+                probe.head.bias.mul_(self.unit.cpu()).add_(self.mean.cpu())
+        return {"probe": probe_part(probe)}
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import torch
 from stages.probe import Probe
 from tests.test_stages import TINY, fit
 from tests.videos import even_times, write_video
-from vjepa.answers import Answers, Chosen, accuracies, confusion_of, write_classes
+from vjepa.answers import Answers, Chosen, accuracies, confusion_of, qualities, write_classes
 from vjepa.checkpoint import encoder_part, export
 from vjepa.data.clips import ClipConfig
 from vjepa.data.manifest import ManifestError, read_manifest
@@ -89,7 +89,7 @@ def test_the_choice_on_the_test_split_is_labelled_and_never_silent(clips_manifes
 
 
 def test_answers_by_hand(tmp_path):
-    answers = Answers(2)
+    answers = Answers(2, 2)
     answers.begin()
     shares = torch.tensor([[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [[0.1, 0.9], [0.3, 0.7], [0.2, 0.8]]])
     answers.update(shares, torch.tensor([0, 1, 1]), torch.tensor([2, 0, 1]))
@@ -119,6 +119,66 @@ def test_views_are_segments_of_time_and_squares_of_the_picture(tmp_path):
 def test_a_class_without_training_clips_is_refused(clips_manifest):
     with pytest.raises(ManifestError, match=r"data\.train has no clip of 1 of model\.classes=3 classes, the first is 2"):
         data(clips_manifest, Views()).check_labels(3)
+
+
+@pytest.fixture
+def told(clips_manifest) -> list[str]:
+    """Training, validation and test manifests: label 0 when the square goes left, label 1 always but once; a number that is
+    large one way and small the other."""
+    rows = [f"{i:02}.mp4,{i % 2},{('0|1', '1')[i % 2] if i else '0'},{(90, 110)[i % 2]}" for i in range(24)]
+    for name, part in (("train", rows), ("val", rows[:13]), ("test", rows[13:] + rows[:1])):
+        (clips_manifest.parent / f"told_{name}.csv").write_text("\n".join(["path,label,labels,speed", *part]) + "\n")
+    return [str(clips_manifest.parent / f"told_{name}.csv") for name in ("train", "val", "test")]
+
+
+@pytest.mark.parametrize(("targets", "classes", "numbers", "measure"),
+                         [("multilabel", 2, (), "mean average precision"), ("regression", 1, ("speed",), "R2")])  # fmt: skip
+def test_several_labels_and_numbers_are_learned(told, encoder_file, tmp_path, targets, classes, numbers, measure):
+    train, val, test = told
+    loaded = LabelledClipData([Source(train)], val, test, CLIP, 8, 0, views=Views(2), numbers=numbers)
+    optim = OptimConfig(lr=Schedule(3e-3), weight_decay=Schedule(0.1))
+    stage = Probe(str(encoder_file), classes, ProbeConfig(1, 4), optim=optim, grid=GRID, rows=("encoder",), targets=targets)
+    trainer = fit(stage, loaded, tmp_path, steps=60)
+    trainer.test(stage, loaded, verbose=False)
+    score, chance = json.loads((tmp_path / "scores.json").read_text())
+    assert score["measure"] == measure and score["clips"] == 12 and score["value"] > 0.5 + chance["value"] / 2
+    predictions = read(tmp_path / "predictions.csv")
+    assert len(predictions) == 12 and len(read(tmp_path / "targets.csv")) == classes
+    if targets == "regression":
+        wanted, answer = (np.array([float(line[name]) for line in predictions]) for name in ("speed", "speed_answer"))
+        left = np.square(answer - wanted).sum() / np.square(wanted - wanted.mean()).sum()
+        assert 1 - left == pytest.approx(score["value"], abs=1e-3)
+        head = stage.parts()["probe"].module.head  # in the manifest's own units
+        ours = stage.probes["encoder"].stacked.head.bias[stage.head] * stage.unit + stage.mean
+        torch.testing.assert_close(head.bias.detach(), ours.detach())
+
+
+@pytest.mark.filterwarnings("ignore:No positive samples")
+def test_quality_of_values_by_hand():
+    """One label ranked perfectly, one with a wrong clip in between, one that no clip has."""
+    wanted = torch.tensor([[1.0, 1, 0], [0, 0, 0], [0, 1, 0]])
+    value = np.array([[[0.9, 0.9, 0.5]], [[0.2, 0.5, 0.5]], [[0.1, 0.4, 0.5]]], dtype=np.float32)
+    found = qualities("multilabel", value, wanted)[0]
+    assert found[:2].tolist() == pytest.approx([1.0, (1 + 2 / 3) / 2]) and found[2].isnan()
+    value = np.array([[[1.0]], [[2.0]], [[4.0]]], dtype=np.float32)
+    assert float(qualities("regression", value, torch.tensor([[1.0], [2.0], [3.0]]))) == pytest.approx(1 - 1 / 2)
+
+
+@pytest.mark.parametrize(("column", "sentence"), [
+    ("labels,9", r"has the label '9'; expected whole numbers 0\.\.1 \(model\.classes=2\) with \| between them, such as 0\|1"),
+    ("labels,left", r"has the label 'left'"),
+    ("label,0", r"no column labels to read targets from; it has path, label"),
+    ("labels,0|1", r"shows the same label 0, label 1 in every clip"),
+])  # fmt: skip
+def test_labels_that_cannot_be_read_or_learned(clips_manifest, column, sentence):
+    name, value = column.split(",")
+    bad = clips_manifest.parent / "bad.csv"
+    bad.write_text(f"path,{name}\n00.mp4,{value}\n01.mp4,{value}\n")
+    with pytest.raises(ManifestError, match=sentence):
+        LabelledClipData([Source(str(bad))], str(bad), str(bad), CLIP).read_targets("multilabel", 2)
+    bad.write_text("path,speed\n00.mp4,3\n01.mp4,fast\n")
+    with pytest.raises(ManifestError, match=r"01\.mp4 has speed='fast'; expected a number"):
+        LabelledClipData([Source(str(bad))], str(bad), str(bad), CLIP, numbers=("speed",)).read_targets("regression", 1)
 
 
 RECIPE = """

@@ -11,29 +11,34 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.functional import r2_score
+from torchmetrics.functional.classification import multilabel_average_precision
 
 from vjepa.data.manifest import Manifest
+from vjepa.data.targets import Targets
 
 
 class Answers(Metric):
     """The labels and every head's answers, each clip once, over all processes: shares of unequal length are gathered whole."""
 
     full_state_update = False
+    KEPT = ("row", "label", "guess", "sure")
 
-    def __init__(self, heads: int) -> None:
+    def __init__(self, heads: int, classes: int) -> None:
         super().__init__()
-        self.heads = heads
-        for name in ("row", "label", "guess", "sure"):
+        self.heads, self.classes = heads, classes
+        for name in self.KEPT:
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def begin(self) -> None:
         """Forget, and hold an answer to no clip, so that a process without clips has something to gather too."""
         self.reset()
         none = torch.empty(0, dtype=torch.long, device=self.device)
-        self.update(torch.empty(self.heads, 0, 1, device=self.device), none, none)
+        self.update(torch.empty(self.heads, 0, self.classes, device=self.device), none, none)
 
     def update(self, shares: Float[Tensor, "p b classes"], label: Int[Tensor, " b"], row: Int[Tensor, " b"]) -> None:
         """shares: each head's probabilities."""
@@ -43,9 +48,20 @@ class Answers(Metric):
 
     def compute(self) -> dict[str, np.ndarray]:
         """row b, label b, guess b p, sure b p, in the order of the manifest's rows."""
-        found = {name: torch.cat(as_list(getattr(self, name))).cpu().numpy() for name in ("row", "label", "guess", "sure")}
+        found = {name: torch.cat(as_list(getattr(self, name))).cpu().numpy() for name in self.KEPT}
         order = np.argsort(found["row"], kind="stable")
         return {name: value[order] for name, value in found.items()}
+
+
+class Values(Answers):
+    """The same, keeping every value: what several labels or numbers a clip are measured on."""
+
+    KEPT = ("row", "label", "value")
+
+    def update(self, values: Float[Tensor, "p b k"], label: Int[Tensor, " b"], row: Int[Tensor, " b"]) -> None:
+        """`compute` gives row b, label b, value b p k."""
+        for name, value in (("row", row), ("label", label), ("value", rearrange(values.float(), "p b k -> b p k"))):
+            getattr(self, name).append(value)
 
 
 def as_list(state: list[Tensor] | Tensor) -> list[Tensor]:
@@ -55,7 +71,7 @@ def as_list(state: list[Tensor] | Tensor) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class Chosen:
-    """One row of the report: its heads' accuracies, and the head that stands for it."""
+    """One row of the report: its heads' accuracies (or other qualities), and the head that stands for it."""
 
     row: str
     val: tuple[float, ...]
@@ -72,6 +88,15 @@ def accuracies(found: dict[str, np.ndarray]) -> tuple[float, ...]:
     """Share of clips that each head gets right."""
     right = found["guess"] == found["label"][:, None]
     return tuple(right.mean(axis=0).tolist()) if len(right) else (0.0,) * right.shape[1]
+
+
+def qualities(kind: Targets, value: Float[np.ndarray, "b p k"], wanted: Float[Tensor, "b k"]) -> Float[Tensor, "p k"]:
+    """Of every head and target: average precision of labels (NaN if no clip has it), explained share of variance of numbers."""
+    heads, k = torch.from_numpy(value).unbind(1), wanted.shape[1]
+    if kind == "multilabel":
+        found = [multilabel_average_precision(guess, wanted.long(), k, average=None) for guess in heads]
+        return torch.where(wanted.sum(dim=0) > 0, torch.stack(found).view(-1, k), torch.nan)
+    return torch.stack([r2_score(guess, wanted, multioutput="raw_values") for guess in heads]).view(-1, k)
 
 
 def write_heads(path: Path, rows: Sequence[Chosen], heads: Sequence[tuple[float, float]]) -> None:
@@ -98,6 +123,22 @@ def write_predictions(path: Path, manifest: Manifest, found: dict[str, np.ndarra
         for row, label, guess, sure in zip(found["row"], found["label"], found["guess"], found["sure"], strict=True)
     ]
     write_csv(path, ("row", "path", "label", "answer", "probability"), lines)
+
+
+def write_targets(path: Path, names: Sequence[str], measure: str, quality: Float[Tensor, " k"]) -> None:
+    """A line a target, and how well it is told (empty where the split cannot say)."""
+    shares = ["" if q.isnan() else f"{q:.4f}" for q in quality]
+    write_csv(path, ("target", measure), list(zip(names, shares, strict=True)))
+
+
+def write_values(path: Path, manifest: Manifest, names: Sequence[str], rows: Int[np.ndarray, " b"],
+                 wanted: Float[Tensor, "b k"], value: Float[Tensor, "b k"]) -> None:  # fmt: skip
+    """A line a clip: the manifest's row and path, then what was wanted and what was answered, target by target."""
+    header = ("row", "path", *(f"{name}{what}" for name in names for what in ("", "_answer")))
+    both = torch.stack([wanted, value], dim=-1).flatten(1).tolist()
+    paths = manifest.table["path"]
+    lines = [(int(row), str(paths[int(row)]), *(f"{v:.5g}" for v in line)) for row, line in zip(rows, both, strict=True)]
+    write_csv(path, header, lines)
 
 
 def confusion_of(found: dict[str, np.ndarray], head: int, classes: int) -> Int[np.ndarray, "c c"]:

@@ -18,6 +18,8 @@ class Score:
     """Share of clips that are right."""
     clips: int
     """Clips it was measured on."""
+    measure: str = "accuracy"
+    """What the value is, if it is no share of clips: mean average precision, or explained variance."""
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -28,18 +30,18 @@ class Score:
 
 
 def table(scores: list[Score], caption: str) -> str:
-    """One row a score, with its interval; chance has none."""
-    lines = [f"{caption}, 95 % interval"]
+    """One row a score, with its interval if it is a share of clips; chance has none."""
+    shares = scores[0].measure == "accuracy"
+    lines = [f"{caption}, 95 % interval" if shares else caption]
     for score in scores:
-        low, high = score.interval
-        interval = "" if score.name == "chance" else f"   [{low:.3f}, {high:.3f}]"
+        interval = "   [{:.3f}, {:.3f}]".format(*score.interval) if shares and score.name != "chance" else ""
         lines.append(f"  {score.name:<26}{score.value:6.3f}{interval}")
     return "\n".join(lines)
 
 
 def over_seeds(runs: list[list[Score]]) -> str:
     """Mean and standard deviation of every row over runs that differ in their seed."""
-    lines = [f"accuracy over {len(runs)} seeds, mean and standard deviation"]
+    lines = [f"{runs[0][0].measure} over {len(runs)} seeds, mean and standard deviation"]
     for scores in zip(*runs, strict=True):
         values = [score.value for score in scores]
         each = " ".join(f"{value:.3f}" for value in values)
@@ -55,4 +57,4 @@ if __name__ == "__main__":
     if not sys.argv[1:]:
         raise SystemExit("usage: python -m vjepa.report SCORES.json ...   (a probe run's scores.json, one per seed)")
     runs = [read_scores(Path(path)) for path in sys.argv[1:]]
-    print(over_seeds(runs) if len(runs) > 1 else table(runs[0], f"accuracy on {runs[0][0].clips} test clips"))
+    print(over_seeds(runs) if len(runs) > 1 else table(runs[0], f"{runs[0][0].measure} on {runs[0][0].clips} test clips"))

@@ -8,10 +8,14 @@ from functools import cached_property
 
 import lightning as L
 import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, Subset
 
 from vjepa.data.clips import Batch, ClipConfig, EvaluationClips, TrainingClips, collate
 from vjepa.data.manifest import Manifest, ManifestError, read_manifest
+from vjepa.data.targets import Targets, label_sets, numbered, numbers
 from vjepa.data.views import ViewClips, Views, collate_views
 from vjepa.errors import refuse_unless
 from vjepa.locate import locate
@@ -164,6 +168,7 @@ class LabelledClipData(ClipData):
         max_bad_share: float = 0.05,
         seed: int = 0,
         views: Views = Views(),  # noqa: B008
+        numbers: tuple[str, ...] = (),
     ) -> None:
         """
         Args:
@@ -176,9 +181,10 @@ class LabelledClipData(ClipData):
             max_bad_share: Training stops once more than this share of draws could not be decoded.
             seed: Decides the order of files, the moments and the crops.
             views: How often the final evaluation looks at each validation and test clip.
+            numbers: Regression: the manifests' columns that are told.
         """
         super().__init__(train, val, clip, batch_size, workers, max_bad_share, seed)
-        self.test, self.views = test, views
+        self.test, self.views, self.numbers = test, views, numbers
 
     @cached_property
     def test_manifest(self) -> Manifest:
@@ -206,6 +212,20 @@ class LabelledClipData(ClipData):
                 f"data.train has no clip of {len(never)} of model.classes={classes} classes, the first is {never[0]}, so no "
                 "probe can learn them; lower model.classes or complete the manifest"
             )
+
+    def read_targets(self, kind: Targets, classes: int) -> tuple[Float[Tensor, "rows k"], int]:
+        """Several labels or numbers of every row, training rows first, and how many those are. From now on a clip's label is
+        its row in that table. Raises ManifestError for what cannot be read, or cannot be learned."""
+        manifests = [*self.train_manifests, self.val_manifest, self.test_manifest]
+        found = [label_sets(m, classes) if kind == "multilabel" else numbers(m, self.numbers) for m in manifests]
+        firsts = np.cumsum([0, *map(len, found)]).tolist()
+        *self.train_manifests, self.val_manifest, self.test_manifest = map(numbered, manifests, firsts)
+        seen = torch.cat(found[:-2])
+        names = self.numbers if kind == "regression" else tuple(f"label {i}" for i in range(classes))
+        if same := [name for name, column in zip(names, seen.T, strict=True) if (column == column[0]).all()]:
+            what = f"data.train shows the same {', '.join(same)} in every clip, so no probe can learn to tell it"
+            raise ManifestError(f"{what}; leave it out or complete the manifest")
+        return torch.cat(found), len(seen)
 
     def test_dataloader(self) -> list[DataLoader]:
         """Validation clips, on which a head is chosen, then test clips, on which it is reported."""
