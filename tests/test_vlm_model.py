@@ -306,3 +306,37 @@ def test_a_folder_gives_back_what_was_saved(tokenizer, tmp_path):
 def test_a_language_model_that_is_not_there_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"language.source=.*cannot be loaded as AutoModelForCausalLM"):
         load_language(LanguageConfig(str(tmp_path)))
+
+
+def gradients_of_half(rank: int, folder: Path) -> None:
+    """One of two processes, each with a shard of the model below one root, and half of the conversations."""
+    from torch.distributed.fsdp import fully_shard
+
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    model = fully_shard(whole_model())
+    model(*half(rank)).loss.backward()
+    found = {name: parameter.grad.full_tensor() for name, parameter in model.named_parameters()}
+    if rank == 0:
+        torch.save(found, folder / "gradients.pt")
+    torch.distributed.destroy_process_group()
+
+
+def whole_model() -> VisionLanguageModel:
+    torch.manual_seed(0)
+    return VisionLanguageModel(Projector(ProjectorConfig(), 24, 32), new_language(300, 32, 2, 2))
+
+
+def half(rank: int) -> tuple:
+    words = torch.arange(6) + 10 * rank
+    ids = torch.cat([words[:1], torch.full((3,), PLACE), words[1:]])[None]
+    labels = ids.masked_fill(torch.arange(9) < 5, IGNORE)
+    return ids, torch.ones_like(ids), [clips(3, 3)[rank]], labels
+
+
+@pytest.mark.slow
+def test_two_shards_below_one_root_learn_as_the_whole_does(tmp_path):
+    torch.multiprocessing.spawn(gradients_of_half, (tmp_path,), nprocs=2)
+    model, sharded = whole_model(), torch.load(tmp_path / "gradients.pt", weights_only=True)
+    (sum(model(*half(rank)).loss for rank in range(2)) / 2).backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(sharded[name], parameter.grad, atol=1e-6, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
