@@ -108,10 +108,11 @@ def answered(talker: VLM, rows: Sequence[Conversation], clips: Sequence[Clip], b
 
 
 def scores(name: str, found: Sequence[Mark], rows: Sequence[Conversation]) -> list[Score]:
-    """One score for each kind, one for all questions, and one for the pairs if there are any."""
+    """One score for each kind, one for all questions, and if there are pairs one for those of each kind."""
     kinds = [Score(f"{name} | {kind}", accuracy(mine), len(mine)) for kind, mine in sorted(by_kind(found).items())]
-    whole, both = Score(f"{name} | all", accuracy(found), len(found)), pairs(found, rows)
-    return [*kinds, whole, *([Score(f"{name} | pairs", accuracy(both), len(both))] if both else [])]
+    both = sorted(by_kind(pairs(found, rows)).items())
+    together = [Score(f"{name} | {kind} pairs".replace("  ", " "), accuracy(mine), len(mine)) for kind, mine in both]
+    return [*kinds, Score(f"{name} | all", accuracy(found), len(found)), *together]
 
 
 def guesses(rows: Sequence[Conversation]) -> list[Score]:
@@ -130,10 +131,11 @@ def grid(found: Sequence[Score]) -> str:
     rows, columns = (list(dict.fromkeys(name[side] for name in names)) for side in (0, 1))
     cells = {tuple(name): score for name, score in zip(names, found, strict=True)}
     counts = [str(next(cells[row, column].clips for row in rows if (row, column) in cells)) for column in columns]
-    lines = [f"{'':<24}" + "".join(f"{c:>11}" for c in columns), f"{'questions':<24}" + "".join(f"{c:>11}" for c in counts)]
+    wide = max(11, *(len(column) + 2 for column in columns))
+    lines = [f"{name:<24}" + "".join(f"{text:>{wide}}" for text in top) for name, top in (("", columns), ("questions", counts))]
     for row in rows:
         values = [f"{cells[row, column].value:.3f}" if (row, column) in cells else "" for column in columns]
-        lines.append(f"{row:<24}" + "".join(f"{value:>11}" for value in values))
+        lines.append(f"{row:<24}" + "".join(f"{value:>{wide}}" for value in values))
     return "\n".join(lines)
 
 
