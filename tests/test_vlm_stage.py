@@ -24,6 +24,7 @@ from vjepa.data.captions import read_captions
 from vjepa.data.decode import DecodeError
 from vjepa.errors import UserError
 from vjepa.evaluate import CONTROLS, evaluate, grid, marks
+from vjepa.evaluate import main as score_questions
 from vjepa.language import LanguageConfig, LoRA, load_language, new_language, new_tokenizer, save_language
 from vjepa.models import Encoder, EncoderConfig
 from vjepa.models.vlm import ProjectorConfig
@@ -258,6 +259,17 @@ def test_every_control_is_scored(world, tmp_path):
     blind = next(score.value for score in found if score.name == "no video | side pairs")
     assert blind == 0.0  # what sees nothing, sees no order
     assert [len(list(marks(talker, rows, "video", by, batch=3))) for by in ("letter", "open")] == [8, 8]
+
+
+def test_every_way_of_answering_has_its_table(world, tmp_path, capsys):
+    folder, out = finished(world, tmp_path / "vlm"), tmp_path / "scores.json"
+    asked = ["--model", str(folder), "--questions", str(world / "rows.jsonl"), "--only", "video", "no video"]
+    score_questions([*asked, "--by", "likelihood", "letter", "--out", str(out)])
+    told = capsys.readouterr().out
+    assert "accuracy by likelihood on 24 questions" in told and "accuracy by letter on 24 questions" in told
+    scores = json.loads(out.read_text())
+    assert {score["by"] for score in scores} == {"likelihood", "letter"}
+    assert next(s["value"] for s in scores if (s["by"], s["name"]) == ("likelihood", "no video | side")) == 0.5
 
 
 def test_a_question_on_the_terminal(world, tmp_path, capsys, clips_manifest):

@@ -1,7 +1,7 @@
 """Questions with options, answered from the video and beside controls that see less of it.
 
     python -m vjepa.evaluate --model runs/demo/vlm --questions data/demo/test.jsonl --random runs/demo-random/vlm
-    python -m vjepa.evaluate --model DIR --questions mvp.json --format mvp --media videos --by letter
+    python -m vjepa.evaluate --model DIR --questions mvp.json --format mvp --media videos --by likelihood letter
 
 One table: a row for what is shown, a column for each kind of question. A model that needs no video answers as well without
 it; one that knows no order, as well with its frames shuffled.
@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -157,7 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--questions", required=True, help="file of questions")
     parser.add_argument("--format", default="conversations", choices=["conversations", *READERS], help="of that file")
     parser.add_argument("--media", type=Path, help="folder of the videos; the questions' own if not given")
-    parser.add_argument("--by", default="likelihood", choices=["likelihood", "letter", "open"], help="how answers are taken")
+    ways = ["likelihood", "letter", "open"]
+    parser.add_argument("--by", nargs="+", default=ways[:1], choices=ways, help="how answers are taken; a table for each way")
     parser.add_argument("--random", help="folder of the same stage on an untrained encoder: one more row")
     parser.add_argument("--only", nargs="*", choices=list(CONTROLS), default=list(CONTROLS), help="controls to run")
     parser.add_argument("--out", type=Path, help="write the scores to this JSON file too")
@@ -165,12 +167,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         rows = read_questions(options.questions, options.format, options.media)
         random = options.random and VLM.load(options.random)
-        found = evaluate(VLM.load(options.model), rows, options.by, options.only, random or None)
+        talker = VLM.load(options.model)
+        found = {by: evaluate(talker, rows, by, options.only, random or None) for by in options.by}
     except (UserError, ManifestError) as error:
         sys.exit(f"error: {error}")
-    print(f"accuracy by {options.by} on {len(rows)} questions of {options.questions}\n{grid(found)}")
+    for by, scored in found.items():
+        print(f"accuracy by {by} on {len(rows)} questions of {options.questions}\n{grid(scored)}")
     if options.out:
-        options.out.write_text(json.dumps([score.__dict__ for score in found], indent=1) + "\n")
+        written = [{"by": by, **asdict(score)} for by, scored in found.items() for score in scored]
+        options.out.write_text(json.dumps(written, indent=1) + "\n")
+
 
 
 if __name__ == "__main__":

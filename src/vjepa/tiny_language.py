@@ -1,6 +1,6 @@
 """A language model small enough to train on the spot: a tokenizer and a few layers, from the demo's own conversations.
 
-    python -m vjepa.tiny_language --texts data/demo/questions/train.jsonl --out runs/demo/language
+    python -m vjepa.tiny_language --texts data/demo/captions.jsonl data/demo/train.jsonl --out runs/demo/language
 
 It reads the conversations without their clips, so it learns how they are worded and nothing that only a clip can tell. The
 result is a folder like any other language model's.
