@@ -138,7 +138,7 @@ class Probe(FrozenStage):
     def read_targets(self) -> None:
         """`wanted` holds the targets of every row of every split; numbers less `mean`, in units of `unit`."""
         data, numeric = self.trainer.datamodule, self.targets == "regression"
-        named = f"data.numbers={list(data.numbers)} names {len(data.numbers)} columns to tell"
+        named = f"data.numbers={list(data.numbers)} names {len(data.numbers)} columns to tell; make them equal"
         refuse_unless(not numeric or len(data.numbers) == self.classes, f"model.classes={self.classes}, but {named}")
         wanted, seen = data.read_targets(self.targets, self.classes)
         mean, unit = torch.zeros(self.classes), torch.ones(self.classes)
