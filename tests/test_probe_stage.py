@@ -198,19 +198,35 @@ trainer: {max_steps: 3, accelerator: cpu, enable_progress_bar: false, enable_mod
 """
 
 
-@pytest.mark.slow
-def test_two_processes_count_every_clip_once(clips_manifest, encoder_file, tmp_path):
-    """Eleven test clips over two processes, in batches of four and two: the files of one process."""
-    val, test = halves(clips_manifest)
-    recipe = RECIPE.replace("TRAIN", str(clips_manifest)).replace("VAL", str(val)).replace("TEST", str(test))
+def one_and_two(tmp_path: Path, recipe: str, *paths: object) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """The predictions of one process in batches of four, and of two in batches of two; their scores are equal."""
+    for name, path in zip(("TRAIN", "VAL", "TEST"), paths, strict=True):
+        recipe = recipe.replace(name, str(path))
     (tmp_path / "recipe.yaml").write_text(recipe)
     program = [sys.executable, "-m", "stages.probe", "fit", "--config", "recipe.yaml"]
     spread = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.batch_size", "2", "--out", "two"]
     for arguments in (["--data.batch_size", "4", "--out", "one"], spread):
         done = subprocess.run([*program, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
-    one, two = (read(tmp_path / name / "predictions.csv") for name in ("one", "two"))
+    scores = [json.loads((tmp_path / name / "scores.json").read_text()) for name in ("one", "two")]
+    assert [score["value"] for score in scores[0]] == pytest.approx([score["value"] for score in scores[1]], rel=1e-3)
+    return read(tmp_path / "one" / "predictions.csv"), read(tmp_path / "two" / "predictions.csv")
+
+
+@pytest.mark.slow
+def test_two_processes_count_every_clip_once(clips_manifest, encoder_file, tmp_path):
+    """Eleven test clips over two processes, in batches of four and two: the files of one process."""
+    one, two = one_and_two(tmp_path, RECIPE, clips_manifest, *halves(clips_manifest))
     assert len(one) == 11 and [line["row"] for line in two] == [str(i) for i in range(11)]
     assert [line["answer"] for line in one] == [line["answer"] for line in two]
-    scores = [json.loads((tmp_path / name / "scores.json").read_text()) for name in ("one", "two")]
-    assert scores[0] == scores[1]
+
+
+@pytest.mark.slow
+def test_two_processes_tell_the_numbers_of_one(told, encoder_file, tmp_path):
+    """Thirteen test clips, so that one process has one more than the other."""
+    train, test, val = told
+    recipe = RECIPE.replace("classes: 2", "classes: 1\n  targets: regression")
+    one, two = one_and_two(tmp_path, recipe.replace("  views:", "  numbers: [speed]\n  views:"), train, val, test)
+    assert [line["row"] for line in two] == [str(i) for i in range(13)]
+    answers = [[float(line["speed_answer"]) for line in found] for found in (one, two)]
+    assert answers[0] == pytest.approx(answers[1], rel=1e-4)
