@@ -14,7 +14,7 @@ pytest.importorskip("mujoco", reason="the demo world needs the sim extra")
 
 from vjepa.data.captions import read_captions
 from vjepa.data.demo_world.clips import CLASSES, ClipConfig, draw_shot, facts
-from vjepa.data.demo_world.looks import plain
+from vjepa.data.demo_world.looks import Viewpoints, plain
 from vjepa.data.demo_world.questions import (
     HUES,
     about_clip,
@@ -104,7 +104,7 @@ def test_a_push_is_asked_if_there_was_one_way():
 
 def test_left_is_left_in_the_picture():
     for seed in range(30):
-        scene = draw_scene(np.random.default_rng(seed), SceneConfig(azimuth=1.0))
+        scene = draw_scene(np.random.default_rng(seed), SceneConfig(camera=Viewpoints(azimuth=1.0)))
         assert columns(scene, (0.45, -0.2, 0.0)) < columns(scene, (0.45, 0.0, 0.0))  # -y is the picture's left
         for question in about_episode(episode(seed)):
             if question.kind == "side":

@@ -178,9 +178,9 @@ def test_impossible_records_are_refused(fields):
 
 def test_the_command_line(tmp_path, capsys):
     arguments = ["--out", str(tmp_path), "--episodes", "2", "--steps", "2", "--size", "16", "--val", "0.5", "--test", "0.0"]
-    main([*arguments, "--workers", "1", "--scene.azimuth", "5"])
+    main([*arguments, "--workers", "1", "--scene.camera.azimuth", "5"])
     assert load_lerobot(tmp_path / "val").length.tolist() == [3] and not (tmp_path / "test").exists()
-    main([*arguments, "--workers", "1", "--scene.azimuth", "5"])
+    main([*arguments, "--workers", "1", "--scene.camera.azimuth", "5"])
     assert "nothing to do" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"error: .*size=16"):
         main([*arguments[:-5], "32"])

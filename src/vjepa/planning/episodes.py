@@ -123,6 +123,11 @@ class Outcome(NamedTuple):
     """That the policy thought, in all."""
 
 
+def turned(scene: SceneConfig, azimuth: float) -> SceneConfig:
+    """The same scenes, seen from within so many degrees of straight ahead."""
+    return replace(scene, camera=replace(scene.camera, azimuth=azimuth))
+
+
 class Player:
     """Plays episodes in one process; networks are loaded when they are first needed."""
 
@@ -130,7 +135,7 @@ class Player:
         self.setting, self.loaded = setting, {}
 
     def world(self, azimuth: float | None) -> DemoWorld:
-        scene = self.setting.scene if azimuth is None else replace(self.setting.scene, azimuth=azimuth)
+        scene = self.setting.scene if azimuth is None else turned(self.setting.scene, azimuth)
         return DemoWorld(WorldConfig(size=self.setting.size, scene=scene))
 
     def play(self, job: Job) -> Outcome | None:

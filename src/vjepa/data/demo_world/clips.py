@@ -16,7 +16,7 @@ from numpy import ndarray
 from numpy.random import Generator
 
 from vjepa.data.demo_world.arm import TIMESTEP, Command, Simulation
-from vjepa.data.demo_world.looks import COLOURS
+from vjepa.data.demo_world.looks import COLOURS, Viewpoints
 from vjepa.data.demo_world.panda import OPENING
 from vjepa.data.demo_world.poses import smoothstep
 from vjepa.data.demo_world.render import Renderer
@@ -151,7 +151,8 @@ def draw_shot(random: Generator, pair: int, config: ClipConfig) -> Shot:
         thing = moved_to(thing, start.position - (0, 0, hang), passage.yaw - passage.turn / 2)
     keep_free = Layout()
     keep_free.take((passage.position[0], passage.position[1]), 0.11)
-    scene_config = SceneConfig(tray=0.5, occluder=0.0, azimuth=config.azimuth, fovy=(37.0, 43.0), movable=False)
+    camera = Viewpoints(azimuth=config.azimuth, fovy=(37.0, 43.0))
+    scene_config = SceneConfig(tray=0.5, occluder=0.0, camera=camera, movable=False)
     return Shot(label, passage, thing, draw_scene(random, scene_config, thing, keep_free))
 
 

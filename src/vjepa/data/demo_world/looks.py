@@ -63,6 +63,24 @@ class Camera:
 
 
 @dataclass(frozen=True)
+class Viewpoints:
+    """Where cameras are drawn from: a part of a dome in front of the robot."""
+
+    azimuth: float = 35.0
+    """Most degrees from straight ahead of the robot."""
+    height: tuple[float, float] = (24.0, 45.0)
+    """Least and most degrees above the table."""
+    distance: tuple[float, float] = (0.95, 1.1)
+    """Metres from what the camera looks at."""
+    target: tuple[float, float, float] = (0.42, 0.0, 0.17)
+    """What it looks at (x, y, z), metres: the middle of the workspace."""
+    jitter: float = 0.03
+    """Most metres by which that is missed, along each axis."""
+    fovy: tuple[float, float] = (42.0, 48.0)
+    """Narrowest and widest vertical field of view in degrees."""
+
+
+@dataclass(frozen=True)
 class Light:
     """A lamp at `position` (x, y, z) in metres; `strength` and `ambient` scale the lit and the unlit part."""
 
@@ -106,13 +124,13 @@ def hue(random: Generator, saturation: float, brightness: float) -> ndarray:
     return np.array(colorsys.hsv_to_rgb(random.random(), saturation, brightness))
 
 
-def draw_camera(random: Generator, azimuth: float, fovy: tuple[float, float]) -> Camera:
+def draw_camera(random: Generator, views: Viewpoints) -> Camera:
     """A camera on a dome in front of the robot, looking at the middle of the workspace."""
-    angle, height = np.radians(random.uniform(-azimuth, azimuth)), np.radians(random.uniform(24, 45))
-    target = np.array([0.42, 0.0, 0.17]) + random.uniform(-0.03, 0.03, 3)
+    angle, height = np.radians(random.uniform(-views.azimuth, views.azimuth)), np.radians(random.uniform(*views.height))
+    target = np.array(views.target) + random.uniform(-views.jitter, views.jitter, 3)
     direction = np.array([np.cos(height) * np.cos(angle), np.cos(height) * np.sin(angle), np.sin(height)])
-    position = target + random.uniform(0.95, 1.1) * direction
-    return Camera(tuple(position.tolist()), tuple(target.tolist()), float(random.uniform(*fovy)))
+    position = target + random.uniform(*views.distance) * direction
+    return Camera(tuple(position.tolist()), tuple(target.tolist()), float(random.uniform(*views.fovy)))
 
 
 def draw_light(random: Generator) -> Light:

@@ -26,6 +26,7 @@ from vjepa.data.demo_world.arm import Command
 from vjepa.data.demo_world.env import HERTZ, DemoWorld, WorldConfig
 from vjepa.data.demo_world.episodes import PLANS
 from vjepa.data.demo_world.lerobot_writer import VIDEO_PATH, Take, place, write_dataset
+from vjepa.data.demo_world.looks import Viewpoints
 from vjepa.data.demo_world.poses import matrix_to_euler
 from vjepa.data.demo_world.record import MOST, SPLITS, claim, spread, write_text
 from vjepa.data.demo_world.scene import SceneConfig
@@ -33,12 +34,16 @@ from vjepa.data.demo_world.skills import Actions
 from vjepa.data.demo_world.video import write_video
 from vjepa.data.demo_world.wander import wander
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same configuration would give other episodes, so that old folders are not mistaken for new ones."""
 FIRST_SEED = 2**40
 """Seeds of these worlds begin here: those of the labelled clips, and round numbers that people type, are below."""
 SCRIPTS = (*PLANS, (skills.reach,), (skills.lift,), (skills.put_in_tray,))
 """What can happen in a scripted episode, again and again with different objects. The tray is planned for most: twice."""
+TRIPOD = Viewpoints(
+    azimuth=10.0, height=(30.0, 38.0), distance=(1.0, 1.05), target=(0.42, 0.0, 0.22), jitter=0.01, fovy=(44.0, 46.0)
+)
+"""One camera on its tripod, moved a little between episodes; the whole reach of the hand is in the picture."""
 ABSENT = (0.0, 0.0, -1.0)
 """Where an object is that is not there, in metres: below the floor."""
 
@@ -61,7 +66,7 @@ class RobotConfig:
     """Share of the episodes for validation."""
     test: float = 0.1
     """Share of the episodes for testing."""
-    scene: SceneConfig = field(default_factory=lambda: SceneConfig(objects=(1, 3), occluder=0.0, azimuth=20.0))
+    scene: SceneConfig = field(default_factory=lambda: SceneConfig(objects=(1, 3), occluder=0.0, camera=TRIPOD))
     """What stands on the table, and where the camera may be."""
     per_file: int = 10
     """Episodes in one MP4 file."""
@@ -199,9 +204,9 @@ def main(arguments: list[str] | None = None) -> None:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(prog="python -m vjepa.data.demo_world.robot", description=RobotConfig.__doc__)
     parser.add_class_arguments(RobotConfig)
-    options = parser.parse_args(arguments).as_dict()
+    options = parser.instantiate_classes(parser.parse_args(arguments)).as_dict()
     try:
-        record_robot(RobotConfig(**(options | {"scene": SceneConfig(**options["scene"])})))
+        record_robot(RobotConfig(**options))
     except ValueError as error:
         sys.exit(f"error: {error}")
 

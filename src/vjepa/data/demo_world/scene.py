@@ -11,7 +11,7 @@ from numpy import ndarray
 from numpy.random import Generator
 
 from vjepa.data.demo_world import panda
-from vjepa.data.demo_world.looks import COLOURS, Camera, Light, Material, draw_camera, draw_light, draw_materials
+from vjepa.data.demo_world.looks import COLOURS, Camera, Light, Material, Viewpoints, draw_camera, draw_light, draw_materials
 from vjepa.data.demo_world.poses import euler_to_matrix
 
 SHAPES = ("cube", "box", "cylinder", "ball")
@@ -59,10 +59,8 @@ class SceneConfig:
     """Probability of a tray."""
     occluder: float = 0.5
     """Probability of the small wall that things can hide behind."""
-    azimuth: float = 35.0
-    """The camera stands within so many degrees of straight ahead of the robot."""
-    fovy: tuple[float, float] = (42.0, 48.0)
-    """Narrowest and widest vertical field of view in degrees."""
+    camera: Viewpoints = field(default_factory=Viewpoints)
+    """Where the camera may stand."""
     movable: bool = True
     """Whether objects on the table obey physics; fixed ones are faster when nothing touches them."""
 
@@ -104,7 +102,7 @@ def draw_scene(random: Generator, config: SceneConfig, held: Thing | None = None
     bodies = [furniture_xml(tray, occluder), *(thing_xml(thing, config.movable) for thing in things)]
     if held is not None:
         bodies.append(thing_xml(held, True))
-    camera, light = draw_camera(random, config.azimuth, config.fovy), draw_light(random)
+    camera, light = draw_camera(random, config.camera), draw_light(random)
     return Scene(world_xml("".join(bodies)), objects, materials, camera, light, tray, occluder)
 
 
