@@ -192,9 +192,11 @@ class Player:
 
 
 def world_model(encoder: str, ac: str) -> WorldModel:
-    """Raises UserError if the predictor was trained on tokens of another width."""
+    """Raises UserError if the predictor was trained on tokens of another width, or wants the camera's pose."""
     schema = schema_from(read_schema(ac))
     network, predictor = load_encoder(encoder), load_ac_predictor(ac)
+    refuse_unless(not predictor.config.extrinsics_dim, f"{ac} wants the camera's pose at every step, which planning does not "
+                  "give; train the AC stage with model.predictor.extrinsics_dim: 0")  # fmt: skip
     side, width = predictor.config.merge, predictor.embed.in_features
     fits = width == side**2 * network.config.width
     refuse_unless(fits, f"{ac} was trained on tokens of width {width // side**2}, but {encoder} makes {network.config.width}; "
