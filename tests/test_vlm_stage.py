@@ -337,9 +337,8 @@ def test_two_processes_equal_one_and_the_command_leaves_a_folder_that_talks(worl
     assert again.returncode == 0 and "finished, nothing to do" in again.stdout
 
 
-def test_lmms_eval_asks_and_scores(world, tmp_path, monkeypatch, clips_manifest):
+def test_lmms_eval_asks_and_takes_the_option_of_smallest_loss(world, tmp_path, monkeypatch, clips_manifest):
     """Against a stand-in with lmms-eval's interface of simple models; the real one needs the network."""
-    import sys
     from types import ModuleType, SimpleNamespace
 
     from PIL import Image
@@ -357,5 +356,11 @@ def test_lmms_eval_asks_and_scores(world, tmp_path, monkeypatch, clips_manifest)
     ask_for = [(f"<video>Which way? {i}", settings, seen, i, "t", "test") for i in range(3)]
     requests = [SimpleNamespace(args=args) for args in ask_for]
     assert [isinstance(text, str) for text in model.generate_until(requests)] == [True] * 3
-    wanted = [SimpleNamespace(args=(args[0], SIDES[0], *args[2:])) for args in ask_for]
-    assert all(score < 0 and right is False for score, right in model.loglikelihood(wanted))
+    wanted = [SimpleNamespace(args=(ask_for[0][0], side, *ask_for[0][2:])) for side in SIDES]  # as a task of several options
+    losses, said = zip(*model.loglikelihood(wanted), strict=True)
+    rows, clips = model.asked([(ask_for[0][0], seen, (0, "t", "test"))])
+    likely = model.talker.option_scores([rows[0]._replace(options=SIDES)], clips)[0]
+    mean = [-score / len(model.talker.chat.answer(side)) for score, side in zip(likely, SIDES, strict=True)]
+    assert losses == pytest.approx(mean, rel=1e-4) and min(losses) > 0 and not any(said)
+    with pytest.raises(UserError, match="batch_size=auto; give a number"):
+        VJEPA(str(tmp_path / "vlm"), batch_size="auto")

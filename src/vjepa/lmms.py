@@ -19,6 +19,7 @@ from torch import Tensor
 from vjepa.data.caption_module import frames_of
 from vjepa.data.captions import Conversation, Media, Turn
 from vjepa.data.transforms import centre_box, crop
+from vjepa.errors import refuse_unless
 from vjepa.vlm import VLM
 
 LIMIT = 128
@@ -36,7 +37,7 @@ class VJEPA(lmms):
     """
     Args:
         pretrained: Folder of a finished vlm stage.
-        batch_size: Prompts at a time.
+        batch_size: Prompts at a time, a number.
         max_batch_size: As lmms-eval passes it; not used.
         device: Such as cuda.
     """
@@ -47,6 +48,7 @@ class VJEPA(lmms):
         self, pretrained: str, batch_size: int | str = 1, max_batch_size: int | None = None, device: str | None = None
     ) -> None:
         super().__init__()
+        refuse_unless(str(batch_size).isdecimal() and int(batch_size) > 0, f"batch_size={batch_size}; give a number of prompts")
         self.talker, self.size = VLM.load(pretrained).to(device or "cpu"), int(batch_size)
 
     def generate_until(self, requests: Sequence) -> list[str]:
@@ -60,15 +62,19 @@ class VJEPA(lmms):
         return out
 
     def loglikelihood(self, requests: Sequence) -> list[tuple[float, bool]]:
-        """Of each request's continuation, summed over its tokens, and whether it is what would be said."""
+        """Loss of each request's continuation, and whether it is what would be said.
+
+        Despite the name: lmms-eval takes the smallest of the options' values for the chosen one, because its own models give
+        their loss, the mean over the continuation's tokens of minus their log-likelihoods. So do we."""
         out = []
         for some in self.batches(requests):
             rows, clips = self.asked([(context, visual, doc) for context, _, visual, *doc in some])
             targets = [target(self.document(doc)) if callable(target) else target for _, target, _, *doc in some]
             rows = [row._replace(options=(str(target),)) for row, target in zip(rows, targets, strict=True)]
             scores, said = self.talker.option_scores(rows, clips), self.talker.answers(rows, clips)
-            pairs = zip(scores, said, targets, strict=True)
-            out += [(score[0], answer == str(target).strip()) for score, answer, target in pairs]
+            lengths = [len(self.talker.chat.answer(row.options[0])) for row in rows]
+            found = zip(scores, lengths, said, targets, strict=True)
+            out += [(-score[0] / length, text == str(target).strip()) for score, length, text, target in found]
         return out
 
     def generate_until_multi_round(self, requests: Sequence) -> list[str]:
