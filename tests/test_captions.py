@@ -1,5 +1,6 @@
 """Conversations in the formats that people have: what is read, what is refused, in what order it comes."""
 
+import datetime
 import json
 from pathlib import Path
 
@@ -97,10 +98,67 @@ def talk(*turns: tuple[str, str]) -> list[dict]:
     (changed(conversations=talk(("robot", "Why?"))), "turn 1 is spoken by 'robot'"),
     ({"video": "a.mp4", "text": "Why?"}, "has neither conversations nor messages, but video, text"),
     (changed(options=["Up.", "Left."]), r"the answer 'Down.' is none of the options \['Up.', 'Left.'\]"),
+    (changed(options="Down."), "options is 'Down.'; expected a list of texts"),
+    (changed(video=5), "video is 5; expected a path or a list of paths"),
+    (changed(video=[None]), "video is None; expected a path"),
+    (changed(video=None, image={"bytes": "<bytes>", "path": "a.png"}), "image holds a file's bytes; write the file"),
+    (changed(pair=["a"]), r"pair is \['a'\]; expected a text"),
+    (changed(start="abc"), "start is 'abc'; expected seconds"),
+    (changed(start=float("nan")), "start is nan; expected seconds"),
+    (changed(end=-1), "end is -1; expected seconds"),
+    (changed(start=3, end=2.5), "end is 2.5, which is not after start"),
+    (changed(conversations="Why?"), "conversations is 'Why\\?'; expected a list of turns"),
+    (changed(conversations=talk((["human"], "Why?"))), r"turn 1 is spoken by \['human'\]"),
+    (changed(conversations=talk(("human", 5), ("gpt", "So."))), "turn 1 says 5; expected a text"),
+    (changed(conversations=talk(("human", [{"type": "text"}]), ("gpt", "So."))), "turn 1 holds {'type': 'text'}; expected"),
+    (changed(conversations=talk(("human", [5]), ("gpt", "So."))), "turn 1 holds 5; expected a part"),
+    (changed(conversations=talk(("human", "Why?"), ("gpt", [{"type": "video"}]))), "turn 2 is the assistant's and holds media"),
 ])  # fmt: skip
 def test_a_row_that_is_not_as_it_should_be_is_named(tmp_path, row, sentence):
     with pytest.raises(ManifestError, match=f"rows.jsonl, row 2: .*{sentence}"):
         read_captions(written(tmp_path, LLAVA, row))
+
+
+def test_null_is_nothing_and_numbers_are_names(tmp_path):
+    rows = read_captions(written(tmp_path, changed(pair=None, kind=None, start=None), changed(pair=7, end=2)))
+    assert (rows.row(0).pair, rows.row(0).kind, rows.row(1).pair) == ("", "", "7")
+    assert rows.row(1).media[0].end == 2
+
+
+def typed(*, parts: bool, **media) -> dict:
+    """A user who types a marker as a word, in a text or in a list of parts."""
+    text = "What does the <video> tag do?"
+    content = [{"type": "video", "video": "a.mp4"}, {"type": "text", "text": text}] if parts else text
+    return media | {"messages": [{"role": "user", "content": content}, {"role": "assistant", "content": "It shows <video>s."}]}
+
+
+def test_a_marker_typed_by_a_user_is_a_word_among_parts_and_refused_where_it_has_no_medium(tmp_path):
+    row = read_captions(written(tmp_path, typed(parts=True))).row(0)
+    assert row.turns[0].parts == (0, "\nWhat does the <video> tag do?") and row.answer == "It shows <video>s."
+    for media in ({}, {"videos": ["a.mp4", "b.mp4"]}):
+        with pytest.raises(ManifestError, match="the text has 1 places for media, but"):
+            read_captions(written(tmp_path, typed(parts=False, **media)))
+
+
+def test_other_ends_of_lines_do_not_cut_a_row(tmp_path):
+    said = changed(conversations=talk(("human", "<video>What\u2028now\x85?"), ("gpt", "So.")))
+    text = json.dumps(said, ensure_ascii=False)
+    (tmp_path / "rows.jsonl").write_bytes(b"\xef\xbb\xbf" + (text + "\r\n" + text).encode())
+    captions = read_captions(tmp_path / "rows.jsonl")
+    assert len(captions) == 2 and captions.row(1).question == "\nWhat\u2028now\x85?"
+
+
+def test_a_table_holds_more_than_json(tmp_path):
+    when = datetime.datetime(2020, 1, 1)
+    row = {"image": {"bytes": None, "path": "b.png"}, "made": when, "conversations": LLAVA["conversations"]}
+    assert read_captions(written(tmp_path, row, ending="parquet")).row(0).media[0].path == tmp_path / "b.png"
+    with pytest.raises(ManifestError, match="row 1: image holds a file's bytes"):
+        read_captions(written(tmp_path, row | {"image": {"bytes": b"png", "path": "b.png"}}, ending="parquet"))
+    with pytest.raises(ManifestError, match="row 1: start is '<datetime>'; expected seconds"):
+        read_captions(written(tmp_path, row | {"start": when}, ending="parquet"))
+    with pytest.raises(ManifestError, match="row 2, conversations: not JSON"):
+        texts = [json.dumps(LLAVA["conversations"]), "[{"]
+        read_captions(written(tmp_path, *({"video": "a.mp4", "conversations": t} for t in texts), ending="parquet"))
 
 
 @pytest.mark.parametrize(("name", "text", "sentence"), [

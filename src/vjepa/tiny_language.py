@@ -17,7 +17,7 @@ import torch
 from tqdm import trange
 
 from vjepa.chat import Chat
-from vjepa.data.captions import Captions, Conversation, Turn, read_captions
+from vjepa.data.captions import Captions, read_captions
 from vjepa.data.manifest import ManifestError
 from vjepa.errors import UserError
 from vjepa.language import new_language, new_tokenizer, save_language
@@ -48,7 +48,7 @@ class TinyLanguageConfig:
 
 def train_tiny_language(files: Sequence[Captions], config: TinyLanguageConfig):
     """(model, tokenizer, last loss), trained to write the conversations' questions and answers."""
-    rows = [without_clips(captions.row(i)) for captions in files for i in range(len(captions))]
+    rows = [captions.row(i).without_media() for captions in files for i in range(len(captions))]
     tokenizer = new_tokenizer((text for row in rows for turn in row.turns for text in turn.parts), config.vocabulary)
     chat = Chat(tokenizer, config.context)
     torch.manual_seed(config.seed)
@@ -65,12 +65,6 @@ def train_tiny_language(files: Sequence[Captions], config: TinyLanguageConfig):
         optimizer.step()
         fall.step()
     return model.eval(), tokenizer, loss.item()
-
-
-def without_clips(row: Conversation) -> Conversation:
-    """The texts alone."""
-    turns = (Turn(turn.role, tuple(part for part in turn.parts if isinstance(part, str))) for turn in row.turns)
-    return row._replace(media=(), turns=tuple(turns))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
