@@ -33,6 +33,7 @@ def test_options_are_listed_and_answered_by_a_letter():
 
 def test_open_answers_match_whatever_their_dress():
     assert matches("The  red cube!", "red cube") and not matches("blue cube", "red cube")
+    assert matches("A.", "a") and not matches("the", "a") and not matches("", "?") and not matches("", "the")
 
 
 def test_pairs_are_right_together():
@@ -54,6 +55,9 @@ def test_what_guessing_gives():
     rows = [row("up"), row("up"), row("to the left"), row("no", ("yes", "no"), "other")]
     assert chance(rows) == pytest.approx((3 / 3 + 1 / 2) / 4)
     assert most_frequent(rows) == 0.75
+    own = [row(f"{i}", (f"{i}", "x", "y")) for i in range(3)] + [row("4", ("x", "4", "y"))]
+    assert most_frequent(own) == 0.75  # the first option, whatever it says
+    assert most_frequent([row("red", ()), row("red", ()), row("blue", ())]) == pytest.approx(2 / 3)
 
 
 FILES = {
@@ -61,7 +65,13 @@ FILES = {
         {"id": 0, "question": "What falls?", "options": ["a cup", "a ball", "a pen"], "answer_id": 1, "area": "physics"}]}},
     "tempcompass": {"v2": {"direction": [
         {"question": "Which way?\nA. up\nB. down\nC. left\nPlease directly give the best option:", "answer": "B. down"}],
-        "order": [{"question": "Is it first?", "answer": "yes"}]}},
+        "order": [{"question": "Is it first?", "answer": "yes"}],
+        "speed": [{"question": "Which caption matches?\nCaption A: It is slow.\nCaption B: It is fast.",
+                   "answer": "Caption B: It is fast."},
+                  {"question": "Which is more suitable?\nOption 1: It is slow: very.\nOption 2: It is fast.",
+                   "answer": "Option 1: It is slow: very."},
+                  {"question": "Which is better?\nSentence A: It is slow.\nSentence B: A fast one.",
+                   "answer": "Sentence B: A fast one."}]}},
     "mvp": [{"video_id": "star_7_0", "video_path": "/star/a.mp4", "question": "Which?", "candidates": ["up", "down"],
              "answer": "up", "source": "star"},
             {"video_id": "star_7_1", "video_path": "/star/b.mp4", "question": "Which?", "candidates": "['up', 'down']",
@@ -97,13 +107,37 @@ def test_published_files_are_read(tmp_path, kind):
 def test_yes_and_no_are_options_and_lines_are_rows(tmp_path):
     second = read_questions(published(tmp_path, "tempcompass"), "tempcompass")[1]
     assert second.options == ("yes", "no") and second.kind == "order"
+    captions = read_questions(published(tmp_path, "tempcompass"), "tempcompass")[2:]
+    assert [row.answer for row in captions] == ["It is fast.", "It is slow: very.", "A fast one."]
+    assert [row.options.index(row.answer) for row in captions] == [1, 0, 1] and all(len(row.options) == 2 for row in captions)
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, FILES["mvp"])))
     pair = read_questions(tmp_path / "rows.jsonl", "mvp")
     assert pair[0].pair == pair[1].pair and pair[1].options == ("up", "down")
 
 
 def test_another_benchmarks_file_is_one_sentence(tmp_path):
-    with pytest.raises(ManifestError, match=r"questions.json: is not a file of tomato"):
+    with pytest.raises(ManifestError, match=r"questions.json, question 1: is not one of tomato"):
         read_questions(published(tmp_path, "mvp"), "tomato")
     with pytest.raises(ManifestError, match="cannot be read"):
         read_questions(tmp_path / "none.json", "mvp")
+
+
+BROKEN = {
+    "perceptiontest": ("answer_id", -1, "the answer is number -1; expected one of 3 options"),
+    "tempcompass": ("answer", "E. sideways", "the answer 'E. sideways' to 'Which way.' is none of the options"),
+    "mvp": ("candidates", "up, down", "is not one of mvp: ValueError|is not one of mvp: SyntaxError"),
+    "temporalbench": ("GT", "C", r"the answer is 'C'; expected one of the letters \['A', 'B'\]"),
+    "tomato": ("answer", "two", "the answer is number 'two'; expected one of 3 options"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_value_that_cannot_be_is_one_sentence(tmp_path, kind):
+    content, (key, value, sentence) = json.loads(json.dumps(FILES[kind])), BROKEN[kind]
+    found = content
+    while key not in found:
+        found = found[0] if isinstance(found, list) else found.get("mc_question") or next(iter(found.values()))
+    found[key] = value
+    (tmp_path / "questions.json").write_text(json.dumps(content))
+    with pytest.raises(ManifestError, match=f"questions.json, question 1: .*({sentence})"):
+        read_questions(tmp_path / "questions.json", kind)

@@ -1,12 +1,12 @@
 """How answers are marked: letters, options, open answers, pairs of questions, and what guessing would give.
 
-A letter is what an answer says, never a guess: what names no option, or two, is `unparsed` and wrong.
+A letter is what an answer says, never a guess: what names no option, or two, is unparsed and wrong, and counted.
 """
 
 import re
 import string
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vjepa.data.captions import Conversation, Turn
@@ -16,11 +16,13 @@ ARTICLES = {"a", "an", "the"}
 
 @dataclass(frozen=True)
 class Mark:
-    """One question, marked. `pair`: marks of one pair are right together or not at all; empty for none."""
+    """One question, marked. `pair`: marks of one pair are right together or not at all; empty for none. `unparsed`: the answer
+    named no option, or several."""
 
     kind: str
     right: bool
     pair: str = ""
+    unparsed: bool = False
 
 
 def lettered(row: Conversation, instruction: str = "Answer with the letter of the right option.") -> Conversation:
@@ -48,9 +50,9 @@ def chosen_letter(answer: str, options: Sequence[str]) -> int | None:
 
 
 def normal(text: str) -> str:
-    """Lower case, no punctuation, no articles, single spaces."""
+    """Lower case, no punctuation, no articles, single spaces; a text of nothing else stays as it is."""
     words = text.lower().translate(str.maketrans(string.punctuation, " " * len(string.punctuation))).split()
-    return " ".join(word for word in words if word not in ARTICLES)
+    return " ".join(word for word in words if word not in ARTICLES) or " ".join(words) or text.strip()
 
 
 def matches(answer: str, gold: str) -> bool:
@@ -85,8 +87,15 @@ def chance(rows: Sequence[Conversation]) -> float:
 
 
 def most_frequent(rows: Sequence[Conversation]) -> float:
-    """What always giving the most frequent answer of each kind of question gives."""
-    answers: dict[str, Counter] = defaultdict(Counter)
+    """What always giving the most frequent answer of each kind of question gives. Where every question has options of its
+    own, an answer is its place among them."""
+    kinds: dict[str, list[Conversation]] = defaultdict(list)
     for row in rows:
-        answers[row.kind][row.answer] += 1
-    return sum(counts.most_common(1)[0][1] for counts in answers.values()) / len(rows)
+        kinds[row.kind].append(row)
+    return sum(max(Counter(map(constant(mine), mine)).values()) for mine in kinds.values()) / len(rows)
+
+
+def constant(rows: Sequence[Conversation]) -> Callable[[Conversation], str | int]:
+    """What a constant answer to these rows names: a text that all of them offer, or a place."""
+    shared = len({frozenset(row.options) for row in rows}) == 1
+    return lambda row: row.answer if shared or not row.options else row.options.index(row.answer)

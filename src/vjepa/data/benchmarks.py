@@ -3,8 +3,9 @@
     rows = read_questions("mc_question_valid.json", "perceptiontest", media="videos")
 
 perceptiontest  {video: {"mc_question": [{"question", "options": [3 texts], "answer_id", "area"}]}}
-tempcompass     multi-choice, yes_no or caption matching: {video: {dimension: [{"question": "...\\nA. ...\\nB. ...",
-                "answer"}]}}, or rows {"video_id", "question", "answer", "dim"}
+tempcompass     multi-choice, yes_no or caption_matching: {video: {dimension: [{"question": "...\\nA. ...\\nB. ...",
+                "answer"}]}}, or rows {"video_id", "question", "answer", "dim"}; captions are listed as `Caption A: ...`,
+                `Sentence A: ...` or `Option 1: ...`
 mvp             rows {"video_id": "x_0", "video_path", "question", "candidates": [2 texts], "answer": text, "source"}; x_0
                 and x_1 ask the same with opposite answers, and both must be right
 temporalbench   rows {"idx", "video_name", "question": "...\\nA. ...\\nB. ...", "GT": letter, "category"}; all of a video's
@@ -20,10 +21,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from vjepa.data.captions import Conversation, Media, Turn, parsed, read_captions
+from vjepa.data.captions import Conversation, Media, Turn, json_lines, parsed, read_captions, text_in
 from vjepa.data.manifest import ManifestError
 
-LISTED = re.compile(r"^\s*\(?([A-Z])[.):]\s*(.+?)\s*$", re.MULTILINE)
+LISTED = re.compile(r"^\s*(?:\(?|(?:Caption|Sentence|Option) )((?<=Option )[1-9]|[A-Z])[.):]\s*(.+?)\s*$", re.MULTILINE)
 
 
 def read_questions(path: str | Path, kind: str = "conversations", media: str | Path | None = None) -> list[Conversation]:
@@ -33,16 +34,15 @@ def read_questions(path: str | Path, kind: str = "conversations", media: str | P
     if kind == "conversations":
         captions = read_captions(source, media)
         return [captions.row(i) for i in range(len(captions))]
+    lines = source.suffix.lower() == ".jsonl"
+    content = [value for _, value in json_lines(source)] if lines else parsed(text_in(source), str(source))
+    rows = []
     try:
-        text = source.read_text()
-    except OSError as error:
-        raise ManifestError(f"{source}: cannot be read: {error.strerror}") from error
-    lines = source.suffix == ".jsonl"
-    content = [parsed(line, str(source)) for line in text.splitlines() if line.strip()] if lines else parsed(text, str(source))
-    try:
-        rows = list(READERS[kind](content, folder))
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ManifestError(f"{source}: is not a file of {kind}: {type(error).__name__} {error}") from error
+        rows.extend(READERS[kind](content, folder))
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, SyntaxError) as error:
+        why = f"is not one of {kind}: {type(error).__name__} {error}"
+        said = str(error) if isinstance(error, ManifestError) else why
+        raise ManifestError(f"{source}, question {len(rows) + 1}: {said}") from error
     if not rows:
         raise ManifestError(f"{source}: there are no questions in it")
     return rows
@@ -56,18 +56,25 @@ def asked(video: Path, question: str, options: Sequence[str], answer: str, kind:
     return Conversation((Media(video, None, None),), turns, tuple(options), kind, pair)
 
 
-def listed(text: str) -> tuple[str, list[str], str]:
-    """(question, options, letters) of a text that lists its options by letter, one a line."""
+def listed(text: str) -> tuple[str, list[str], list[str]]:
+    """(question, options, their letters or numbers) of a text that lists its options, one a line."""
     found = LISTED.findall(text)
     question = text[: LISTED.search(text).start()].strip() if found else text.strip()
-    return question, [option for _, option in found], "".join(letter for letter, _ in found)
+    return question, [option for _, option in found], [letter for letter, _ in found]
+
+
+def numbered(options: Sequence[str], number: object) -> str:
+    """Option of that number, counted from 0. Raises ManifestError if there is none."""
+    if str(number) not in map(str, range(len(options))):
+        raise ManifestError(f"the answer is number {number!r}; expected one of {len(options)} options, counted from 0")
+    return options[int(number)]
 
 
 def perceptiontest(content: dict, folder: Path) -> Iterator[Conversation]:
     for video, about in content.items():
         for question in about["mc_question"]:
             options = question["options"]
-            right = options[int(question["answer_id"])]
+            right = numbered(options, question["answer_id"])
             yield asked(folder / f"{video}.mp4", question["question"], options, right, question.get("area", ""))
 
 
@@ -78,11 +85,9 @@ def tempcompass(content: dict | list, folder: Path) -> Iterator[Conversation]:
     for video, dimension, row in rows:
         question, options, letters = listed(row["question"])
         answer = row["answer"].strip()
-        if not options:
-            options = ["yes", "no"]
-        elif answer[:1] in letters and (len(answer) == 1 or answer[1] in ".):"):
-            answer = options[letters.index(answer[0])]
-        yield asked(folder / f"{video}.mp4", question, options, answer, dimension)
+        letter = LISTED.sub(r"\1", answer)
+        right = options[letters.index(letter)] if letter in letters else answer if options else answer.lower()
+        yield asked(folder / f"{video}.mp4", question, options or ["yes", "no"], right, dimension)
 
 
 def mvp(content: list, folder: Path) -> Iterator[Conversation]:
@@ -97,15 +102,17 @@ def mvp(content: list, folder: Path) -> Iterator[Conversation]:
 def temporalbench(content: list, folder: Path) -> Iterator[Conversation]:
     for row in content:
         question, options, letters = listed(row["question"])
-        right = options[letters.index(row["GT"].strip().upper())]
+        letter = row["GT"].strip().upper()
+        if letter not in letters:
+            raise ManifestError(f"the answer is {letter!r}; expected one of the letters {letters} of {question!r}")
         kind = str(row.get("category") or row.get("dataset") or "")
-        yield asked(folder / row["video_name"], question, options, right, kind, row["video_name"])
+        yield asked(folder / row["video_name"], question, options, options[letters.index(letter)], kind, row["video_name"])
 
 
 def tomato(content: dict, folder: Path) -> Iterator[Conversation]:
     for row in content.values():
-        video = folder / row["demonstration_type"] / f"{row['key']}.mp4"
-        yield asked(video, row["question"], row["options"], row["options"][int(row["answer"])], row.get("motion_type", ""))
+        video, options = folder / row["demonstration_type"] / f"{row['key']}.mp4", row["options"]
+        yield asked(video, row["question"], options, numbered(options, row["answer"]), row.get("motion_type", ""))
 
 
 READERS: dict[str, Callable[[dict | list, Path], Iterator[Conversation]]] = {
