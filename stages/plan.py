@@ -11,27 +11,35 @@ episode, energy landscapes of held-out steps, and all pictures to TensorBoard.
 import json
 import os
 import sys
-import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from textwrap import indent
 
 import av
 import torch
 from jsonargparse import auto_cli, set_parsing_settings
 from numpy import ndarray
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
 
+from vjepa.checkpoint import read_schema
+from vjepa.data.decode import DecodeError
 from vjepa.data.lerobot import load_lerobot
+from vjepa.data.trajectories import Windows
 from vjepa.errors import UserError, refuse_unless
 from vjepa.locate import locate
 from vjepa.planning import results
 from vjepa.planning.episodes import ROWS, Job, Outcome, Player, Row, Setting, play_all, rows_of
-from vjepa.planning.film import film
-from vjepa.planning.landscape import plot_landscape
-from vjepa.planning.steps import StepsConfig, landscapes, shares
+from vjepa.planning.film import animation, film
+from vjepa.planning.journal import Journal
+from vjepa.planning.landscape import axis_names, plot_landscape
+from vjepa.planning.steps import Step, StepsConfig, landscape, moving_steps, pairs_of_frames, shares
 from vjepa.planning.tasks import TaskName
+from vjepa.pose import schema_from
 
-RESULTS = "results.json"
+RESULTS, EPISODES = "results.json", "episodes.jsonl"
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ def plan(
     steps: StepsConfig = StepsConfig(),  # noqa: B008
     workers: int = os.cpu_count() or 1,
 ) -> None:
-    """Play, judge and report.
+    """Play, judge and report. Episodes that an interrupted command has played are not played again.
 
     Args:
         setting: Who plans with what, and in which worlds.
@@ -79,58 +87,100 @@ def plan(
         steps: Which recorded steps get an energy landscape.
         workers: Processes that play episodes.
     """
-    begun, rows = time.perf_counter(), rows_of(setting.weights, protocol.rows)
-    found: dict[str, list[results.Line]] = {}
-    for task in protocol.tasks:
-        played = play_all([Job(task, row, seed) for row in rows for seed in range(protocol.seeds)], setting, workers)
-        found[task] = results.lines(played, lambda outcome: outcome.job.row)
-        tell(found[task], f"{task.replace('_', ' ')}: {protocol.seeds} held-out worlds")
-        if task == "reach":
-            reached = [outcome for outcome in played if outcome.job.row == "model"]
+    rows = rows_of(setting.weights, protocol.rows)
+    windows, chosen = held_out(setting, data, steps) if "model" in rows and steps.steps else (None, [])
+    arena = Arena(setting, Journal(out / EPISODES, setting), workers)
+    found = {task: arena.compare(task, rows, protocol.seeds) for task in protocol.tasks}
     if "model" in rows and "reach" in protocol.tasks:
-        found |= limits(protocol, setting, workers, reached)
+        found |= limits(arena, protocol)
     report = {name: [one._asdict() for one in lines] for name, lines in found.items()}
-    if "model" in rows:
-        report["energy_landscapes"] = pictures(setting, out, data, protocol, steps)
-    report["minutes"] = round((time.perf_counter() - begun) / 60, 2)
+    with SummaryWriter(out) as writer:
+        tabulate(writer, found)
+        if "model" in rows:
+            show_film(writer, setting, protocol, out)
+        if chosen:
+            report["energy_landscapes"] = energy_landscapes(writer, setting, windows, chosen, steps, out)
     write(out / RESULTS, report)
 
 
-def limits(protocol: ProtocolConfig, setting: Setting, workers: int, reached: list[Outcome]) -> dict[str, list[results.Line]]:
+def held_out(setting: Setting, data: Path, steps: StepsConfig) -> tuple[Windows, list[Step]]:
+    """The recorded steps that get an energy landscape; before anything is played, because what is wrong here is wrong now."""
+    refuse_unless(find_spec("matplotlib") is not None, "pictures of energies need matplotlib; pip install 'vjepa[plot]'")
+    schema = schema_from(read_schema(setting.weights.ac))
+    windows = pairs_of_frames(load_lerobot(locate(data), schema), setting.size)
+    return windows, moving_steps(windows, steps)
+
+
+class Arena:
+    """Plays what the journal does not hold, and tells the tables."""
+
+    def __init__(self, setting: Setting, journal: Journal, workers: int) -> None:
+        self.setting, self.journal, self.workers = setting, journal, workers
+
+    def play(self, jobs: list[Job]) -> list[Outcome]:
+        """Outcomes of the jobs whose worlds allow their task. Raises UserError if there is none."""
+        self.journal.keep(play_all(self.journal.missing(jobs), self.setting, self.workers))
+        outcomes = list(self.journal.outcomes(jobs))
+        refuse_unless(bool(outcomes), f"none of {len(jobs)} worlds allows the task {jobs[0].task!r}; look at setting.scene: it "
+                      "needs an object to grasp, and a tray to place it in")  # fmt: skip
+        return outcomes
+
+    def compare(self, task: TaskName, rows: list[Row], seeds: int) -> list[results.Line]:
+        """Every row in the same worlds."""
+        played = self.play([Job(task, row, seed) for row in rows for seed in range(seeds)])
+        worlds, words = len({outcome.job.seed for outcome in played}), task.replace("_", " ")
+        return tell(results.lines(played, lambda outcome: outcome.job.row), f"{words}: {worlds} held-out worlds")
+
+
+def limits(arena: Arena, protocol: ProtocolConfig) -> dict[str, list[results.Line]]:
     """The model's reach by the length of its plans, and by the angle of the camera."""
-    found, few = {}, [outcome for outcome in reached if outcome.job.seed < protocol.horizon_seeds]
+    found, usual = {}, arena.setting.planner.horizon
     if protocol.horizons:
-        jobs = [Job("reach", "model", seed, horizon) for horizon in protocol.horizons for seed in range(protocol.horizon_seeds)]
-        by_horizon = few + play_all(jobs, setting, workers)
-        found["reach_by_horizon"] = results.lines(by_horizon, lambda outcome: f"{outcome.job.horizon} actions ahead")
-        tell(found["reach_by_horizon"], "reach, by the length of a plan")
-    if protocol.azimuth:
-        jobs = [Job("reach", "model", seed, azimuth=protocol.azimuth) for seed in range(protocol.azimuth_seeds)]
-        reached = play_all(jobs, setting, workers)
-    found["reach_by_camera_angle"] = results.by_angle(reached)
-    tell(found["reach_by_camera_angle"], "reach, by the camera's angle to the robot's front")
+        lengths = [None, *(length for length in protocol.horizons if length != usual)]
+        jobs = [Job("reach", "model", seed, length) for length in lengths for seed in range(protocol.horizon_seeds)]
+        lines = results.lines(arena.play(jobs), lambda outcome: f"{outcome.job.horizon or usual} actions ahead")
+        found["reach_by_horizon"] = tell(lines, "reach, by the length of a plan")
+    azimuth, seeds = (protocol.azimuth, protocol.azimuth_seeds) if protocol.azimuth else (None, protocol.seeds)
+    turned = arena.play([Job("reach", "model", seed, azimuth=azimuth) for seed in range(seeds)])
+    found["reach_by_camera_angle"] = tell(results.by_angle(turned), "reach, by the camera's angle to the robot's front")
     return found
 
 
-def tell(found: list[results.Line], caption: str) -> None:
+def tell(found: list[results.Line], caption: str) -> list[results.Line]:
     print(results.table(found, caption))
+    return found
 
 
-def pictures(setting: Setting, out: Path, data: Path, protocol: ProtocolConfig, steps: StepsConfig) -> dict:
-    """The film, and the energy landscapes of held-out steps: what share points the right way."""
+# -- TensorBoard -------------------------------------------------------------------------------------------------------
+
+
+def tabulate(writer: SummaryWriter, found: dict[str, list[results.Line]]) -> None:
+    """Every table as text, every success as a number."""
+    for name, lines in found.items():
+        writer.add_text(name, indent(results.table(lines, ""), "    "))
+        for line in lines:
+            writer.add_scalar(f"{name}/{line.name}", line.success)
+
+
+def show_film(writer: SummaryWriter, setting: Setting, protocol: ProtocolConfig, out: Path) -> None:
+    """One episode of the model: `film.mp4`, `film.png`, and both as pictures, of which the first moves."""
     torch.set_num_threads(1)
-    player, writer = Player(setting), SummaryWriter(out)
-    writer.add_image("film", film(player, protocol.tasks[0], "model", protocol.film, out), dataformats="HWC")
-    if not steps.steps:
-        return {}
-    world = player.model("model")
-    found = landscapes(world, load_lerobot(locate(data), world.schema), setting.size, steps)
+    strip = film(Player(setting), protocol.tasks[0], "model", protocol.film, out)
+    writer.add_image("film/strip", strip, dataformats="HWC")
+    moving = Summary.Image(encoded_image_string=animation(out / "film.mp4"))
+    writer.file_writer.add_summary(Summary(value=[Summary.Value(tag="film/moving", image=moving)]))
+
+
+def energy_landscapes(
+    writer: SummaryWriter, setting: Setting, windows: Windows, chosen: list[Step], steps: StepsConfig, out: Path
+) -> dict:
+    """What share of held-out steps points the right way; the first one's landscape as numbers and picture."""
+    world = Player(setting).model("model")
+    found = [landscape(world, windows, step, steps.sweep) for step in tqdm(chosen, "energy landscapes")]
     right = shares(found)
     found[0].save(out / "landscape.npz")
-    x, y = (f"change of {world.schema.names[axis]}, {world.schema.units[axis]}" for axis in steps.sweep.axes)
-    plot_landscape(found[0], (x, y), out / "landscape.png")
+    plot_landscape(found[0], axis_names(world.schema, steps.sweep), out / "landscape.png")
     writer.add_image("landscape", read_picture(out / "landscape.png"), dataformats="HWC")
-    writer.close()
     print(f"energy landscapes of {right.steps} held-out steps: minimum in the true action's quadrant in {right.quadrant:.0%}, "
           f"angle between them {right.median_angle:.0f} degrees (median), {right.mean_angle:.0f} (mean)")  # fmt: skip
     return right._asdict()
@@ -154,6 +204,6 @@ if __name__ == "__main__":
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     try:
         auto_cli(plan, as_positional=False)
-    except UserError as error:
+    except (UserError, DecodeError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -19,11 +19,13 @@ from vjepa.errors import UserError
 from vjepa.models import ACPredictor, ACPredictorConfig, Encoder, EncoderConfig, GoalPolicy, GoalPolicyConfig
 from vjepa.planning.cem import ActionBounds, CEMConfig
 from vjepa.planning.episodes import Job, Outcome, PlannerConfig, Player, Setting, Weights, play_all, rows_of
+from vjepa.planning.film import animation
+from vjepa.planning.journal import Journal
 from vjepa.planning.landscape import LandscapeConfig
 from vjepa.planning.policies import Random, Script, Still, TrueDynamics, frames
 from vjepa.planning.results import by_angle, line, lines, table
 from vjepa.planning.steps import StepsConfig
-from vjepa.planning.tasks import APART, FIRST_SEED, TASKS, start, within_reach
+from vjepa.planning.tasks import APART, FIRST_SEED, TASKS, list_of_steps, start, within_reach
 from vjepa.pose import StateSchema
 
 SIZE = 32
@@ -91,7 +93,8 @@ def test_sub_goals_come_in_order_with_time_for_each(setting):
     seed = next(seed for seed in range(20) if start("pick_and_place", seed, world(setting)) is not None)
     episode = start("pick_and_place", seed, world(setting))
     assert episode.goals.shape == (3, SIZE, SIZE, 3) and len(episode.switch) == 3 and min(episode.switch) > 0
-    assert episode.steps == sum(episode.switch)
+    script = sum(1 for _ in list_of_steps(episode.world, episode.script()))
+    assert episode.steps == sum(episode.switch) == int(np.ceil(1.5 * script))
 
 
 def test_imagined_actions_are_undone_to_the_bit_and_come_true(setting):
@@ -131,7 +134,7 @@ def test_random_actions_fill_the_bounds_and_keep_to_them():
 
 def test_outcomes_do_not_depend_on_the_number_of_workers(setting):
     jobs = [Job("reach", row, seed) for row in ("random", "model") for seed in range(2)]
-    one, two = play_all(jobs, setting, 1), play_all(jobs, setting, 2)
+    one, two = ([outcome for _, outcome in play_all(jobs, setting, workers)] for workers in (1, 2))
     assert [o._replace(seconds=0.0) for o in one] == [o._replace(seconds=0.0) for o in two]
     assert one[2].calls == 10 * 5 and one[0].calls == 0
 
@@ -180,6 +183,44 @@ def test_the_protocol_from_end_to_end(setting, tmp_path):
     for name in ("film.mp4", "film.png", "landscape.png", "landscape.npz"):
         assert (tmp_path / "plan" / name).stat().st_size > 0
     assert list((tmp_path / "plan").glob("events.out.tfevents.*"))
+    assert animation(tmp_path / "plan/film.mp4").startswith(b"GIF")
+
+
+def test_what_was_played_is_not_played_again(setting, tmp_path):
+    """An interrupted journal, its last line cut off, goes on; one of other settings is begun anew."""
+    jobs = [Job("reach", row, seed) for row in ("random", "still") for seed in range(3)]
+    journal = Journal(tmp_path / "episodes.jsonl", setting)
+    journal.keep(play_all(jobs, setting, 1))
+    whole, text = list(journal.outcomes(jobs)), journal.path.read_text()
+    journal.path.write_text(text[: text.rindex('"still"') + 20])
+    again = Journal(journal.path, setting)
+    assert again.missing(jobs) == jobs[-1:]
+    again.keep(play_all(again.missing(jobs), setting, 1))
+    assert [o._replace(seconds=0.0) for o in again.outcomes(jobs)] == [o._replace(seconds=0.0) for o in whole]
+    assert Journal(journal.path, setting).missing(jobs) == []
+    other = replace(setting, planner=replace(setting.planner, samples=5))
+    assert Journal(journal.path, other).missing(jobs) == jobs
+
+
+def test_mistakes_are_told_before_anything_is_played(setting, tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        plan(setting, tmp_path, tmp_path / "nothing", ProtocolConfig(rows=("model",)), workers=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_worlds_that_allow_no_task_are_refused(setting, tmp_path):
+    empty = replace(setting, scene=replace(setting.scene, objects=(0, 0)))
+    with pytest.raises(UserError, match="none of 2 worlds allows the task 'grasp'"):
+        plan(empty, tmp_path, protocol=ProtocolConfig(("grasp",), 2, ("still",)), workers=1)
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_the_planner_is_as_the_setting_says(setting):
+    planner = replace(setting.planner, horizon=3, threshold=0.5, method="mppi", warm_start=True)
+    player, episode = Player(replace(setting, planner=planner)), start("reach", 0, world(setting))
+    config = player.policy(Job("reach", "model", 0), episode).mpc.config
+    assert (config.planner.horizon, config.planner.method, config.threshold, config.warm_start) == (3, "mppi", 0.5, True)
+    assert config.switch == () and player.policy(Job("reach", "model", 0, 2), episode).mpc.config.planner.horizon == 2
 
 
 def test_contradictory_protocols_are_refused(setting, tmp_path):

@@ -263,6 +263,8 @@ def test_impossible_loops_are_refused():
         MPC(Plane(), MPCConfig(QUICK, switch=(4, 10)), GOALS, seeded())
     with pytest.raises(UserError, match="execute=2 of a plan of 1"):
         MPCConfig(QUICK, execute=2)
+    with pytest.raises(UserError, match="nothing says when the next of 3 goal images begins"):
+        MPC(Plane(), MPCConfig(QUICK), GOALS, seeded())
     with pytest.raises(UserError, match="by switch or by threshold"):
         MPCConfig(QUICK, switch=(4,), threshold=0.1)
 
@@ -323,3 +325,20 @@ def test_a_foreign_trajectory_is_refused(tmp_path):
         read_trajectory(tmp_path / "short.npz")
     with pytest.raises(UserError, match="does not exist"):
         read_trajectory(tmp_path / "none.npz")
+
+
+def spot(row: int, column: int) -> torch.Tensor:
+    """A frame of 8 x 8 tokens, all zero but one."""
+    tokens = torch.zeros(1, 8, 8, 2)
+    tokens[0, row, column] = 1.0
+    return tokens.flatten(1, 2)
+
+
+def test_coarser_scales_tell_how_far_apart_what_does_not_overlap_is():
+    """Equation 5 is flat there."""
+    goal, near, far = spot(3, 3), spot(3, 2), spot(3, 7)
+    assert distance(near, goal) == distance(far, goal) == 2 / 64
+    assert distance(near, goal, (1, 2, 4)) < distance(far, goal, (1, 2, 4))
+    torch.testing.assert_close(distance(far, goal, (4,)), torch.tensor([2 / 16 / 4]))
+    with pytest.raises(UserError, match="squares of 3 tokens do not divide a frame of 64"):
+        distance(near, goal, (3,))

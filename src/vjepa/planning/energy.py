@@ -18,7 +18,7 @@ from torch import Tensor
 from vjepa.checkpoint import load_ac_predictor, load_encoder, read_schema
 from vjepa.data.transforms import centre_box, crop, normalise
 from vjepa.errors import UserError, refuse_unless
-from vjepa.planning.landscape import Landscape, LandscapeConfig, energy_landscape, plot_landscape
+from vjepa.planning.landscape import Landscape, LandscapeConfig, axis_names, energy_landscape, plot_landscape
 from vjepa.planning.world_model import WorldModel, WorldModelConfig
 from vjepa.pose import END_EFFECTOR, StateSchema, pose_delta, schema_from
 
@@ -58,12 +58,6 @@ def trajectory_landscape(
 def schema_of(ac: Path) -> StateSchema:
     """The schema in our export; an upstream file is an end effector's."""
     return END_EFFECTOR if ac.suffix == ".pt" else schema_from(read_schema(ac))
-
-
-def axis_names(schema: StateSchema, sweep: LandscapeConfig) -> tuple[str, str]:
-    """The swept dimensions' names and units."""
-    x, y = (f"change of {schema.names[axis]}, {schema.units[axis]}" for axis in sweep.axes)
-    return x, y
 
 
 def energy(

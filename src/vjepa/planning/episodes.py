@@ -11,7 +11,7 @@ rows        model       the planner on the action-conditioned predictor
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
@@ -31,7 +31,7 @@ from vjepa.planning.cem import ActionBounds, CEMConfig
 from vjepa.planning.mpc import MPCConfig
 from vjepa.planning.policies import Cloned, Planner, Policy, Random, Script, Still, TrueDynamics
 from vjepa.planning.tasks import Episode, TaskName, start, within_reach
-from vjepa.planning.world_model import WorldModel
+from vjepa.planning.world_model import WorldModel, WorldModelConfig
 from vjepa.pose import StateSchema, schema_from
 
 Row = Literal["model", "untrained", "clone", "perfect", "pixels", "random", "still", "oracle"]
@@ -71,6 +71,14 @@ class PlannerConfig:
     """Metres: spread with which a search begins."""
     bounds: ActionBounds = field(default_factory=lambda: ActionBounds(constraint="box"))
     """Where actions must lie."""
+    scales: tuple[int, ...] = (1,)
+    """Squares of tokens whose averages are compared with the goal's; the paper's energy is (1,)."""
+    method: Literal["cem", "mppi"] = "cem"
+    """How samples are weighed."""
+    warm_start: bool = False
+    """Begin each search where the last plan left off."""
+    threshold: float | None = None
+    """Energy below which the next sub-goal begins, instead of at the script's times."""
     pixel_samples: int = 16
     """Actions drawn per iteration in the simulator itself, where each is simulated and drawn."""
 
@@ -79,9 +87,14 @@ class PlannerConfig:
         dims = (0, 1, 2) if task == "reach" else (0, 1, 2, GRIPPER)
         std = tuple(1.0 if dim == GRIPPER else self.std for dim in dims)
         return CEMConfig(
-            samples=self.samples, iterations=self.iterations, top=self.top, horizon=self.horizon, bounds=self.bounds,
-            searched=dims, mean=(0.0,) * len(dims), std=std,
+            method=self.method, samples=self.samples, iterations=self.iterations, top=self.top, horizon=self.horizon,
+            bounds=self.bounds, searched=dims, mean=(0.0,) * len(dims), std=std,
         )  # fmt: skip
+
+    def loop(self, task: TaskName, switch: tuple[int, ...]) -> MPCConfig:
+        """Receding horizon over the task's sub-goals."""
+        times = switch if self.threshold is None else ()
+        return MPCConfig(self.search(task), switch=times, threshold=self.threshold, warm_start=self.warm_start)
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,8 @@ class Job(NamedTuple):
     task: TaskName
     row: Row
     seed: int
-    horizon: int = 1
+    horizon: int | None = None
+    """Actions in a plan, if not as in the setting."""
     azimuth: float | None = None
     """Degrees within which the camera is drawn, if not as in the setting."""
 
@@ -155,8 +169,9 @@ class Player:
         return Outcome(job, success, distances[-1], episode.azimuth, episode.steps, policy.calls, thought)
 
     def policy(self, job: Job, episode: Episode) -> Policy:
-        search = replace(self.setting.planner, horizon=job.horizon).search(job.task)
-        mpc = MPCConfig(planner=search, switch=episode.switch)
+        planner = self.setting.planner if job.horizon is None else replace(self.setting.planner, horizon=job.horizon)
+        mpc = planner.loop(job.task, episode.switch)
+        search = mpc.planner
         match job.row:
             case "still":
                 return Still()
@@ -168,7 +183,9 @@ class Player:
                 return Cloned(self.encoder("encoder"), *self.clone(), episode.goals, episode.switch)
             case "perfect" | "pixels":
                 few = replace(search, samples=self.setting.planner.pixel_samples, top=min(search.top, 4))
-                world = TrueDynamics(episode.world, self.encoder("encoder") if job.row == "perfect" else None)
+                world = TrueDynamics(episode.world)  # the paper's energy is not of pixels, so they are compared one by one
+                if job.row == "perfect":
+                    world = TrueDynamics(episode.world, self.encoder("encoder"), planner.scales)
                 return Planner(world, replace(mpc, planner=few), episode.goals, StateSchema(), episode.seed)
         world = self.model(job.row)
         return Planner(world, mpc, episode.goals, world.schema, episode.seed)
@@ -176,7 +193,8 @@ class Player:
     def model(self, row: Row) -> WorldModel:
         names = ("encoder", "ac") if row == "model" else ("untrained", "untrained_ac")
         if row not in self.loaded:
-            self.loaded[row] = world_model(*(getattr(self.setting.weights, name) for name in names))
+            files = (getattr(self.setting.weights, name) for name in names)
+            self.loaded[row] = world_model(*files, self.setting.planner.scales)
         return self.loaded[row]
 
     def encoder(self, name: str):
@@ -191,7 +209,7 @@ class Player:
         return self.loaded["clone"]
 
 
-def world_model(encoder: str, ac: str) -> WorldModel:
+def world_model(encoder: str, ac: str, scales: tuple[int, ...] = (1,)) -> WorldModel:
     """Raises UserError if the predictor was trained on tokens of another width, or wants the camera's pose."""
     schema = schema_from(read_schema(ac))
     network, predictor = load_encoder(encoder), load_ac_predictor(ac)
@@ -201,7 +219,7 @@ def world_model(encoder: str, ac: str) -> WorldModel:
     fits = width == side**2 * network.config.width
     refuse_unless(fits, f"{ac} was trained on tokens of width {width // side**2}, but {encoder} makes {network.config.width}; "
                   "give the encoder that the AC stage was run with")  # fmt: skip
-    return WorldModel(network, predictor, schema=schema)
+    return WorldModel(network, predictor, WorldModelConfig(scales=scales), schema)
 
 
 def rows_of(weights: Weights, wanted: Sequence[Row]) -> list[Row]:
@@ -220,16 +238,15 @@ def rows_of(weights: Weights, wanted: Sequence[Row]) -> list[Row]:
 # -- many episodes -----------------------------------------------------------------------------------------------------
 
 
-def play_all(jobs: Sequence[Job], setting: Setting, workers: int) -> list[Outcome]:
-    """The outcomes of the jobs whose worlds allow their task, in their order whatever the number of workers."""
-    if workers < 2:
-        player = Player(setting)
-        found = [player.play(job) for job in tqdm(jobs, "episodes")]
-    else:
-        context = get_context("spawn")
-        with ProcessPoolExecutor(workers, context, initializer=begin, initargs=(setting,)) as pool:
-            found = list(tqdm(pool.map(play, jobs, chunksize=2), "episodes", len(jobs)))
-    return [outcome for outcome in found if outcome is not None]
+def play_all(jobs: Sequence[Job], setting: Setting, workers: int) -> Iterator[tuple[Job, Outcome | None]]:
+    """Jobs and their outcomes as they are played, in the jobs' order whatever the number of workers; None where the seed's
+    world does not allow the task."""
+    if workers < 2 or len(jobs) < 2:
+        yield from zip(jobs, map(Player(setting).play, tqdm(jobs, "episodes")), strict=True)
+        return
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=begin, initargs=(setting,)) as pool:
+        yield from zip(jobs, tqdm(pool.map(play, jobs, chunksize=2), "episodes", len(jobs)), strict=True)
 
 
 def begin(setting: Setting) -> None:

@@ -3,8 +3,10 @@
 Tokens are shown by their three principal components as red, green and blue; imagined and goal tokens share them.
 """
 
+from io import BytesIO
 from pathlib import Path
 
+import av
 import numpy as np
 import torch
 from einops import rearrange, repeat
@@ -12,6 +14,7 @@ from numpy import ndarray
 
 from vjepa.data.demo_world.env import HERTZ
 from vjepa.data.demo_world.video import filmstrip, write_png, write_video
+from vjepa.errors import refuse_unless
 from vjepa.pictures import token_colours
 from vjepa.planning.episodes import Job, Player, Row
 from vjepa.planning.policies import frames
@@ -19,11 +22,18 @@ from vjepa.planning.tasks import TaskName, start, within_reach
 
 SIDE = 128
 """Pixels of a picture in the film, at least."""
+TRIES = 100
+"""Seeds of which one should allow the task."""
 
 
 def film(player: Player, task: TaskName, row: Row, seed: int, out: Path) -> ndarray:
-    """Play an episode of a planner; write `film.mp4` and `film.png` and return the latter, (h, w, 3) uint8."""
-    episode = start(task, seed, player.world(None))
+    """Play an episode of a planner; write `film.mp4` and `film.png` and return the latter, (h, w, 3) uint8.
+
+    Where a seed's world does not allow the task, the next seed's is taken. Raises UserError if none of the next 100 does.
+    """
+    stage = player.world(None)
+    episode = next(filter(None, (start(task, seed + more, stage) for more in range(TRIES))), None)
+    refuse_unless(episode is not None, f"none of the worlds {seed} to {seed + TRIES - 1} allows {task!r}, so there is no film")
     policy, world = player.policy(Job(task, row, seed), episode), player.model(row)
     seen, shown, imagined = episode.world.observe(), [], []
     for _ in range(episode.steps):
@@ -43,6 +53,15 @@ def colours(tokens: torch.Tensor, size: int) -> ndarray:
     """Tokens of frames as pictures (b, h, w, 3) uint8."""
     side = int(tokens.shape[1] ** 0.5)
     return rearrange(token_colours(tokens, (1, side, side), (size, size)), "b 1 c h w -> b h w c").numpy()
+
+
+def animation(film: Path) -> bytes:
+    """A film as an animated GIF, which is what TensorBoard can play."""
+    with av.open(str(film)) as file:
+        pictures = [picture.to_image() for picture in file.decode(video=0)]
+    buffer = BytesIO()
+    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / HERTZ), loop=0)
+    return buffer.getvalue()
 
 
 def save(rows: ndarray, out: Path) -> ndarray:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vjepa.errors import UserError, refuse_unless
 from vjepa.planning.cem import Energy
+from vjepa.pose import StateSchema
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,12 @@ def energy_landscape(energy: Energy, actions: Float[Tensor, "T a"], config: Land
     swept[:, :, config.step, config.axes[1]] = y[:, None]
     energies = energy(rearrange(swept, "Y X T a -> (Y X) T a"))
     return Landscape(x, y, rearrange(energies, "(Y X) -> Y X", X=len(x)), actions[config.step, list(config.axes)])
+
+
+def axis_names(schema: StateSchema, sweep: LandscapeConfig) -> tuple[str, str]:
+    """The swept dimensions' names and units."""
+    x, y = (f"change of {schema.names[axis]}, {schema.units[axis]}" for axis in sweep.axes)
+    return x, y
 
 
 def plot_landscape(landscape: Landscape, names: tuple[str, str], path: Path) -> None:

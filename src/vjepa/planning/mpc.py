@@ -30,7 +30,8 @@ class MPCConfig:
     def __post_init__(self) -> None:
         fits = 0 < self.execute <= self.planner.horizon
         refuse_unless(fits, f"mpc.execute={self.execute} of a plan of {self.planner.horizon} actions; give 1 to its horizon")
-        refuse_unless(not (self.switch and self.threshold), "mpc: sub-goals switch by switch or by threshold; give one")
+        both = bool(self.switch) and self.threshold is not None
+        refuse_unless(not both, "mpc: sub-goals switch by switch or by threshold; give one")
 
 
 @runtime_checkable
@@ -51,6 +52,8 @@ class MPC:
         Raises UserError if there are no goals, or not one switch time for each.
         """
         refuse_unless(len(goals) > 0, "a policy without a goal image has nothing to plan for; give one or more")
+        moves_on = len(goals) == 1 or bool(config.switch) or config.threshold is not None
+        refuse_unless(moves_on, f"nothing says when the next of {len(goals)} goal images begins; give mpc.switch or threshold")
         fits = not config.switch or len(config.switch) == len(goals)
         refuse_unless(fits, f"mpc.switch={config.switch} for {len(goals)} goal images; give one number of actions for each")
         self.world, self.config, self.generator = world, config, generator

@@ -20,6 +20,7 @@ from vjepa.data.transforms import normalise
 from vjepa.models import Encoder, GoalPolicy, encode_frames
 from vjepa.planning.cem import CEMConfig, Energy
 from vjepa.planning.mpc import MPC, MPCConfig, World
+from vjepa.planning.world_model import distance
 from vjepa.pose import StateSchema
 
 
@@ -121,8 +122,8 @@ class TrueDynamics:
     all, and undone.
     """
 
-    def __init__(self, world: DemoWorld, encoder: Encoder | None = None) -> None:
-        self.world, self.encoder = world, encoder
+    def __init__(self, world: DemoWorld, encoder: Encoder | None = None, scales: tuple[int, ...] = (1,)) -> None:
+        self.world, self.encoder, self.scales = world, encoder, scales
 
     @torch.no_grad()
     def encode(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
@@ -133,7 +134,7 @@ class TrueDynamics:
     def energy(self, tokens: Float[Tensor, "1 n d"], state: Float[Tensor, "1 Ds"], goal: Float[Tensor, "1 n d"]) -> Energy:
         def of(actions: Float[Tensor, "s T a"]) -> Float[Tensor, " s"]:
             images = np.stack([self.after(plan) for plan in actions.double().numpy()])
-            return (self.encode(frames(images)) - goal).abs().mean(dim=(-2, -1))
+            return distance(self.encode(frames(images)), goal, self.scales)
 
         return of
 

@@ -1,4 +1,7 @@
-"""Energy landscapes of recorded steps: is the true action's quadrant where the least energy is? (V-JEPA 2, section 4.2)"""
+"""Energy landscapes of recorded steps: is the true action's quadrant where the least energy is? (V-JEPA 2, section 4.2)
+
+The goal of a step is the very next frame.
+"""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -36,9 +39,18 @@ class Shares(NamedTuple):
     """Degrees between minimum and true action, seen from no motion."""
 
 
-def landscapes(world: WorldModel, data: LeRobot, size: int, config: StepsConfig, seed: int = 0) -> list[Landscape]:
-    """One for each of some held-out steps: the goal is the very next frame. Raises UserError if too few steps move."""
-    windows = Windows(data, TrajectoryConfig(frames=2, fps=data.fps, size=size))
+Step = tuple[int, int]
+"""An episode, and a row of it."""
+
+
+def pairs_of_frames(data: LeRobot, size: int) -> Windows:
+    """What a step is read with."""
+    return Windows(data, TrajectoryConfig(frames=2, fps=data.fps, size=size))
+
+
+def moving_steps(windows: Windows, config: StepsConfig, seed: int = 0) -> list[Step]:
+    """Some steps that move enough. Raises UserError if there are too few."""
+    data = windows.data
     moving = [
         (episode, row)
         for episode in windows.episodes.tolist()
@@ -47,7 +59,7 @@ def landscapes(world: WorldModel, data: LeRobot, size: int, config: StepsConfig,
     enough = len(moving) >= config.steps
     refuse_unless(enough, f"{data.folder}: {len(moving)} steps move {config.least} m along both axes, of {config.steps} wanted")
     chosen = np.random.default_rng(seed).permutation(len(moving))[: config.steps]
-    return [landscape(world, windows, *moving[i], config.sweep) for i in chosen.tolist()]
+    return [moving[i] for i in chosen.tolist()]
 
 
 def moves(data: LeRobot, episode: int, config: StepsConfig) -> torch.Tensor:
@@ -56,7 +68,8 @@ def moves(data: LeRobot, episode: int, config: StepsConfig) -> torch.Tensor:
     return (states.diff(dim=0).abs() >= config.least).all(dim=-1)
 
 
-def landscape(world: WorldModel, windows: Windows, episode: int, row: int, sweep: LandscapeConfig) -> Landscape:
+def landscape(world: WorldModel, windows: Windows, step: Step, sweep: LandscapeConfig) -> Landscape:
+    episode, row = step
     window = windows.read(episode, row, windows.cameras[0], None)
     tokens = world.encode(rearrange(normalise(window.clip[:, None]), "t c 1 h w -> t c h w"))
     return energy_landscape(world.energy(tokens[:1], window.states[:1], tokens[1:]), window.actions, sweep)

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isqrt
 
 import torch
+from einops import reduce
 from jaxtyping import Float
 from torch import Tensor
 
-from vjepa.errors import refuse_unless
+from vjepa.errors import UserError, refuse_unless
 from vjepa.models import ACPredictor, Encoder, encode_frames
 from vjepa.planning.cem import Energy
 from vjepa.pose import END_EFFECTOR, StateSchema, pose_apply
@@ -21,10 +23,15 @@ class WorldModelConfig:
     memory: float | None = None
     """GiB that the samples rolled out at once may take, about; the others wait. Not given: half of what the GPU has free, or
     0.1 on a CPU, where a chunk larger than the processor's caches is slower (measured: by half at 1 GiB)."""
+    scales: tuple[int, ...] = (1,)
+    """Sides of the squares of tokens that are averaged before they are compared; the energies of all scales are added. 1 as in
+    the paper. (1, 2, 4) also tells how far two arms are apart that share no token."""
 
     def __post_init__(self) -> None:
         enough = self.memory is None or self.memory > 0
         refuse_unless(enough, f"world_model.memory={self.memory} GiB holds no sample; give a positive number")
+        fits = bool(self.scales) and min(self.scales) > 0
+        refuse_unless(fits, f"world_model.scales={self.scales}: give sides of squares of tokens; (1,) is the paper's")
 
 
 class WorldModel:
@@ -42,7 +49,7 @@ class WorldModel:
         schema: StateSchema = END_EFFECTOR,
     ) -> None:
         self.encoder, self.ac = encoder.eval(), ac.eval()
-        self.schema = schema
+        self.schema, self.scales = schema, config.scales
         self.memory = config.memory or free_memory(next(ac.parameters()).device)  # GiB
 
     @torch.no_grad()
@@ -74,7 +81,7 @@ class WorldModel:
         @torch.no_grad()
         def of(actions: Float[Tensor, "s T a"]) -> Float[Tensor, " s"]:
             ends = (future[:, -goal.shape[1] :] for future in self.futures(tokens, state, actions))
-            return torch.cat([distance(end, goal) for end in ends])
+            return torch.cat([distance(end, goal, self.scales) for end in ends])
 
         return of
 
@@ -110,6 +117,20 @@ def free_memory(device: torch.device) -> float:
     return torch.cuda.mem_get_info(device)[0] / 2 / GIB if device.type == "cuda" else CPU_MEMORY
 
 
-def distance(tokens: Float[Tensor, "*#s n d"], goal: Float[Tensor, "*#s n d"]) -> Float[Tensor, "*s"]:
-    """Mean absolute difference over tokens and channels, for every sample."""
-    return (tokens - goal).abs().mean(dim=(-2, -1))
+def distance(
+    tokens: Float[Tensor, "*#s n d"], goal: Float[Tensor, "*#s n d"], scales: tuple[int, ...] = (1,)
+) -> Float[Tensor, "*s"]:
+    """Mean absolute difference over tokens and channels, for every sample; over averages of squares of tokens at other scales
+    than 1, all scales added. Raises UserError if a square does not divide the frame."""
+    apart = [(coarse(tokens, side) - coarse(goal, side)).abs().mean(dim=(-2, -1)) for side in scales]
+    return torch.stack(apart).sum(dim=0)
+
+
+def coarse(tokens: Float[Tensor, "*s n d"], side: int) -> Float[Tensor, "*s m d"]:
+    """The averages over squares of `side` x `side` tokens of one frame."""
+    if side == 1:
+        return tokens
+    H, left = divmod(isqrt(tokens.shape[-2]), side)
+    if left or not H:
+        raise UserError(f"world_model.scales: squares of {side} tokens do not divide a frame of {tokens.shape[-2]} tokens")
+    return reduce(tokens, "... (H p W q) d -> ... (H W) d", "mean", H=H, p=side, q=side)
