@@ -21,6 +21,7 @@ The head is then chosen by mean average precision, or by the explained share of 
 """
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -52,7 +53,7 @@ from vjepa.checkpoint import Part, Weights, load_encoder, probe_part
 from vjepa.cli import refuse_indivisible, run
 from vjepa.data.clips import Batch
 from vjepa.data.modules import LabelledClipData
-from vjepa.data.targets import Targets
+from vjepa.data.targets import Targets, refuse_shared, refuse_unlabelled, refuse_unmeasurable, spans
 from vjepa.data.transforms import normalise
 from vjepa.errors import refuse_unless
 from vjepa.frozen import FrozenStage
@@ -85,6 +86,7 @@ class Probe(FrozenStage):
         rows: tuple[Row, ...] = ("encoder", "random", "frame"),
         seed: int = 0,
         targets: Targets = "classes",
+        activation_checkpointing: bool = False,
     ) -> None:
         """
         Args:
@@ -99,12 +101,18 @@ class Probe(FrozenStage):
             rows: Which rows of the table are trained.
             seed: Decides the random encoder and the probes' initial weights.
             targets: One class a clip, several labels, or numbers.
+            activation_checkpointing: Compute one head after the other, and again for its gradient, instead of keeping what
+                all of them computed: a few times the encoder's tokens in memory, a third more arithmetic for the probes.
         """
         super().__init__()
         least = 2 if targets == "classes" else 1
         refuse_unless(classes >= least, f"model.classes={classes}: there is nothing to tell apart; give {least} or more")
         refuse_unless("encoder" in rows, f"model.rows={list(rows)} leaves out the encoder under test; add `encoder`")
+        peaks = (*grid.lr, *grid.weight_decay)
+        refuse_unless(min(peaks, default=0) >= 0, f"model.grid: lr={grid.lr} and weight_decay={grid.weight_decay} hold a "
+                                                  "negative number; rates and decays are 0 or more")  # fmt: skip
         self.source, self.classes, self.config, self.weights = encoder, classes, probe, weights
+        self.recompute = activation_checkpointing
         self.optim, self.selection, self.layers, self.rows, self.seed = optim, selection, layers, rows, seed
         self.heads = grid.heads(optim)
         self.targets, held = targets, Answers if targets == "classes" else Values
@@ -115,25 +123,34 @@ class Probe(FrozenStage):
         if hasattr(self, "probes"):
             return
         self.encoder = ema.frozen(load_encoder(locate(self.source), self.weights))
-        refuse_indivisible(self.encoder, self.trainer.datamodule.clip)
+        clip, tubelet = self.trainer.datamodule.clip, self.encoder.config.tubelet
+        refuse_indivisible(self.encoder, replace(clip, frames=tubelet) if clip.frames == 1 else clip)  # it repeats a picture
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             self.random = ema.frozen(Encoder(self.encoder.config))
             first = AttentiveProbe(self.config, self.encoder.config.width, self.classes)
         # Every head of every row starts from the same probe.
-        self.probes = nn.ModuleDict({row: ProbeGrid(first, len(self.heads)) for row in self.rows})
+        self.probes = nn.ModuleDict({row: ProbeGrid(first, len(self.heads), self.recompute) for row in self.rows})
 
     def setup(self, stage: str) -> None:
         data = self.trainer.datamodule
         if self.targets == "classes":
+            for manifest in (*data.train_manifests, data.val_manifest, data.test_manifest):
+                refuse_unlabelled(manifest)
             data.check_labels(self.classes)
+            self.names = class_names(data.test_manifest, self.classes)
         elif not hasattr(self, "wanted"):
             self.read_targets()
         refuse_unless(
-            len(self.heads) == 1 or self.selection == "best_on_test" or locate(data.val) != locate(data.test),
+            not self.chooses or locate(data.val).resolve() != locate(data.test).resolve(),
             f"data.val and data.test are both {data.test}, so a head chosen on one of {len(self.heads)} is chosen on the test "
             "split; hold out a part of the training clips as data.val, or say so with --model.selection best_on_test",
         )
+
+    @property
+    def chooses(self) -> bool:
+        """Whether validation clips decide between heads, so that they can be no test clips."""
+        return len(self.heads) > 1 and self.selection == "val"
 
     def read_targets(self) -> None:
         """`wanted` holds the targets of every row of every split; numbers less `mean`, in units of `unit`."""
@@ -141,6 +158,10 @@ class Probe(FrozenStage):
         named = f"data.numbers={list(data.numbers)} names {len(data.numbers)} columns to tell; make them equal"
         refuse_unless(not numeric or len(data.numbers) == self.classes, f"model.classes={self.classes}, but {named}")
         wanted, seen = data.read_targets(self.targets, self.classes)
+        self.names = data.numbers if numeric else tuple(f"label{i}" for i in range(self.classes))
+        for split, manifest in (("val", data.val_manifest), ("test", data.test_manifest)):
+            rows = wanted[torch.tensor(manifest.labels)]
+            refuse_unmeasurable(self.targets, rows, self.names, f"data.{split} ({manifest.source})")
         mean, unit = torch.zeros(self.classes), torch.ones(self.classes)
         if numeric:
             mean, unit = wanted[:seen].mean(dim=0), wanted[:seen].std(dim=0)
@@ -206,8 +227,12 @@ class Probe(FrozenStage):
             self.answers[f"{split}_{row}"].update(shares, batch.label[::views], batch.index[::views])
 
     def on_validation_epoch_end(self) -> None:
+        if self.trainer.sanity_checking:
+            return
         for row in self.rows:
-            best = max(self.measured(self.answers[f"val_{row}"].compute()))
+            found = self.answers[f"val_{row}"].compute()
+            self.refuse_no_evidence("val", found)
+            best = max(self.measured(found))
             self.log(f"val/{MEASURES[self.targets].replace(' ', '_')}_{row}", best, rank_zero_only=True)
 
     def measured(self, found: dict[str, np.ndarray]) -> tuple[float, ...]:
@@ -216,14 +241,22 @@ class Probe(FrozenStage):
             return accuracies(found)
         return tuple(qualities(self.targets, found["value"], self.told(found)).nanmean(dim=1).tolist())
 
+    def refuse_no_evidence(self, split: str, found: dict[str, np.ndarray]) -> None:
+        """Neither a choice nor a score comes from clips that could not be decoded, or can no longer tell heads apart."""
+        if len(found["row"]) == 0:
+            name = {"val": "validation", "test": "test"}[split]
+            raise DataError(f"no {name} clip could be decoded, so there is no score; `vjepa.data.manifest check` says why")
+        if self.targets != "classes":
+            refuse_unmeasurable(self.targets, self.told(found), self.names, f"what could be decoded of data.{split}")
+
     def told(self, found: dict[str, np.ndarray]) -> Float[Tensor, "b classes"]:
         """What was wanted of the clips that were answered."""
         return self.wanted.cpu()[torch.from_numpy(found["label"])]
 
     def on_test_epoch_end(self) -> None:
         found = {name: answers.compute() for name, answers in self.answers.items()}  # all processes take part
-        if len(found["test_encoder"]["row"]) == 0:
-            raise DataError("no test clip could be decoded, so there is no score; `vjepa.data.manifest check` says why")
+        for split in SPLITS:
+            self.refuse_no_evidence(split, found[f"{split}_encoder"])
         on_test = self.selection == "best_on_test"
         chosen = [Chosen(row, *(self.measured(found[f"{split}_{row}"]) for split in SPLITS), on_test) for row in self.rows]
         self.head = chosen[self.rows.index("encoder")].head
@@ -251,21 +284,22 @@ class Probe(FrozenStage):
         return float(shares[shares > 0].mean())
 
     def report_classes(self, found: dict[str, np.ndarray], score: Score, out: Path) -> None:
-        manifest = self.trainer.datamodule.test_manifest
-        write_predictions(out / "predictions.csv", manifest, found, self.head)
-        names, confusion = class_names(manifest, self.classes), confusion_of(found, self.head, self.classes)
-        write_classes(out / "classes.csv", confusion, names)
-        draw_confusion(out / "confusion.png", confusion, names, f"{score.name}: {score.value:.3f} on {score.clips} clips")
+        write_predictions(out / "predictions.csv", self.trainer.datamodule.test_manifest, found, self.head)
+        confusion = confusion_of(found, self.head, self.classes)
+        write_classes(out / "classes.csv", confusion, self.names)
+        title = f"{score.name}: {score.value:.3f} on {score.clips} clips"
+        draw_confusion(out / "confusion.png", confusion, self.names, title)
 
     def report_targets(self, found: dict[str, np.ndarray], score: Score, out: Path) -> None:
         """Numbers in the manifest's own units."""
-        data, value, told = self.trainer.datamodule, torch.from_numpy(found["value"]), self.told(found)
-        names = data.numbers if self.targets == "regression" else tuple(f"label{i}" for i in range(self.classes))
+        manifest, value, told = self.trainer.datamodule.test_manifest, torch.from_numpy(found["value"]), self.told(found)
         quality = qualities(self.targets, found["value"], told)[self.head]
-        write_targets(out / "targets.csv", names, score.measure, quality)
+        if never := [name for name, q in zip(self.names, quality, strict=True) if q.isnan()]:
+            print(f"{len(never)} labels occur in no test clip and are left out of the mean: {', '.join(never)}")
+        write_targets(out / "targets.csv", self.names, score.measure, quality)
         mean, unit = self.mean.cpu(), self.unit.cpu()
         answer = value[:, self.head] * unit + mean
-        write_values(out / "predictions.csv", data.test_manifest, names, found["row"], told * unit + mean, answer)
+        write_values(out / "predictions.csv", manifest, self.names, found["row"], told * unit + mean, answer)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return GridAdamW(self.optim, self.heads, self.probes)
@@ -276,8 +310,26 @@ class Probe(FrozenStage):
             with torch.no_grad():
                 probe.head.weight.mul_(self.unit.cpu()[:, None])
                 probe.head.bias.mul_(self.unit.cpu()).add_(self.mean.cpu())
-        return {"probe": probe_part(probe)}
+        part = probe_part(probe)
+        return {"probe": Part(part.module, part.description | {"schema": self.schema()})}
+
+    def schema(self) -> dict:
+        """What the exported probe reads, and what its answers mean."""
+        reads = {"encoder": self.source, "weights": self.weights, "layers": list(self.layers)}
+        clip = asdict(self.trainer.datamodule.clip)
+        return reads | {"clip": clip, "targets": self.targets, "names": list(self.names)}
+
+
+class ProbeData(LabelledClipData):
+    """Labelled clips in splits that share none of them; validation clips may be test clips where nothing is chosen on them."""
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        splits = {"train": self.train_manifests, "val": [self.val_manifest], "test": [self.test_manifest]}
+        shown = {name: spans(manifests) for name, manifests in splits.items()}
+        chosen = [("val", "test")] if self.trainer.lightning_module.chooses else []
+        refuse_shared(shown, [("train", "val"), ("train", "test"), *chosen])
 
 
 if __name__ == "__main__":
-    run(Probe, LabelledClipData)
+    run(Probe, ProbeData)

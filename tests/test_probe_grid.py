@@ -49,6 +49,37 @@ def test_every_head_trains_as_if_alone(depth):
         torch.testing.assert_close(grid.member(i)(tokens), single(tokens), atol=1e-5, rtol=1e-4)
 
 
+def held(network: torch.nn.Module, tokens: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """What comes out, and the bytes that are kept for the gradient, parameters and the tokens themselves aside."""
+    kept = {}
+
+    def note(value: torch.Tensor) -> torch.Tensor:
+        kept[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
+        out = network(tokens)
+    ours = [*network.parameters(), tokens]
+    return out, sum(size for place, size in kept.items() if place not in {p.untyped_storage().data_ptr() for p in ours})
+
+
+@pytest.mark.parametrize("depth", [0, 1, 4])
+def test_recomputing_keeps_next_to_nothing_and_changes_nothing(depth):
+    tokens = torch.randn(4, 64, 32)
+    (plain, much), (again, little) = (held(ProbeGrid(probe(depth), 8, recompute), tokens) for recompute in (False, True))
+    torch.testing.assert_close(plain, again, atol=1e-5, rtol=1e-5)
+    assert little == 0 < much  # and while a gradient is due, what one probe alone keeps
+    assert depth < 4 or much > 7.5 * held(probe(depth), tokens)[1]
+
+
+def test_recomputed_heads_have_the_gradients_of_the_grid():
+    grids, tokens = [ProbeGrid(probe(3), 4, recompute) for recompute in (False, True)], torch.randn(4, 16, 32)
+    for grid in grids:
+        grid(tokens).square().sum().backward()
+    for one, other in zip(*(grid.parameters() for grid in grids), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, atol=1e-4, rtol=1e-4)
+
+
 def test_one_head_of_a_grid_is_plain_adamw():
     assert GridConfig().heads(OPTIM) == [(1e-3, 0.1)]
     assert len(GRID.heads(OPTIM)) == 6 and GRID.heads(OPTIM)[1] == (5e-3, 0.01)

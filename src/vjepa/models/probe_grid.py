@@ -11,6 +11,10 @@ product. The results are those of separate probes up to rounding. Blocks before 
 every probe, and nothing to share: twenty probes are twenty times the arithmetic, which a loop already does at half of a
 core's peak or more (50 of 95 GFLOP/s at width 64, 73 at width 384).
 
+What such blocks compute is kept for the gradient, of every probe at once: 20 probes of 4 blocks on a batch of the papers' size
+fit no GPU. With `recompute` the probes are computed one after the other, and each once more when its gradient is due, so that
+no more than one of them is held at a time. They all read the same tokens, which are never copied.
+
     python -m vjepa.models.probe_grid       measures a training step beside a loop over heads
 
 Axes: `p` probes, `g` attention heads.
@@ -23,17 +27,22 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 
 from vjepa.models.layers import EPS, Block
 from vjepa.models.probe import AttentivePool, AttentiveProbe, ProbeConfig
 
 
 class ProbeGrid(nn.Module):
-    """`size` copies of a probe. `stacked` holds its parameters with one more axis in front, under the same names."""
+    """`size` copies of a probe. `stacked` holds its parameters with one more axis in front, under the same names.
 
-    def __init__(self, probe: AttentiveProbe, size: int) -> None:
+    recompute: hold one probe's activations at a time, for a third more arithmetic."""
+
+    def __init__(self, probe: AttentiveProbe, size: int, recompute: bool = False) -> None:
         super().__init__()
+        self.recompute = recompute
         self.stacked = copy.deepcopy(probe)
         self.template = [copy.deepcopy(probe).to("meta")]  # in a list, so that it is no part of this network
         for module in self.stacked.modules():
@@ -50,12 +59,22 @@ class ProbeGrid(nn.Module):
         return probe
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "p b classes"]:
+        if self.recompute:
+            return self.one_by_one(tokens)
         probe, config = self.stacked, self.stacked.config
         if not config.depth:
             return linear(tokens.mean(dim=1).expand(len(self), -1, -1), probe.head)
         for block in probe.pool.blocks:
             tokens = self_attention(tokens if tokens.ndim == 4 else tokens.expand(len(self), -1, -1, -1), block, config.heads)
         return linear(pooled(tokens, probe.pool, config.heads), probe.head)
+
+
+    def one_by_one(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "p b classes"]:
+        """Parameters are taken apart once, so that their gradients are put together once."""
+        apart = {name: value.unbind() for name, value in self.stacked.named_parameters()}
+        each = [{name: values[i] for name, values in apart.items()} for i in range(len(self))]
+        network = self.template[0]
+        return torch.stack([checkpoint(functional_call, network, own, tokens, use_reentrant=False) for own in each])
 
 
 def pooled(tokens: Float[Tensor, "*p b n d"], pool: AttentivePool, heads: int) -> Float[Tensor, "p b d"]:
