@@ -8,6 +8,7 @@ Held-out episodes show the error at every horizon beside controls that do not kn
 
 import json
 from dataclasses import asdict, replace
+from math import nan
 from pathlib import Path
 
 import torch
@@ -84,6 +85,8 @@ class ActionConditioned(FrozenStage):
         if self.objective.rollout_steps > steps:
             raise Refusal(f"model.objective.rollout_steps={self.objective.rollout_steps}, but a window has {steps} actions; "
                           "raise data.window.frames")  # fmt: skip
+        if data.held_out and data.batch_size < 2:
+            raise Refusal("data.batch_size=1, but shuffled actions are those of another window of the batch; give 2 or more")
         H, W = self.tokens.grid
         try:
             self.predictor.refuse_misfit(H * W, 1, torch.empty(0) if self.config.extrinsics_dim else None)
@@ -117,14 +120,15 @@ class ActionConditioned(FrozenStage):
             return
         tokens, schema = self.tokens(batch, split), self.trainer.datamodule.schema
         found = foresight.errors(self.predictor, tokens, batch.actions, batch.states, schema, self.extrinsics(batch))
-        means = {f"{split}/{row}_{k}": value for row, error in found.items() for k, value in enumerate(error.mean(dim=0), 1)}
+        told = {row: error.mean(dim=0) for row, error in found.items() if len(error)}
+        means = {f"{split}/{row}_{k}": value for row, error in told.items() for k, value in enumerate(error, 1)}
         self.log_dict(means, batch_size=len(batch.actions), on_step=False, on_epoch=True, sync_dist=True)
         self.log(f"{split}/windows", float(len(batch.actions)), on_step=False, on_epoch=True, reduce_fx="sum", sync_dist=True)
 
     def curves(self, split: str) -> dict[str, list[float]]:
-        """What was logged: for every row its error after 1, 2, ... actions."""
+        """What was logged: for every row its error after 1, 2, ... actions; NaN if there was nothing to shuffle."""
         metrics, steps = self.trainer.callback_metrics, range(1, self.trainer.datamodule.window.evaluated_frames)
-        return {row: [float(metrics[f"{split}/{row}_{k}"]) for k in steps] for row in foresight.ROWS}
+        return {row: [float(metrics.get(f"{split}/{row}_{k}", nan)) for k in steps] for row in foresight.ROWS}
 
     def on_validation_end(self) -> None:
         if self.trainer.is_global_zero and self.trainer.loggers and "val/windows" in self.trainer.callback_metrics:

@@ -55,9 +55,9 @@ def encoder(tmp_path_factory) -> Path:
     return file
 
 
-def data(robot: Path, window: TrajectoryConfig = WINDOW, schema: StateSchema = SCHEMA) -> TrajectoryData:
+def data(robot: Path, window: TrajectoryConfig = WINDOW, schema: StateSchema = SCHEMA, batch_size: int = 4) -> TrajectoryData:
     train, val, test = (RobotSource(str(robot / split)) for split in ("train", "val", "test"))
-    return TrajectoryData([train], val, test, schema=schema, window=window, batch_size=4, workers=0)
+    return TrajectoryData([train], val, test, schema=schema, window=window, batch_size=batch_size, workers=0)
 
 
 def stage(encoder: Path, **changes) -> ActionConditioned:
@@ -138,6 +138,18 @@ def test_controls_know_less():
     assert torch.equal(foresight.followed(actions, states, replace(plain, delta="recorded")), states[:, :-1])
 
 
+def test_shuffled_actions_are_another_episodes_and_a_window_alone_has_none():
+    """Windows of an episode stand side by side in a batch."""
+    torch.manual_seed(0)
+    predictor = ACPredictor(replace(PREDICTOR, residual=False), TINY)
+    tokens, actions, states = torch.randn(8, 3 * 16, 48), torch.randn(8, 2, 7), torch.randn(8, 3, 7)
+    found = foresight.errors(predictor, tokens, actions, states, SCHEMA)
+    swapped = foresight.errors(predictor, tokens, actions.roll(4, 0), states, SCHEMA)
+    assert torch.equal(found["shuffled"], swapped["model"]) and not torch.equal(found["shuffled"], found["model"])
+    alone = foresight.errors(predictor, tokens[:1], actions[:1], states[:1], SCHEMA)
+    assert len(alone["shuffled"]) == 0 and len(alone["model"]) == 1
+
+
 def test_cached_tokens_are_those_of_the_frames(robot, encoder, tmp_path):
     module, kept = data(robot), data(robot, replace(WINDOW, pixels=False))
     on_the_fly, cached = stage(encoder), stage(encoder, latents=LatentsConfig(str(tmp_path / "latents"), batch=1))
@@ -190,6 +202,7 @@ def test_what_cannot_work_is_refused_before_training(robot, encoder, tmp_path):
     refused(r"merge=3 does not divide a frame of 4x4", predictor=replace(PREDICTOR, merge=3))
     refused(r"data\.window: .*does not divide", data(robot, replace(WINDOW, size=36)))
     refused(r"pixels=false keeps one crop", data(robot, replace(WINDOW, pixels=False, scale=(0.5, 1.0))))
+    refused(r"data\.batch_size=1, but shuffled", data(robot, batch_size=1))
     refused(r"extrinsics_dim=6, but the data have 0 numbers", predictor=replace(PREDICTOR, extrinsics_dim=6))
     refused(r"holds 7 numbers, but the schema's state has 2", data(robot, schema=vector_schema(("x", "y"), "m", 1.0)),
             kind=TrajectoryError)  # fmt: skip
@@ -208,7 +221,7 @@ def test_another_encoders_tokens_are_refused(robot, encoder, tmp_path):
     fit(one, data(robot), tmp_path, steps=1)
     export(tmp_path / "ac.safetensors", one.parts(), {})
     export(tmp_path / "wide.safetensors", {"ema": encoder_part(Encoder(replace(TINY, width=64)))}, {})
-    with pytest.raises(UserError, match=r"trained on tokens of width 48, but .*wide\.safetensors makes 64"):
+    with pytest.raises(UserError, match=r"wide\.safetensors .*trained on tokens of width 48, but the encoder makes 64"):
         world_model(str(tmp_path / "wide.safetensors"), str(tmp_path / "ac.safetensors"))
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from einops import rearrange
+from safetensors.torch import save_file
 
 from vjepa.data.latents import LatentCache, encode_frames, latent_key
 from vjepa.data.transforms import normalise
+from vjepa.errors import UserError
 from vjepa.models import Encoder, EncoderConfig
 
 ENCODER = Encoder(EncoderConfig(width=48, depth=2, heads=4, mlp_width=96, patch=8)).eval()
@@ -121,6 +123,11 @@ def test_a_damaged_file_is_made_anew_and_old_leftovers_are_removed(tmp_path):
     kept = cache(tmp_path)
     kept.load("a", lambda: tokens(0))
     file = kept.folder / "a.safetensors"
+    save_file({"tokens": torch.zeros(1, 2, 3)}, few := tmp_path / "few")
+    assert torch.equal(kept.load("b", lambda: tokens(0), [3]), tokens(0)[[3]])
+    (kept.folder / "b.safetensors").write_bytes(few.read_bytes())
+    assert torch.equal(kept.load("b", lambda: tokens(0), [3]), tokens(0)[[3]])
+    (kept.folder / "b.safetensors").unlink()
     for damage in (file.read_bytes()[:-50], b""):
         file.write_bytes(damage)
         assert torch.equal(kept.load("a", lambda: tokens(0)), tokens(0)) and torch.equal(kept.load("a", never), tokens(0))
@@ -141,4 +148,12 @@ def test_a_key_depends_on_all_that_decides_the_bits():
         latent_key(WEIGHTS, "data", {"size": 32}, "cpu"),
         latent_key(WEIGHTS, "data", {"size": 64}, "cuda:1"),
     ]
-    assert len({key, *others}) == 7
+    with torch.autocast("cpu", torch.bfloat16):
+        others.append(latent_key(WEIGHTS, "data", {"size": 64}, "cpu"))
+    assert len({key, *others}) == 8
+
+
+def test_a_cache_that_cannot_be_a_folder_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be a folder: Not a directory; name another"):
+        cache(tmp_path / "file")

@@ -325,6 +325,9 @@ def test_a_foreign_trajectory_is_refused(tmp_path):
         read_trajectory(tmp_path / "short.npz")
     with pytest.raises(UserError, match="does not exist"):
         read_trajectory(tmp_path / "none.npz")
+    (tmp_path / "cut.npz").write_bytes(b"PK half")
+    with pytest.raises(UserError, match=r"cut\.npz cannot be read as an \.npz"):
+        read_trajectory(tmp_path / "cut.npz")
 
 
 def spot(row: int, column: int) -> torch.Tensor:

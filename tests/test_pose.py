@@ -195,7 +195,7 @@ def test_actions_are_clipped_to_their_bounds():
         ({"units": ("m", "m", "m", "deg", "deg", "deg", "closed")}, "must be in rad"),
         ({"bounds": ((0.0, 1.0),)}, "7 pairs"),
         ({"actions": ("a",)}, "leave it empty"),
-        ({"centres": (0.0,)}, "1 entries for 3 angles"),
+        ({"centres": (0.0,)}, r"centres=\(0.0,\) for 3 angles"),
     ],
 )
 def test_impossible_schemas_are_refused(fields, words):

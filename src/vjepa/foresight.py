@@ -1,7 +1,8 @@
 """How well an action-conditioned predictor foresees: its error at every horizon, beside controls that know less.
 
 model         the true actions
-shuffled      another window's actions: as good as the model's if actions are not used
+shuffled      another window's actions: as good as the model's if actions are not used. Of another episode, where a batch
+              holds more windows than two episodes have; of nobody for a window that is alone in its batch
 zero          no motion
 persistence   the first frame stays: no network at all
 """
@@ -29,7 +30,7 @@ def errors(
     states: Float[Tensor, "b T+1 s"],
     schema: StateSchema,
     extrinsics: Float[Tensor, "b T+1 x"] | None = None,
-) -> dict[str, Float[Tensor, "b T"]]:
+) -> dict[str, Float[Tensor, "_ T"]]:
     """Mean absolute difference from the true tokens after 1..T actions from the first frame, for every window and row.
 
     The states are those that the row's actions lead to, so that they cannot tell what the actions hide; only actions of the
@@ -38,10 +39,13 @@ def errors(
     frames = rearrange(frame_tokens, "b (t n) d -> b t n d", t=states.shape[1])
     camera = None if extrinsics is None else extrinsics[:, :-1]
     found = {"persistence": away(frames[:, :1], frames[:, 1:])}
-    given = {"model": actions, "shuffled": actions.roll(1, dims=0), "zero": torch.zeros_like(actions)}
+    others = actions.roll(max(1, len(actions) // 2), dims=0)
+    given = {"model": actions, "shuffled": others, "zero": torch.zeros_like(actions)}
     for row, acted in given.items():
         guess = predictor.rollout(frames[:, 0], acted, followed(acted, states, schema), camera)
         found[row] = away(rearrange(guess, "b (t n) d -> b t n d", t=acted.shape[1]), frames[:, 1:])
+    if len(actions) < 2:
+        found["shuffled"] = found["shuffled"][:0]
     return {row: found[row] for row in ROWS}
 
 

@@ -71,8 +71,8 @@ class StateSchema:
         wrong = [self.names[dim] for dim in self.rotation if self.units[dim] != "rad"]
         refuse_unless(not wrong, f"schema.units: the angles {wrong} must be in rad; convert the data")
         refuse_unless(
-            len(self.centres) in (0, len(self.rotation)),
-            f"schema.centres has {len(self.centres)} entries for {len(self.rotation)} angles; give one for each, or none",
+            len(self.centres) in (0, len(self.rotation)) and all(map(math.isfinite, self.centres)),
+            f"schema.centres={self.centres} for {len(self.rotation)} angles; give one number of radians for each, or none",
         )
 
     def _check_actions(self) -> None:

@@ -61,7 +61,8 @@ class CachedWindows:
         limit, dtype = int(config.gigabytes * 2**30), getattr(torch, config.dtype)
         self.caches = []
         for part in windows:
-            seen = {"size": part.config.size, "aspect": part.config.aspect, "encoder": dict(encoder)}
+            crop = {"size": part.config.size, "aspect": part.config.aspect}
+            seen = crop | {"batch": config.batch, "encoder": dict(encoder)}
             key = latent_key(weights, part.data.fingerprint, seen, device)
             self.caches.append(LatentCache(locate(config.folder), key, limit, dtype))
 

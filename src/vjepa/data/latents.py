@@ -24,14 +24,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vjepa.errors import UserError
+
 HOUR = 3600
 """Seconds after which an unfinished file is taken for one that was interrupted."""
 
 
 def latent_key(weights: Mapping[str, Tensor], data: str, transform: Mapping, device: torch.device | str) -> str:
-    """SHA-256 of all that decides a token's bits: the encoder's weights, the data's fingerprint, how frames are cropped and
-    scaled (anything that JSON can say), the kind of device and torch's version."""
-    about = {"data": data, "transform": transform, "device": torch.device(device).type, "torch": torch.__version__}
+    """SHA-256 of all that decides a token's bits: the encoder's weights, the data's fingerprint, how frames are cropped,
+    scaled and put into batches (anything that JSON can say), the kind of device, the precision that autocast sets now, and
+    torch's version."""
+    kind = torch.device(device).type
+    precision = str(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else "as the weights"
+    about = {"data": data, "transform": transform, "device": kind, "precision": precision, "torch": torch.__version__}
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name, tensor in sorted(weights.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
@@ -75,7 +80,10 @@ class LatentCache:
     def __init__(self, folder: str | Path, key: str, limit_bytes: int, dtype: torch.dtype = torch.float32) -> None:
         self.root, self.limit, self.dtype = Path(folder), limit_bytes, dtype
         self.folder = self.root / (key if dtype == torch.float32 else f"{key}-{str(dtype).removeprefix('torch.')}")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"latents.folder={folder} cannot be a folder: {error.strerror}; name another one") from error
         self.made = self.found = 0
         self._warned = False
         self._remove_unfinished()
@@ -88,7 +96,7 @@ class LatentCache:
         file = self.folder / f"{name}.safetensors"
         try:
             tensor = read_rows(file, rows)
-        except (FileNotFoundError, SafetensorError):
+        except (FileNotFoundError, SafetensorError, IndexError):
             tensor = make().cpu().contiguous().to(self.dtype)
             self.made += 1
             self._keep(file, tensor)
@@ -137,7 +145,7 @@ class LatentCache:
 
 
 def read_rows(file: Path, rows: Sequence[int] | None) -> Tensor:
-    """The tensor of a file, or some of its rows. Raises FileNotFoundError or SafetensorError."""
+    """The tensor of a file, or some of its rows. Raises FileNotFoundError, SafetensorError, or IndexError for too few rows."""
     with safe_open(file, framework="pt") as tensors:
         if rows is None:
             return tensors.get_tensor("tokens")

@@ -149,7 +149,7 @@ class LeRobot:
 
     def _extrinsics_columns(self) -> dict[str, str]:
         pattern = self.columns.extrinsics
-        return {camera: pattern.format(camera=camera.split(".")[-1]) for camera in self.cameras if pattern}
+        return {camera: pattern.replace("{camera}", camera.split(".")[-1]) for camera in self.cameras if pattern}
 
     # The tables
 
@@ -161,21 +161,26 @@ class LeRobot:
         files = sorted((self.folder / "meta/episodes").glob("chunk-*/file-*.parquet"))
         if not files:
             raise TrajectoryError(f"{self.folder}/meta/episodes: no chunk-*/file-*.parquet; the dataset is not complete")
-        table = pa.concat_tables([_read_table(file, names) for file in files]).sort_by("episode_index")
+        table = self._joined([_read_table(file, names) for file in files]).sort_by("episode_index")
         column = {name: table[name].to_numpy() for name in names}
-        if not len(table):
-            raise TrajectoryError(f"{self.folder}/meta/episodes: no episodes")
         self.numbers, self.length = column["episode_index"], column["length"]
+        self._check_episodes()
         self.data_files = self._paths(self.info["data_path"], "", column["data/chunk_index"], column["data/file_index"])
         self.footage, self.broken = {}, {}
         for camera in self.cameras:
             self._read_footage(camera, {part.split("/")[-1]: column[part] for part in where + when if f"/{camera}/" in part})
 
+    def _joined(self, tables: list[pa.Table]) -> pa.Table:
+        try:
+            return pa.concat_tables(tables)
+        except pa.ArrowException as error:
+            raise TrajectoryError(f"{self.folder}: its Parquet files do not hold the same kinds of columns: {error}") from error
+
     def _read_footage(self, camera: str, column: dict[str, np.ndarray]) -> None:
         files = self._paths(self.info["video_path"], camera, column["chunk_index"], column["file_index"])
         self.footage[camera] = Footage(files, column["from_timestamp"].astype(np.float64))
         seconds = column["to_timestamp"] - column["from_timestamp"]
-        for episode in np.flatnonzero(seconds * self.fps < self.length - 0.5).tolist():
+        for episode in np.flatnonzero(~(seconds * self.fps >= self.length - 0.5)).tolist():  # not a number is too few
             shown = f"{seconds[episode]:.3f} s of {camera} for {self.length[episode]} rows at {self.fps:g} a second"
             self.broken[episode] = f"{self.name(episode)}: there are {shown}; the rest would be another episode's pictures"
 
@@ -192,7 +197,7 @@ class LeRobot:
         """All rows, sorted by episode and frame: which file holds an episode says nothing about its number."""
         wanted = dict.fromkeys(["episode_index", "frame_index", "timestamp", *self._wanted_columns()])
         tables = [_read_table(file, list(wanted)) for file in dict.fromkeys(self.data_files)]
-        table = pa.concat_tables(tables)
+        table = self._joined(tables)
         episode, frame = (table[name].to_numpy() for name in ("episode_index", "frame_index"))
         order = np.lexsort((frame, episode))
         self.first = np.searchsorted(episode[order], self.numbers)
@@ -218,6 +223,14 @@ class LeRobot:
 
     # Whether the rows make sense
 
+    def _check_episodes(self) -> None:
+        numbers, counts = np.unique(self.numbers, return_counts=True)
+        if not len(numbers):
+            raise TrajectoryError(f"{self.folder}/meta/episodes: no episodes")
+        for what, wrong in (("several rows", numbers[counts > 1]), ("no frames", self.numbers[self.length < 1])):
+            if wrong.size:
+                raise TrajectoryError(f"{self.folder}/meta/episodes: episode {wrong[0]} has {what}; remove or repair it")
+
     def _check_lengths(self, found: Int64[np.ndarray, " e"]) -> None:
         wrong = np.flatnonzero(found != self.length)
         if wrong.size:
@@ -229,7 +242,9 @@ class LeRobot:
 
     def _check_rows(self) -> None:
         names, column = self.schema.names, "+".join(self.columns.state)
-        for what, values in (("state", self.states), ("action", self.actions)):
+        given = {"state": self.states, "action": self.actions}
+        cameras = {f"pose of {camera}": poses for camera, poses in self.extrinsics.items()}
+        for what, values in (given | cameras).items():
             if values is not None and not (finite := values.isfinite()).all():
                 self._refuse(~finite.all(-1), f"the {what} is missing, NaN or infinite; remove the episode")
         angles = [dim for dim, unit in enumerate(self.schema.units) if unit == "rad"]
@@ -272,8 +287,10 @@ def _read_info(folder: Path) -> dict:
         raise TrajectoryError(f"{file}: no such file; expected the folder of a LeRobotDataset v3.0")
     try:
         info = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         _unreadable(file, error)
+    if not isinstance(info, dict):
+        raise TrajectoryError(f"{file}: holds a {type(info).__name__}, expected the names and values of a LeRobotDataset v3.0")
     version = str(info.get("codebase_version"))
     # Some public datasets say v3.0 and have the paths of v2.1, so the paths are asked too.
     if not version.startswith("v3.") or "{file_index" not in str(info.get("data_path")):
@@ -281,7 +298,20 @@ def _read_info(folder: Path) -> dict:
             f"{file}: codebase_version {version} with data_path {info.get('data_path')}; "
             f"only v3.0 is read: convert it with {CONVERTER}"
         )
+    _check_info(file, info)
     return info
+
+
+def _check_info(file: Path, info: dict) -> None:
+    """What all the rest takes for granted."""
+    features, fps = info.get("features"), info.get("fps")
+    told = features.values() if isinstance(features, dict) else [None]
+    if not all(isinstance(feature, dict) and {"dtype", "shape"} <= feature.keys() for feature in told):
+        raise TrajectoryError(f"{file}: every one of its features should have a dtype and a shape; the file is not complete")
+    if not isinstance(fps, int | float) or not 0 < fps < float("inf"):
+        raise TrajectoryError(f"{file}: fps is {fps!r}, expected the number of rows in a second")
+    if "{file_index" not in str(info.get("video_path")):
+        raise TrajectoryError(f"{file}: video_path is {info.get('video_path')!r}; pictures inside Parquet files are not read")
 
 
 def _read_table(file: Path, names: list[str]) -> pa.Table:

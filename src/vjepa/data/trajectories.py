@@ -53,7 +53,7 @@ class TrajectoryConfig:
     """False: windows without pictures, for training from cached latents; `clip` is then empty."""
 
     def __post_init__(self) -> None:
-        if min(self.frames, self.evaluated_frames) < 2 or self.fps <= 0 or self.size < 1 or self.windows < 1:
+        if min(self.frames, self.evaluated_frames) < 2 or not 0 < self.fps < float("inf") or self.size < 1 or self.windows < 1:
             raise UserError(
                 f"trajectory: frames={self.frames} must be 2 or more, and so must evaluation_frames={self.evaluation_frames}; "
                 f"fps={self.fps}, size={self.size} and windows={self.windows} must be positive"

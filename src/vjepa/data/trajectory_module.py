@@ -84,13 +84,19 @@ class TrajectoryData(L.LightningDataModule):
     def test_data(self) -> LeRobot | None:
         return self.test and self.load(self.test)
 
+    @property
+    def held_out(self) -> list[LeRobot]:
+        """Validation and test, as far as they are named: a fit looks at both, though the test comes last."""
+        return [data for data in (self.val_data, self.test_data) if data]
+
     def setup(self, stage: str) -> None:
         """Read what this stage needs, so that a mistake in the data stops the run before it starts."""
         if stage == "fit":
             windows = self.training_windows(self.window)
-            warn_of_short(windows.windows)
+            evaluated = [EvaluationTrajectories(data, self.window).windows for data in self.held_out]
+            warn_of_short([*windows.windows, *evaluated])
             warn_of_actions(self.training_windows(replace(self.window, pixels=False)), self.schema)
-        if stage in ("fit", "validate"):
+        if stage == "validate":
             _ = self.val_data
         if stage == "test":
             _ = self.test_data

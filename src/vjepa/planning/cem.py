@@ -81,6 +81,8 @@ class CEMConfig:
                       f"the {self.action_dim} dimensions of an action, counted from 0")  # fmt: skip
         if not len(self.searched) == len(self.mean) == len(self.std):
             raise UserError(f"cem: give one number of mean and of std for each searched dimension {self.searched}")
+        once = len(set(self.searched)) == len(self.searched) and all(0 < std < float("inf") for std in self.std)
+        refuse_unless(once, f"cem: searched {self.searched} once each, with a positive std, got {self.std}")
         stays = (self.momentum_mean, self.momentum_std)
         refuse_unless(all(0 <= share < 1 for share in stays), f"cem: momentum {stays} must be shares from 0 to below 1")
 

@@ -7,6 +7,7 @@ a later frame, the swept action the one that the states say was taken.
 import sys
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -31,14 +32,20 @@ class Trajectory(NamedTuple):
 def read_trajectory(path: Path) -> Trajectory:
     """Frames and states of one episode. Raises UserError if the file is missing or holds something else."""
     refuse_unless(path.is_file(), f"{path} does not exist; give an .npz with observations and states")
-    with np.load(path) as file:
-        refuse_unless({"observations", "states"} <= set(file), f"{path} holds {list(file)}; expected observations and states")
-        frames, states = file["observations"], file["states"]
+    try:
+        with np.load(path) as file:
+            arrays = dict(file)
+    except (BadZipFile, EOFError, TypeError, ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read as an .npz of plain arrays: {error}") from error
+    refuse_unless({"observations", "states"} <= set(arrays), f"{path} holds {list(arrays)}; expected observations and states")
+    frames, states = arrays["observations"], arrays["states"]
     if frames.ndim == 5 and len(frames) == 1:
         frames, states = frames[0], states[0]
     fits = frames.ndim == 4 and frames.dtype == np.uint8 and states.ndim == 2 and len(frames) == len(states) > 1
     refuse_unless(fits, f"{path}: observations {frames.dtype} {frames.shape} and states {states.shape} are not one episode "
                   "of two or more steps, (t h w c) uint8 and (t numbers)")  # fmt: skip
+    finite = bool(np.isfinite(states).all())
+    refuse_unless(finite, f"{path}: a state is NaN or infinite; cut the trajectory to what was measured")
     return Trajectory(rearrange(torch.from_numpy(frames), "t h w c -> t c h w"), torch.from_numpy(states).float())
 
 

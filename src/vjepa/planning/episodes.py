@@ -36,7 +36,8 @@ from vjepa.pose import StateSchema, schema_from
 
 Row = Literal["model", "untrained", "clone", "perfect", "pixels", "random", "still", "oracle"]
 ROWS: tuple[Row, ...] = ("model", "untrained", "clone", "perfect", "pixels", "random", "still", "oracle")
-GRIPPER = 6
+NUMBERS, GRIPPER = 7, 6
+"""Of a state and of an action, and which of them is the gripper's."""
 
 
 @dataclass(frozen=True)
@@ -210,16 +211,14 @@ class Player:
 
 
 def world_model(encoder: str, ac: str, scales: tuple[int, ...] = (1,)) -> WorldModel:
-    """Raises UserError if the predictor was trained on tokens of another width, or wants the camera's pose."""
+    """Raises UserError if the two do not belong together, or are not of an arm like the demo world's."""
     schema = schema_from(read_schema(ac))
-    network, predictor = load_encoder(encoder), load_ac_predictor(ac)
-    refuse_unless(not predictor.config.extrinsics_dim, f"{ac} wants the camera's pose at every step, which planning does not "
-                  "give; train the AC stage with model.predictor.extrinsics_dim: 0")  # fmt: skip
-    side, width = predictor.config.merge, predictor.embed.in_features
-    fits = width == side**2 * network.config.width
-    refuse_unless(fits, f"{ac} was trained on tokens of width {width // side**2}, but {encoder} makes {network.config.width}; "
-                  "give the encoder that the AC stage was run with")  # fmt: skip
-    return WorldModel(network, predictor, WorldModelConfig(scales=scales), schema)
+    refuse_unless(schema.state_dims == schema.action_dims == NUMBERS, f"{ac} is of a robot with states of {schema.state_dims} "
+                  f"and actions of {schema.action_dims} numbers; the demo world's arm has {NUMBERS} of both")  # fmt: skip
+    try:
+        return WorldModel(load_encoder(encoder), load_ac_predictor(ac), WorldModelConfig(scales=scales), schema)
+    except UserError as error:
+        raise UserError(f"{encoder} and {ac}: {error}") from error
 
 
 def rows_of(weights: Weights, wanted: Sequence[Row]) -> list[Row]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vjepa.data.demo_world.env import STEPS, DemoWorld, between, moved
 from vjepa.data.transforms import normalise
+from vjepa.errors import refuse_unless
 from vjepa.models import Encoder, GoalPolicy, encode_frames
 from vjepa.planning.cem import CEMConfig, Energy
 from vjepa.planning.mpc import MPC, MPCConfig, World
@@ -101,6 +102,9 @@ class Cloned:
     ) -> None:
         self.encoder, self.policy, self.schema = encoder, policy, schema
         self.goals, self.until, self.taken = self.encode(goals), list(accumulate(switch)), 0
+        wanted, given = (policy.config.tokens, policy.config.token_width), tuple(self.goals.shape[1:])
+        refuse_unless(wanted == given, f"the cloned policy takes {wanted} tokens and channels of a frame, the encoder makes "
+                      f"{given}; give the encoder, and setting.size, that it was trained with")  # fmt: skip
 
     @torch.no_grad()
     def encode(self, images: UInt8[ndarray, "g h w c"]) -> Float[Tensor, "g n d"]:

@@ -48,6 +48,8 @@ class WorldModel:
         config: WorldModelConfig = WorldModelConfig(),
         schema: StateSchema = END_EFFECTOR,
     ) -> None:
+        """Raises UserError if the predictor is of another encoder or schema, or wants the camera's pose."""
+        refuse_misfit(encoder, ac, schema)
         self.encoder, self.ac = encoder.eval(), ac.eval()
         self.schema, self.scales = schema, config.scales
         self.memory = config.memory or free_memory(next(ac.parameters()).device)  # GiB
@@ -110,6 +112,18 @@ class WorldModel:
         ac = self.ac.config
         kept, passing = 2 * ac.depth * ac.width * steps, 8 * ac.width + 2 * ac.mlp_width
         return max(1, int(self.memory * GIB / ((tokens + self.ac.conditions) * 4 * (kept + passing))))
+
+
+def refuse_misfit(encoder: Encoder, ac: ACPredictor, schema: StateSchema) -> None:
+    """Raises UserError for networks that only the first plan would find not to fit."""
+    width = ac.embed.in_features // ac.config.merge**2
+    refuse_unless(width == encoder.config.width, f"the predictor was trained on tokens of width {width}, but the encoder makes "
+                  f"{encoder.config.width}; give the encoder that the AC stage was run with")  # fmt: skip
+    wanted, given = (ac.config.state_dim, ac.config.action_dim), (schema.state_dims, schema.action_dims)
+    refuse_unless(wanted == given, f"the predictor takes states and actions of {wanted} numbers, the schema has {given}; "
+                  "give the one that it was trained under")  # fmt: skip
+    refuse_unless(not ac.config.extrinsics_dim, "the predictor wants the camera's pose at every step, which planning does not "
+                  "give; train the AC stage with model.predictor.extrinsics_dim: 0")  # fmt: skip
 
 
 def free_memory(device: torch.device) -> float:
