@@ -11,11 +11,13 @@ both       one beside the other: the paper's
 shown      the encoder's tokens of a clip that ends at the moment itself: an upper bound, nothing has to be foreseen
 
 Below them, what needs no clip: always the classes most frequent in training, and chance. Test actions are looked at twice:
-the clip ends tau before the recipe's anchor (the action's start, in the paper), and before the other one.
+the clip ends tau before the recipe's anchor (the action's start, in the paper), and before the other one. Test actions that
+training never shows are missed, unless `--model.unseen left_out` (see vjepa.recall); how many they are is printed.
 """
 
 import copy
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -32,9 +34,9 @@ from vjepa.errors import refuse_unless
 from vjepa.frozen import FrozenStage
 from vjepa.locate import locate
 from vjepa.models import ProbeConfig
-from vjepa.models.anticipation import ActionLogits, AnticipationProbe, foresee, placed
+from vjepa.models.anticipation import ActionLogits, AnticipationProbe, look_ahead, placed
 from vjepa.optim import OptimConfig, Schedule, adamw
-from vjepa.recall import MeanClassRecall, focal_loss
+from vjepa.recall import MeanClassRecall, Unseen, focal_loss
 
 ROWS = {
     "encoder": "encoder's tokens",
@@ -60,6 +62,7 @@ class Anticipate(FrozenStage):
         top: int = 5,
         positions: bool = False,
         seed: int = 0,
+        unseen: Unseen = "missed",
     ) -> None:
         """
         Args:
@@ -73,12 +76,14 @@ class Anticipate(FrozenStage):
                 paper, whose deep encoders write it into their tokens; without it, probes of the demo's encoder cannot tell
                 what came first.
             seed: Decides the probes' initial weights.
+            unseen: Classes of the test actions that training never shows are missed, as in the challenge, or left out of the
+                average and of the answers, as in the released code.
         """
         super().__init__()
         refuse_unless(top > 0, f"model.top={top} leaves no answer; use 1 or more")
         refuse_unless(probe.depth > 0, "probe.depth=0: anticipation needs queries; use 1 or more blocks")
         self.source, self.config, self.weights = encoder, probe, weights
-        self.optim, self.top, self.positions, self.seed = optim, top, positions, seed
+        self.optim, self.top, self.positions, self.seed, self.unseen = optim, top, positions, seed, unseen
 
     def configure_model(self) -> None:
         if hasattr(self, "probes"):
@@ -97,19 +102,17 @@ class Anticipate(FrozenStage):
 
     def metrics(self, split: str) -> dict[str, MeanClassRecall]:
         data = self.trainer.datamodule
-        columns = zip(KINDS, data.known.sizes, data.valid(split), strict=True)
-        return {kind: MeanClassRecall(size, valid, self.top) for kind, size, valid in columns}
+        columns = zip(KINDS, data.known.sizes, data.shown(split), strict=True)
+        return {kind: MeanClassRecall(size, shown, self.top, self.unseen) for kind, size, shown in columns}
 
     @torch.no_grad()
     def tokens(self, batch: ForeseenBatch) -> dict[str, Float[Tensor, "b n d"]]:
         seen, shown = self.encoder(normalise(batch.clip)), self.encoder(normalise(batch.shown))
         per_second = self.trainer.datamodule.clip.fps / self.encoder.config.tubelet
         steps = (batch.tau * per_second + 1e-6).long()  # between the clip's end and the moment
-        ahead = foresee(self.predictor, seen, self.grid, steps)
+        seen, ahead = look_ahead(self.predictor, seen, self.grid, steps, self.positions)
         if self.positions:
-            T = self.grid[0]
-            seen, shown = placed(seen, self.grid, -T - steps), placed(shown, self.grid, torch.full_like(steps, -T))
-            ahead = placed(ahead, self.grid, torch.zeros_like(steps))
+            shown = placed(shown, self.grid, torch.full_like(steps, -self.grid[0]))
         return {"encoder": seen, "predictor": ahead, "both": torch.cat([seen, ahead], dim=1), "shown": shown}
 
     def training_step(self, batch: ForeseenBatch, batch_idx: int) -> Tensor:
@@ -139,10 +142,7 @@ class Anticipate(FrozenStage):
 
     def majority(self, clips: int) -> ActionLogits:
         """The same for every clip: how often training shows each class."""
-        data = self.trainer.datamodule
-        labels = torch.tensor([data.known.labels(action) for action in data.actions["train"]]).T
-        counts = [torch.bincount(label, minlength=size) for label, size in zip(labels, data.known.sizes, strict=True)]
-        return ActionLogits(*(count.float().expand(clips, -1).to(self.device) for count in counts))
+        return ActionLogits(*(count.expand(clips, -1).to(self.device) for count in self.trainer.datamodule.frequencies))
 
     def on_validation_epoch_end(self) -> None:
         found = self.computed("val")
@@ -159,19 +159,27 @@ class Anticipate(FrozenStage):
 
     def on_test_epoch_end(self) -> None:
         data = self.trainer.datamodule
-        seen = int(self.trainer.strategy.reduce(self.recall["test_both_verb"].seen.sum(), reduce_op="sum"))
-        if seen == 0:
+        kinds = {kind: self.recall[f"test_both_{kind}"] for kind in KINDS}
+        clips, *unseen = self.counts(kinds)
+        if clips == 0:
             raise DataError("no test clip could be decoded, so there is no score; bad_files.txt in the run's folder says why")
         anchors = (data.ahead.anchor, "end" if data.ahead.anchor == "start" else "start")
-        chance = {kind: min(1.0, self.top / len(valid)) for kind, valid in zip(KINDS, data.valid("test"), strict=True)}
+        told = {"clips": clips, "measure": f"mean-class recall@{self.top}"}
+        told |= {"unseen": self.unseen, "unseen_clips": dict(zip(KINDS, unseen, strict=True))}
+        chance = {kind: metric.chance for kind, metric in kinds.items()}
         rows = [
-            {"name": name, "anchor": anchor, "clips": seen} | values
+            {"name": name, "anchor": anchor} | values | told
             for anchor, split in zip(anchors, ("test", "other"), strict=True)
             for name, values in [*self.named(split), ("chance", chance)]
         ]
         if self.trainer.is_global_zero:
             (Path(self.trainer.default_root_dir) / "scores.json").write_text(json.dumps(rows, indent=1))
-            print(table(rows, self.top, data.ahead.evaluation_tau, seen))
+            print(table(rows, data.ahead.evaluation_tau))
+
+    def counts(self, kinds: dict[str, MeanClassRecall]) -> list[int]:
+        """Over all processes: clips, and those whose verb, noun and pair training never shows."""
+        mine = [kinds["verb"].seen.sum(), *(metric.seen[metric.known :].sum() for metric in kinds.values())]
+        return self.trainer.strategy.reduce(torch.stack(mine), reduce_op="sum").tolist()
 
     def named(self, split: str) -> list[tuple[str, dict[str, float]]]:
         return [(ROWS[row], values) for row, values in self.computed(split).items()]
@@ -180,19 +188,28 @@ class Anticipate(FrozenStage):
         return adamw(self.optim, self.probes)
 
     def parts(self) -> dict[str, Part]:
-        known = self.trainer.datamodule.known
-        classes = {"verbs": known.verbs, "nouns": known.nouns, "actions": known.actions}
-        return {"anticipation": Part(self.probes["both"], {"depth": self.config.depth, "heads": self.config.heads} | classes)}
+        config = {"config": asdict(self.config), "width": self.encoder.config.width, "schema": self.schema()}
+        return {"anticipation": Part(self.probes["both"], config)}
+
+    def schema(self) -> dict:
+        """What the exported probe reads, and what its answers mean."""
+        data = self.trainer.datamodule
+        reads = {"encoder": self.source, "weights": self.weights, "clip": asdict(data.clip), "ahead": asdict(data.ahead)}
+        return reads | {"positions": self.positions, "top": self.top} | asdict(data.known)
 
 
-def table(rows: list[dict], top: int, tau: float, clips: int) -> str:
+def table(rows: list[dict], tau: float) -> str:
     """Mean-class recall of every row, by anchor."""
-    lines = []
+    lines, first = [], rows[0]
     for anchor in dict.fromkeys(row["anchor"] for row in rows):
-        lines.append(f"mean-class recall@{top} on {clips} test actions, the clip ends {tau:g} s before the action's {anchor}")
+        what = f"{first['measure']} on {first['clips']} test actions"
+        lines.append(f"{what}, the clip ends {tau:g} s before the action's {anchor}")
         lines.append(f"  {'':<28}{'verb':>8}{'noun':>8}{'action':>8}")
         for row in (row for row in rows if row["anchor"] == anchor):
             lines.append(f"  {row['name']:<28}" + "".join(f"{row[kind]:8.3f}" for kind in KINDS))
+    verb, noun, pair = (first["unseen_clips"][kind] for kind in KINDS)
+    fate = {"missed": "counted as missed", "left_out": "left out of the average"}[first["unseen"]]
+    lines.append(f"  training never shows the verb of {verb} of them, the noun of {noun}, the pair of {pair}: {fate}")
     return "\n".join(lines)
 
 

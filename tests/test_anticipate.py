@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,30 @@ import torch
 from torchmetrics.classification import MulticlassRecall
 
 from stages.anticipate import Anticipate
+from tests.test_probe_stage import twin
 from tests.test_stages import NARROW, TINY, fit
 from tests.videos import even_times, write_video
-from vjepa.checkpoint import encoder_part, export, predictor_part
+from vjepa.checkpoint import (
+    encoder_part,
+    export,
+    load_anticipation,
+    load_encoder,
+    load_predictor,
+    predictor_part,
+    read_schema,
+)
 from vjepa.data.actions import Action, place, read_actions, seconds, vocabulary
 from vjepa.data.anticipation import Ahead, AnticipationData, ForeseenClips, frames_before
 from vjepa.data.clips import ClipConfig
+from vjepa.data.decode import DecodeError
 from vjepa.data.manifest import ManifestError
+from vjepa.data.transforms import normalise
 from vjepa.errors import UserError
 from vjepa.models import Encoder, Predictor, ProbeConfig
-from vjepa.models.anticipation import AnticipationProbe, foresee, placed
+from vjepa.models.anticipation import AnticipationProbe, foresee, look_ahead, placed
 from vjepa.optim import OptimConfig, Schedule
 from vjepa.recall import MeanClassRecall, focal_loss
+from vjepa.report import main
 
 EPIC = """narration_id,participant_id,video_id,narration_timestamp,start_timestamp,stop_timestamp,start_frame,stop_frame,\
 narration,verb,verb_class,noun,noun_class,all_nouns,all_noun_classes
@@ -44,6 +57,7 @@ def test_epic_kitchens_annotations(tmp_path):
         (EPIC.replace(",114,['l", ",lamp,['l"), r"line 3: .*expected times as HH:MM:SS"),
         (EPIC.replace("verb_class", "verb_klass"), r"no column verb_class"),
         (EPIC.splitlines()[0] + "\n", r"there are no actions"),
+        (EPIC + "P01_01_2,P01,P01_01,00:00:02.629\n", r"wrong\.csv, line 4: not as many values as the header names columns"),
     ):
         (tmp_path / "wrong.csv").write_text(wrong)
         with pytest.raises(ManifestError, match=sentence):
@@ -64,9 +78,12 @@ def test_the_demo_worlds_log(tmp_path):
     assert found == [Action(tmp_path / "0.mp4", start, stop, verb, "red") for start, stop, verb in bounds]
     assert vocabulary(found).labels(found[1]) == (2, 0, 2)
     assert vocabulary(found[:1]).labels(found[1]) == (-1, 0, -1)
-    (tmp_path / "events.jsonl").write_text("{}\n")
-    with pytest.raises(ManifestError, match="line 1: KeyError"):
+    with pytest.raises(ManifestError, match=r"line 1: .*0\.npz is missing, which says where the hand was"):
         read_actions(tmp_path / "events.jsonl", None)
+    for wrong, sentence in (("{}", "line 1: no 'path'"), ("{", r"line 1: no episode of a demo world's log \(Expecting")):
+        (tmp_path / "events.jsonl").write_text(wrong + "\n")
+        with pytest.raises(ManifestError, match=sentence):
+            read_actions(tmp_path / "events.jsonl", None)
 
 
 def test_places_are_thirds_of_the_picture(tmp_path):
@@ -76,8 +93,17 @@ def test_places_are_thirds_of_the_picture(tmp_path):
     camera = {"extrinsics": np.zeros(6), "intrinsics": np.array([[32.0, 0, 32], [0, 32, 32], [0, 0, 1]])}
     np.savez(tmp_path / "0.npz", states=states, **camera)
     assert [place(tmp_path / "0.mp4", i / 4) for i in range(5)] == ["left", "middle", "middle", "right", "right"]
-    with pytest.raises(UserError, match=r"makes left of right"):
-        AnticipationData("events.jsonl", "events.jsonl", "events.jsonl", clip=ClipConfig(flip=0.5))
+
+
+@pytest.mark.parametrize(("ending", "changes", "sentence"), [
+    ("jsonl", {}, "makes left of right"),
+    ("jsonl", {"videos": "v", "noun": "shape"}, r"data\.videos=v is for EPIC-KITCHENS"),
+    ("csv", {"noun": "colour"}, r"data\.noun=colour is of the demo world"),
+    ("csv", {"clip": ClipConfig(jitter=False)}, r"data\.clip\.jitter=false has no effect"),
+])  # fmt: skip
+def test_settings_without_effect_are_refused(ending, changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        AnticipationData(*[f"events.{ending}"] * 3, **{"clip": ClipConfig(flip=0.5)} | changes)
 
 
 def test_clips_end_tau_before_the_anchor(tmp_path):
@@ -98,18 +124,31 @@ def test_clips_end_tau_before_the_anchor(tmp_path):
     drawn = ForeseenClips([action], vocabulary([action]), CLIP, Ahead(tau=(0.25, 1.0)), seed=3)
     assert 0.25 <= drawn[5].tau <= 1.0 and drawn[5].tau == drawn[5].tau != drawn[6].tau
     assert torch.equal(drawn[5].clip, drawn[5].clip)
-    with pytest.raises(UserError, match="must be 0 or more and grow"):
-        Ahead(tau=(1.0, 0.5))
+    with pytest.raises(DecodeError, match=r"a clip begins 0\.30 s before the video; clip\.short=hold"):
+        frames_before(action, [0.2], replace(CLIP, short="refuse"))
+    wrong = {"tau": (1.0, 0.5)}, {"point": (0.0, 2.0)}, {"evaluation_tau": -1.0}
+    for fields, sentence in zip(wrong, ("least and the most seconds", "first and the last share", "in seconds"), strict=True):
+        with pytest.raises(UserError, match=rf"ahead\.{next(iter(fields))}=.* {sentence}"):
+            Ahead(**fields)
 
 
-def test_mean_class_recall_by_hand():
-    """Two of class 0, both found; two of class 1, one found; class 2 is not valid, so its clip and its answer do not count."""
+@pytest.mark.parametrize(("unseen", "k", "wanted", "chance"), [
+    ("missed", 1, (0.5 + 0 + 0) / 3, 2 / 3 * 1 / 3),  # class 2 of training takes an answer; class 3 is missed
+    ("missed", 2, (1 + 0.5 + 0) / 3, 2 / 3 * 2 / 3),
+    ("left_out", 1, (1 + 0.5) / 2, 1 / 2),
+])  # fmt: skip
+def test_mean_class_recall_by_hand(unseen, k, wanted, chance):
+    """Training shows classes 0 to 2. The split has two clips of class 0, two of class 1, and one of class 3."""
     logits = torch.tensor([[3.0, 1, 9], [2, 1, 0], [1, 2, 9], [2, 1, 5], [0, 1, 2]])
-    label = torch.tensor([0, 0, 1, 1, 2])
-    metric = MeanClassRecall(3, [0, 1], k=1)
+    label = torch.tensor([0, 0, 1, 1, 3])
+    metric = MeanClassRecall(3, [0, 1, 3], k, unseen)
     metric.update(logits[:2], label[:2])
     metric.update(logits[2:], label[2:])
-    assert float(metric.compute()) == pytest.approx((1.0 + 0.5) / 2)
+    assert float(metric.compute()) == pytest.approx(wanted) and metric.chance == pytest.approx(chance)
+    assert int(metric.seen.sum()) == 5 and int(metric.seen[3:].sum()) == 1
+
+
+def test_mean_class_recall_of_known_classes_is_torchmetrics():
     logits, label = torch.randn(200, 9), torch.randint(9, (200,))
     ours = MeanClassRecall(9, list(range(9)), k=5)
     ours.update(logits, label)
@@ -143,46 +182,105 @@ def test_positions_count_from_the_moment_asked_for():
     assert torch.cdist(where[0], where[0]).add(torch.eye(16)).min() > 1e-2  # and no two tokens of a clip are
 
 
+def log_of(file: Path, clips: Path, numbers: range, odd: str = "") -> str:
+    """The log of a square that runs left or right; what the last clip shows is done to a square of colour `odd`."""
+    lines = []
+    for i in numbers:
+        thing = {"name": "square", "colour": odd if odd and i == numbers[-1] else ("red", "blue")[i % 2]}
+        happened = ((0.9, ("lifted", "dropped")[i % 2]), (1.0, "end"))
+        events = [{"time": time, "object": thing, "event": event} for time, event in happened]
+        lines.append(json.dumps({"path": str(clips / f"{i:02}.mp4"), "events": events}))
+    file.write_text("\n".join(lines) + "\n")
+    return str(file)
+
+
 @pytest.fixture
-def episodes(clips_manifest, tmp_path) -> Path:
-    """The log of a square that runs left or right; a folder with an encoder and its predictor."""
+def episodes(clips_manifest, tmp_path) -> list[str]:
+    """Logs for training, validation and test; in their folder an encoder and its predictor."""
     torch.manual_seed(1)
     parts = {"ema": encoder_part(Encoder(TINY)), "predictor": predictor_part(Predictor(NARROW, TINY), TINY)}
     export(tmp_path / "encoder.safetensors", parts, {})
-    lines = []
-    for i in range(23):
-        thing = {"name": "square", "colour": ("red", "blue")[i % 2]}
-        happened = ((0.9, ("lifted", "dropped")[i % 2]), (1.0, "end"))
-        events = [{"time": time, "object": thing, "event": event} for time, event in happened]
-        lines.append(json.dumps({"path": str(clips_manifest.parent / f"{i:02}.mp4"), "events": events}))
-    (tmp_path / "events.jsonl").write_text("\n".join(lines) + "\n")
-    return tmp_path / "events.jsonl"
+    folders = {"train": clips_manifest.parent, "val": twin(clips_manifest).parent, "test": twin(clips_manifest, "third").parent}
+    return [log_of(tmp_path / f"{split}.jsonl", folder, range(23)) for split, folder in folders.items()]
+
+
+SEEN, AHEAD = ClipConfig(frames=4, fps=8.0, size=32, flip=0.0, scale=(0.8, 1.0)), Ahead(tau=(0.2, 0.4), evaluation_tau=0.3)
+
+
+def data_of(logs: list[str]) -> AnticipationData:
+    return AnticipationData(*logs, clip=SEEN, ahead=AHEAD, noun="colour", batch_size=8, workers=0)
+
+
+def stage_of(folder: Path, **changes) -> Anticipate:
+    settings = {"optim": OptimConfig(lr=Schedule(3e-3)), "top": 1}
+    return Anticipate(str(folder / "encoder.safetensors"), ProbeConfig(1, 4), **settings | changes)
 
 
 @pytest.mark.parametrize("positions", [False, True])
-def test_the_stage_learns_and_writes_its_table(episodes, tmp_path, positions):
-    """What the square will have done is seen before it is done."""
-    log, clip = str(episodes), ClipConfig(frames=4, fps=8.0, size=32, flip=0.0, scale=(0.8, 1.0))
-    ahead = Ahead(tau=(0.2, 0.4), evaluation_tau=0.3)
-    data = AnticipationData(log, log, log, clip=clip, ahead=ahead, noun="colour", batch_size=8, workers=0)
-    optim = OptimConfig(lr=Schedule(3e-3))
-    stage = Anticipate(str(tmp_path / "encoder.safetensors"), ProbeConfig(1, 4), optim=optim, top=1, positions=positions)
+def test_the_stage_learns_and_writes_its_table(episodes, tmp_path, positions, capsys):
+    """What the square will have done is seen before it is done; and the export does what the stage does."""
+    data, stage = data_of(episodes), stage_of(tmp_path, positions=positions)
     trainer = fit(stage, data, tmp_path, steps=60)
     trainer.test(stage, data, verbose=False)
     scores = json.loads((tmp_path / "scores.json").read_text())
     found = {row["name"]: row for row in scores if row["anchor"] == "start"}
     assert found["both"]["verb"] >= 0.8 and found["chance"]["verb"] == found["most frequent in training"]["verb"] == 0.5
     assert len(scores) == 12 and {row["anchor"] for row in scores} == {"start", "end"}
-    export(tmp_path / "anticipation.safetensors", stage.parts(), {})
+    assert "never shows the verb of 0 of them, the noun of 0, the pair of 0: counted as missed" in capsys.readouterr().out
+    main([str(tmp_path / "scores.json")] * 2)
+    assert "both, verb, before the start" in capsys.readouterr().out
+
+    done, source = tmp_path / "anticipation.safetensors", tmp_path / "encoder.safetensors"
+    export(done, stage.parts(), {})
+    batch = next(iter(data.val_dataloader()))
+    clip, steps = normalise(batch.clip), torch.full((8,), 1)  # 0.3 s are one step of 0.25 s
+    encoder, predictor, told = load_encoder(source), load_predictor(source), read_schema(done, "anticipation")
+    both = look_ahead(predictor, encoder(clip), encoder.grid(clip), steps, told["positions"])
+    logits = load_anticipation(done)(torch.cat(both, dim=1))
+    for ours, theirs in zip(logits, stage.probes["both"](stage.tokens(batch)["both"]), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    assert told["verbs"] == ["dropped", "lifted"] and told["top"] == 1 and told["ahead"]["evaluation_tau"] == 0.3
+
+
+@pytest.mark.parametrize(("unseen", "best", "fate"), [("missed", 2 / 3, "counted as missed"), ("left_out", 1.0, "left out of")])
+def test_a_class_that_training_never_shows_does_not_vanish(episodes, tmp_path, capsys, unseen, best, fate):
+    train, val, test = episodes
+    log_of(Path(test), Path(json.loads(Path(test).read_text().splitlines()[0])["path"]).parent, range(9), odd="green")
+    data, stage = data_of([train, val, test]), stage_of(tmp_path, unseen=unseen)
+    fit(stage, data, tmp_path, steps=1).test(stage, data, verbose=False)
+    row = json.loads((tmp_path / "scores.json").read_text())[0]
+    assert row["clips"] == 9 and row["unseen_clips"] == {"verb": 0, "noun": 1, "action": 1} and row["noun"] <= best
+    assert f"the verb of 0 of them, the noun of 1, the pair of 1: {fate}" in capsys.readouterr().out
+    assert data.known.sizes == (2, 2, 2) and data.asked.nouns == ("blue", "red", "green")
+    assert data.frequencies is data.frequencies and data.frequencies[0].sum() == 23  # counted once
+
+
+def test_actions_in_two_splits_are_refused(episodes, tmp_path):
+    train, val, _ = episodes
+    for logs, pair in (([train, val, train], "train and data.test"), ([train, val, val], "val and data.test")):
+        with pytest.raises(ManifestError, match=f"data.{pair} show the same clips of 23 videos"):
+            data_of(logs).setup("fit")
+
+
+def test_epic_kitchens_videos_lie_as_they_are_distributed(tmp_path):
+    """P01/videos/P01_01.MP4 is decoded at the annotated seconds."""
+    (tmp_path / "train.csv").write_text(EPIC)
+    (tmp_path / "P01/videos").mkdir(parents=True)
+    video = tmp_path / "P01/videos/P01_01.mp4"
+    write_video(video, even_times(60, 1), pictures=[np.full((32, 32, 3), 4 * t, np.uint8) for t in range(60)], size=(32, 32))
+    video.rename(video.with_suffix(".MP4"))
+    actions = read_actions(tmp_path / "train.csv", tmp_path)
+    sample = ForeseenClips(actions, vocabulary(actions), CLIP, Ahead(evaluation_tau=20.0))[1]  # 20 s before 64.37 s
+    assert sample.bad == [] and float(sample.clip[-1].float().mean()) / 4 == pytest.approx(44, abs=0.6)
 
 
 RECIPE = """
 seed_everything: 0
 model: {encoder: encoder.safetensors, probe: {depth: 1, heads: 4}, top: 1, positions: true}
 data:
-  train: events.jsonl
-  val: events.jsonl
-  test: events.jsonl
+  train: train.jsonl
+  val: val.jsonl
+  test: test.jsonl
   clip: {frames: 4, fps: 8.0, size: 32, flip: 0.0}
   ahead: {tau: [0.2, 0.4], evaluation_tau: 0.3}
   noun: colour

@@ -36,9 +36,9 @@ def encoder_file(tmp_path) -> Path:
     return tmp_path / "encoder.safetensors"
 
 
-def twin(manifest: Path) -> Path:
+def twin(manifest: Path, name: str = "twin") -> Path:
     """A copy of a manifest's folder: the same clips to the eye, and other files to what refuses clips that splits share."""
-    folder = manifest.parent.with_name(manifest.parent.name + "-twin")
+    folder = manifest.parent.with_name(f"{manifest.parent.name}-{name}")
     if not folder.exists():
         shutil.copytree(manifest.parent, folder)
     return folder / manifest.name

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from vjepa.errors import UserError
 from vjepa.report import Score, over_seeds, read_scores, table
 
 
@@ -18,4 +19,13 @@ def test_mean_and_spread_over_seeds(tmp_path):
         (tmp_path / f"{seed}.json").write_text(json.dumps(rows))
     runs = [read_scores(tmp_path / f"{seed}.json") for seed in (0, 1)]
     assert "0.500 ± 0.141   (0.400 0.600)" in over_seeds(runs)
+    with pytest.raises(UserError, match="not of the same rows"):
+        over_seeds([runs[0], runs[1] * 2])
     assert "0.400   [0.309, 0.498]" in table(runs[0], "accuracy")
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '[{"name": "ours"}]'])
+def test_other_files_are_no_scores(tmp_path, text):
+    (tmp_path / "other.json").write_text(text)
+    with pytest.raises(UserError, match=r"other\.json holds no scores"):
+        read_scores(tmp_path / "other.json")

@@ -48,6 +48,7 @@ from vjepa.models import (
     PredictorConfig,
     ProbeConfig,
 )
+from vjepa.models.anticipation import AnticipationProbe
 
 M = TypeVar("M", bound=nn.Module)
 Weights = Literal["ema", "student"]
@@ -160,6 +161,13 @@ def load_probe(source: str | Path, heads: int = 16) -> AttentiveProbe:
     description, state = read_export(existing(source), "probe")
     probe = AttentiveProbe(ProbeConfig(**description["config"]), description["width"], description["classes"])
     return strictly(probe, state, Path(source))
+
+
+def load_anticipation(source: str | Path) -> AnticipationProbe:
+    """The probe of coming actions in the export of an anticipation stage, whose schema names its classes."""
+    description, state = read_export(existing(source), "anticipation")
+    sizes = tuple(len(description["schema"][kind]) for kind in ("verbs", "nouns", "actions"))
+    return strictly(AnticipationProbe(ProbeConfig(**description["config"]), description["width"], sizes), state, Path(source))
 
 
 def load_ac_predictor(source: str | Path, heads: int = 16, extrinsics: bool = False) -> ACPredictor:

@@ -11,6 +11,7 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -41,7 +42,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The classes: verbs, nouns, and the pairs of them that occur in training."""
+    """The classes: verbs, nouns, and the pairs of them that occur in training; behind these, where it is widened, others."""
 
     verbs: tuple[str, ...]
     nouns: tuple[str, ...]
@@ -51,11 +52,20 @@ class Vocabulary:
     def sizes(self) -> tuple[int, int, int]:
         return len(self.verbs), len(self.nouns), len(self.actions)
 
+    @cached_property
+    def places(self) -> tuple[dict, dict, dict]:
+        return tuple({name: i for i, name in enumerate(names)} for names in (self.verbs, self.nouns, self.actions))
+
     def labels(self, action: Action) -> tuple[int, int, int]:
-        """Verb, noun and pair as class numbers; -1 for what training never shows."""
-        pair = (action.verb, action.noun)
-        places = ((self.verbs, action.verb), (self.nouns, action.noun), (self.actions, pair))
-        return tuple(names.index(name) if name in names else -1 for names, name in places)
+        """Verb, noun and pair as class numbers; -1 for what it does not hold."""
+        names = action.verb, action.noun, (action.verb, action.noun)
+        return tuple(places.get(name, -1) for places, name in zip(self.places, names, strict=True))
+
+    def widened(self, actions: Sequence[Action]) -> "Vocabulary":
+        """The same numbers for the same classes, and further ones for what else occurs in `actions`."""
+        other = vocabulary(actions)
+        pairs = (self.verbs, other.verbs), (self.nouns, other.nouns), (self.actions, other.actions)
+        return Vocabulary(*(mine + tuple(name for name in theirs if name not in set(mine)) for mine, theirs in pairs))
 
 
 def vocabulary(actions: Sequence[Action]) -> Vocabulary:
@@ -92,10 +102,12 @@ def read_epic(source: Path, videos: Path | None) -> list[Action]:
         missing = [name for name in EPIC_COLUMNS if name not in (rows.fieldnames or [])]
         if missing:
             raise ManifestError(f"{source}: no column {', '.join(missing)}; expected the public EPIC-KITCHENS-100 annotations")
-        return [epic_action(source, line, row, videos) for line, row in enumerate(rows, start=2)]
+        return [epic_action(source, rows.line_num, row, videos) for row in rows]
 
 
 def epic_action(source: Path, line: int, row: dict[str, str], videos: Path) -> Action:
+    if None in row or None in row.values():
+        raise ManifestError(f"{source}, line {line}: not as many values as the header names columns; is the file cut off?")
     path = videos / row["participant_id"] / "videos" / f"{row['video_id']}.MP4"
     try:
         start, stop = (seconds(row[f"{end}_timestamp"]) for end in ("start", "stop"))
@@ -120,8 +132,13 @@ def read_events(source: Path, noun: Noun) -> list[Action]:
         try:
             episode = json.loads(text)
             actions += episode_actions(source.parent / episode["path"], episode["events"], noun)
-        except (json.JSONDecodeError, KeyError, TypeError, FileNotFoundError) as error:
-            raise ManifestError(f"{source}, line {line}: {error!r}; expected an episode of a demo world's log") from error
+        except FileNotFoundError as error:
+            what = f"{error.filename} is missing, which says where the hand was; make the episodes again, or choose another"
+            raise ManifestError(f"{source}, line {line}: {what} data.noun") from error
+        except KeyError as error:
+            raise ManifestError(f"{source}, line {line}: no {error}; expected an episode of a demo world's log") from error
+        except (json.JSONDecodeError, TypeError) as error:
+            raise ManifestError(f"{source}, line {line}: no episode of a demo world's log ({error})") from error
     return actions
 
 

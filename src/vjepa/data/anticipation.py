@@ -1,5 +1,6 @@
 """Clips that end some time before an action: what is seen, how long before, and what happens then (V-JEPA 2, sections 6, D)."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from vjepa.data.clips import ATTEMPTS, ClipConfig
 from vjepa.data.decode import DecodeError, open_video
 from vjepa.data.modules import GlobalOrder, ResumableLoader, ignore_interrupt
 from vjepa.data.sampling import Mixture
+from vjepa.data.targets import by_path, refuse_shared
 from vjepa.data.transforms import centre_box, crop, random_box
 from vjepa.errors import refuse_unless
 from vjepa.locate import locate
@@ -40,9 +42,11 @@ class Ahead:
     of the action)."""
 
     def __post_init__(self) -> None:
-        fine = 0 <= self.tau[0] <= self.tau[1] and 0 <= self.point[0] <= self.point[1] <= 1 and self.evaluation_tau >= 0
-        refuse_unless(fine, f"ahead: tau={self.tau}, point={self.point} and evaluation_tau={self.evaluation_tau} must be 0 or "
-                            "more and grow, and points are shares of the action")  # fmt: skip
+        (soon, late), (first, last) = self.tau, self.point
+        refuse_unless(0 <= soon <= late, f"ahead.tau={self.tau} are the least and the most seconds; neither is negative")
+        shares = f"ahead.point={self.point} are the first and the last share of the action; give numbers from 0 to 1"
+        refuse_unless(0 <= first <= last <= 1, shares)
+        refuse_unless(self.evaluation_tau >= 0, f"ahead.evaluation_tau={self.evaluation_tau} is in seconds; give 0 or more")
 
     def moment(self, action: Action, share: float) -> float:
         length = action.stop - action.start
@@ -68,7 +72,7 @@ class ForeseenBatch(NamedTuple):
     tau: Float[Tensor, " b"]
     """Seconds."""
     labels: Int[Tensor, "b 3"]
-    """Verb, noun, pair; -1 for what training never shows."""
+    """Verb, noun, pair; classes that training never shows are numbered behind those that it shows."""
     index: Int[Tensor, " b"]
     bad: list[str]
     lost: int
@@ -85,10 +89,14 @@ def collate(samples: Sequence[Foreseen]) -> ForeseenBatch:
 
 
 def frames_before(action: Action, ends: Sequence[float], clip: ClipConfig) -> list[UInt8[Tensor, "t c h w"]]:
-    """Clips that end at the given seconds, last frame just before; before the video begins its first frame stands still.
-    Raises DecodeError."""
+    """Clips that end at the given seconds, last frame just before. What begins before the video is refused, or its first frame
+    stands still, as `clip.short` says. Raises DecodeError."""
     with open_video(action.path) as video:
         back = (np.arange(clip.frames) - clip.frames) / clip.fps
+        early = video.start - (min(ends) + back[0])
+        if clip.short == "refuse" and early > 1e-6:
+            reason = f"a clip begins {early:.2f} s before the video; clip.short=hold repeats its first frame"
+            raise DecodeError(action.path, reason)
         latest = video.end - 0.5 / video.fps
         times = np.concatenate([np.clip(end + back, video.start, latest) for end in ends])
         frames = torch.from_numpy(video.frames(times))
@@ -173,11 +181,24 @@ class AnticipationData(L.LightningDataModule):
         super().__init__()
         sentence = f"data.batch_size={batch_size} must be positive, data.workers={workers} not negative"
         refuse_unless(batch_size > 0 and workers >= 0, sentence)
-        mirrored = noun == "place" and clip.flip > 0 and not train.endswith(".csv")
-        refuse_unless(not mirrored, f"data.clip.flip={clip.flip} makes left of right, which data.noun=place tells apart; use 0")
+        refuse_unless(clip.jitter, "data.clip.jitter=false has no effect: data.ahead says when training clips end")
+        self.refuse_other_source(train.endswith(".csv"), videos, noun, clip.flip)
         self.files, self.videos, self.noun = {"train": train, "val": val, "test": test}, videos, noun
         self.clip, self.ahead, self.batch_size, self.workers = clip, ahead, batch_size, workers
         self.max_bad_share, self.seed = max_bad_share, seed
+
+    def refuse_other_source(self, epic: bool, videos: str | None, noun: Noun, flip: float) -> None:
+        """Settings that mean nothing to the kind of annotations that is read."""
+        refuse_unless(not epic or noun == "place", f"data.noun={noun} is of the demo world; EPIC-KITCHENS has nouns of its own")
+        refuse_unless(epic or videos is None, f"data.videos={videos} is for EPIC-KITCHENS; a demo world's log names its files")
+        mirrored = noun == "place" and flip > 0 and not epic
+        refuse_unless(not mirrored, f"data.clip.flip={flip} makes left of right, which data.noun=place tells apart; use 0")
+
+    def setup(self, stage: str) -> None:
+        """Read everything, so that what is malformed, or is in two splits, stops the run before it starts."""
+        spans = {split: by_path((os.path.realpath(action.path), action.start, action.stop) for action in actions)
+                 for split, actions in self.actions.items()}  # fmt: skip
+        refuse_shared(spans)
 
     @cached_property
     def actions(self) -> dict[str, list[Action]]:
@@ -188,11 +209,24 @@ class AnticipationData(L.LightningDataModule):
     def known(self) -> Vocabulary:
         return vocabulary(self.actions["train"])
 
-    def valid(self, split: str) -> tuple[list[int], list[int], list[int]]:
-        """Verbs, nouns and pairs that occur in the split and in training: those over which recall is averaged."""
-        labels = np.array([self.known.labels(action) for action in self.actions[split]])
-        found = tuple(sorted({int(label) for label in column if label >= 0}) for column in labels.T)
-        refuse_unless(all(found), f"{self.files[split]} shares no action with {self.files['train']}: nothing can be foreseen")
+    @cached_property
+    def asked(self) -> Vocabulary:
+        """The classes of training, and behind them those that only validation or test actions have."""
+        return self.known.widened([*self.actions["val"], *self.actions["test"]])
+
+    @cached_property
+    def frequencies(self) -> tuple[Float[Tensor, " classes"], ...]:
+        """How often training shows each verb, noun and pair."""
+        labels = torch.tensor([self.known.labels(action) for action in self.actions["train"]]).T
+        columns = zip(labels, self.known.sizes, strict=True)
+        return tuple(torch.bincount(label, minlength=size).float() for label, size in columns)
+
+    def shown(self, split: str) -> tuple[list[int], list[int], list[int]]:
+        """Verbs, nouns and pairs of a split, numbered as in `asked`. Raises UserError if training shows none of them."""
+        labels = np.array([self.asked.labels(action) for action in self.actions[split]])
+        found = tuple(np.unique(column).tolist() for column in labels.T)
+        shared = all(min(classes) < size for classes, size in zip(found, self.known.sizes, strict=True))
+        refuse_unless(shared, f"{self.files[split]} shares no action with {self.files['train']}: nothing can be foreseen")
         return found
 
     def train_dataloader(self) -> ResumableLoader:
@@ -213,7 +247,7 @@ class AnticipationData(L.LightningDataModule):
 
     def evaluation_loader(self, split: str, ahead: Ahead) -> DataLoader:
         """Every action exactly once over all ranks."""
-        clips = ForeseenClips(self.actions[split], self.known, self.clip, ahead)
+        clips = ForeseenClips(self.actions[split], self.asked, self.clip, ahead)
         share = Subset(clips, range(self.trainer.global_rank, len(clips), self.trainer.world_size))
         return DataLoader(share, batch_size=self.batch_size, **self.loader_settings())
 

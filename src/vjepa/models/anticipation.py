@@ -1,4 +1,11 @@
-"""The probe that names a coming action, and the tokens of a moment that was not seen (V-JEPA 2, sections 6 and D)."""
+"""The probe that names a coming action, and the tokens of a moment that was not seen (V-JEPA 2, sections 6 and D).
+
+A finished stage's export `done`, trained on `source`, names what comes `steps` time steps after a clip (b c t h w, normalised):
+
+    encoder, predictor, told = load_encoder(source), load_predictor(source), read_schema(done, "anticipation")
+    both = look_ahead(predictor, encoder(clip), encoder.grid(clip), steps, told["positions"])
+    verb, noun, action = load_anticipation(done)(torch.cat(both, dim=1))          # logits of told["verbs"], and so on
+"""
 
 from typing import NamedTuple
 
@@ -64,3 +71,13 @@ def foresee(
     drop = (T + ahead.to(tokens.device))[:, None] * H * W + place
     keep = repeat(torch.arange(T * H * W, device=tokens.device), "n -> b n", b=len(tokens))
     return predictor(tokens, keep, drop, (T + int(ahead.max()) + 1, H, W))
+
+
+def look_ahead(
+    predictor: Predictor, seen: Float[Tensor, "b n d"], grid: Grid, steps: Int[Tensor, " b"], positions: bool
+) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b m d"]]:
+    """A clip's tokens and those of the moment `steps` time steps after its last, with their places if `positions`."""
+    ahead = foresee(predictor, seen, grid, steps)
+    if not positions:
+        return seen, ahead
+    return placed(seen, grid, -grid[0] - steps), placed(ahead, grid, torch.zeros_like(steps))
