@@ -1,6 +1,8 @@
 """Laws of the language side: where clips stand, what is learned, what is scored, what is said, what is refused."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,30 @@ BARE = (
     "{% for message in messages %}{{ message.role }}: {{ message.content }}{% if not loop.last %}\n{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}\nassistant: {% endif %}"
 )
+QWEN25 = (  # as Qwen2.5 words it: a system turn of its own unless there is one
+    "{%- if messages[0].role == 'system' %}{%- set first, rest = messages[0].content, messages[1:] %}"
+    "{%- else %}{%- set first, rest = 'You are helpful.', messages %}{%- endif %}"
+    "{{- '<|im_start|>system\n' + first + '<|im_end|>\n' }}"
+    "{%- for message in rest %}{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
+)
+QWEN3 = (  # as Qwen3 words it: an empty thought before the last answer, and where it asks not to think
+    "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\n' }}"
+    "{%- if message.role == 'assistant' and loop.last %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}"
+    "{{- message.content + '<|im_end|>\n' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}"
+    "{%- if enable_thinking is defined and not enable_thinking %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}{%- endif %}"
+)
+LLAMA2 = (  # as Llama 2 and Mistral word it: spaces around an answer that nobody asks for
+    "{% for message in messages %}{% if message.role == 'user' %}[INST] {{ message.content | trim }} [/INST]"
+    "{% else %} {{ message.content | trim }} {{ eos_token }}{% endif %}{% endfor %}"
+)
+ZEPHYR = (  # the end of a line before an answer that nobody asks for
+    "{% for message in messages %}<|{{ message.role }}|>\n{{ message.content }}{{ eos_token }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+TEMPLATES = {"chatml": CHATML, "system": SYSTEM, "llama3": LLAMA, "bare": BARE, "qwen2.5": QWEN25, "qwen3": QWEN3,
+             "llama2": LLAMA2, "zephyr": ZEPHYR}  # fmt: skip
 TALK = (
     Turn("user", (0, "\nWhich way does the hand move?")),
     Turn("assistant", ("It moves to the left.",)),
@@ -141,7 +167,7 @@ def test_what_does_not_fit_the_projector_is_refused(model):
 # -- conversations -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("template", [CHATML, SYSTEM, LLAMA, BARE], ids=["chatml", "system", "llama", "bare"])
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 def test_labels_are_the_answers_and_their_ends(tokenizer, template):
     chat = Chat(with_template(tokenizer, template), 300)
     encoded = chat.encode(TALK, [5])
@@ -156,12 +182,17 @@ def test_labels_are_the_answers_and_their_ends(tokenizer, template):
     assert encoded.ids.count(PLACE) == 5 and len(encoded.ids) == len(encoded.labels)
 
 
-@pytest.mark.parametrize("template", [CHATML, SYSTEM, LLAMA, BARE], ids=["chatml", "system", "llama", "bare"])
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 def test_a_prompt_is_how_its_answered_conversation_begins(tokenizer, template):
     chat = Chat(with_template(tokenizer, template), 300)
     prompt, whole = chat.prompt(TALK[:3], [5]), chat.encode(TALK, [5])
     assert whole.ids[: len(prompt.ids)] == prompt.ids
     assert whole.ids[len(prompt.ids) :][: len(chat.answer("red"))] == chat.answer("red")
+    assert chat.decode(chat.answer("red")[:-1]) == "red" and chat.stop[0] not in chat.plain(" red \n")
+    asked = [{"role": turn.role, "content": "".join(part for part in turn.parts if isinstance(part, str))} for turn in TALK[:3]]
+    text = chat.tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+    ours, theirs = chat.decode([i for i in prompt.ids if i != PLACE]), chat.decode(chat.tokenizer(text).input_ids)
+    assert "".join(ours.split()) == "".join(theirs.split())
 
 
 def test_pieces_are_what_the_tokenizer_makes_of_the_whole_text(chat, tokenizer):
@@ -193,13 +224,27 @@ def test_the_longest_question_is_cut_first_then_the_end(tokenizer):
         Chat(tokenizer, 12).encode(talk, [5])
 
 
+def test_a_tokenizer_that_puts_a_space_in_front_of_every_text_needs_no_other(tokenizer):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = {word: i for i, word in enumerate(["?", "\u2581", "\u2581a", "a", "q", "[", "]", "/", "I", "N", "S", "T", "</s>"])}
+    unigram = Tokenizer(models.WordLevel(words, unk_token="?"))
+    unigram.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    llama = transformers.PreTrainedTokenizerFast(tokenizer_object=unigram, eos_token="</s>", unk_token="?")
+    llama.chat_template = LLAMA2
+    assert Chat(llama, 100).answer("a") == [words["\u2581a"], words["</s>"]]
+
+
 def test_templates_that_cannot_teach_are_refused(tokenizer):
     with pytest.raises(UserError, match="has no chat template"):
         Chat(with_template(tokenizer, ""), 100)
     changing = CHATML.replace("<|im_start|>assistant\n{% endif %}", "<|im_start|>assistant\nWell, {% endif %}")
     with pytest.raises(UserError, match="does not begin an answered conversation as it asks"):
         Chat(with_template(tokenizer, changing), 100)
-    with pytest.raises(UserError, match="does not show all turns of: user, assistant"):
+    strict = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}" + CHATML
+    with pytest.raises(UserError, match="refuses turns of system, user, assistant: no system turn"):
+        Chat(with_template(tokenizer, strict), 100).encode((Turn("system", ("Be brief.",)), *TALK[2:]), [])
+    with pytest.raises(UserError, match="does not show all turns of: user"):
         Chat(with_template(tokenizer, "{{ messages[0].content }}\nassistant:"), 100)
 
 
@@ -272,7 +317,7 @@ def small(name: str, vocabulary: int):
     return transformers.AutoModelForCausalLM.from_config(config)
 
 
-@pytest.mark.parametrize("family", ["Qwen2Config", "Qwen3Config", "LlamaConfig"])
+@pytest.mark.parametrize("family", ["Qwen2Config", "Qwen3Config", "LlamaConfig"])  # Qwen2.5 is Qwen2 with other weights
 def test_families_learn_from_a_folder_whole_or_with_an_adapter(family, tokenizer, chat, tmp_path):
     torch.manual_seed(0)
     save_language(small(family, len(tokenizer)), tokenizer, tmp_path / "language")
@@ -306,6 +351,59 @@ def test_a_folder_gives_back_what_was_saved(tokenizer, tmp_path):
 def test_a_language_model_that_is_not_there_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"language.source=.*cannot be loaded as AutoModelForCausalLM"):
         load_language(LanguageConfig(str(tmp_path)))
+
+
+def test_weights_are_held_in_the_precision_that_is_asked_for(tokenizer, tmp_path):
+    """transformers 5 calls it `dtype`; a setting that it does not know would leave float32, or whatever the file holds."""
+    save_language(new_language(len(tokenizer), 32, 2, 2), tokenizer, tmp_path)
+    for name in ("float32", "bfloat16"):
+        language = load_language(LanguageConfig(str(tmp_path), dtype=name, lora=LoRA(rank=4, alpha=8.0)))
+        base = {parameter.dtype for key, parameter in language.named_parameters() if "lora_" not in key}
+        assert base == {getattr(torch, name)}
+
+
+def test_a_damaged_language_model_is_one_sentence(tokenizer, tmp_path):
+    def folder(name: str, file: str, change) -> LanguageConfig:
+        save_language(new_language(len(tokenizer), 32, 2, 2), tokenizer, tmp_path / name)
+        data = (tmp_path / name / file).read_bytes()
+        (tmp_path / name / file).write_bytes(change(data))
+        return LanguageConfig(str(tmp_path / name))
+
+    cut = folder("cut", "model.safetensors", lambda data: data[:-50])
+    renamed = folder("renamed", "model.safetensors", lambda data: data.replace(b"1.mlp.up_proj", b"1.mlp.xx_proj"))
+    wide = folder("wide", "config.json", lambda data: data.replace(b'"hidden_size": 32', b'"hidden_size": 64'))
+    for config, sentence in ((cut, "cannot be loaded as AutoModel"), (renamed, "lacks 1 of its model's weights"),
+                             (wide, "cannot be loaded as AutoModel")):  # fmt: skip
+        with pytest.raises(UserError, match=f"language.source=.*{sentence}"):
+            load_language(config)
+    (tmp_path / "cut/tokenizer.json").unlink()
+    with pytest.raises(UserError, match=r"the tokenizer in .*/cut reads no word of a sentence; is tokenizer.json missing"):
+        load_tokenizer(str(tmp_path / "cut"))
+    language = load_language(LanguageConfig(str(folder("good", "config.json", bytes).source), lora=LoRA(4, 8.0)))
+    save_language(language, tokenizer, tmp_path / "adapted")
+    for file in ("adapter_model.safetensors", "adapter_config.json"):
+        whole = (tmp_path / "adapted" / file).read_bytes()
+        (tmp_path / "adapted" / file).write_bytes(whole[:-50])
+        with pytest.raises(UserError, match=r"language.source=.*adapted cannot be loaded as an adapter"):
+            load_language(LanguageConfig(str(tmp_path / "adapted")))
+        (tmp_path / "adapted" / file).write_bytes(whole)
+
+
+def test_a_tokenizer_of_another_model_is_refused(tokenizer):
+    from vjepa.data.caption_module import FrameConfig
+    from vjepa.models import Encoder, EncoderConfig
+    from vjepa.vlm import VLM
+
+    encoder = Encoder(EncoderConfig(width=24, depth=1, heads=2, mlp_width=48, patch=8))
+    small = VisionLanguageModel(Projector(ProjectorConfig(), 24, 32), new_language(50, 32, 1, 2))
+    with pytest.raises(UserError, match="its language model only 50; they are no pair"):
+        VLM(encoder, small, Chat(tokenizer, 100), FrameConfig())
+
+
+def test_language_models_import_beside_any_torchvision():
+    """transformers' text models import torchvision, whose operators may not fit torch: our import comes first."""
+    program = "from vjepa.language import pretrained; from transformers import LlamaConfig, Qwen2ForCausalLM"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 def gradients_of_half(rank: int, folder: Path) -> None:

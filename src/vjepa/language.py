@@ -4,15 +4,17 @@ The one file that imports transformers and peft, and only inside its functions: 
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
-from vjepa.errors import UserError
+from vjepa.errors import UserError, refuse_unless
 from vjepa.locate import locate
 
 ADAPTER = "adapter_config.json"
@@ -34,8 +36,9 @@ class LoRA:
 class LanguageConfig:
     """Which language model, and how it is held."""
 
-    source: str = "runs/demo/language"
-    """Folder or hub name of a causal language model with tokenizer and chat template, such as Qwen2, 2.5, 3 or Llama."""
+    source: str | None = None
+    """Folder or hub name of a causal language model with tokenizer and chat template, such as Qwen2, 2.5, 3 or Llama. With
+    init_from it is known already, and another one is refused."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of its weights. bfloat16 halves them; train whole models in float32 with trainer.precision=bf16-mixed."""
     lora: LoRA | None = None
@@ -47,11 +50,12 @@ class LanguageConfig:
 def load_language(config: LanguageConfig) -> nn.Module:
     """The model, frozen but for a new or trained adapter. Raises UserError if there is none at the source."""
     folder = found(config.source)
-    adapter = Path(folder) / ADAPTER
-    base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.is_file() else folder
-    model = pretrained("AutoModelForCausalLM", base, dtype=getattr(torch, config.dtype)).requires_grad_(False)
-    if adapter.is_file():
-        model = peft().PeftModel.from_pretrained(model, folder, is_trainable=config.lora is not None)
+    adapted = (Path(folder) / ADAPTER).is_file()
+    model = language_at(adapter_base(Path(folder), config.lora) if adapted else folder, config.dtype).requires_grad_(False)
+    if adapted:
+        adapter = peft().PeftModel
+        with loading(folder, "an adapter"):
+            model = adapter.from_pretrained(model, folder, is_trainable=config.lora is not None)
     elif config.lora is not None:  # after freezing: the other order would freeze the adapter too
         model = with_adapter(model, config.lora)
     if config.checkpointing:
@@ -59,9 +63,32 @@ def load_language(config: LanguageConfig) -> nn.Module:
     return model
 
 
+def language_at(source: str, dtype: str) -> nn.Module:
+    """The whole model in a folder or of that name. Raises UserError if some of its weights are not there."""
+    kind = "AutoModelForCausalLM"
+    model, about = pretrained(kind, source, dtype=getattr(torch, dtype), output_loading_info=True)
+    missing = sorted(about["missing_keys"])
+    refuse_unless(not missing, f"language.source={source} lacks {len(missing)} of its model's weights, such as {missing[:1]}")
+    return model
+
+
+def adapter_base(folder: Path, lora: LoRA | None) -> str:
+    """Where the model is that an adapter changes. Raises UserError if the adapter is to be trained on as another one."""
+    with loading(str(folder), "an adapter"):
+        about = json.loads((folder / ADAPTER).read_text())
+        theirs = LoRA(about["r"], float(about["lora_alpha"]), float(about["lora_dropout"]))
+        base = about["base_model_name_or_path"]
+    refuse_unless(lora in (None, theirs), f"{folder} holds an adapter of {theirs}, not model.language.lora's {lora}; give it")
+    return found(base)
+
+
 def load_tokenizer(source: str):
-    """The tokenizer at the source. Raises UserError if there is none."""
-    return pretrained("AutoTokenizer", found(source))
+    """The tokenizer at the source. Raises UserError if there is none, or one that reads nothing: what a folder without its
+    files gives."""
+    tokenizer = pretrained("AutoTokenizer", found(source))
+    read = set(tokenizer.encode("What happens here?", add_special_tokens=False)) - {tokenizer.unk_token_id}
+    refuse_unless(bool(read), f"the tokenizer in {source} reads no word of a sentence; is tokenizer.json missing?")
+    return tokenizer
 
 
 def train_language(model: nn.Module, lora: bool) -> list[nn.Parameter]:
@@ -137,9 +164,9 @@ def with_adapter(model: nn.Module, lora: LoRA) -> nn.Module:
 
 
 def found(source: str) -> str:
-    """The source as a folder if it is one, else as the hub's name that it must be."""
+    """The source as a folder, from wherever it is looked for, if it is one; else as the hub's name that it must be."""
     folder = locate(source)
-    return str(folder) if folder.is_dir() else source
+    return str(folder.resolve()) if folder.is_dir() else source
 
 
 def pretrained(kind: str, source: str, **settings: object):
@@ -148,10 +175,17 @@ def pretrained(kind: str, source: str, **settings: object):
         import transformers
     except ImportError as error:
         raise UserError("language models need transformers: pip install -e '.[vlm]'") from error
-    try:
+    with loading(source, kind):
         return getattr(transformers, kind).from_pretrained(source, **settings)
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
+
+
+@contextmanager
+def loading(source: str, kind: str) -> Iterator[None]:
+    """What transformers and peft raise for files that are missing, damaged or do not fit, as UserError."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"language.source={source} cannot be loaded as {kind}: {first}") from error
 
 

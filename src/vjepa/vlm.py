@@ -8,17 +8,17 @@ adapter, with its tokenizer) if that was trained too. The encoder is named, with
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from math import isqrt
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from vjepa import ema
-from vjepa.chat import Chat
+from vjepa.chat import Chat, Encoded
 from vjepa.checkpoint import CheckpointError, Part, load_encoder, read_export, strictly
 from vjepa.data.caption_module import FrameConfig, frames_of
 from vjepa.data.captions import Conversation, Media, Turn
@@ -26,15 +26,19 @@ from vjepa.data.transforms import normalise
 from vjepa.errors import UserError, refuse_unless
 from vjepa.language import LanguageConfig, load_language, load_tokenizer
 from vjepa.locate import locate
+from vjepa.masks import Grid
 from vjepa.models import Encoder
 from vjepa.models.vlm import IGNORE, Projector, ProjectorConfig, Seen, VisionLanguageModel, pad, up_to
+
+Shown = TypeVar("Shown")  # a clip, or what was seen of it
 
 LANGUAGE = "language"
 """The language model's place in a folder."""
 
 
 class Lesson(NamedTuple):
-    """Conversations to learn from, padded on the right; how many tokens of text were cut, and conversations left out."""
+    """Conversations to learn from, padded on the right; how many tokens of text were cut, conversations left out, and why the
+    last of these was."""
 
     ids: Tensor
     mask: Tensor
@@ -42,6 +46,7 @@ class Lesson(NamedTuple):
     labels: Tensor
     cut: int
     lost: int
+    why: str
 
 
 class Prompts(NamedTuple):
@@ -59,10 +64,15 @@ class VLM:
         model: Projector and language model.
         chat: How its conversations are worded.
         clip: How a video is shown.
+
+    `cut` counts the tokens of questions that did not fit into the context so far.
     """
 
     def __init__(self, encoder: Encoder, model: VisionLanguageModel, chat: Chat, clip: FrameConfig) -> None:
         self.encoder, self.model, self.chat, self.clip = encoder, model, chat, clip
+        self.cut = 0
+        tokens, words = max(chat.tokenizer.vocab_size, *chat.stop), model.language.get_input_embeddings().num_embeddings
+        refuse_unless(tokens <= words, f"the tokenizer has {tokens} tokens, its language model only {words}; they are no pair")
 
     @classmethod
     def load(cls, folder: str | Path, encoder: str | Path | None = None) -> "VLM":
@@ -83,6 +93,11 @@ class VLM:
         return cls(frozen, model, chat, FrameConfig(**about["clip"]))
 
     def to(self, device: torch.device | str) -> "VLM":
+        """Raises UserError for a device that is not there."""
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+            raise UserError(f"device={device} cannot be used: {str(error).splitlines()[0]}") from error
         self.encoder.to(device)
         self.model.to(device)
         return self
@@ -106,7 +121,7 @@ class VLM:
         told, ids = "", []
         for token in self.model.speak(*prompts, self.chat.stop, limit):
             ids += token.tolist()
-            text = self.chat.tokenizer.decode(up_to(ids, self.chat.stop), skip_special_tokens=True)
+            text = self.chat.tokenizer.decode(up_to(ids, self.chat.stop), skip_special_tokens=True).lstrip()
             if not text.endswith("\ufffd"):  # half of a letter of several bytes
                 yield text[len(told) :]
                 told = text
@@ -124,39 +139,55 @@ class VLM:
         return [seen[i] for i in range(len(clips))]
 
     def encoded(self, batch: Tensor) -> list[Seen]:
+        grid = self.grid(batch[0])
         if batch.dtype != torch.uint8:
-            T, n = batch.shape[1:3]
-            return [Seen(tokens.flatten(0, 1), (T, isqrt(n), isqrt(n))) for tokens in batch]
+            return [Seen(tokens.flatten(0, 1), grid) for tokens in batch]
         clip = normalise(batch)
         if clip.shape[2] == 1:
             clip = clip.expand(-1, -1, self.encoder.config.tubelet, -1, -1)
-        grid = self.encoder.grid(clip)
         return [Seen(tokens, grid) for tokens in self.encoder(clip)]
+
+    def grid(self, clip: Tensor) -> Grid:
+        """Of a clip's tokens: frames (t, c, h, w) uint8, of which one alone is repeated, or tokens (T, H W, d)."""
+        if clip.dtype != torch.uint8:
+            return (clip.shape[0], isqrt(clip.shape[1]), isqrt(clip.shape[1]))
+        t, c, h, w = clip.shape
+        return self.encoder.grid(torch.empty(1, c, self.encoder.config.tubelet if t == 1 else t, h, w, device="meta"))
 
     def lesson(self, rows: Sequence[Conversation], clips: Sequence[Tensor]) -> Lesson:
         """Rows that have no answer left within the context are left out, perhaps all of them."""
-        kept, seen = [], []
+        kept, seen, why = [], [], ""
         for row, mine in zip(rows, shared_out(rows, self.see(clips)), strict=True):
             try:
-                kept.append(self.chat.encode(row.turns, self.sizes(mine)))
+                kept.append(self.chat.encode(row.turns, self.sizes(clip.grid for clip in mine)))
                 seen += mine
-            except UserError:
-                continue
+            except UserError as error:
+                why = str(error)
         ids, mask = pad([encoded.ids for encoded in kept], self.chat.padding, "right")
         labels, _ = pad([encoded.labels for encoded in kept], IGNORE, "right")
         where, cut = self.device, sum(encoded.cut for encoded in kept)
-        return Lesson(ids.to(where), mask.to(where), seen, labels.to(where), cut, len(rows) - len(kept))
+        return Lesson(ids.to(where), mask.to(where), seen, labels.to(where), cut, len(rows) - len(kept), why)
 
     def prompts(self, rows: Sequence[Conversation], clips: Sequence[Tensor]) -> Prompts:
-        """Rows up to their last answer."""
-        seen = self.see(clips)
-        asked = [self.chat.prompt(row.turns[:-1], self.sizes(mine)) for row, mine in
-                 zip(rows, shared_out(rows, seen), strict=True)]  # fmt: skip
+        """Rows up to their last answer. Raises UserError for one that does not fit into the context."""
+        asked = [self.asked(row, mine) for row, mine in zip(rows, shared_out(rows, clips), strict=True)]
+        self.cut += sum(encoded.cut for encoded in asked)
         ids, mask = pad([encoded.ids for encoded in asked], self.chat.padding, "left")
-        return Prompts(ids.to(self.device), mask.to(self.device), seen)
+        return Prompts(ids.to(self.device), mask.to(self.device), self.see(clips))
 
-    def sizes(self, seen: Sequence[Seen]) -> list[int]:
-        return [self.model.projector.size(clip.grid) for clip in seen]
+    def asked(self, row: Conversation, clips: Sequence[Tensor]) -> Encoded:
+        return self.chat.prompt(row.turns[:-1], self.sizes(map(self.grid, clips)))
+
+    def misfit(self, row: Conversation, clips: Sequence[Tensor]) -> str:
+        """Why a question and its clips cannot be asked, such as that they do not fit into the context; nothing if they can."""
+        try:
+            self.asked(row, clips)
+        except UserError as error:
+            return str(error)
+        return ""
+
+    def sizes(self, grids: Iterable[Grid]) -> list[int]:
+        return [self.model.projector.size(grid) for grid in grids]
 
     def option_scores(self, rows: Sequence[Conversation], clips: Sequence[Tensor]) -> list[list[float]]:
         """Log-likelihood of each row's options as its answer, the end of the answer included."""
@@ -168,12 +199,15 @@ class VLM:
         return [score[: len(options)] for score, options in zip(scores.tolist(), texts, strict=True)]
 
     def answers(self, rows: Sequence[Conversation], clips: Sequence[Tensor], limit: int = 32) -> list[str]:
-        """What is said to each row's last question."""
-        spoken = self.model.answers(*self.prompts(rows, clips), self.chat.stop, limit)
-        return [self.chat.decode(ids) for ids in spoken]
+        """What is said to each row's last question; nothing to one that does not fit into the context."""
+        own = shared_out(rows, clips)
+        can = [i for i, row in enumerate(rows) if not self.misfit(row, own[i])]
+        prompts = self.prompts([rows[i] for i in can], [clip for i in can for clip in own[i]]) if can else None
+        said = dict(zip(can, self.model.answers(*prompts, self.chat.stop, limit), strict=True)) if prompts else {}
+        return [self.chat.decode(said.get(i, [])) for i in range(len(rows))]
 
 
-def shared_out(rows: Sequence[Conversation], seen: Sequence[Seen]) -> list[list[Seen]]:
+def shared_out(rows: Sequence[Conversation], seen: Sequence[Shown]) -> list[list[Shown]]:
     """Each row's own of the media of all rows."""
     counts = [len(row.media) for row in rows]
     refuse_unless(sum(counts) == len(seen), f"the rows have {sum(counts)} media, but {len(seen)} clips were given")

@@ -132,7 +132,10 @@ class VisionLanguageModel(nn.Module):
         self.projector, self.language = projector, language
 
     def forward(self, ids: Ids, mask: Ids, seen: Sequence[Seen], labels: Ids) -> Reading:
-        """How well the answers are read. Labels are IGNORE wherever no answer stands. Raises UserError if there is none."""
+        """How well the answers are read. Labels are IGNORE wherever no answer stands. Raises UserError if there is none.
+
+        The loss depends on the projector even where there are words alone, if only by nothing: it can always be learned from,
+        and processes that train together all have a gradient for each weight."""
         answers = labels[:, 1:] != IGNORE
         refuse_unless(bool(answers.any()), "no answer is left in this batch, so there is nothing to learn from it")
         columns = answers.any(dim=0).nonzero()[:, 0]  # the vocabulary is large: no logits where nobody answers
@@ -145,7 +148,8 @@ class VisionLanguageModel(nn.Module):
         )
         wanted, there = labels[:, 1:][:, columns], answers[:, columns]
         logits, wanted = read.logits[there].float(), wanted[there]
-        return Reading(cross_entropy(logits, wanted), (logits.argmax(dim=-1) == wanted).float().mean())
+        nothing = sum(0.0 * parameter.sum() for parameter in self.projector.parameters()) if not seen else 0.0
+        return Reading(cross_entropy(logits, wanted) + nothing, (logits.argmax(dim=-1) == wanted).float().mean())
 
     def embed(self, ids: Ids, seen: Sequence[Seen]) -> Float[Tensor, "b l e"]:
         """Words from the language model's table, and clips through the projector in their places."""
