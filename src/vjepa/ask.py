@@ -25,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         talker = VLM.load(options.model, options.encoder).to(options.device)
         for text in talker.stream(options.video, options.question, options.limit):
             print(text, end="", flush=True)
+        if talker.cut:
+            print(f"\nnote: {talker.cut} tokens of the question did not fit and were cut", end="", file=sys.stderr)
     except (UserError, DecodeError) as error:
         sys.exit(f"error: {error}")
     print()
