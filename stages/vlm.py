@@ -7,6 +7,7 @@ Each phase is a run of its own: what is trained is what has a learning rate, and
 """
 
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 
 import lightning as L
@@ -20,12 +21,13 @@ from vjepa.callbacks import GRACE, DataError
 from vjepa.chat import Chat
 from vjepa.checkpoint import Part, Weights, load_encoder, read_export, strictly
 from vjepa.cli import Refusal, run
-from vjepa.data.caption_module import CaptionBatch, CaptionData, MediaFrames, media_name
+from vjepa.data.caption_module import CaptionBatch, CaptionData, MediaFrames, kept_tokens
 from vjepa.data.latents import LatentCache, latent_key
 from vjepa.errors import refuse_unless
 from vjepa.language import (
     LanguageConfig,
     embedding_std,
+    found,
     has_adapter,
     load_language,
     load_tokenizer,
@@ -35,7 +37,7 @@ from vjepa.language import (
 from vjepa.locate import locate
 from vjepa.models.vlm import Projector, ProjectorConfig, VisionLanguageModel
 from vjepa.optim import OptimConfig, Schedule, adamw
-from vjepa.vlm import LANGUAGE, Lesson, export_in, projector_part, tuples
+from vjepa.vlm import LANGUAGE, Lesson, export_in, projector_part, shared_out, tuples, weights_digest
 from vjepa.vlm import VLM as Talker
 
 EXAMPLES = 64
@@ -104,21 +106,34 @@ class VLM(L.LightningModule):
         return VisionLanguageModel(projector, language)
 
     def language_source(self) -> str:
-        """The language model of the phase before, if it was trained there."""
-        if self.init_from is None:
-            return self.language_config.source
-        about, _ = read_export(export_in(self.init_from), "projector")
-        return str(export_in(self.init_from).parent / LANGUAGE) if about["language"]["trained"] else about["language"]["source"]
+        """The language model of the phase before, if it was trained there; else what all phases began with."""
+        if self.init_from and self.phase_before["language"]["trained"]:
+            return str(export_in(self.init_from).parent / LANGUAGE)
+        return self.first_language()
+
+    def first_language(self) -> str:
+        """The language model that the first phase began with. Raises Refusal if the recipe names another one."""
+        given, here = self.language_config.source, self.init_from
+        if not here:
+            refuse_unless(given is not None, "model.language.source is missing; name a folder or a hub's model")
+            return given
+        first = self.phase_before["language"].get("first") or self.phase_before["language"]["source"]
+        if given is not None and found(given) != found(first):
+            raise Refusal(f"{here} was aligned with {first}, not with model.language.source={given}; leave that out")
+        return first
+
+    @cached_property
+    def phase_before(self) -> dict:
+        return read_export(export_in(self.init_from), "projector")[0]
 
     def take_over_projector(self, source: Path) -> None:
         about, state = read_export(source, "projector")
-        strictly(self.model.projector, state, source)
-        mine = projector_part(self.talker, self.encoder_reference(), {}).description
-        if about["encoder"]["digest"] != mine["encoder"]["digest"]:
+        if about["encoder"]["digest"] != weights_digest(self.encoder):
             raise Refusal(f"{source} was aligned with another encoder than {self.source}; give it the same")
         theirs = ProjectorConfig(**tuples(about["config"]))
         if theirs != self.projector_config:
             raise Refusal(f"{source} holds a projector of {theirs}, not model.projector's {self.projector_config}")
+        strictly(self.model.projector, state, source)
 
     def refuse_impossible(self) -> None:
         """What only the first step would refuse, tried on nothing."""
@@ -139,7 +154,7 @@ class VLM(L.LightningModule):
         """Encode every video once; the loader then reads tokens instead of frames."""
         key = latent_key(self.encoder.state_dict(), "captions", asdict(data.clip), self.device)
         cache = LatentCache(folder, key, self.cache_bytes)
-        missing = [media for media in data.all_media() if not (cache.folder / f"{media_name(media)}.safetensors").exists()]
+        missing = [media for media in data.all_media() if kept_tokens(cache, media, rows=[0]) is None]
         mine = missing[self.global_rank :: self.trainer.world_size]
         frames = DataLoader(MediaFrames(mine, data.clip), batch_size=None, num_workers=data.workers)
         for name, clip in tqdm(frames, desc="encoding", disable=not mine or None):
@@ -157,6 +172,8 @@ class VLM(L.LightningModule):
         reading = self.model(lesson.ids, lesson.mask, lesson.seen, lesson.labels)
         values = {"train/loss": reading.loss, "train/token_accuracy": reading.accuracy}
         counts = {"data/padding_share": 1 - lesson.mask.float().mean(), "data/cut_tokens": float(self.cut)}
+        if self.language_lr is not None:
+            values["optim/language_lr"] = self.language_lr.at(self.global_step + 1, self.total_steps)
         self.log_dict(values | counts | {"data/lost_conversations": float(self.lost)}, batch_size=len(batch.rows))
         return reading.loss
 
@@ -166,24 +183,49 @@ class VLM(L.LightningModule):
         limit = self.trainer.datamodule.max_bad_share
         if self.lost > limit * max(self.drawn, GRACE):
             raise DataError(
-                f"{self.lost} of {self.drawn} conversations have no answer left within model.context={self.context}, more than "
-                f"data.max_bad_share={limit}; raise the context, or show fewer frames"
+                f"{self.lost} of {self.drawn} conversations cannot be learned, more than data.max_bad_share={limit}; the last "
+                f"because {lesson.why}"
             )
 
+    def on_validation_epoch_start(self) -> None:
+        """Sums and counts of what is measured; the same names in every process, whichever rows it has."""
+        kinds = [f"accuracy_{kind}" for kind in self.trainer.datamodule.val_kinds]
+        names = ("loss", "token_accuracy", "accuracy", *kinds, "lost_share", "cut_tokens")
+        self.measured = {name: [0.0, 0] for name in names}
+
+    def measure(self, name: str, mean: float | Tensor, count: int) -> None:
+        total = self.measured[name]
+        total[0], total[1] = total[0] + float(mean) * count, total[1] + count
+
     def validation_step(self, batch: CaptionBatch, batch_idx: int) -> None:
+        """Rows that do not fit into the context are counted and left out, as in training."""
         if not batch.rows:
             return
         lesson = self.talker.lesson(batch.rows, batch.clip)
-        if lesson.lost == len(batch.rows):
-            return
-        reading = self.model(lesson.ids, lesson.mask, lesson.seen, lesson.labels)
-        self.log_dict({"val/loss": reading.loss, "val/token_accuracy": reading.accuracy}, batch_size=len(batch.rows))
-        if all(row.options for row in batch.rows):
-            scores = self.talker.option_scores(batch.rows, batch.clip)
-            for row, score in zip(batch.rows, scores, strict=True):
-                right = float(row.options[score.index(max(score))] == row.answer)
-                names = ["val/accuracy", *([f"val/accuracy_{row.kind}"] if row.kind else [])]
-                self.log_dict(dict.fromkeys(names, right), batch_size=1, on_epoch=True, on_step=False)
+        kept = len(batch.rows) - lesson.lost
+        self.measure("lost_share", lesson.lost / len(batch.rows), len(batch.rows))
+        if kept:
+            reading = self.model(lesson.ids, lesson.mask, lesson.seen, lesson.labels)
+            values = {"loss": reading.loss, "token_accuracy": reading.accuracy, "cut_tokens": lesson.cut / kept}
+            for name, value in values.items():
+                self.measure(name, value, kept)
+        self.measure_answers(batch)
+
+    def measure_answers(self, batch: CaptionBatch) -> None:
+        """Whether the right one is the likeliest of a row's options."""
+        own = zip(batch.rows, shared_out(batch.rows, batch.clip), strict=True)
+        asked = [(row, clips) for row, clips in own if row.options and not self.talker.misfit(row, clips)]
+        rows, clips = [row for row, _ in asked], [clip for _, mine in asked for clip in mine]
+        for row, score in zip(rows, self.talker.option_scores(rows, clips) if rows else [], strict=True):
+            for name in ("accuracy", *([f"accuracy_{row.kind}"] if row.kind else [])):
+                self.measure(name, float(row.options[score.index(max(score))] == row.answer), 1)
+
+    def on_validation_epoch_end(self) -> None:
+        """Means over the rows of all processes."""
+        sums = torch.tensor(list(self.measured.values()), device=self.device)
+        totals = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
+        means = {f"val/{name}": total / count for name, (total, count) in zip(self.measured, totals, strict=True) if count}
+        self.log_dict(means, sync_dist=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Matrices and vectors of the projector, then, if it is trained, those of the language model."""
@@ -213,8 +255,10 @@ class VLM(L.LightningModule):
         trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
         trained |= {f"model.projector.{name}" for name, _ in self.model.projector.named_buffers()}
         checkpoint["state_dict"] = {key: value for key, value in checkpoint["state_dict"].items() if key in trained}
+        checkpoint["counted"] = (self.drawn, self.cut, self.lost)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self.drawn, self.cut, self.lost = checkpoint["counted"]
         checkpoint["state_dict"] = {**self.state_dict(), **checkpoint["state_dict"]}
 
     def on_train_end(self) -> None:
@@ -222,12 +266,11 @@ class VLM(L.LightningModule):
             save_language(self.model.language, self.talker.chat.tokenizer, Path(self.trainer.default_root_dir) / LANGUAGE)
 
     def parts(self) -> dict[str, Part]:
-        language = {"source": self.language_source(), "dtype": self.language_config.dtype}
-        trained = {"trained": self.language_lr is not None}
-        return {"projector": projector_part(self.talker, self.encoder_reference(), language | trained)}
-
-    def encoder_reference(self) -> dict[str, str]:
-        return {"source": self.source, "weights": self.weights}
+        source, first = found(self.language_source()), found(self.first_language())
+        trained, dtype = self.language_lr is not None, self.language_config.dtype
+        language = {"source": source, "first": first, "dtype": dtype, "trained": trained}
+        encoder = {"source": self.source, "weights": self.weights}
+        return {"projector": projector_part(self.talker, encoder, language)}
 
 
 if __name__ == "__main__":

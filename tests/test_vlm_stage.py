@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
@@ -19,11 +20,11 @@ from vjepa.ask import main as ask
 from vjepa.callbacks import DataError
 from vjepa.checkpoint import CheckpointError, encoder_part, export
 from vjepa.cli import Refusal
-from vjepa.data.caption_module import CaptionData, CaptionSource, FrameConfig
-from vjepa.data.captions import read_captions
+from vjepa.data.caption_module import CaptionData, CaptionSource, EvaluationCaptions, FrameConfig
+from vjepa.data.captions import Turn, read_captions
 from vjepa.data.decode import DecodeError
 from vjepa.errors import UserError
-from vjepa.evaluate import CONTROLS, evaluate, grid, marks
+from vjepa.evaluate import CONTROLS, evaluate, grid, marks, other_of
 from vjepa.evaluate import main as score_questions
 from vjepa.language import LanguageConfig, LoRA, load_language, new_language, new_tokenizer, save_language
 from vjepa.models import Encoder, EncoderConfig
@@ -46,6 +47,7 @@ def world(clips_manifest, tmp_path_factory) -> Path:
     export(folder / "encoder.safetensors", {"ema": encoder_part(Encoder(TINY))}, {})
     torch.manual_seed(1)
     export(folder / "other.safetensors", {"ema": encoder_part(Encoder(TINY))}, {})
+    export(folder / "wide.safetensors", {"ema": encoder_part(Encoder(replace(TINY, width=48)))}, {})
     rows = []
     for i in range(24):
         said = [{"from": "human", "value": "<video>\nWhich way?"}, {"from": "gpt", "value": SIDES[i % 2]}]
@@ -126,15 +128,19 @@ def test_each_part_has_its_own_learning_rate(world, tmp_path):
     )
 
 
-def test_a_cut_run_resumes_exactly_and_its_checkpoint_holds_only_what_is_trained(world, tmp_path):
-    straight, first, second = stage(world), stage(world), stage(world)
+@pytest.mark.parametrize("phase", ["projector", "language"])
+def test_a_cut_run_resumes_exactly_and_its_checkpoint_holds_only_what_is_trained(world, tmp_path, phase):
+    changes = {"language_lr": Schedule(1e-3)} if phase == "language" else {}
+    straight, first, second = (stage(world, **changes) for _ in range(3))
     fit(straight, data(world), tmp_path, 5)
     trainer = fit(first, data(world), tmp_path, 3)
     trainer.save_checkpoint(tmp_path / "step=3.ckpt")
     saved = torch.load(tmp_path / "step=3.ckpt", weights_only=True)["state_dict"]
-    assert all(key.startswith("model.projector") for key in saved) and saved["model.projector.mean"].abs().sum() > 0
+    assert any(key.startswith("model.language") for key in saved) == (phase == "language")
+    assert not any(key.startswith("encoder") for key in saved) and saved["model.projector.mean"].abs().sum() > 0
     fit(second, data(world), tmp_path, 5, ckpt_path=tmp_path / "step=3.ckpt")
     assert equal(straight.model, second.model) and not equal(straight.model, first.model)
+    assert (second.drawn, second.cut, second.lost) == (straight.drawn, straight.cut, straight.lost) == (40, 0, 0)
 
 
 def test_one_batch_is_learned_by_heart(world, tmp_path):
@@ -149,11 +155,19 @@ def test_one_batch_is_learned_by_heart(world, tmp_path):
 
 
 def test_tokens_from_the_cache_train_like_frames(world, tmp_path):
-    plain, cached, again = stage(world), stage(world, cache=str(tmp_path / "c")), stage(world, cache=str(tmp_path / "c"))
+    plain, cached, again, mended = stage(world), *(stage(world, cache=str(tmp_path / "c")) for _ in range(3))
     for model in (plain, cached, again):
         loaded = data(world)
         fit(model, loaded, tmp_path, 2)
-    assert loaded.cache.made == 0 and len(list(loaded.cache.folder.iterdir())) == 24
+    assert loaded.cache.made == 0
+    whole = next(loaded.cache.folder.iterdir()).read_bytes()
+    next(loaded.cache.folder.iterdir()).write_bytes(whole[:-8])
+    rows = EvaluationCaptions(loaded.val_captions, CLIP, loaded.cache)
+    assert sorted(rows[i].clip[0].dtype == torch.uint8 for i in range(24)) == [False] * 23 + [True]  # decoded, not a crash
+    fit(mended, loaded, tmp_path, 2)
+    assert loaded.cache.made == 1 and next(loaded.cache.folder.iterdir()).read_bytes() == whole
+    assert equal(again.model, mended.model)
+    assert len(list(loaded.cache.folder.iterdir())) == 24
     for key, value in plain.model.state_dict().items():
         torch.testing.assert_close(cached.model.state_dict()[key], value, atol=1e-5, rtol=1e-4)
     assert equal(cached.model, again.model)
@@ -173,23 +187,51 @@ def test_a_folder_answers_as_the_stage_did_and_the_next_phase_goes_on_from_it(wo
     assert isinstance(talker.ask(None, "Which way?", limit=3), str)
 
 
-def test_an_adapter_is_saved_alone_and_loaded_onto_its_base(world, tmp_path):
-    adapted = LanguageConfig(str(world / "language"), lora=LoRA(rank=4, alpha=8.0))
+def test_an_adapter_is_saved_alone_and_loaded_onto_its_base(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(world)  # a base named from here is found from anywhere
+    adapted = LanguageConfig("language", lora=LoRA(rank=4, alpha=8.0))
     folder = finished(world, tmp_path / "lora", language=adapted, language_lr=Schedule(1e-2))
+    monkeypatch.chdir(tmp_path)
     assert (folder / "language/adapter_config.json").exists() and not (folder / "language/model.safetensors").exists()
     rows = [read_captions(world / "rows.jsonl").row(0)]
     from vjepa.data.caption_module import frames_of
 
     clips = [frames_of(rows[0].media[0], CLIP)]
     assert len(Talker.load(folder).option_scores(rows, clips)[0]) == 2
-    whole = stage(world, init_from=str(folder / "model.safetensors"), language_lr=Schedule(1e-3))
+    other = stage(world, language=LanguageConfig(lora=LoRA(8, 8.0)), init_from=str(folder), language_lr=Schedule(1e-3))
+    with pytest.raises(UserError, match=r"an adapter of LoRA\(rank=4, .* not model.language.lora's LoRA\(rank=8"):
+        fit(other, data(world), tmp_path, 1)
+    whole = stage(world, language=LanguageConfig(), init_from=str(folder), language_lr=Schedule(1e-3))
     with pytest.raises(UserError, match="is an adapter, and only it would be saved"):
         fit(whole, data(world), tmp_path, 1)
 
 
+def test_words_alone_are_learned_from_and_leave_no_weight_without_a_gradient(world, tmp_path):
+    said = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": SIDES[0]}]
+    (tmp_path / "rows.jsonl").write_text("\n".join([json.dumps({"conversations": said})] * 8))
+    for changes in ({}, {"language_lr": Schedule(1e-3)}):
+        model = stage(world, **changes)
+        fit(model, data(tmp_path, val=None), tmp_path, 1)
+        lesson = model.talker.lesson([read_captions(tmp_path / "rows.jsonl").row(0)], [])
+        model.zero_grad()
+        model.model(lesson.ids, lesson.mask, lesson.seen, lesson.labels).loss.backward()
+        assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)
+        assert all(not parameter.grad.any() for parameter in model.model.projector.parameters())
+
+
+def test_a_step_in_half_precision_learns(world, tmp_path):
+    language = LanguageConfig(str(world / "language"), dtype="bfloat16", lora=LoRA(rank=4, alpha=8.0))
+    model = stage(world, language=language, language_lr=Schedule(1e-2), optim=OptimConfig(lr=Schedule(1e-2)))
+    trainer = fit(model, data(world), tmp_path, 3, precision="bf16-mixed")
+    assert 0 < trainer.callback_metrics["train/loss"].item() < 10
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert all(torch.isfinite(parameter).all() for parameter in trained)
+    assert any(parameter.any() for name, parameter in model.named_parameters() if "lora_B" in name)
+
+
 def test_pictures_and_several_clips_and_words_alone_in_one_batch(world, tmp_path, clips_manifest):
     from vjepa.data.caption_module import frames_of
-    from vjepa.data.captions import Conversation, Media, Turn
+    from vjepa.data.captions import Conversation, Media
 
     talker = Talker.load(finished(world, tmp_path / "vlm"))
     paths = [clips_manifest.parent / f"{i:02}.mp4" for i in range(2)]
@@ -219,6 +261,17 @@ def test_what_cannot_be_is_refused_before_training(world, tmp_path):
     other = stage(world, projector=ProjectorConfig((2, 2, 2)), init_from=str(first / "model.safetensors"))
     with pytest.raises(Refusal, match=r"holds a projector of ProjectorConfig\(window=\(1, 2, 2\)"):
         fit(other, data(world), tmp_path, 1)
+    other = stage(world, projector=ProjectorConfig((1, 2, 2), "concat"), init_from=str(first / "model.safetensors"))
+    with pytest.raises(Refusal, match=r"holds a projector of .*'average'.*, not model.projector's .*'concat'"):
+        fit(other, data(world), tmp_path, 1)
+    other = stage(world, encoder=str(world / "wide.safetensors"), init_from=str(first / "model.safetensors"))
+    with pytest.raises(Refusal, match="was aligned with another encoder"):
+        fit(other, data(world), tmp_path, 1)
+    other = stage(world, language=LanguageConfig("Qwen/Qwen2-7B-Instruct"), init_from=str(first / "model.safetensors"))
+    with pytest.raises(Refusal, match=r"was aligned with .*/language, not with model.language.source=Qwen/Qwen2-7B-Instruct"):
+        fit(other, data(world), tmp_path, 1)
+    with pytest.raises(UserError, match=r"model.language.source is missing"):
+        fit(stage(world, language=LanguageConfig()), data(world), tmp_path, 1)
     with pytest.raises(CheckpointError, match="was aligned with another encoder"):
         Talker.load(first, world / "other.safetensors")
     with pytest.raises(CheckpointError, match="give the folder of a finished vlm stage"):
@@ -233,7 +286,7 @@ def test_a_conversation_that_does_not_fit_is_left_out_and_counted(world, tmp_pat
     model, settings = stage(world), {"val": None, "batch_size": 2}
     fit(model, data(tmp_path, **settings), tmp_path, 2)
     assert (model.drawn, model.lost) == (4, 4)
-    with pytest.raises(DataError, match=r"6 of 6 conversations have no answer left within model.context=64"):
+    with pytest.raises(DataError, match=r"6 of 6 conversations cannot be learned, .* because clips .* raise context=64"):
         fit(stage(world), data(tmp_path, **settings), tmp_path, 9)
 
 
@@ -250,6 +303,19 @@ def test_validation_and_samples_reach_tensorboard(world, tmp_path):
     assert {"train/loss", "data/padding_share", "data/cut_tokens"} <= set(found["scalars"])
 
 
+def test_a_held_out_row_beyond_the_context_is_counted_and_left_out(world, tmp_path):
+    rows = [json.loads(line) for line in (world / "rows.jsonl").read_text().split("\n")][:8]
+    rows[3]["video"] = [rows[3]["video"]] * 9
+    rows[3]["conversations"] = [{"from": "human", "value": "Which way?"}, rows[3]["conversations"][1]]
+    rows[5]["conversations"][0]["value"] += " So?" * 40
+    (tmp_path / "val.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    held_out = {"val": str(tmp_path / "val.jsonl"), "batch_size": 3}
+    found = fit(stage(world, language_lr=Schedule(1e-3)), data(world, **held_out), tmp_path, 2, limit_val_batches=None,
+                val_check_interval=2, callbacks=[Samples(rows=8, limit=3)]).callback_metrics  # fmt: skip
+    assert found["val/lost_share"] == 1 / 8 and found["val/cut_tokens"] > 1
+    assert round(found["val/accuracy"].item() * 7, 4) in range(8) and found["optim/language_lr"] == pytest.approx(1e-3)
+
+
 def test_every_control_is_scored(world, tmp_path):
     talker, captions = Talker.load(finished(world, tmp_path / "vlm")), read_captions(world / "rows.jsonl")
     rows = [captions.row(i) for i in range(8)]
@@ -261,6 +327,36 @@ def test_every_control_is_scored(world, tmp_path):
     assert [len(list(marks(talker, rows, "video", by, batch=3))) for by in ("letter", "open")] == [8, 8]
 
 
+def test_what_cannot_be_asked_is_left_out_and_counted(world, tmp_path, capsys):
+    """An undecodable video, clips beyond the context, a question without options, one video for all questions."""
+    talker, captions = Talker.load(finished(world, tmp_path / "vlm")), read_captions(world / "rows.jsonl")
+    (tmp_path / "bad.mp4").write_bytes(b"none")
+    rows = [captions.row(i) for i in range(6)]
+    bad = rows[0]._replace(media=(rows[0].media[0]._replace(path=tmp_path / "bad.mp4"),))
+    long = rows[0]._replace(media=rows[0].media * 9, turns=(Turn("user", (*range(9), "Which way?")), rows[0].turns[1]))
+    text = rows[0].without_media()._replace(options=())
+    mixed = [bad, *rows, long, text]
+    for by, count in (("likelihood", 6), ("letter", 6), ("open", 7)):
+        found = {score.name: score.clips for score in evaluate(talker, mixed, by, ["video"])}
+        assert found["video | all"] == count and found["most frequent answer | all"] == len(mixed) - (by != "open")
+        assert ("video | unparsed" in found) == (by == "letter") and found["chance | all"] == 8
+    told = capsys.readouterr().err
+    assert "left out: cannot decode" in told and "clips and template of a conversation take" in told
+    assert "1 open questions are not answered by letter" in told
+    assert len(list(marks(talker, [bad], "no video", "likelihood"))) == 1  # nothing is decoded
+    assert [len(list(marks(talker, mixed[1:2] * 3, c, "likelihood"))) for c in ("video", "another clip")] == [3, 0]
+    for wrong, sentence in ((bad, "none of 1 questions could be asked"), (text, "give --by open")):
+        with pytest.raises(UserError, match=sentence):
+            evaluate(talker, [wrong], "letter", ["video"])
+
+
+def test_another_clip_is_of_another_video(world):
+    captions = read_captions(world / "rows.jsonl")
+    rows = [captions.row(i // 3) for i in range(12)]  # three questions about every video
+    assert all(other_of(rows, i).media[0].path != row.media[0].path for i, row in enumerate(rows))
+    assert other_of(rows[:3], 0) is None
+
+
 def test_every_way_of_answering_has_its_table(world, tmp_path, capsys):
     folder, out = finished(world, tmp_path / "vlm"), tmp_path / "scores.json"
     asked = ["--model", str(folder), "--questions", str(world / "rows.jsonl"), "--only", "video", "no video"]
@@ -269,6 +365,9 @@ def test_every_way_of_answering_has_its_table(world, tmp_path, capsys):
     assert "accuracy by likelihood on 24 questions" in told and "accuracy by letter on 24 questions" in told
     scores = json.loads(out.read_text())
     assert {score["by"] for score in scores} == {"likelihood", "letter"}
+    assert [score["by"] for score in scores if score["name"] == "video | unparsed"] == ["letter"]
+    with pytest.raises(SystemExit, match="error: device=cuda:99 cannot be used"):
+        score_questions([*asked, "--device", "cuda:99"])
     assert next(s["value"] for s in scores if (s["by"], s["name"]) == ("likelihood", "no video | side")) == 0.5
 
 
@@ -279,6 +378,10 @@ def test_a_question_on_the_terminal(world, tmp_path, capsys, clips_manifest):
     (tmp_path / "bad.mp4").write_bytes(b"none")
     with pytest.raises(SystemExit, match="error: cannot decode"):
         ask(["--model", str(folder), "--video", str(tmp_path / "bad.mp4"), "Which way?"])
+    with pytest.raises(SystemExit, match="error: device=cuda:99 cannot be used"):
+        ask(["--model", str(folder), "--device", "cuda:99", "Which way?"])
+    ask(["--model", str(folder), "--limit", "1", "Which way? <video> " * 30])  # a marker is a word, and the question too long
+    assert "tokens of the question did not fit and were cut" in capsys.readouterr().err
     with pytest.raises(DecodeError):
         Talker.load(folder).ask(tmp_path / "bad.mp4", "Which way?")
 
@@ -316,11 +419,21 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=600)
 
 
+def validations(run: Path) -> dict[str, float]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(run)).Reload()
+    return {tag: found.Scalars(tag)[-1].value for tag in found.Tags()["scalars"] if tag.startswith("val/")}
+
+
 @pytest.mark.slow
 def test_two_processes_equal_one_and_the_command_leaves_a_folder_that_talks(world, tmp_path):
-    names = {"ENCODER": "encoder.safetensors", "LANGUAGE": "language", "ROWS": "rows.jsonl"}
-    recipe = RECIPE
-    for word, name in names.items():
+    """Some batches hold words alone, and no validation has the same kinds of questions in both processes."""
+    words = {"conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "So."}], "options": ["So.", "No."]}
+    lines = (world / "rows.jsonl").read_text().split("\n") + [json.dumps(words | {"kind": f"word{i % 2}"}) for i in range(8)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    recipe = RECIPE.replace("ROWS", str(tmp_path / "rows.jsonl"))
+    for word, name in (("ENCODER", "encoder.safetensors"), ("LANGUAGE", "language")):
         recipe = recipe.replace(word, str(world / name))
     (tmp_path / "recipe.yaml").write_text(recipe)
     one = command(tmp_path, "--out", "one", "--trainer.accumulate_grad_batches", "2", "--trainer.val_check_interval", "6")
@@ -332,6 +445,8 @@ def test_two_processes_equal_one_and_the_command_leaves_a_folder_that_talks(worl
         ours, theirs = (load_file(tmp_path / run / name) for run in ("one", "two"))
         for key, value in ours.items():
             torch.testing.assert_close(theirs[key], value, atol=2e-5, rtol=1e-4, msg=lambda m, key=key: f"{key}: {m}")
+    ours, theirs = validations(tmp_path / "one"), validations(tmp_path / "two")
+    assert ours == pytest.approx(theirs, rel=1e-3) and {"val/loss", "val/accuracy_side", "val/accuracy_word1"} <= ours.keys()
     assert isinstance(Talker.load(tmp_path / "one").ask(None, "Which way?", limit=3), str)
     again = command(tmp_path, "--out", "one", "--trainer.accumulate_grad_batches", "2", "--trainer.val_check_interval", "6")
     assert again.returncode == 0 and "finished, nothing to do" in again.stdout

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Int, UInt8
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -106,6 +107,14 @@ def media_name(media: Media) -> str:
     return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
 
 
+def kept_tokens(cache: LatentCache, media: Media, rows: Sequence[int] | None = None) -> Tensor | None:
+    """Its tokens, or only some moments of them; nothing if they are not in the cache, or damaged there."""
+    try:
+        return read_rows(cache.folder / f"{media_name(media)}.safetensors", rows).float()
+    except (FileNotFoundError, SafetensorError):
+        return None
+
+
 class Shown(Dataset):
     """Media as a batch holds them; index i gives frames, or tokens if the cache has them."""
 
@@ -113,12 +122,8 @@ class Shown(Dataset):
         self.config, self.cache = config, cache
 
     def media(self, media: Media) -> Tensor:
-        if self.cache is not None:
-            try:
-                return read_rows(self.cache.folder / f"{media_name(media)}.safetensors", None).float()
-            except FileNotFoundError:
-                pass
-        return frames_of(media, self.config)
+        tokens = None if self.cache is None else kept_tokens(self.cache, media)
+        return frames_of(media, self.config) if tokens is None else tokens
 
     def sample(self, row: Conversation, index: int) -> CaptionSample:
         return CaptionSample(row, [self.media(media) for media in row.media], index, [])
@@ -249,6 +254,12 @@ class CaptionData(L.LightningDataModule):
     @cached_property
     def val_captions(self) -> Captions | None:
         return self.val and read_captions(locate(self.val))
+
+    @cached_property
+    def val_kinds(self) -> list[str]:
+        """What held-out questions are about; the same list in every process."""
+        rows = self.val_captions
+        return sorted({rows.row(i).kind for i in range(len(rows))} - {""})
 
     def setup(self, stage: str) -> None:
         """Read what this stage needs, so that a malformed file stops the run before it starts."""
