@@ -3,7 +3,8 @@
     lmms_eval --model vjepa --model_args pretrained=runs/demo/vlm --tasks mvp_mini --batch_size 8
 
 lmms-eval finds this file by the entry point in pyproject.toml; nothing else imports it. It hands over prompts as text and
-videos as paths, pictures as PIL images.
+videos as paths, pictures as PIL images. It is no extra of ours, because lmms-eval 0.7 wants an older PyAV than we do: install
+it with `pip install --no-deps lmms-eval`, and what its tasks import.
 """
 
 import re
@@ -70,11 +71,12 @@ class VJEPA(lmms):
         for some in self.batches(requests):
             rows, clips = self.asked([(context, visual, doc) for context, _, visual, *doc in some])
             targets = [target(self.document(doc)) if callable(target) else target for _, target, _, *doc in some]
-            rows = [row._replace(options=(str(target),)) for row, target in zip(rows, targets, strict=True)]
+            targets = [str(target).strip() for target in targets]  # lmms-eval puts a space before an option
+            rows = [row._replace(options=(target,)) for row, target in zip(rows, targets, strict=True)]
             scores, said = self.talker.option_scores(rows, clips), self.talker.answers(rows, clips)
             lengths = [len(self.talker.chat.answer(row.options[0])) for row in rows]
             found = zip(scores, lengths, said, targets, strict=True)
-            out += [(-score[0] / length, text == str(target).strip()) for score, length, text, target in found]
+            out += [(-score[0] / length, text == target) for score, length, text, target in found]
         return out
 
     def generate_until_multi_round(self, requests: Sequence) -> list[str]:
