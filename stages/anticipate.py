@@ -194,7 +194,8 @@ class Anticipate(FrozenStage):
     def schema(self) -> dict:
         """What the exported probe reads, and what its answers mean."""
         data = self.trainer.datamodule
-        reads = {"encoder": self.source, "weights": self.weights, "clip": asdict(data.clip), "ahead": asdict(data.ahead)}
+        clip = {key: getattr(data.clip, key) for key in ("frames", "fps", "size", "short")}
+        reads = {"encoder": self.source, "weights": self.weights, "clip": clip, "ahead": asdict(data.ahead)}
         return reads | {"positions": self.positions, "top": self.top} | asdict(data.known)
 
 

@@ -21,7 +21,7 @@ The head is then chosen by mean average precision, or by the explained share of 
 """
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -316,7 +316,7 @@ class Probe(FrozenStage):
     def schema(self) -> dict:
         """What the exported probe reads, and what its answers mean."""
         reads = {"encoder": self.source, "weights": self.weights, "layers": list(self.layers)}
-        clip = asdict(self.trainer.datamodule.clip)
+        clip = {key: getattr(self.trainer.datamodule.clip, key) for key in ("frames", "fps", "size", "short")}
         return reads | {"clip": clip, "targets": self.targets, "names": list(self.names)}
 
 

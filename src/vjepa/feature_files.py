@@ -44,6 +44,24 @@ class Features(NamedTuple):
     """row, path, label (-1: none), start."""
 
 
+NOTE = "features.json"
+"""Says what the folder holds, and of how many shards it consists."""
+
+
+def write_note(out: Path, note: dict) -> None:
+    """There completely or not at all."""
+    temporary = out / f".{NOTE}.{os.getpid()}"
+    temporary.write_text(json.dumps(note, indent=1))
+    temporary.replace(out / NOTE)
+
+
+def described(out: str | Path) -> dict:
+    """The note of a folder. Raises UserError if it is no folder of features."""
+    file = Path(out) / NOTE
+    refuse_unless(file.exists(), f"{out} holds no features; write some with `python -m vjepa.features`")
+    return json.loads(file.read_text())
+
+
 def finished(out: Path, shard: Shard, format: Format) -> bool:
     return shard.file(out, format).exists()
 
@@ -88,14 +106,28 @@ def write_safetensors(path: Path, columns: dict[str, list], values: list[np.ndar
 
 
 def read_features(out: str | Path) -> Features:
-    """Every clip that a folder of features holds. Raises UserError if it holds none."""
-    files = sorted(path for path in Path(out).glob("*") if path.stem.isdigit())
-    refuse_unless(bool(files), f"{out} holds no features; `python -m vjepa.features --out {out}` writes them")
-    parts = [read_parquet(path) if path.suffix == ".parquet" else read_safetensors(path) for path in files]
-    parts = [part for part in parts if len(part.values)]
-    refuse_unless(bool(parts), f"no clip in {out} could be decoded; its bad_files.txt says why")
+    """Every clip that a folder of features holds. Raises UserError if it is not finished, or holds none."""
+    note = described(out)
+    files = [Shard(number, ()).file(Path(out), note["format"]) for number in range(note.get("shards", 0))]
+    missing = [file.name for file in files if not file.exists()]
+    sentence = f"{out} is not finished: {len(missing)} of {len(files)} files are missing; run the command that began it again"
+    refuse_unless(bool(files) and not missing, sentence)
+    parts = [part for part in map(read_shard, files) if len(part.values)]
+    refuse_unless(bool(parts), f"{out} holds no clip: none could be decoded")
     columns = {name: [value for part in parts for value in part.columns[name]] for name in parts[0].columns}
     return Features(np.concatenate([part.values for part in parts]), columns)
+
+
+def read_shard(file: Path) -> Features:
+    return read_parquet(file) if file.suffix == ".parquet" else read_safetensors(file)
+
+
+def is_empty(file: Path) -> bool:
+    """Whether a shard holds no clip; looks at its header alone."""
+    if file.suffix == ".parquet":
+        return pa.parquet.read_metadata(file).num_rows == 0
+    with safe_open(file, framework="numpy") as tensors:
+        return tensors.get_slice("features").get_shape()[0] == 0
 
 
 def read_parquet(path: Path) -> Features:

@@ -11,6 +11,12 @@ In Python:
     encoder = load_encoder("vitl16.pt")
     clip = read_clip("video.mp4", ClipConfig(frames=64, fps=4.0, size=256))
     vector = features(encoder, clip, pool="mean")
+
+The answer of a probe stage's export to a clip, as it was trained (`told["names"]` are its classes; of regression, its numbers):
+
+    encoder, probe, told = load_encoder("vitl16.pt"), load_probe("probe.safetensors"), read_schema("probe.safetensors", "probe")
+    tokens = features(encoder, read_clip("video.mp4", ClipConfig(**told["clip"])), layers=tuple(told["layers"]), pool="none")
+    answer = told["names"][int(probe(tokens.reshape(1, -1, tokens.shape[-1])).argmax())]
 """
 
 import hashlib
@@ -22,6 +28,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
@@ -30,20 +37,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from vjepa.checkpoint import Weights, checkpoint_in, digest, load_encoder, load_probe
+from vjepa.checkpoint import Weights, checkpoint_in, digest, load_encoder, load_probe, read_schema
 from vjepa.data.clips import ClipConfig, Sample
-from vjepa.data.manifest import Manifest, ManifestError, Row, read_manifest
+from vjepa.data.manifest import PICTURES, VIDEOS, Manifest, ManifestError, Row, read_manifest
 from vjepa.data.transforms import centre_box, crop, normalise
 from vjepa.data.views import load_segments
 from vjepa.data.windows import Window, WindowClips, windows_of
 from vjepa.errors import UserError, refuse_unless
-from vjepa.feature_files import Shard, finished, read_features, write_shard
+from vjepa.feature_files import NOTE, Shard, finished, is_empty, read_features, write_note, write_shard
 from vjepa.locate import locate
 from vjepa.models import Encoder
 from vjepa.models.probe import AttentivePool
 
 Pool = Literal["none", "mean", "frame", "attentive"]
-__all__ = ["ClipConfig", "features", "load_encoder", "read_clip", "read_features"]
+__all__ = ["ClipConfig", "features", "load_encoder", "load_probe", "read_clip", "read_features", "read_schema"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,8 @@ class FeatureConfig:
     encoder: Path
     """A stage's model.safetensors, an upstream `.pt`, or a Hugging Face directory."""
     videos: Path
-    """Manifest: a folder of videos, a list, CSV, TSV or Parquet; pictures are videos that stand still."""
+    """Manifest: a folder of videos, a list, CSV, TSV or Parquet; or one video; or a picture, or a folder of pictures alone:
+    videos that stand still."""
     out: Path
     """Folder for the files; one that is not finished is continued."""
     frames: int = 16
@@ -93,18 +101,21 @@ class FeatureConfig:
         refuse_unless(self.overlap is None or 0 <= self.overlap < 1, f"--overlap {self.overlap} is a share: 0 to below 1")
         refuse_unless(0 <= self.part < self.parts, f"--part {self.part} must be from 0 to --parts - 1 = {self.parts - 1}")
         refuse_unless(min(self.shard, self.batch_size) > 0, "--shard and --batch_size must be 1 or more")
+        refuse_unless(self.workers >= 0, f"--workers {self.workers} must be 0 or more")
         refuse_unless((self.pool == "attentive") == (self.probe is not None), "--pool attentive and --probe go together")
 
     @property
     def clip(self) -> ClipConfig:
         return ClipConfig(frames=self.frames, fps=self.fps, size=self.size, short="hold")
 
-    def identity(self, encoder: str, videos: str) -> dict:
-        """What decides the numbers and the files they are in: the folder may not mix two of them."""
-        placed = ("out", "part", "batch_size", "workers", "device")
-        plain = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
-        kept = {key: value for key, value in plain.items() if key not in placed}
-        return json.loads(json.dumps(kept | {"encoder_digest": encoder, "videos_digest": videos}))
+    def identity(self, manifest: Manifest) -> dict:
+        """What decides the numbers and the files they are in: the folder may not mix two of them. The encoder and the probe are
+        known by what they hold, wherever they lie; the videos by their list and its place."""
+        moot = ("encoder", "videos", "probe", "out", "part", "parts", "batch_size", "workers", "device")
+        kept = {key: value for key, value in asdict(self).items() if key not in moot}
+        kept |= {"encoder_digest": digest_of(self.encoder), "probe_digest": self.probe and digest_of(self.probe)}
+        rows = f"{locate(self.videos).resolve()} {manifest.table.to_pydict()}"
+        return json.loads(json.dumps(kept | {"videos_digest": hashlib.sha256(rows.encode()).hexdigest()[:12]}))
 
 
 def read_clip(path: str | Path, config: ClipConfig) -> UInt8[Tensor, "t c h w"]:
@@ -125,9 +136,10 @@ def features(
     l d, where l counts the layers and falls away if none are named. Raises UserError if tubelets do not divide the clip."""
     batch = clip if clip.ndim == 5 else clip[None]
     device = next(encoder.parameters()).device
-    floats = normalise(batch.to(device))
-    encoder = encoder.eval()
+    floats, mode = normalise(batch.to(device)), encoder.training
+    encoder.eval()
     tokens = encoder.layers(floats, layers) if layers else encoder(floats)[:, None]
+    encoder.train(mode)
     found = pooled(tokens, pool, tokens.shape[2] // steps_of(encoder, floats), pooler)
     found = found if layers else found[:, 0]
     return found if clip.ndim == 5 else found[0]
@@ -152,23 +164,54 @@ def pooled(
 
 
 def extract(config: FeatureConfig) -> Path:
-    """Write what is missing in `config.out`, and return it."""
-    manifest = read_manifest(locate(config.videos))
+    """Write what is missing in `config.out`, and return it. Raises UserError if no clip can be decoded."""
+    manifest = listed(locate(config.videos))
     encoder = load_encoder(locate(config.encoder), config.weights).to(device_of(config.device)).eval()
     frames = encoder.config.tubelet if config.frames == 1 else config.frames
     encoder.grid(torch.empty(1, 3, frames, config.size, config.size, device="meta"))  # refuses before anything is decoded
-    pooler = load_probe(locate(config.probe)).pool.to(device_of(config.device)).eval() if config.probe else None
-    claim(config, manifest)
+    pooler = pooler_of(config, encoder) if config.probe else None
+    identity = config.identity(manifest)
+    refuse_other(config.out, identity)
     windows, bad = windows_of(manifest, config.clip, config.overlap)
     firsts = range(0, len(windows), config.shard)
     shards = [Shard(number, windows[first : first + config.shard]) for number, first in enumerate(firsts)]
-    mine = [shard for shard in shards[config.part :: config.parts] if not finished(config.out, shard, config.format)]
-    with tqdm(total=sum(len(shard.windows) for shard in mine), unit="clip", disable=not mine) as progress:
-        for shard in mine:
-            found = encoded(encoder, manifest, shard.windows, config, pooler, progress.update)
-            bad += write_shard(config.out, shard, manifest, found, config.format)
-    report_bad(config.out, bad)
+    claim(config, identity, len(shards))
+    mine = shards[config.part :: config.parts]
+    report_bad(config.out, bad if config.part == 0 else [])
+    missing = [shard for shard in mine if not finished(config.out, shard, config.format)]
+    write_missing(config, manifest, encoder, pooler, missing)
+    if (mine or not shards) and all(is_empty(shard.file(config.out, config.format)) for shard in mine):
+        raise UserError(f"no clip of {config.videos} could be decoded; {config.out / 'bad_files.txt'} says why")
     return config.out
+
+
+def write_missing(
+    config: FeatureConfig, manifest: Manifest, encoder: Encoder, pooler: AttentivePool | None, shards: list[Shard]
+) -> None:
+    with tqdm(total=sum(len(shard.windows) for shard in shards), unit="clip", disable=not shards) as progress:
+        for shard in shards:
+            found = encoded(encoder, manifest, shard.windows, config, pooler, progress.update)
+            report_bad(config.out, write_shard(config.out, shard, manifest, found, config.format))
+
+
+def listed(videos: Path) -> Manifest:
+    """What the path says, as a manifest; one file, and a folder that holds pictures alone, without being asked for a list."""
+    files = [videos] if videos.is_file() and videos.suffix.lower() in VIDEOS + PICTURES else []
+    if videos.is_dir() and not any(path.suffix.lower() in VIDEOS for path in videos.rglob("*")):
+        files = sorted(path for path in videos.rglob("*") if path.suffix.lower() in PICTURES)
+    if not files:
+        return read_manifest(videos)
+    paths, empty = [str(path.resolve()) for path in files], pa.nulls(len(files), pa.float64())
+    return Manifest(videos, pa.table({"path": paths, "label": [-1] * len(files), "start": empty, "end": empty}))
+
+
+def pooler_of(config: FeatureConfig, encoder: Encoder) -> AttentivePool:
+    """The probe's, on the device. Raises UserError if it averages, or reads another width of tokens."""
+    pool = load_probe(locate(config.probe)).pool
+    refuse_unless(isinstance(pool, AttentivePool), f"{config.probe} is a linear probe, without attention; use --pool mean")
+    width, ours = pool.query.shape[-1], encoder.config.width
+    refuse_unless(width == ours, f"{config.probe} reads tokens of width {width}, not the {ours} of {config.encoder}")
+    return pool.to(device_of(config.device)).eval()
 
 
 def encoded(
@@ -195,30 +238,49 @@ def values(encoder: Encoder, good: list[Sample], config: FeatureConfig, pooler: 
     return list(found.cpu().numpy().astype(config.dtype))
 
 
-def claim(config: FeatureConfig, manifest: Manifest) -> None:
-    """Note what the folder holds, or refuse to mix it with something else."""
-    source = checkpoint_in(locate(config.encoder))
-    rows = hashlib.sha256(str(manifest.table.to_pydict()).encode()).hexdigest()[:12]
-    identity = config.identity("folder" if source.is_dir() else digest(source), rows)
-    note = config.out / "features.json"
-    if note.exists():
-        known = json.loads(note.read_text())
+def refuse_other(out: Path, identity: dict) -> None:
+    """Raise UserError if the folder holds something else."""
+    if (out / NOTE).exists():
+        known = json.loads((out / NOTE).read_text())
         changed = [f"{key}: {known.get(key)} -> {identity[key]}" for key in identity if known.get(key) != identity[key]]
-        refuse_unless(not changed, f"{config.out} holds other features ({'; '.join(changed[:3])}); choose another --out")
-        return
+        refuse_unless(not changed, f"{out} holds other features ({'; '.join(changed[:3])}); choose another --out")
+
+
+def claim(config: FeatureConfig, identity: dict, shards: int) -> None:
+    """Note what the folder is to hold."""
     config.out.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(identity, indent=1))
+    sources = {name: str(getattr(config, name)) for name in ("encoder", "videos", "probe")}
+    write_note(config.out, identity | {"shards": shards, "sources": sources})
+
+
+def digest_of(source: Path) -> str:
+    """Of the file that is read; of a Hugging Face directory, of its config and weights."""
+    path = checkpoint_in(locate(source))
+    if path.is_file():
+        return digest(path)
+    files = [path / "config.json", *sorted(path.glob("model*.safetensors"))]
+    return hashlib.sha256("".join(map(digest, files)).encode()).hexdigest()[:12]
 
 
 def report_bad(out: Path, bad: list[str]) -> None:
-    if bad:
-        with (out / "bad_files.txt").open("a") as file:
-            file.writelines(reason + "\n" for reason in bad)
-        print(f"{len(bad)} clips or files could not be decoded and have no features; see {out / 'bad_files.txt'}")
+    """Each reason once, however many windows, parts and resumed runs meet it."""
+    file = out / "bad_files.txt"
+    known = set(file.read_text().splitlines()) if file.exists() else set()
+    new = [reason for reason in dict.fromkeys(bad) if reason not in known]
+    if new:
+        with file.open("a") as lines:
+            lines.writelines(reason + "\n" for reason in new)
+        print(f"{len(new)} clips or files could not be decoded and have no features; see {file}")
 
 
 def device_of(name: str) -> torch.device:
-    return torch.device(name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    """Raises UserError for one that is not there."""
+    chosen = name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=chosen).device
+    except (RuntimeError, AssertionError) as error:
+        words = str(error).partition("\n")[0]
+        raise UserError(f"--device {name} cannot be used ({words}); give cpu, cuda, cuda:1, mps or auto") from error
 
 
 def main(arguments: list[str] | None = None) -> None:
