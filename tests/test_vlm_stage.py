@@ -471,7 +471,7 @@ def test_lmms_eval_asks_and_takes_the_option_of_smallest_loss(world, tmp_path, m
     ask_for = [(f"<video>Which way? {i}", settings, seen, i, "t", "test") for i in range(3)]
     requests = [SimpleNamespace(args=args) for args in ask_for]
     assert [isinstance(text, str) for text in model.generate_until(requests)] == [True] * 3
-    wanted = [SimpleNamespace(args=(ask_for[0][0], f" {side}", *ask_for[0][2:])) for side in SIDES]  # as a task of several options
+    wanted = [SimpleNamespace(args=(ask_for[0][0], f" {side}", *ask_for[0][2:])) for side in SIDES]
     losses, said = zip(*model.loglikelihood(wanted), strict=True)
     rows, clips = model.asked([(ask_for[0][0], seen, (0, "t", "test"))])
     likely = model.talker.option_scores([rows[0]._replace(options=SIDES)], clips)[0]
