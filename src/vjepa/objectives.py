@@ -7,6 +7,7 @@ layer-normed (`vjepa.models.ac_predictor.encode_frames`). Errors are mean absolu
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import l1_loss
@@ -40,42 +41,19 @@ def action_conditioned(
     config: ObjectiveConfig,
     extrinsics: Float[Tensor, "b T+1 x"] | None = None,
 ) -> Losses:
-    """Equation 4: the sum of teacher forcing and rollout, and both."""
-    forced = teacher_forcing(predictor, frame_tokens, actions, states, extrinsics)
-    rolled = rollout(predictor, frame_tokens, actions, states, config, extrinsics)
-    return Losses(forced + rolled, forced, rolled)
+    """Equation 4: the sum of both errors, and both. Their first step is the same one, and is taken once.
 
-
-def teacher_forcing(
-    predictor: ACPredictor,
-    frame_tokens: Float[Tensor, "b n d"],
-    actions: Float[Tensor, "b T a"],
-    states: Float[Tensor, "b T+1 s"],
-    extrinsics: Float[Tensor, "b T+1 x"] | None = None,
-) -> Float[Tensor, ""]:
-    """Equation 2: the error of every next frame, predicted from the true frames up to now."""
-    frame = frame_tokens.shape[1] // states.shape[1]
-    camera = None if extrinsics is None else extrinsics[:, :-1]
-    guess = predictor(frame_tokens[:, :-frame], actions, states[:, :-1], camera)
-    return l1_loss(guess.float(), frame_tokens[:, frame:])
-
-
-def rollout(
-    predictor: ACPredictor,
-    frame_tokens: Float[Tensor, "b n d"],
-    actions: Float[Tensor, "b T a"],
-    states: Float[Tensor, "b T+1 s"],
-    config: ObjectiveConfig,
-    extrinsics: Float[Tensor, "b T+1 x"] | None = None,
-) -> Float[Tensor, ""]:
-    """Equation 3: the error after `rollout_steps` steps from the first frame, each fed the guess of the one before.
-
+    Teacher forcing (equation 2): the error of every next frame, predicted from the true frames up to now. Rollout (equation 3):
+    the error after `rollout_steps` steps from the first frame, each fed the guess of the one before.
     Raises UserError if the episode is shorter than that.
     """
     steps, frame = config.rollout_steps, frame_tokens.shape[1] // states.shape[1]
     refuse_unless(steps <= actions.shape[1], f"rollout_steps={steps}, but an episode has {actions.shape[1]} actions")
-    camera = None if extrinsics is None else extrinsics[:, :steps]
-    guess = predictor.rollout(frame_tokens[:, :frame], actions[:, :steps], states[:, :steps], camera)
-    target = frame_tokens[:, frame : frame * (steps + 1)]
-    judged = 0 if config.every_step else -frame
-    return l1_loss(guess[:, judged:].float(), target[:, judged:])
+    camera = None if extrinsics is None else extrinsics[:, :-1]
+    guesses, cache = predictor.extend((), frame_tokens[:, :-frame], actions, states[:, :-1], camera)
+    first, rest = guesses[:, :frame], [given if given is None else given[:, 1:steps] for given in (actions, states, camera)]
+    rolled = torch.cat([first, predictor.rollout(first, *rest, cache=predictor.first_step(cache, frame))], dim=1)
+    judged = slice(0 if config.every_step else frame * (steps - 1), frame * steps)
+    teacher_forcing = l1_loss(guesses.float(), frame_tokens[:, frame:])
+    rollout = l1_loss(rolled[:, judged].float(), frame_tokens[:, frame:][:, judged])
+    return Losses(teacher_forcing + rollout, teacher_forcing, rollout)

@@ -7,6 +7,7 @@ a rollout of T steps costs T passes over one step each.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from math import isqrt
 from typing import NamedTuple
 
@@ -112,15 +113,7 @@ class ACPredictor(nn.Module):
 
         Raises UserError if the tokens do not divide into T square frames, or extrinsics are not given as configured.
         """
-        x = self.steps(frame_tokens, actions, states, extrinsics)
-        by, mask = self.places(x, past=0)
-        x = rearrange(x, "b T k d -> b (T k) d")
-        for block in self.blocks:
-            if self.recompute and self.training:
-                x, _ = checkpoint(read_past, block, x, by, mask, None, use_reentrant=False)
-            else:
-                x, _ = read_past(block, x, by, mask, None)
-        return self.frames(x, frame_tokens, actions.shape[1])
+        return self.extend((), frame_tokens, actions, states, extrinsics)[0]
 
     def extend(
         self,
@@ -134,9 +127,10 @@ class ACPredictor(nn.Module):
         x = self.steps(frame_tokens, actions, states, extrinsics)
         by, mask = self.places(x, past=cache[0].keys.shape[2] // x.shape[2] if cache else 0)
         x = rearrange(x, "b T k d -> b (T k) d")
-        grown = []
+        grown, recompute = [], self.recompute and self.training
+        read = partial(checkpoint, read_past, use_reentrant=False) if recompute else read_past
         for block, past in zip(self.blocks, cache or [None] * len(self.blocks), strict=True):
-            x, seen = read_past(block, x, by, mask, past)
+            x, seen = read(block, x, by, mask, past)
             grown.append(seen)
         return self.frames(x, frame_tokens, actions.shape[1]), tuple(grown)
 
@@ -146,14 +140,23 @@ class ACPredictor(nn.Module):
         actions: Float[Tensor, "b T a"],
         states: Float[Tensor, "b T s"],
         extrinsics: Float[Tensor, "b T x"] | None = None,
+        cache: Cache = (),
     ) -> Float[Tensor, "b n d"]:
-        """The tokens of T further frames from those of one: every guess is the next step's frame (equation 3)."""
-        cache, guesses = (), []
+        """The tokens of T further frames from those of one: every guess is the next step's frame (equation 3).
+
+        cache: of the steps before that frame.
+        """
+        guesses = [frame_tokens[:, :0]]
         for k in range(actions.shape[1]):
             camera = None if extrinsics is None else extrinsics[:, k : k + 1]
             frame_tokens, cache = self.extend(cache, frame_tokens, actions[:, k : k + 1], states[:, k : k + 1], camera)
             guesses.append(frame_tokens)
         return torch.cat(guesses, dim=1)
+
+    def first_step(self, cache: Cache, frame: int) -> Cache:
+        """What a cache keeps of its first step alone, whose frame has `frame` tokens."""
+        k = self.conditions + frame // self.config.merge**2
+        return tuple(KeysValues(kept.keys[:, :, :k], kept.values[:, :, :k]) for kept in cache)
 
     def steps(
         self,
