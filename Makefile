@@ -54,9 +54,9 @@ $(R)/probe/$(EXPORT): $(R)/cooldown/$(EXPORT) $(call overlay,probe)
 $(R)/anticipate/$(EXPORT): $(R)/cooldown/$(EXPORT) $(if $(SCALE),,$(EVENTS)) $(call overlay,anticipate)
 $(R)/ac/$(EXPORT): $(R)/cooldown/$(EXPORT) $(if $(SCALE),,data/robot/done.json) $(call overlay,ac)
 $(R)/clone/$(EXPORT): $(R)/cooldown/$(EXPORT) data/robot/done.json $(call overlay,clone)
-$(R)/plan-%/results.json: conf/plan/%.yaml $(R)/ac/$(EXPORT) | .venv/ready
+$(R)/plan-%/results.json: conf/plan/quick.yaml conf/plan/%.yaml $(R)/ac/$(EXPORT) | .venv/ready
 	@OMP_NUM_THREADS=1 $(MAKE) -j2 $(R)/ac-untrained/$(EXPORT) $(R)/clone/$(EXPORT)
-	$(PY) -m stages.plan --config conf/plan/quick.yaml $(if $(filter full,$*),--config $<) --out $(@D) --setting.weights.encoder $(R)/cooldown/$(EXPORT) \
+	$(PY) -m stages.plan --config conf/plan/quick.yaml $(if $(filter full,$*),--config conf/plan/$*.yaml) --out $(@D) --setting.weights.encoder $(R)/cooldown/$(EXPORT) \
 	    --setting.weights.ac $(R)/ac/$(EXPORT) --setting.weights.clone $(R)/clone/$(EXPORT) \
 	    --setting.weights.untrained $(R)/untrained/$(EXPORT) --setting.weights.untrained_ac $(R)/ac-untrained/$(EXPORT)
 ac_INPUT       = --model.encoder $(R)/cooldown/$(EXPORT)

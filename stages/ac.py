@@ -150,8 +150,8 @@ class ActionConditioned(FrozenStage):
 
     def parts(self) -> dict[str, Part]:
         """The predictor, and what its states and actions mean."""
-        schema = asdict(self.trainer.datamodule.schema)
-        return {"ac_predictor": ac_predictor_part(self.predictor, self.encoder.config, schema)}
+        data = self.trainer.datamodule
+        return {"ac_predictor": ac_predictor_part(self.predictor, self.encoder.config, asdict(data.schema), data.window.size)}
 
 
 def examples(data: TrajectoryData) -> tuple[Float[Tensor, "n a"], Float[Tensor, "m s"]]:

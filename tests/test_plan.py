@@ -18,7 +18,7 @@ from vjepa.data.demo_world.robot import RobotConfig, record_robot
 from vjepa.errors import UserError
 from vjepa.models import ACPredictor, ACPredictorConfig, Encoder, EncoderConfig, GoalPolicy, GoalPolicyConfig
 from vjepa.planning.cem import ActionBounds, CEMConfig
-from vjepa.planning.episodes import Job, Outcome, PlannerConfig, Player, Setting, Weights, play_all, rows_of
+from vjepa.planning.episodes import Job, Outcome, PlannerConfig, Player, Setting, Weights, play_all, rows_of, world_model
 from vjepa.planning.film import animation
 from vjepa.planning.journal import Journal
 from vjepa.planning.landscape import LandscapeConfig
@@ -26,7 +26,7 @@ from vjepa.planning.policies import Random, Script, Still, TrueDynamics, frames
 from vjepa.planning.results import by_angle, line, lines, table
 from vjepa.planning.steps import StepsConfig
 from vjepa.planning.tasks import APART, FIRST_SEED, TASKS, list_of_steps, start, within_reach
-from vjepa.pose import StateSchema
+from vjepa.pose import StateSchema, vector_schema
 
 SIZE = 32
 SCHEMA = StateSchema(centres=(float(np.pi), 0.0, 0.0))
@@ -40,7 +40,7 @@ def weights(tmp_path_factory) -> Weights:
     ac = ACPredictor(ACPredictorConfig(width=48, depth=1, heads=4, mlp_width=96, merge=2), encoder.config)
     policy = GoalPolicy(GoalPolicyConfig(tokens=16, token_width=48, narrow=4, width=16))
     export(folder / "encoder.safetensors", {"ema": encoder_part(encoder)}, {})
-    export(folder / "ac.safetensors", {"ac_predictor": ac_predictor_part(ac, encoder.config, asdict(SCHEMA))}, {})
+    export(folder / "ac.safetensors", {"ac_predictor": ac_predictor_part(ac, encoder.config, asdict(SCHEMA), SIZE)}, {})
     export(folder / "clone.safetensors", {"policy": policy_part(policy, asdict(SCHEMA))}, {})
     encoder, ac, clone = (str(folder / f"{name}.safetensors") for name in ("encoder", "ac", "clone"))
     return Weights(encoder, ac, encoder, ac, clone)
@@ -213,6 +213,19 @@ def test_worlds_that_allow_no_task_are_refused(setting, tmp_path):
     with pytest.raises(UserError, match="none of 2 worlds allows the task 'grasp'"):
         plan(empty, tmp_path, protocol=ProtocolConfig(("grasp",), 2, ("still",)), workers=1)
     assert not (tmp_path / "results.json").exists()
+
+
+def test_networks_of_something_else_are_refused(setting, weights, tmp_path):
+    with pytest.raises(UserError, match=r"learned from frames of 32 pixels; set setting\.size, now 64"):
+        Player(replace(setting, size=64)).model("model")
+    with pytest.raises(UserError, match=r"the cloned policy takes \(16, 48\) tokens and channels of a frame, .* \(64, 48\)"):
+        Player(replace(setting, size=64)).play(Job("reach", "clone", 0))
+    encoder = Encoder(EncoderConfig(width=48, depth=1, heads=4, mlp_width=96, patch=8))
+    ac = ACPredictor(ACPredictorConfig(width=48, depth=1, heads=4, mlp_width=96, state_dim=2, action_dim=2), encoder.config)
+    plane = asdict(vector_schema(("x", "y"), "m", 1.0))
+    export(tmp_path / "ac.safetensors", {"ac_predictor": ac_predictor_part(ac, encoder.config, plane)}, {})
+    with pytest.raises(UserError, match="a robot with states of 2 and actions of 2 numbers; the demo world's arm has 7"):
+        world_model(weights.encoder, str(tmp_path / "ac.safetensors"))
 
 
 def test_the_planner_is_as_the_setting_says(setting):

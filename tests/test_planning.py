@@ -22,6 +22,7 @@ from vjepa.planning import (
 )
 from vjepa.planning.cem import Limits
 from vjepa.planning.energy import energy as energy_command
+from vjepa.planning.bench import bench
 from vjepa.planning.energy import read_trajectory
 from vjepa.planning.world_model import GIB, distance
 from vjepa.pose import END_EFFECTOR, pose_apply, pose_delta
@@ -345,3 +346,9 @@ def test_coarser_scales_tell_how_far_apart_what_does_not_overlap_is():
     torch.testing.assert_close(distance(far, goal, (4,)), torch.tensor([2 / 16 / 4]))
     with pytest.raises(UserError, match="squares of 3 tokens do not divide a frame of 64"):
         distance(near, goal, (3,))
+
+
+def test_the_bench_tells_what_the_cache_saves(capsys):
+    bench(width=48, depth=1, encoder_width=48, tokens=16, samples=8, iterations=2, horizons=(1, 3))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and all(float(line.split()[-1]) < 1e-5 for line in lines[1:])

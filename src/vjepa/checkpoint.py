@@ -78,9 +78,13 @@ def probe_part(probe: AttentiveProbe) -> Part:
     return Part(probe, description)
 
 
-def ac_predictor_part(predictor: ACPredictor, encoder: EncoderConfig, schema: Mapping[str, object]) -> Part:
-    """schema: what the numbers of states and actions mean, as plain JSON values; it travels with the weights."""
-    return Part(predictor, {"config": asdict(predictor.config), "encoder": asdict(encoder), "schema": dict(schema)})
+def ac_predictor_part(
+    predictor: ACPredictor, encoder: EncoderConfig, schema: Mapping[str, object], size: int | None = None
+) -> Part:
+    """schema: what the numbers of states and actions mean, as plain JSON values; it travels with the weights.
+    size: height and width, pixels, of the frames that it learned from."""
+    config = {"config": asdict(predictor.config), "encoder": asdict(encoder)}
+    return Part(predictor, config | {"schema": dict(schema), "size": size})
 
 
 def policy_part(policy: GoalPolicy, schema: Mapping[str, object]) -> Part:
@@ -198,6 +202,11 @@ def read_schema(source: str | Path, part: str = "ac_predictor") -> dict:
     if part not in parts:
         raise CheckpointError(f"{source} holds {', '.join(parts)} but no {part}, so no schema; give an AC stage's export")
     return parts[part]["schema"]
+
+
+def read_frame_size(source: str | Path) -> int | None:
+    """Pixels of the frames that the action-conditioned predictor in one of our exports learned from, if the export says."""
+    return read_description(existing(source))["parts"]["ac_predictor"].get("size")
 
 
 def existing(source: str | Path) -> Path:

@@ -86,6 +86,7 @@ class LatentCache:
             raise UserError(f"latents.folder={folder} cannot be a folder: {error.strerror}; name another one") from error
         self.made = self.found = 0
         self._warned = False
+        self._taken, self._written = self.bytes, 0
         self._remove_unfinished()
 
     def load(self, name: str, make: Callable[[], Float[Tensor, "t n d"]], rows: Sequence[int] | None = None) -> Tensor:
@@ -118,11 +119,16 @@ class LatentCache:
                 save_file({"tokens": tensor}, temporary)
                 if self._has_room(0):  # others may have written meanwhile, and all see each other's unfinished files
                     os.replace(temporary, file)
+                    self._written += tensor.nbytes
             finally:
                 temporary.unlink(missing_ok=True)
 
     def _has_room(self, more: int) -> bool:
-        room = self.bytes + more <= self.limit
+        """Whether so many bytes more are allowed. A folder of many files is slow to look through, so that happens only when
+        this process has written a sixteenth of the room that it saw there last."""
+        if self._written + more > (self.limit - self._taken) / 16:
+            self._taken, self._written = self.bytes, 0
+        room = self._taken + self._written + more <= self.limit
         if not room and not self._warned:
             self._warned = True
             warnings.warn(f"{self.root}: {self.limit} bytes are full; what is not there is encoded every time", stacklevel=4)

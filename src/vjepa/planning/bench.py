@@ -41,10 +41,10 @@ def recomputed(world: WorldModel, tokens: Tensor, state: Tensor, goal: Tensor) -
 
 def bench(
     width: int = 128,
-    depth: int = 4,
+    depth: int = 3,
     heads: int = 4,
-    merge: int = 1,
-    encoder_width: int = 128,
+    merge: int = 2,
+    encoder_width: int = 64,
     tokens: int = 64,
     samples: int = 800,
     iterations: int = 10,
@@ -52,7 +52,7 @@ def bench(
     memory: float | None = None,
     device: str = "cpu",
 ) -> None:
-    """Print what a plan with random weights takes, for several horizons.
+    """Print what a plan with random weights takes, for several horizons; the sizes are the demo's.
 
     Args:
         width: Of the action-conditioned predictor.

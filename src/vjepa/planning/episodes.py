@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from vjepa.checkpoint import load_ac_predictor, load_encoder, load_policy, read_schema
+from vjepa.checkpoint import load_ac_predictor, load_encoder, load_policy, read_frame_size, read_schema
 from vjepa.data.demo_world.env import DemoWorld, WorldConfig
 from vjepa.data.demo_world.robot import RobotConfig
 from vjepa.data.demo_world.scene import SceneConfig
@@ -194,8 +194,10 @@ class Player:
     def model(self, row: Row) -> WorldModel:
         names = ("encoder", "ac") if row == "model" else ("untrained", "untrained_ac")
         if row not in self.loaded:
-            files = (getattr(self.setting.weights, name) for name in names)
-            self.loaded[row] = world_model(*files, self.setting.planner.scales)
+            encoder, ac = (getattr(self.setting.weights, name) for name in names)
+            size, ours = read_frame_size(ac), self.setting.size
+            refuse_unless(size in (None, ours), f"{ac} learned from frames of {size} pixels; set setting.size, now {ours}")
+            self.loaded[row] = world_model(encoder, ac, self.setting.planner.scales)
         return self.loaded[row]
 
     def encoder(self, name: str):
