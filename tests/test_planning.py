@@ -20,9 +20,9 @@ from vjepa.planning import (
     cem,
     energy_landscape,
 )
+from vjepa.planning.bench import bench
 from vjepa.planning.cem import Limits
 from vjepa.planning.energy import energy as energy_command
-from vjepa.planning.bench import bench
 from vjepa.planning.energy import read_trajectory
 from vjepa.planning.world_model import GIB, distance
 from vjepa.pose import END_EFFECTOR, pose_apply, pose_delta
