@@ -59,7 +59,7 @@ from vjepa.errors import refuse_unless
 from vjepa.frozen import FrozenStage
 from vjepa.locate import locate
 from vjepa.models import AttentiveProbe, Encoder, ProbeConfig
-from vjepa.models.probe_grid import ProbeGrid
+from vjepa.models.probe_grid import ProbeGrid, refuse_negative
 from vjepa.optim import GridAdamW, GridConfig, OptimConfig, Schedule
 from vjepa.report import Score, table
 
@@ -108,9 +108,7 @@ class Probe(FrozenStage):
         least = 2 if targets == "classes" else 1
         refuse_unless(classes >= least, f"model.classes={classes}: there is nothing to tell apart; give {least} or more")
         refuse_unless("encoder" in rows, f"model.rows={list(rows)} leaves out the encoder under test; add `encoder`")
-        peaks = (*grid.lr, *grid.weight_decay)
-        refuse_unless(min(peaks, default=0) >= 0, f"model.grid: lr={grid.lr} and weight_decay={grid.weight_decay} hold a "
-                                                  "negative number; rates and decays are 0 or more")  # fmt: skip
+        refuse_negative(grid.lr, grid.weight_decay)
         self.source, self.classes, self.config, self.weights = encoder, classes, probe, weights
         self.recompute = activation_checkpointing
         self.optim, self.selection, self.layers, self.rows, self.seed = optim, selection, layers, rows, seed

@@ -1,5 +1,6 @@
 """Anticipation: what is read, when clips end, what the metric counts, and that a coming event can be learned."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from stages.anticipate import Anticipate
 from tests.test_probe_stage import twin
 from tests.test_stages import NARROW, TINY, fit
 from tests.videos import even_times, write_video
+from vjepa.callbacks import DataError
 from vjepa.checkpoint import (
     encoder_part,
     export,
@@ -33,7 +35,7 @@ from vjepa.data.transforms import normalise
 from vjepa.errors import UserError
 from vjepa.models import Encoder, Predictor, ProbeConfig
 from vjepa.models.anticipation import AnticipationProbe, foresee, look_ahead, placed
-from vjepa.optim import OptimConfig, Schedule
+from vjepa.optim import GridConfig, OptimConfig, Schedule
 from vjepa.recall import MeanClassRecall, focal_loss
 from vjepa.report import main
 
@@ -142,8 +144,8 @@ def test_mean_class_recall_by_hand(unseen, k, wanted, chance):
     logits = torch.tensor([[3.0, 1, 9], [2, 1, 0], [1, 2, 9], [2, 1, 5], [0, 1, 2]])
     label = torch.tensor([0, 0, 1, 1, 3])
     metric = MeanClassRecall(3, [0, 1, 3], k, unseen)
-    metric.update(logits[:2], label[:2])
-    metric.update(logits[2:], label[2:])
+    metric.update(logits[None, :2], label[:2])
+    metric.update(logits[None, 2:], label[2:])
     assert float(metric.compute()) == pytest.approx(wanted) and metric.chance == pytest.approx(chance)
     assert int(metric.seen.sum()) == 5 and int(metric.seen[3:].sum()) == 1
 
@@ -151,7 +153,7 @@ def test_mean_class_recall_by_hand(unseen, k, wanted, chance):
 def test_mean_class_recall_of_known_classes_is_torchmetrics():
     logits, label = torch.randn(200, 9), torch.randint(9, (200,))
     ours = MeanClassRecall(9, list(range(9)), k=5)
-    ours.update(logits, label)
+    ours.update(logits[None], label)
     theirs = MulticlassRecall(9, average="macro", top_k=5)
     assert float(ours.compute()) == pytest.approx(float(theirs(logits, label)))
 
@@ -238,7 +240,7 @@ def test_the_stage_learns_and_writes_its_table(episodes, tmp_path, positions, ca
     both = look_ahead(predictor, encoder(clip), encoder.grid(clip), steps, told["positions"])
     logits = load_anticipation(done)(torch.cat(both, dim=1))
     for ours, theirs in zip(logits, stage.probes["both"](stage.tokens(batch)["both"]), strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(ours, theirs[0], atol=1e-5, rtol=1e-4)
     assert told["verbs"] == ["dropped", "lifted"] and told["top"] == 1 and told["ahead"]["evaluation_tau"] == 0.3
 
 
@@ -253,6 +255,32 @@ def test_a_class_that_training_never_shows_does_not_vanish(episodes, tmp_path, c
     assert f"the verb of 0 of them, the noun of 1, the pair of 1: {fate}" in capsys.readouterr().out
     assert data.known.sizes == (2, 2, 2) and data.asked.nouns == ("blue", "red", "green")
     assert data.frequencies is data.frequencies and data.frequencies[0].sum() == 23  # counted once
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_head_is_chosen_on_validation_actions(episodes, tmp_path, recompute):
+    """Of four, one for each rate and decay; the export is the chosen one of `both`."""
+    data, grid = data_of(episodes), GridConfig(lr=(3e-3, 1e-5), weight_decay=(0.1, 0.01))
+    stage = stage_of(tmp_path, grid=grid, activation_checkpointing=recompute)
+    fit(stage, data, tmp_path, steps=20).test(stage, data, verbose=False)
+    with (tmp_path / "heads.csv").open() as file:
+        heads = [line for line in csv.DictReader(file) if line["row"] == "both"]
+    values = [float(line["val"]) for line in heads]
+    assert len(heads) == 4 and stage.head == int(np.argmax(values)) and heads[stage.head]["chosen"] == "1"
+    row = next(row for row in json.loads((tmp_path / "scores.json").read_text()) if row["name"] == "both")
+    assert row["action"] == pytest.approx(float(heads[stage.head]["test"]), abs=1e-4)
+    tokens, probe = torch.randn(2, 32, 48), stage.parts()["anticipation"].module
+    for ours, theirs in zip(probe(tokens), stage.probes["both"](tokens), strict=True):
+        torch.testing.assert_close(ours, theirs[stage.head], atol=1e-5, rtol=1e-5)
+
+
+def test_anticipation_is_not_chosen_on_clips_that_cannot_be_decoded(episodes, tmp_path):
+    train, val, test = episodes
+    log_of(Path(val), tmp_path / "gone", range(4))
+    data, stage = data_of([train, val, test]), stage_of(tmp_path)
+    trainer = fit(stage, data, tmp_path, steps=1)
+    with pytest.raises(DataError, match="no validation clip could be decoded"):
+        trainer.test(stage, data, verbose=False)
 
 
 def test_actions_in_two_splits_are_refused(episodes, tmp_path):

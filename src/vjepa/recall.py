@@ -29,35 +29,37 @@ class MeanClassRecall(Metric):
         shown: Classes that the split has; those from `known` on can only be missed.
         k: How many answers each clip gets.
         unseen: What becomes of those.
+        heads: Probes that answer, each with a recall of its own.
     """
 
     full_state_update = False
 
-    def __init__(self, known: int, shown: Sequence[int], k: int = 5, unseen: Unseen = "missed") -> None:
+    def __init__(self, known: int, shown: Sequence[int], k: int = 5, unseen: Unseen = "missed", heads: int = 1) -> None:
         super().__init__()
         self.known, both = known, [number for number in shown if number < known]
         self.share = len(both) / len(shown) if unseen == "missed" else 1.0
         self.register_buffer("answers", torch.tensor(both if unseen == "left_out" else range(known)), persistent=False)
         self.register_buffer("counted", torch.tensor(both if unseen == "left_out" else shown), persistent=False)
         self.k = min(k, len(self.answers))
-        for name in ("hits", "seen"):
-            self.add_state(name, default=torch.zeros(max(known, *shown, 0) + 1, dtype=torch.long), dist_reduce_fx="sum")
+        classes = max(known, *shown, 0) + 1
+        self.add_state("hits", default=torch.zeros(heads, classes, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("seen", default=torch.zeros(classes, dtype=torch.long), dist_reduce_fx="sum")
 
     @property
     def chance(self) -> float:
         """What random answers reach."""
         return self.share * self.k / len(self.answers)
 
-    def update(self, logits: Float[Tensor, "b known"], label: Int[Tensor, " b"]) -> None:
-        best = self.answers[logits[:, self.answers].float().topk(self.k, dim=1).indices]
-        hit = (best == label[:, None]).any(dim=1)
+    def update(self, logits: Float[Tensor, "p b known"], label: Int[Tensor, " b"]) -> None:
+        best = self.answers[logits[..., self.answers].float().topk(self.k, dim=-1).indices]
+        hit = (best == label[:, None]).any(dim=-1)
         self.seen += torch.bincount(label, minlength=len(self.seen))
-        self.hits += torch.bincount(label[hit], minlength=len(self.hits))
+        self.hits.index_add_(1, label, hit.long())
 
-    def compute(self) -> Float[Tensor, ""]:
+    def compute(self) -> Float[Tensor, " p"]:
         """Between 0 and 1; 0 before any clip."""
-        seen, hits = self.seen[self.counted], self.hits[self.counted]
-        return (hits / seen)[seen > 0].mean() if seen.any() else torch.zeros(())
+        seen, hits = self.seen[self.counted], self.hits[:, self.counted]
+        return (hits / seen)[:, seen > 0].mean(dim=1) if seen.any() else torch.zeros(len(hits))
 
 
 def focal_loss(

@@ -240,10 +240,10 @@ class AnticipationData(L.LightningDataModule):
         return self.evaluation_loader("val", self.ahead)
 
     def test_dataloader(self) -> list[DataLoader]:
-        """The test actions from the recipe's anchor, then from the other one."""
+        """Validation actions, on which a head is chosen; test actions from the recipe's anchor, then from the other one."""
         other: Anchor = "end" if self.ahead.anchor == "start" else "start"
         ways = (self.ahead, Ahead(evaluation_tau=self.ahead.evaluation_tau, anchor=other))
-        return [self.evaluation_loader("test", ahead) for ahead in ways]
+        return [self.val_dataloader(), *(self.evaluation_loader("test", ahead) for ahead in ways)]
 
     def evaluation_loader(self, split: str, ahead: Ahead) -> DataLoader:
         """Every action exactly once over all ranks."""

@@ -18,13 +18,16 @@ from vjepa.masks import Grid
 from vjepa.models.layers import EPS, MLP, Block, CrossAttention, initialise, refuse_heads
 from vjepa.models.predictor import Predictor
 from vjepa.models.probe import ProbeConfig
+from vjepa.models.probe_grid import Stacked
 from vjepa.models.rope import rotation
 
 
 class ActionLogits(NamedTuple):
-    verb: Float[Tensor, "b verbs"]
-    noun: Float[Tensor, "b nouns"]
-    action: Float[Tensor, "b actions"]
+    """Of one probe, or of several: then with an axis p in front."""
+
+    verb: Float[Tensor, "*p b verbs"]
+    noun: Float[Tensor, "*p b nouns"]
+    action: Float[Tensor, "*p b actions"]
 
 
 class AnticipationProbe(nn.Module):
@@ -50,6 +53,20 @@ class AnticipationProbe(nn.Module):
         queries = queries + self.attention(queries, self.norm1(tokens))
         queries = queries + self.mlp(self.norm2(queries))
         return ActionLogits(*(head(queries[:, i]) for i, head in enumerate(self.heads)))
+
+
+class AnticipationGrid(Stacked):
+    """Many such probes, one after the other: their blocks have nothing to share.
+
+    recompute: hold one probe's activations at a time, for a third more arithmetic."""
+
+    def __init__(self, probe: AnticipationProbe, size: int, recompute: bool = False) -> None:
+        super().__init__(probe, size)
+        self.recompute = recompute
+
+    def forward(self, tokens: Float[Tensor, "b n d"]) -> ActionLogits:
+        each = self.one_by_one(tokens, self.recompute)
+        return ActionLogits(*(torch.stack(logits) for logits in zip(*each, strict=True)))
 
 
 def placed(tokens: Float[Tensor, "b n d"], grid: Grid, first: Int[Tensor, " b"]) -> Float[Tensor, "b n d"]:

@@ -22,6 +22,7 @@ Axes: `p` probes, `g` attention heads.
 
 import copy
 import time
+from collections.abc import Sequence
 
 import torch
 from einops import rearrange
@@ -31,50 +32,59 @@ from torch.func import functional_call
 from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
+from vjepa.errors import refuse_unless
 from vjepa.models.layers import EPS, Block
 from vjepa.models.probe import AttentivePool, AttentiveProbe, ProbeConfig
 
 
-class ProbeGrid(nn.Module):
-    """`size` copies of a probe. `stacked` holds its parameters with one more axis in front, under the same names.
+class Stacked(nn.Module):
+    """`size` copies of a network. `stacked` holds its parameters with one more axis in front, under the same names."""
 
-    recompute: hold one probe's activations at a time, for a third more arithmetic."""
-
-    def __init__(self, probe: AttentiveProbe, size: int, recompute: bool = False) -> None:
+    def __init__(self, network: nn.Module, size: int) -> None:
         super().__init__()
-        self.recompute = recompute
-        self.stacked = copy.deepcopy(probe)
-        self.template = [copy.deepcopy(probe).to("meta")]  # in a list, so that it is no part of this network
+        self.stacked = copy.deepcopy(network)
+        self.template = [copy.deepcopy(network).to("meta")]  # in a list, so that it is no part of this network
         for module in self.stacked.modules():
             for name, value in list(module.named_parameters(recurse=False)):
                 setattr(module, name, nn.Parameter(value.detach().repeat(size, *[1] * value.ndim)))
 
     def __len__(self) -> int:
-        return len(self.stacked.head.weight)
+        return len(next(self.stacked.parameters()))
 
-    def member(self, i: int) -> AttentiveProbe:
-        """A copy of probe `i` as a network of its own."""
-        probe = copy.deepcopy(self.template[0]).to_empty(device="cpu")
-        probe.load_state_dict({name: value[i] for name, value in self.stacked.state_dict().items()})
-        return probe
+    def member(self, i: int) -> nn.Module:
+        """A copy of network `i`, on its own."""
+        network = copy.deepcopy(self.template[0]).to_empty(device="cpu")
+        network.load_state_dict({name: value[i] for name, value in self.stacked.state_dict().items()})
+        return network
+
+    def one_by_one(self, tokens: Float[Tensor, "b n d"], recompute: bool) -> list:
+        """What each network answers, computed in turn; with `recompute`, nothing is kept for the gradient but the tokens.
+        Parameters are taken apart once, so that their gradients are put together once."""
+        apart, network = {name: value.unbind() for name, value in self.stacked.named_parameters()}, self.template[0]
+        each = [{name: values[i] for name, values in apart.items()} for i in range(len(self))]
+        if recompute:
+            return [checkpoint(functional_call, network, own, tokens, use_reentrant=False) for own in each]
+        return [functional_call(network, own, tokens) for own in each]
+
+
+class ProbeGrid(Stacked):
+    """Attentive probes as one network.
+
+    recompute: hold one probe's activations at a time, for a third more arithmetic."""
+
+    def __init__(self, probe: AttentiveProbe, size: int, recompute: bool = False) -> None:
+        super().__init__(probe, size)
+        self.recompute = recompute
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "p b classes"]:
         if self.recompute:
-            return self.one_by_one(tokens)
+            return torch.stack(self.one_by_one(tokens, recompute=True))
         probe, config = self.stacked, self.stacked.config
         if not config.depth:
             return linear(tokens.mean(dim=1).expand(len(self), -1, -1), probe.head)
         for block in probe.pool.blocks:
             tokens = self_attention(tokens if tokens.ndim == 4 else tokens.expand(len(self), -1, -1, -1), block, config.heads)
         return linear(pooled(tokens, probe.pool, config.heads), probe.head)
-
-
-    def one_by_one(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "p b classes"]:
-        """Parameters are taken apart once, so that their gradients are put together once."""
-        apart = {name: value.unbind() for name, value in self.stacked.named_parameters()}
-        each = [{name: values[i] for name, values in apart.items()} for i in range(len(self))]
-        network = self.template[0]
-        return torch.stack([checkpoint(functional_call, network, own, tokens, use_reentrant=False) for own in each])
 
 
 def pooled(tokens: Float[Tensor, "*p b n d"], pool: AttentivePool, heads: int) -> Float[Tensor, "p b d"]:
@@ -111,6 +121,12 @@ def norm(x: Float[Tensor, "p *rest d"], layer: nn.LayerNorm) -> Float[Tensor, "p
 
 def perceptron(x: Float[Tensor, "p *rest d"], mlp: nn.Sequential) -> Float[Tensor, "p *rest d"]:
     return linear(gelu(linear(x, mlp[0])), mlp[2])
+
+
+def refuse_negative(rates: Sequence[float], decays: Sequence[float]) -> None:
+    """Raise UserError for a grid of rates and decays that no optimiser takes."""
+    refuse_unless(min((*rates, *decays), default=0) >= 0, f"model.grid: lr={rates} and weight_decay={decays} hold a negative "
+                                                          "number; rates and decays are 0 or more")  # fmt: skip
 
 
 def seconds_a_step(probes: list[nn.Module], tokens: Float[Tensor, "b n d"], steps: int) -> float:
