@@ -131,12 +131,16 @@ def test_the_objective_recomputed(predictor):
     released = objectives.action_conditioned(predictor, tokens, actions, states, ObjectiveConfig(every_step=True))
     torch.testing.assert_close(torch.stack(paper), torch.stack([by_hand + last, by_hand, last]))
     torch.testing.assert_close(released.rollout, (last + mean) / 2)
+    small = objectives.action_conditioned(predictor, tokens, actions, states, ObjectiveConfig(huber=1e3)).teacher_forcing
+    torch.testing.assert_close(small, (forced - frame[:, 1:]).square().mean() / 2e3)
 
 
 def test_a_rollout_longer_than_the_episode_is_refused(predictor):
     tokens, actions, states = episode(3)
     with pytest.raises(UserError, match="rollout_steps=4, but an episode has 2 actions"):
         objectives.action_conditioned(predictor, tokens, actions[:, :2], states, ObjectiveConfig(rollout_steps=4))
+    with pytest.raises(UserError, match=r"huber=-0\.1 must be 0 or more"):
+        ObjectiveConfig(huber=-0.1)
 
 
 @pytest.mark.parametrize("recompute", [False, True])
@@ -154,7 +158,8 @@ def test_recomputing_activations_changes_no_gradient():
         predictor = network()
         predictor.recompute = recompute
         tokens, actions, states = episode(4)
-        objectives.action_conditioned(predictor, tokens, actions[:, :3], states, ObjectiveConfig(rollout_steps=3)).loss.backward()
+        config = ObjectiveConfig(rollout_steps=3)
+        objectives.action_conditioned(predictor, tokens, actions[:, :3], states, config).loss.backward()
         grads.append([p.grad for p in predictor.parameters()])
     torch.testing.assert_close(*grads)
 

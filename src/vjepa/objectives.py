@@ -1,7 +1,8 @@
 """What action-conditioned post-training minimises (V-JEPA 2, section 3.1): equations 2, 3 and 4.
 
 An episode has T + 1 frames and states and the T actions between them. Tokens are those of frames encoded one by one and
-layer-normed (`vjepa.models.ac_predictor.encode_frames`). Errors are mean absolute differences over tokens and channels.
+layer-normed (`vjepa.models.ac_predictor.encode_frames`). Errors are mean absolute differences over tokens and channels,
+unless the recipe asks for Huber's.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import l1_loss
+from torch.nn.functional import smooth_l1_loss
 
 from vjepa.errors import refuse_unless
 from vjepa.models.ac_predictor import ACPredictor
@@ -22,8 +23,12 @@ class ObjectiveConfig:
     """Steps of the rollout from the first frame."""
     every_step: bool = False
     """Average the rollout's error over all its steps, as the released code; else look at the last alone (equation 3)."""
+    huber: float = 0.0
+    """Differences below this count by their square (Huber), those above by their size. 0 as in the paper: L1, whose gradient
+    asks as much of a background that is nearly right as of an arm that is in the wrong place."""
 
     def __post_init__(self) -> None:
+        refuse_unless(0 <= self.huber < float("inf"), f"objective.huber={self.huber} must be 0 or more")
         refuse_unless(self.rollout_steps > 0, f"rollout_steps={self.rollout_steps} predicts nothing; give 1 or more")
 
 
@@ -54,6 +59,6 @@ def action_conditioned(
     first, rest = guesses[:, :frame], [given if given is None else given[:, 1:steps] for given in (actions, states, camera)]
     rolled = torch.cat([first, predictor.rollout(first, *rest, cache=predictor.first_step(cache, frame))], dim=1)
     judged = slice(0 if config.every_step else frame * (steps - 1), frame * steps)
-    teacher_forcing = l1_loss(guesses.float(), frame_tokens[:, frame:])
-    rollout = l1_loss(rolled[:, judged].float(), frame_tokens[:, frame:][:, judged])
+    teacher_forcing = smooth_l1_loss(guesses.float(), frame_tokens[:, frame:], beta=config.huber)
+    rollout = smooth_l1_loss(rolled[:, judged].float(), frame_tokens[:, frame:][:, judged], beta=config.huber)
     return Losses(teacher_forcing + rollout, teacher_forcing, rollout)

@@ -34,7 +34,7 @@ from vjepa.data.demo_world.skills import Actions
 from vjepa.data.demo_world.video import write_video
 from vjepa.data.demo_world.wander import wander
 
-VERSION = 2
+VERSION = 3
 """Raise it when the same configuration would give other episodes, so that old folders are not mistaken for new ones."""
 FIRST_SEED = 2**40
 """Seeds of these worlds begin here: those of the labelled clips, and round numbers that people type, are below."""
@@ -56,7 +56,7 @@ class RobotConfig:
     """Folder for the three datasets; made if it does not exist."""
     episodes: int = 400
     """Episodes in all."""
-    scripted: float = 0.4
+    scripted: float = 0.3
     """Share of the episodes in which skills run; in the others the hand moves at random."""
     steps: int = 40
     """Actions in an episode; it has one picture and one state more."""

@@ -14,9 +14,11 @@ REACH_LOW, REACH_HIGH = np.array([0.30, -0.36, 0.02]), np.array([0.66, 0.36, 0.4
 """Metres (3,): within this box the arm is where it was told to be; the corners of the environment's own are out of reach."""
 BOUND = 0.075
 """Metres: most that an action moves the hand along an axis, and what the planner searches."""
+STRIDE = 0.13
+"""Metres: most that a stride is long, the diagonal of that box, so that nothing is planned that was never seen."""
 TWIST, MOST_YAW = 0.25, 0.9
 """Radians: most that an action turns the hand, and most that it is turned."""
-NEAR = 0.5
+NEAR = 0.3
 """Share of the goals that are about an object; the others are anywhere."""
 
 
@@ -53,7 +55,7 @@ def draw_goal(world: DemoWorld, random: Generator) -> Goal:
         place = world.position(thing) + random.normal(0, (0.02, 0.02, 0.0))
         place[2] = grasp_height(world, thing) + random.choice([0.0, 0.0, random.uniform(0, 0.15)])
     closedness = random.choice([0.0, 1.0, random.uniform(0, 1), world.command.closedness])
-    return Goal(place, yaw, float(closedness), random.uniform(0.02, 0.09), random.uniform(0.2, 1.0))
+    return Goal(place, yaw, float(closedness), random.uniform(0.02, STRIDE), random.uniform(0.2, 1.0))
 
 
 def step_towards(goal: Goal, world: DemoWorld, noise: ndarray) -> ndarray:
