@@ -204,7 +204,7 @@ def main(arguments: list[str] | None = None) -> None:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(prog="python -m vjepa.data.demo_world.robot", description=RobotConfig.__doc__)
     parser.add_class_arguments(RobotConfig)
-    options = parser.instantiate_classes(parser.parse_args(arguments)).as_dict()
+    options = parser.instantiate(parser.parse_args(arguments)).as_dict()
     try:
         record_robot(RobotConfig(**options))
     except ValueError as error:
