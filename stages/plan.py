@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from struct import unpack
 from textwrap import indent
 
 import av
@@ -167,7 +168,9 @@ def show_film(writer: SummaryWriter, setting: Setting, protocol: ProtocolConfig,
     torch.set_num_threads(1)
     strip = film(Player(setting), protocol.tasks[0], "model", protocol.film, out)
     writer.add_image("film/strip", strip, dataformats="HWC")
-    moving = Summary.Image(encoded_image_string=animation(out / "film.mp4"))
+    gif = animation(out / "film.mp4")
+    width, height = unpack("<HH", gif[6:10])  # where a GIF says its size
+    moving = Summary.Image(encoded_image_string=gif, width=width, height=height, colorspace=3)
     writer.file_writer.add_summary(Summary(value=[Summary.Value(tag="film/moving", image=moving)]))
 
 
