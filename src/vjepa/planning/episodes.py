@@ -183,10 +183,9 @@ class Player:
             case "clone":
                 return Cloned(self.encoder("encoder"), *self.clone(), episode.goals, episode.switch)
             case "perfect" | "pixels":
-                few = replace(search, samples=self.setting.planner.pixel_samples, top=min(search.top, 4))
-                world = TrueDynamics(episode.world)  # the paper's energy is not of pixels, so they are compared one by one
-                if job.row == "perfect":
-                    world = TrueDynamics(episode.world, self.encoder("encoder"), planner.scales)
+                few = replace(search, samples=planner.pixel_samples, top=min(search.top, 4))
+                seen = (self.encoder("encoder"), planner.scales) if job.row == "perfect" else ()  # pixels are compared one by one
+                world = TrueDynamics(episode.world, *seen)
                 return Planner(world, replace(mpc, planner=few), episode.goals, StateSchema(), episode.seed)
         world = self.model(job.row)
         return Planner(world, mpc, episode.goals, world.schema, episode.seed)

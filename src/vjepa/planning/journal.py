@@ -1,7 +1,7 @@
 """Outcomes of episodes as they come, `episodes.jsonl`: what was played is not played again after an interruption.
 
 The first line says what the outcomes depend on; every further one is a job and its outcome, null if the seed's world does not
-allow the task. A file of another setting, or of other weights, is begun anew.
+allow the task. A file of another setting, or of other weights, is begun anew; changed code is not noticed, so remove it then.
 """
 
 import json
@@ -18,7 +18,7 @@ class Journal:
 
     def __init__(self, path: Path, setting: Setting) -> None:
         self.path, self.found = path, {}
-        first = json.dumps(identity(setting), sort_keys=True)
+        first = json.dumps(identity(setting), default=str)
         lines = path.read_text().split("\n") if path.is_file() else []
         if lines[:1] == [first]:
             self.found = dict(read(line) for line in lines[1:-1])  # the last one was never finished, or is empty
@@ -42,9 +42,8 @@ class Journal:
 
 
 def identity(setting: Setting) -> dict:
-    """All that decides an outcome: the settings as JSON has them, and the weights' bytes."""
-    weights = {name: digest(Path(file)) for name, file in asdict(setting.weights).items() if file}
-    return json.loads(json.dumps(asdict(setting) | {"weights": weights}, default=str))
+    """All that decides an outcome: the settings, and what the weights' files hold."""
+    return asdict(setting) | {"weights": {name: digest(Path(file)) for name, file in asdict(setting.weights).items() if file}}
 
 
 def written(played: tuple[Job, Outcome | None]) -> str:
