@@ -184,7 +184,7 @@ class Player:
                 return Cloned(self.encoder("encoder"), *self.clone(), episode.goals, episode.switch)
             case "perfect" | "pixels":
                 few = replace(search, samples=planner.pixel_samples, top=min(search.top, 4))
-                seen = (self.encoder("encoder"), planner.scales) if job.row == "perfect" else ()  # pixels are compared one by one
+                seen = (self.encoder("encoder"), planner.scales) if job.row == "perfect" else ()  # pixels one by one
                 world = TrueDynamics(episode.world, *seen)
                 return Planner(world, replace(mpc, planner=few), episode.goals, StateSchema(), episode.seed)
         world = self.model(job.row)
