@@ -25,7 +25,7 @@ from vjepa.planning.landscape import LandscapeConfig
 from vjepa.planning.policies import Random, Script, Still, TrueDynamics, frames
 from vjepa.planning.results import by_angle, line, lines, table
 from vjepa.planning.steps import StepsConfig
-from vjepa.planning.tasks import APART, FIRST_SEED, TASKS, list_of_steps, start, within_reach
+from vjepa.planning.tasks import APART, FIRST_SEED, TASKS, allowed, list_of_steps, start, within_reach
 from vjepa.pose import StateSchema, vector_schema
 
 SIZE = 32
@@ -93,6 +93,7 @@ def test_sub_goals_come_in_order_with_time_for_each(setting):
     seed = next(seed for seed in range(20) if start("pick_and_place", seed, world(setting)) is not None)
     episode = start("pick_and_place", seed, world(setting))
     assert episode.goals.shape == (3, SIZE, SIZE, 3) and len(episode.switch) == 3 and min(episode.switch) > 0
+    assert allowed([1, 2, 3]) == (2, 1, 2)
     script = sum(1 for _ in list_of_steps(episode.world, episode.script()))
     assert episode.steps == sum(episode.switch) == int(np.ceil(1.5 * script))
 

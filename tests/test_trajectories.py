@@ -356,6 +356,16 @@ def test_tables_of_episodes_that_make_no_sense_are_refused(tmp_path, change, wor
         load_lerobot(folder)
 
 
+def test_an_episode_whose_pictures_end_nobody_knows_when_is_left_out(tmp_path):
+    folder = write_lerobot(tmp_path)
+    (file,) = (folder / "meta/episodes").rglob("*.parquet")
+    table = pa.parquet.read_table(file)
+    name = f"videos/{LEFT}/to_timestamp"
+    ends = pa.array([None, *table[name].to_pylist()[1:]], pa.float64())
+    pa.parquet.write_table(table.set_column(table.schema.get_field_index(name), name, ends), file)
+    assert list(load_lerobot(folder).broken) == [0]
+
+
 def test_files_of_other_kinds_of_columns_are_refused(tmp_path):
     folder = write_lerobot(tmp_path)
     file = folder / "data/chunk-000/file-001.parquet"

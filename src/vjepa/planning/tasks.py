@@ -184,7 +184,6 @@ def scripted(
     world.reset(seed=seed)
     if task == "pick_and_place" and placed(world, thing):
         return None  # solved before it begins
-    switch = np.diff(np.ceil(SLACK * np.array([0, *steps]))).astype(int)
 
     def missing() -> float:
         if task == "grasp":
@@ -194,7 +193,12 @@ def scripted(
     def succeeded(distances: list[float]) -> bool:
         return max(distances[-2:]) == 0.0 if task == "grasp" else placed(world, thing)
 
-    return Episode(world, task, seed, np.stack(images), tuple(switch.tolist()), script, missing, succeeded)
+    return Episode(world, task, seed, np.stack(images), allowed(steps), script, missing, succeeded)
+
+
+def allowed(steps: list[int]) -> tuple[int, ...]:
+    """Actions for each sub-goal, given after how many of its own the script had reached it: SLACK times as many in all."""
+    return tuple(np.diff(np.ceil(SLACK * np.array([0, *steps]))).astype(int).tolist())
 
 
 def list_of_steps(world: DemoWorld, actions: Actions) -> Iterator[tuple[int, bool]]:
