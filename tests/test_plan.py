@@ -242,6 +242,10 @@ def test_contradictory_protocols_are_refused(setting, tmp_path):
         ProtocolConfig(seeds=0)
     with pytest.raises(UserError, match="one task and one row"):
         ProtocolConfig(rows=())
+    with pytest.raises(UserError, match=r"scales=\(\): give sides of squares"):
+        PlannerConfig(scales=())
+    with pytest.raises(UserError, match=r"cem\.top=8 of 4 samples"):
+        PlannerConfig(samples=4)
 
 
 def test_held_objects_are_at_the_start_of_a_reach_with_object(setting):

@@ -1,5 +1,6 @@
 """python -m vjepa.planning.bench: seconds for one plan, and what keeping keys and values saves over recomputing them."""
 
+import sys
 import time
 from collections.abc import Callable
 
@@ -8,6 +9,7 @@ from jaxtyping import Float
 from jsonargparse import auto_cli
 from torch import Tensor
 
+from vjepa.errors import UserError
 from vjepa.models import ACPredictor, ACPredictorConfig, Encoder, EncoderConfig
 from vjepa.planning.cem import CEMConfig, Energy, cem
 from vjepa.planning.world_model import WorldModel, WorldModelConfig, distance
@@ -86,4 +88,7 @@ def bench(
 
 
 if __name__ == "__main__":
-    auto_cli(bench, as_positional=False)
+    try:
+        auto_cli(bench, as_positional=False)
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -83,6 +83,10 @@ class PlannerConfig:
     pixel_samples: int = 16
     """Actions drawn per iteration in the simulator itself, where each is simulated and drawn."""
 
+    def __post_init__(self) -> None:
+        self.loop("grasp", switch=(1,))  # what these refuse is refused here, before anything is played
+        WorldModelConfig(scales=self.scales)
+
     def search(self, task: TaskName) -> CEMConfig:
         """A reach moves the hand; the other tasks the gripper, too."""
         dims = (0, 1, 2) if task == "reach" else (0, 1, 2, GRIPPER)
