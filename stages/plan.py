@@ -156,11 +156,9 @@ def tell(found: list[results.Line], caption: str) -> list[results.Line]:
 
 
 def tabulate(writer: SummaryWriter, found: dict[str, list[results.Line]]) -> None:
-    """Every table as text, every success as a number."""
+    """Every table as text; a curve would have a single point."""
     for name, lines in found.items():
-        writer.add_text(name, indent(results.table(lines, ""), "    "))
-        for line in lines:
-            writer.add_scalar(f"{name}/{line.name}", line.success)
+        writer.add_text(name, indent(results.table(lines, name.replace("_", " ")), "    "))
 
 
 def show_film(writer: SummaryWriter, setting: Setting, protocol: ProtocolConfig, out: Path) -> None:
