@@ -3,7 +3,7 @@
     python -m stages.ac fit --config conf/ac.yaml
 
 Frames are encoded one by one. With `data.window.pixels: false` that happens once in a run's life: tokens are then kept on disk.
-Held-out episodes show the error at every horizon beside controls that do not know the actions (`vjepa.foresight`).
+Held-out episodes show the error at every horizon beside controls that do not know the actions (`vjepa.evaluation.rollout_error`).
 """
 
 import json
@@ -15,20 +15,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vjepa import ema, foresight
-from vjepa.callbacks import DataError
-from vjepa.checkpoint import Part, Weights, ac_predictor_part, load_encoder
-from vjepa.cli import Refusal, run
-from vjepa.data.cached_windows import LatentsConfig
-from vjepa.data.trajectories import TrajectoryBatch
-from vjepa.data.trajectory_module import TrajectoryData
-from vjepa.errors import UserError
-from vjepa.frame_tokens import FrameTokens, refuse_unequal
-from vjepa.frozen import FrozenStage
+from vjepa.errors import DataError, UserError
+from vjepa.evaluation import rollout_error as foresight
 from vjepa.locate import locate
-from vjepa.models import ACPredictor, ACPredictorConfig
-from vjepa.objectives import ObjectiveConfig, action_conditioned
-from vjepa.optim import OptimConfig, Schedule, adamw
+from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
+from vjepa.models.frozen import frozen
+from vjepa.objectives.action_conditioned import ObjectiveConfig, action_conditioned
+from vjepa.robots.cached_windows import LatentsConfig
+from vjepa.robots.module import TrajectoryData
+from vjepa.robots.windows import TrajectoryBatch
+from vjepa.training.frame_tokens import FrameTokens, refuse_unequal
+from vjepa.training.frozen_stage import FrozenStage
+from vjepa.training.optim import OptimConfig, Schedule, adamw
+from vjepa.training.stage_cli import Refusal, run
+from vjepa.weights.export import Part, ac_predictor_part
+from vjepa.weights.load import Weights, load_encoder
 
 EXAMPLES = 256
 """Windows that say how large actions and states are."""
@@ -67,7 +68,7 @@ class ActionConditioned(FrozenStage):
     def configure_model(self) -> None:
         if hasattr(self, "predictor"):
             return
-        self.encoder = ema.frozen(load_encoder(locate(self.source), self.weights))
+        self.encoder = frozen(load_encoder(locate(self.source), self.weights))
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             self.predictor = ACPredictor(self.config, self.encoder.config)

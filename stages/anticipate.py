@@ -15,7 +15,7 @@ validation clips is reported, and `heads.csv` holds that recall of all.
 
 Below them, what needs no clip: always the classes most frequent in training, and chance. Test actions are looked at twice:
 the clip ends tau before the recipe's anchor (the action's start, in the paper), and before the other one. Test actions that
-training never shows are missed, unless `--model.unseen left_out` (see vjepa.recall); how many they are is printed.
+training never shows are missed, unless `--model.unseen left_out` (see vjepa.evaluation.recall); how many they are is printed.
 """
 
 import json
@@ -27,21 +27,24 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vjepa import ema
-from vjepa.answers import Chosen, write_heads
-from vjepa.callbacks import DataError
-from vjepa.checkpoint import Part, Weights, load_encoder, load_predictor
-from vjepa.cli import refuse_indivisible, run
-from vjepa.data.anticipation import AnticipationData, ForeseenBatch
+from vjepa.benchmarks.anticipation_clips import ForeseenBatch
+from vjepa.benchmarks.anticipation_module import AnticipationData
 from vjepa.data.transforms import normalise
-from vjepa.errors import refuse_unless
-from vjepa.frozen import FrozenStage
+from vjepa.errors import DataError, refuse_unless
+from vjepa.evaluation.predictions import Chosen
+from vjepa.evaluation.recall import MeanClassRecall, Unseen, focal_loss
+from vjepa.evaluation.score_files import write_heads
 from vjepa.locate import locate
-from vjepa.models import ProbeConfig
 from vjepa.models.anticipation import ActionLogits, AnticipationGrid, AnticipationProbe, look_ahead, placed
+from vjepa.models.frozen import frozen
+from vjepa.models.probe import ProbeConfig
 from vjepa.models.probe_grid import refuse_negative
-from vjepa.optim import GridAdamW, GridConfig, OptimConfig, Schedule
-from vjepa.recall import MeanClassRecall, Unseen, focal_loss
+from vjepa.training.frozen_stage import FrozenStage
+from vjepa.training.grid_optim import GridAdamW, GridConfig
+from vjepa.training.optim import OptimConfig, Schedule
+from vjepa.training.stage_cli import refuse_indivisible, run
+from vjepa.weights.export import Part
+from vjepa.weights.load import Weights, load_encoder, load_predictor
 
 ROWS = {
     "encoder": "encoder's tokens",
@@ -103,8 +106,8 @@ class Anticipate(FrozenStage):
         if hasattr(self, "probes"):
             return
         source, data = locate(self.source), self.trainer.datamodule
-        self.encoder = ema.frozen(load_encoder(source, self.weights))
-        self.predictor = ema.frozen(load_predictor(source))
+        self.encoder = frozen(load_encoder(source, self.weights))
+        self.predictor = frozen(load_predictor(source))
         self.grid = refuse_indivisible(self.encoder, data.clip)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)

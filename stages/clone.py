@@ -12,17 +12,18 @@ from einops import rearrange, repeat
 from torch import Tensor
 from torch.nn.functional import l1_loss
 
-from vjepa import ema
-from vjepa.checkpoint import Part, Weights, load_encoder, policy_part
-from vjepa.cli import run
-from vjepa.data.cached_windows import LatentsConfig
-from vjepa.data.trajectories import TrajectoryBatch
-from vjepa.data.trajectory_module import TrajectoryData
-from vjepa.frame_tokens import FrameTokens, refuse_unequal
-from vjepa.frozen import FrozenStage
 from vjepa.locate import locate
-from vjepa.models import GoalPolicy, GoalPolicyConfig
-from vjepa.optim import OptimConfig, Schedule, adamw
+from vjepa.models.cloned_policy import GoalPolicy, GoalPolicyConfig
+from vjepa.models.frozen import frozen
+from vjepa.robots.cached_windows import LatentsConfig
+from vjepa.robots.module import TrajectoryData
+from vjepa.robots.windows import TrajectoryBatch
+from vjepa.training.frame_tokens import FrameTokens, refuse_unequal
+from vjepa.training.frozen_stage import FrozenStage
+from vjepa.training.optim import OptimConfig, Schedule, adamw
+from vjepa.training.stage_cli import run
+from vjepa.weights.export import Part, policy_part
+from vjepa.weights.load import Weights, load_encoder
 
 
 class Clone(FrozenStage):
@@ -51,7 +52,7 @@ class Clone(FrozenStage):
     def configure_model(self) -> None:
         if hasattr(self, "policy"):
             return
-        self.encoder = ema.frozen(load_encoder(locate(self.source), self.weights))
+        self.encoder = frozen(load_encoder(locate(self.source), self.weights))
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             self.policy = GoalPolicy(self.config)

@@ -10,10 +10,11 @@ there the moments start anew.
 from pathlib import Path
 
 from stages.pretrain import Pretrain
-from vjepa.checkpoint import CheckpointError, checkpoint_in, read_pickle
-from vjepa.cli import run
-from vjepa.data.modules import ClipData
+from vjepa.data.clip_module import ClipData
 from vjepa.locate import locate
+from vjepa.training.stage_cli import run
+from vjepa.weights.checkpoints import checkpoint_in
+from vjepa.weights.files import CheckpointError, read_pickle
 
 
 class Cooldown(Pretrain):

@@ -3,8 +3,8 @@
     python -m stages.plan --config conf/plan/quick.yaml --setting.weights.encoder runs/demo/cooldown/model.safetensors \
         --setting.weights.ac runs/demo/ac/model.safetensors --out runs/demo/plan
 
-Nothing is trained here. The worlds' seeds are fixed, and none was recorded; `vjepa.planning.tasks` says what success is,
-`vjepa.planning.episodes` what the rows are. Everything found goes to `--out`: `results.json`, written last, a film of one
+Nothing is trained here. The worlds' seeds are fixed, and none was recorded; `vjepa.sim.closed_loop.tasks` says what success is,
+`vjepa.sim.closed_loop.episodes` what the rows are. Everything found goes to `--out`: `results.json`, written last, a film of one
 episode, energy landscapes of held-out steps, and all pictures to TensorBoard.
 """
 
@@ -25,20 +25,27 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from vjepa.checkpoint import read_schema
 from vjepa.data.decode import DecodeError
-from vjepa.data.lerobot import load_lerobot
-from vjepa.data.trajectories import Windows
 from vjepa.errors import UserError, refuse_unless
 from vjepa.locate import locate
-from vjepa.planning import results
-from vjepa.planning.episodes import ROWS, Job, Outcome, Player, Row, Setting, play_all, rows_of
-from vjepa.planning.film import animation, film
-from vjepa.planning.journal import Journal
 from vjepa.planning.landscape import axis_names, plot_landscape
-from vjepa.planning.steps import Step, StepsConfig, landscape, moving_steps, pairs_of_frames, shares
-from vjepa.planning.tasks import TaskName
-from vjepa.pose import schema_from
+from vjepa.robots.readers.lerobot import load_lerobot
+from vjepa.robots.schema import schema_from
+from vjepa.robots.windows import Windows
+from vjepa.sim.closed_loop import results
+from vjepa.sim.closed_loop.episodes import ROWS, Job, Outcome, Player, Row, Setting, play_all, rows_of
+from vjepa.sim.closed_loop.film import animation, film
+from vjepa.sim.closed_loop.held_out_steps import (
+    Step,
+    StepsConfig,
+    landscape,
+    moving_steps,
+    pairs_of_frames,
+    shares,
+)
+from vjepa.sim.closed_loop.journal import Journal
+from vjepa.sim.closed_loop.tasks import TaskName
+from vjepa.weights.export import read_schema
 
 RESULTS, EPISODES = "results.json", "episodes.jsonl"
 

@@ -13,27 +13,24 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import l1_loss
 
-from vjepa import ema
-from vjepa.checkpoint import (
-    Part,
-    checkpoint_in,
-    encoder_part,
-    load_encoder,
-    load_predictor,
-    predictor_part,
-    read_pickle,
-    strictly,
-)
-from vjepa.cli import Refusal, refuse_indivisible, run
+from vjepa.data.clip_module import ClipData
 from vjepa.data.clips import Batch
-from vjepa.data.modules import ClipData
 from vjepa.data.transforms import normalise
+from vjepa.evaluation.collapse import mean_baseline
 from vjepa.locate import locate
-from vjepa.masks import Grid, MaskConfig, View, sample_masks, take
-from vjepa.metrics import mean_baseline
-from vjepa.models import Encoder, EncoderConfig, Predictor, PredictorConfig
+from vjepa.models.encoder import Encoder, EncoderConfig
+from vjepa.models.frozen import frozen_copy
+from vjepa.models.grid import Grid, take
 from vjepa.models.layers import plain_norm
-from vjepa.optim import OptimConfig, Schedule, adamw, set_step
+from vjepa.models.predictor import Predictor, PredictorConfig
+from vjepa.objectives import ema
+from vjepa.objectives.masks import MaskConfig, View, sample_masks
+from vjepa.training.optim import OptimConfig, Schedule, adamw, set_step
+from vjepa.training.stage_cli import Refusal, refuse_indivisible, run
+from vjepa.weights.checkpoints import checkpoint_in
+from vjepa.weights.export import Part, encoder_part, predictor_part
+from vjepa.weights.files import read_pickle, strictly
+from vjepa.weights.load import load_encoder, load_predictor
 
 Clip = Float[Tensor, "b c t h w"]
 VALIDATION_SEED = 1_000_003  # masks of validation differ from those of training, and never change
@@ -80,7 +77,7 @@ class Pretrain(L.LightningModule):
         self.encoder = Encoder(encoder)
         self.encoder.recompute = activation_checkpointing
         self.predictor = Predictor(predictor, encoder)
-        self.target = ema.frozen_copy(self.encoder)
+        self.target = frozen_copy(self.encoder)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Outputs:
         clip = normalise(batch.clip)

@@ -32,36 +32,34 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
-from vjepa import ema
-from vjepa.answers import (
-    Answers,
-    Chosen,
-    Values,
-    accuracies,
+from vjepa.data.clips import Batch
+from vjepa.data.labelled_module import LabelledClipData
+from vjepa.data.targets import Targets, refuse_shared, refuse_unlabelled, refuse_unmeasurable, spans
+from vjepa.data.transforms import normalise
+from vjepa.errors import DataError, refuse_unless
+from vjepa.evaluation.predictions import Answers, Chosen, Values, accuracies, qualities
+from vjepa.evaluation.report import Score, table
+from vjepa.evaluation.score_files import (
     class_names,
     confusion_of,
     draw_confusion,
-    qualities,
     write_classes,
     write_heads,
     write_predictions,
     write_targets,
     write_values,
 )
-from vjepa.callbacks import DataError
-from vjepa.checkpoint import Part, Weights, load_encoder, probe_part
-from vjepa.cli import refuse_indivisible, run
-from vjepa.data.clips import Batch
-from vjepa.data.modules import LabelledClipData
-from vjepa.data.targets import Targets, refuse_shared, refuse_unlabelled, refuse_unmeasurable, spans
-from vjepa.data.transforms import normalise
-from vjepa.errors import refuse_unless
-from vjepa.frozen import FrozenStage
 from vjepa.locate import locate
-from vjepa.models import AttentiveProbe, Encoder, ProbeConfig
+from vjepa.models.encoder import Encoder
+from vjepa.models.frozen import frozen
+from vjepa.models.probe import AttentiveProbe, ProbeConfig
 from vjepa.models.probe_grid import ProbeGrid, refuse_negative
-from vjepa.optim import GridAdamW, GridConfig, OptimConfig, Schedule
-from vjepa.report import Score, table
+from vjepa.training.frozen_stage import FrozenStage
+from vjepa.training.grid_optim import GridAdamW, GridConfig
+from vjepa.training.optim import OptimConfig, Schedule
+from vjepa.training.stage_cli import refuse_indivisible, run
+from vjepa.weights.export import Part, probe_part
+from vjepa.weights.load import Weights, load_encoder
 
 Clip = Float[Tensor, "b c t h w"]
 Row = Literal["encoder", "random", "frame"]
@@ -120,12 +118,12 @@ class Probe(FrozenStage):
     def configure_model(self) -> None:
         if hasattr(self, "probes"):
             return
-        self.encoder = ema.frozen(load_encoder(locate(self.source), self.weights))
+        self.encoder = frozen(load_encoder(locate(self.source), self.weights))
         clip, tubelet = self.trainer.datamodule.clip, self.encoder.config.tubelet
         refuse_indivisible(self.encoder, replace(clip, frames=tubelet) if clip.frames == 1 else clip)  # it repeats a picture
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            self.random = ema.frozen(Encoder(self.encoder.config))
+            self.random = frozen(Encoder(self.encoder.config))
             first = AttentiveProbe(self.config, self.encoder.config.width, self.classes)
         # Every head of every row starts from the same probe.
         self.probes = nn.ModuleDict({row: ProbeGrid(first, len(self.heads), self.recompute) for row in self.rows})

@@ -16,15 +16,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from vjepa import ema
-from vjepa.callbacks import GRACE, DataError
-from vjepa.chat import Chat
-from vjepa.checkpoint import Part, Weights, load_encoder, read_export, strictly
-from vjepa.cli import Refusal, run
-from vjepa.data.caption_module import CaptionBatch, CaptionData, MediaFrames, kept_tokens
 from vjepa.data.latents import LatentCache, latent_key
-from vjepa.errors import refuse_unless
-from vjepa.language import (
+from vjepa.data.loader import GRACE
+from vjepa.errors import DataError, refuse_unless
+from vjepa.language.batches import CaptionBatch
+from vjepa.language.chat import Chat
+from vjepa.language.language_model import (
     LanguageConfig,
     embedding_std,
     found,
@@ -34,11 +31,27 @@ from vjepa.language import (
     save_language,
     train_language,
 )
+from vjepa.language.media import MediaFrames, kept_tokens
+from vjepa.language.model import VisionLanguageModel
+from vjepa.language.module import CaptionData
+from vjepa.language.video_chat import (
+    LANGUAGE,
+    Lesson,
+    export_in,
+    projector_part,
+    shared_out,
+    tuples,
+    weights_digest,
+)
+from vjepa.language.video_chat import VLM as Talker
 from vjepa.locate import locate
-from vjepa.models.vlm import Projector, ProjectorConfig, VisionLanguageModel
-from vjepa.optim import OptimConfig, Schedule, adamw
-from vjepa.vlm import LANGUAGE, Lesson, export_in, projector_part, shared_out, tuples, weights_digest
-from vjepa.vlm import VLM as Talker
+from vjepa.models.frozen import frozen
+from vjepa.models.projector import Projector, ProjectorConfig
+from vjepa.training.optim import OptimConfig, Schedule, adamw
+from vjepa.training.stage_cli import Refusal, run
+from vjepa.weights.export import Part, read_export
+from vjepa.weights.files import strictly
+from vjepa.weights.load import Weights, load_encoder
 
 EXAMPLES = 64
 """Conversations whose clips say how large each channel of the encoder is. The same ones in every process."""
@@ -84,7 +97,7 @@ class VLM(L.LightningModule):
     def configure_model(self) -> None:
         if hasattr(self, "model"):
             return
-        self.encoder = ema.frozen(load_encoder(locate(self.source), self.weights))
+        self.encoder = frozen(load_encoder(locate(self.source), self.weights))
         source = self.language_source()
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)

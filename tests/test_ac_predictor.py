@@ -3,19 +3,14 @@
 import pytest
 import torch
 
-from vjepa import objectives
-from vjepa.checkpoint import (
-    CheckpointError,
-    ac_predictor_part,
-    encoder_part,
-    export,
-    load_ac_predictor,
-    read_schema,
-)
 from vjepa.errors import UserError
-from vjepa.models import ACPredictor, ACPredictorConfig, Encoder, EncoderConfig, encode_frames
-from vjepa.models.ac_predictor import block_causal
-from vjepa.objectives import ObjectiveConfig
+from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig, block_causal, encode_frames
+from vjepa.models.encoder import Encoder, EncoderConfig
+from vjepa.objectives import action_conditioned as objectives
+from vjepa.objectives.action_conditioned import ObjectiveConfig
+from vjepa.weights.export import ac_predictor_part, encoder_part, export, read_schema
+from vjepa.weights.files import CheckpointError
+from vjepa.weights.load import load_ac_predictor
 
 ENCODER = EncoderConfig(width=48, depth=1, heads=4, mlp_width=96, patch=8)
 SMALL = ACPredictorConfig(width=48, depth=3, heads=4, mlp_width=96, action_dim=3, state_dim=5)

@@ -16,22 +16,25 @@ pytest.importorskip("mujoco")
 
 from stages.ac import ActionConditioned
 from stages.clone import Clone
-from vjepa import foresight
-from vjepa.callbacks import DataError, OptimizerMonitor
-from vjepa.checkpoint import encoder_part, export, load_ac_predictor, load_encoder, load_policy, read_schema
-from vjepa.cli import Refusal
-from vjepa.data.cached_windows import LatentsConfig
-from vjepa.data.demo_world.robot import RobotConfig, record_robot
-from vjepa.data.lerobot import TrajectoryError
-from vjepa.data.trajectories import TrajectoryConfig
-from vjepa.data.trajectory_module import RobotSource, TrajectoryData
-from vjepa.errors import UserError
-from vjepa.models import ACPredictor, ACPredictorConfig, Encoder, EncoderConfig, GoalPolicy, GoalPolicyConfig, encode_frames
-from vjepa.objectives import ObjectiveConfig, action_conditioned
-from vjepa.optim import OptimConfig, Schedule
-from vjepa.planning.episodes import world_model
-from vjepa.pose import StateSchema, schema_from, vector_schema
-from vjepa.untrained import untrained
+from vjepa.errors import DataError, UserError
+from vjepa.evaluation import rollout_error as foresight
+from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig, encode_frames
+from vjepa.models.cloned_policy import GoalPolicy, GoalPolicyConfig
+from vjepa.models.encoder import Encoder, EncoderConfig
+from vjepa.objectives.action_conditioned import ObjectiveConfig, action_conditioned
+from vjepa.robots.cached_windows import LatentsConfig
+from vjepa.robots.episodes import TrajectoryError
+from vjepa.robots.module import RobotSource, TrajectoryData
+from vjepa.robots.schema import StateSchema, schema_from, vector_schema
+from vjepa.robots.windows import TrajectoryConfig
+from vjepa.sim.closed_loop.episodes import world_model
+from vjepa.sim.recording.robot_episodes import RobotConfig, record_robot
+from vjepa.training.monitors import OptimizerMonitor
+from vjepa.training.optim import OptimConfig, Schedule
+from vjepa.training.stage_cli import Refusal
+from vjepa.weights.export import encoder_part, export, read_schema
+from vjepa.weights.load import load_ac_predictor, load_encoder, load_policy
+from vjepa.weights.untrained import untrained
 
 TINY = EncoderConfig(width=48, depth=1, heads=4, mlp_width=96, patch=8)
 PREDICTOR = ACPredictorConfig(width=48, depth=2, heads=4, mlp_width=96, merge=2, residual=True, init_std=0.1)

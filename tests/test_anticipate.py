@@ -16,28 +16,26 @@ from stages.anticipate import Anticipate
 from tests.test_probe_stage import twin
 from tests.test_stages import NARROW, TINY, fit
 from tests.videos import even_times, write_video
-from vjepa.callbacks import DataError
-from vjepa.checkpoint import (
-    encoder_part,
-    export,
-    load_anticipation,
-    load_encoder,
-    load_predictor,
-    predictor_part,
-    read_schema,
-)
-from vjepa.data.actions import Action, place, read_actions, seconds, vocabulary
-from vjepa.data.anticipation import Ahead, AnticipationData, ForeseenClips, frames_before
+from vjepa.benchmarks.action_files import place, read_actions
+from vjepa.benchmarks.actions import Action, vocabulary
+from vjepa.benchmarks.anticipation_clips import Ahead, ForeseenClips, frames_before
+from vjepa.benchmarks.anticipation_module import AnticipationData
+from vjepa.benchmarks.epic_kitchens import seconds
 from vjepa.data.clips import ClipConfig
 from vjepa.data.decode import DecodeError
-from vjepa.data.manifest import ManifestError
+from vjepa.data.manifest_files import ManifestError
 from vjepa.data.transforms import normalise
-from vjepa.errors import UserError
-from vjepa.models import Encoder, Predictor, ProbeConfig
+from vjepa.errors import DataError, UserError
+from vjepa.evaluation.recall import MeanClassRecall, focal_loss
+from vjepa.evaluation.report import main
 from vjepa.models.anticipation import AnticipationProbe, foresee, look_ahead, placed
-from vjepa.optim import GridConfig, OptimConfig, Schedule
-from vjepa.recall import MeanClassRecall, focal_loss
-from vjepa.report import main
+from vjepa.models.encoder import Encoder
+from vjepa.models.predictor import Predictor
+from vjepa.models.probe import ProbeConfig
+from vjepa.training.grid_optim import GridConfig
+from vjepa.training.optim import OptimConfig, Schedule
+from vjepa.weights.export import encoder_part, export, predictor_part, read_schema
+from vjepa.weights.load import load_anticipation, load_encoder, load_predictor
 
 EPIC = """narration_id,participant_id,video_id,narration_timestamp,start_timestamp,stop_timestamp,start_frame,stop_frame,\
 narration,verb,verb_class,noun,noun_class,all_nouns,all_noun_classes

@@ -11,17 +11,13 @@ import pytest
 import torch
 
 from tests.videos import even_times, write_video
-from vjepa.data.caption_module import (
-    CaptionSource,
-    EvaluationCaptions,
-    FrameConfig,
-    LikeLengths,
-    TrainingCaptions,
-    collate_captions,
-    frames_of,
-)
-from vjepa.data.captions import Media, Turn, main, read_captions
-from vjepa.data.manifest import ManifestError
+from vjepa.data.manifest_files import ManifestError
+from vjepa.language.batches import EvaluationCaptions, LikeLengths, TrainingCaptions, collate_captions
+from vjepa.language.check import main
+from vjepa.language.conversation_files import read_captions
+from vjepa.language.conversations import Media, Turn
+from vjepa.language.media import FrameConfig, frames_of
+from vjepa.language.module import CaptionSource
 
 LLAVA = {
     "id": "7",

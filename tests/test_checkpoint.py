@@ -3,17 +3,12 @@
 import pytest
 import torch
 
-from vjepa.checkpoint import (
-    CheckpointError,
-    checkpoint_in,
-    encoder_part,
-    export,
-    load_encoder,
-    load_predictor,
-    load_probe,
-    newest_checkpoint,
-)
-from vjepa.models import Encoder, EncoderConfig, Predictor, PredictorConfig
+from vjepa.models.encoder import Encoder, EncoderConfig
+from vjepa.models.predictor import Predictor, PredictorConfig
+from vjepa.weights.checkpoints import checkpoint_in, newest_checkpoint
+from vjepa.weights.export import encoder_part, export
+from vjepa.weights.files import CheckpointError
+from vjepa.weights.load import load_encoder, load_predictor, load_probe
 
 SMALL = EncoderConfig(width=48, depth=2, heads=4, mlp_width=96, patch=8)
 
@@ -109,7 +104,7 @@ def test_an_export_is_whole_or_absent(tmp_path, monkeypatch):
     def dies(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr("vjepa.checkpoint.os.replace", dies)
+    monkeypatch.setattr("vjepa.weights.export.os.replace", dies)
     with pytest.raises(OSError, match="disk full"):
         export(tmp_path / "model.safetensors", {"ema": encoder_part(Encoder(SMALL))}, {})
     assert not (tmp_path / "model.safetensors").exists()

@@ -8,10 +8,13 @@ import torch
 from einops import rearrange
 
 from tests.videos import even_times, read_stamps, write_picture, write_video
+from vjepa.data.clip_module import Source
 from vjepa.data.clips import ClipConfig, EvaluationClips, Sample, TrainingClips, collate, load_frames
 from vjepa.data.decode import DecodeError
-from vjepa.data.manifest import ManifestError, read_manifest
-from vjepa.data.modules import GlobalOrder, LabelledClipData, Source
+from vjepa.data.labelled_module import LabelledClipData
+from vjepa.data.loader import GlobalOrder
+from vjepa.data.manifest import read_manifest
+from vjepa.data.manifest_files import ManifestError
 from vjepa.data.transforms import centre_box, denormalise, normalise, random_box
 
 CLIP = ClipConfig(frames=4, fps=8.0, size=32)

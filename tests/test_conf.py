@@ -7,14 +7,18 @@ import pytest
 import torch
 import yaml
 
-from vjepa.cli import StageCLI
-from vjepa.data.anticipation import AnticipationData
-from vjepa.data.caption_module import CaptionData
-from vjepa.data.modules import ClipData, LabelledClipData
-from vjepa.data.trajectory_module import TrajectoryData
-from vjepa.models import ACPredictor, AttentiveProbe, Encoder, EncoderConfig, ProbeConfig
-from vjepa.optim import GridConfig, OptimConfig, Schedule
-from vjepa.sweep import command, read_sweep
+from vjepa.benchmarks.anticipation_module import AnticipationData
+from vjepa.data.clip_module import ClipData
+from vjepa.data.labelled_module import LabelledClipData
+from vjepa.language.module import CaptionData
+from vjepa.models.ac_predictor import ACPredictor
+from vjepa.models.encoder import Encoder, EncoderConfig
+from vjepa.models.probe import AttentiveProbe, ProbeConfig
+from vjepa.robots.module import TrajectoryData
+from vjepa.training.grid_optim import GridConfig
+from vjepa.training.optim import OptimConfig, Schedule
+from vjepa.training.stage_cli import StageCLI
+from vjepa.training.sweep import command, read_sweep
 
 CONF = Path(__file__).parents[1] / "conf"
 STAGES = {"pretrain": ("Pretrain", ClipData), "cooldown": ("Cooldown", ClipData), "probe": ("Probe", LabelledClipData)}
@@ -122,8 +126,9 @@ def test_every_recipe_says_what_it_is():
 
 def test_an_8b_language_model_with_an_adapter_can_be_built():
     transformers = pytest.importorskip("transformers", reason="language models need the vlm extra")
-    from vjepa.language import LoRA, train_language, with_adapter
-    from vjepa.models.vlm import Projector, ProjectorConfig, VisionLanguageModel
+    from vjepa.language.language_model import LoRA, train_language, with_adapter
+    from vjepa.language.model import VisionLanguageModel
+    from vjepa.models.projector import Projector, ProjectorConfig
 
     config, _ = settings(CONF / "vitg16/vlm.yaml")
     sizes = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8}

@@ -11,18 +11,18 @@ import pytest
 
 pytest.importorskip("mujoco")
 
-from vjepa.data.demo_world import skills
-from vjepa.data.demo_world.__main__ import main
-from vjepa.data.demo_world.arm import Command, Simulation
-from vjepa.data.demo_world.clips import CLASSES, ClipConfig, draw_passage, film_pair
-from vjepa.data.demo_world.director import Director
-from vjepa.data.demo_world.env import DemoWorld, WorldConfig
-from vjepa.data.demo_world.episodes import play
-from vjepa.data.demo_world.poses import euler_to_matrix, matrix_to_euler, matrix_to_rotvec, rotvec_to_matrix
-from vjepa.data.demo_world.record import RecordConfig, clip_seed, pairs_per_split, record
-from vjepa.data.demo_world.render import Hits, Renderer, outline
-from vjepa.data.demo_world.scene import SceneConfig, Thing, draw_scene, hand_rotation
-from vjepa.data.demo_world.video import filmstrip, write_png, write_video
+from vjepa.data.video_files import filmstrip, write_png, write_video
+from vjepa.sim.recording.__main__ import main
+from vjepa.sim.recording.director import Director
+from vjepa.sim.recording.motion_clips import CLASSES, ClipConfig, draw_passage, film_pair
+from vjepa.sim.recording.record import RecordConfig, clip_seed, pairs_per_split, record
+from vjepa.sim.recording.scripted_episodes import play
+from vjepa.sim.world import skills
+from vjepa.sim.world.arm import Command, Simulation
+from vjepa.sim.world.env import DemoWorld, WorldConfig
+from vjepa.sim.world.poses import euler_to_matrix, matrix_to_euler, matrix_to_rotvec, rotvec_to_matrix
+from vjepa.sim.world.render import Hits, Renderer, outline
+from vjepa.sim.world.scene import SceneConfig, Thing, draw_scene, hand_rotation
 
 SHORT = ClipConfig(size=32, seconds=0.5, fps=30)
 EMPTY = SceneConfig(objects=(0, 0), tray=0.0, occluder=0.0)

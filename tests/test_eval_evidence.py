@@ -8,12 +8,11 @@ import pytest
 from stages.probe import ProbeData
 from tests.test_probe_stage import CLIP, GRID, data, encoder_file, probe, read, twin  # noqa: F401  a fixture
 from tests.test_stages import fit
-from vjepa.callbacks import DataError
-from vjepa.data.manifest import ManifestError
-from vjepa.data.modules import Source
+from vjepa.data.clip_module import Source
+from vjepa.data.manifest_files import ManifestError
 from vjepa.data.views import Views
-from vjepa.errors import UserError
-from vjepa.models import ProbeConfig
+from vjepa.errors import DataError, UserError
+from vjepa.models.probe import ProbeConfig
 
 
 def listed(manifest: Path, name: str, *rows: str, header: str = "path,label") -> str:
@@ -104,7 +103,7 @@ def test_pictures_are_read_by_a_linear_probe(clips_manifest, encoder_file, tmp_p
     pytest.importorskip("matplotlib")
     import numpy as np
 
-    from vjepa.data.demo_world.video import write_png
+    from vjepa.data.video_files import write_png
 
     for split in ("train", "val", "test"):
         (tmp_path / split).mkdir()

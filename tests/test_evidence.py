@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from vjepa.checkpoint import CheckpointError, encoder_part, export
 from vjepa.data.clips import ClipConfig
 from vjepa.evidence import READ_OUTS, main
-from vjepa.models import Encoder, EncoderConfig
+from vjepa.models.encoder import Encoder, EncoderConfig
+from vjepa.weights.export import encoder_part, export
+from vjepa.weights.files import CheckpointError
 
 CLIP = ClipConfig(frames=2, fps=5.0, size=32)
 

@@ -9,23 +9,28 @@ import numpy as np
 import pytest
 import torch
 
-import vjepa.features as features_module
+import vjepa.features.extraction as features_module
 from tests.test_probe_stage import data as splits_of
 from tests.test_probe_stage import probe as stage_of
 from tests.test_stages import fit
 from tests.videos import even_times, write_video
-from vjepa.checkpoint import encoder_part, export, load_encoder, probe_part
 from vjepa.data.clips import ClipConfig
-from vjepa.data.demo_world.video import write_png
 from vjepa.data.manifest import Row, read_manifest
 from vjepa.data.transforms import normalise
+from vjepa.data.video_files import write_png
 from vjepa.data.views import Views
 from vjepa.data.windows import starts_in
 from vjepa.errors import UserError
-from vjepa.feature_files import Features
-from vjepa.features import FeatureConfig, digest_of, extract, features, listed, main, read_clip, read_features
-from vjepa.models import AttentiveProbe, Encoder, EncoderConfig, ProbeConfig
-from vjepa.neighbours import GREEN, Sheet, contact_sheet, knn_accuracy, knn_guess, nearest, neighbours
+from vjepa.features.clip_features import features, read_clip
+from vjepa.features.contact_sheet import GREEN, Sheet, contact_sheet
+from vjepa.features.extraction import FeatureConfig, digest_of, extract, listed, main
+from vjepa.features.files import Features, read_features
+from vjepa.features.nearest import knn_accuracy, knn_guess, nearest
+from vjepa.features.neighbours import neighbours
+from vjepa.models.encoder import Encoder, EncoderConfig
+from vjepa.models.probe import AttentiveProbe, ProbeConfig
+from vjepa.weights.export import encoder_part, export, probe_part
+from vjepa.weights.load import load_encoder
 
 TINY = EncoderConfig(width=48, depth=2, heads=4, mlp_width=96, patch=8)
 SMALL = {"frames": 4, "fps": 8.0, "size": 32, "dtype": "float32", "workers": 0, "device": "cpu", "shard": 10}

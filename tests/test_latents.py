@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from vjepa.data.latents import LatentCache, encode_frames, latent_key
 from vjepa.data.transforms import normalise
 from vjepa.errors import UserError
-from vjepa.models import Encoder, EncoderConfig
+from vjepa.models.encoder import Encoder, EncoderConfig
 
 ENCODER = Encoder(EncoderConfig(width=48, depth=2, heads=4, mlp_width=96, patch=8)).eval()
 EPISODES = [torch.randint(0, 256, (t, 3, 32, 32), dtype=torch.uint8) for t in (9, 4, 13)]

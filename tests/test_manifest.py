@@ -17,8 +17,10 @@ import pyarrow.parquet
 import pytest
 
 from tests.videos import even_times, write_video
-from vjepa.data import manifest as module
-from vjepa.data.manifest import ManifestError, Row, main, read_manifest
+from vjepa.data import check as module
+from vjepa.data.check import main
+from vjepa.data.manifest import Row, read_manifest
+from vjepa.data.manifest_files import ManifestError
 
 
 def write(path: Path, text: str | bytes) -> Path:
@@ -231,7 +233,7 @@ def test_check_of_a_good_folder(videos, tmp_path, capsys):
 
 
 def test_check_of_a_bad_manifest_is_one_line(tmp_path):
-    command = [sys.executable, "-m", "vjepa.data.manifest", "check", str(tmp_path / "no.csv")]
+    command = [sys.executable, "-m", "vjepa.data.check", "check", str(tmp_path / "no.csv")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"{tmp_path / 'no.csv'}: no such file or folder\n"

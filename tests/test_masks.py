@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vjepa.masks import BlockConfig, MaskConfig, sample_masks, take
+from vjepa.models.grid import take
+from vjepa.objectives.masks import BlockConfig, MaskConfig, sample_masks
 
 GRID = (8, 16, 16)
 SHORT, LONG = BlockConfig(8, 0.15), BlockConfig(2, 0.7)

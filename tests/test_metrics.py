@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vjepa import metrics
+from vjepa.evaluation import collapse as metrics
 
 
 def tokens(rank: int, d: int = 32) -> torch.Tensor:

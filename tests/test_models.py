@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from vjepa.masks import take
-from vjepa.models import AttentiveProbe, Encoder, EncoderConfig, Predictor, PredictorConfig, ProbeConfig
+from vjepa.models.encoder import Encoder, EncoderConfig
+from vjepa.models.grid import take
+from vjepa.models.predictor import Predictor, PredictorConfig
+from vjepa.models.probe import AttentiveProbe, ProbeConfig
 from vjepa.models.rope import rotate, rotation
 
 SMALL = EncoderConfig(width=48, depth=2, heads=4, mlp_width=96, patch=8)

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from vjepa import ema
-from vjepa.optim import OptimConfig, Schedule, adamw, set_step
+from vjepa.models.frozen import frozen_copy
+from vjepa.objectives import ema
+from vjepa.training.optim import OptimConfig, Schedule, adamw, set_step
 
 
 def test_warmup_constant_decay_reach_their_ends():
@@ -39,7 +40,7 @@ def test_only_matrices_decay():
 
 def test_ema_is_the_moving_average():
     online, steps, momentum = nn.Linear(2, 2), 5, 0.9
-    target = ema.frozen_copy(online)
+    target = frozen_copy(online)
     expected = online.weight.detach().clone()
     for step in range(steps):
         with torch.no_grad():

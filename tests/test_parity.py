@@ -6,9 +6,11 @@ Transformers' code is an independent rewrite that Meta's released weights were c
 import pytest
 import torch
 
-from vjepa.checkpoint import CheckpointError, load_encoder, load_predictor, load_probe
-from vjepa.masks import BlockConfig, MaskConfig, sample_masks, take
+from vjepa.models.grid import take
 from vjepa.models.probe_grid import ProbeGrid
+from vjepa.objectives.masks import BlockConfig, MaskConfig, sample_masks
+from vjepa.weights.files import CheckpointError
+from vjepa.weights.load import load_encoder, load_predictor, load_probe
 
 transformers = pytest.importorskip("transformers", reason="the parity tests need the hf extra")
 GRID = (4, 4, 4)  # square: transformers takes the grid from its config

@@ -10,23 +10,35 @@ import torch
 pytest.importorskip("mujoco")
 
 from stages.plan import ProtocolConfig, plan
-from vjepa.checkpoint import ac_predictor_part, encoder_part, export, policy_part
-from vjepa.data.demo_world import skills
-from vjepa.data.demo_world.env import DemoWorld, WorldConfig
-from vjepa.data.demo_world.robot import FIRST_SEED as RECORDED
-from vjepa.data.demo_world.robot import RobotConfig, record_robot
 from vjepa.errors import UserError
-from vjepa.models import ACPredictor, ACPredictorConfig, Encoder, EncoderConfig, GoalPolicy, GoalPolicyConfig
+from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
+from vjepa.models.cloned_policy import GoalPolicy, GoalPolicyConfig
+from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.planning.cem import ActionBounds, CEMConfig
-from vjepa.planning.episodes import Job, Outcome, PlannerConfig, Player, Setting, Weights, play_all, rows_of, world_model
-from vjepa.planning.film import animation
-from vjepa.planning.journal import Journal
 from vjepa.planning.landscape import LandscapeConfig
-from vjepa.planning.policies import Random, Script, Still, TrueDynamics, frames
-from vjepa.planning.results import by_angle, line, lines, table
-from vjepa.planning.steps import StepsConfig
-from vjepa.planning.tasks import APART, FIRST_SEED, TASKS, allowed, list_of_steps, start, within_reach
-from vjepa.pose import StateSchema, vector_schema
+from vjepa.robots.schema import StateSchema, vector_schema
+from vjepa.sim.closed_loop.episodes import (
+    Job,
+    Outcome,
+    PlannerConfig,
+    Player,
+    Setting,
+    Weights,
+    play_all,
+    rows_of,
+    world_model,
+)
+from vjepa.sim.closed_loop.film import animation
+from vjepa.sim.closed_loop.held_out_steps import StepsConfig
+from vjepa.sim.closed_loop.journal import Journal
+from vjepa.sim.closed_loop.policies import Random, Script, Still, TrueDynamics, frames
+from vjepa.sim.closed_loop.results import by_angle, line, lines, table
+from vjepa.sim.closed_loop.tasks import APART, FIRST_SEED, TASKS, allowed, list_of_steps, start, within_reach
+from vjepa.sim.recording.robot_episodes import FIRST_SEED as RECORDED
+from vjepa.sim.recording.robot_episodes import RobotConfig, record_robot
+from vjepa.sim.world import skills
+from vjepa.sim.world.env import DemoWorld, WorldConfig
+from vjepa.weights.export import ac_predictor_part, encoder_part, export, policy_part
 
 SIZE = 32
 SCHEMA = StateSchema(centres=(float(np.pi), 0.0, 0.0))

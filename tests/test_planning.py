@@ -6,26 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from vjepa.checkpoint import ac_predictor_part, encoder_part, export
+from vjepa.benchmarks.planning_speed import bench
 from vjepa.errors import UserError
-from vjepa.models import ACPredictor, ACPredictorConfig, Encoder, EncoderConfig
-from vjepa.planning import (
-    MPC,
-    ActionBounds,
-    CEMConfig,
-    LandscapeConfig,
-    MPCConfig,
-    WorldModel,
-    WorldModelConfig,
-    cem,
-    energy_landscape,
-)
-from vjepa.planning.bench import bench
-from vjepa.planning.cem import Limits
-from vjepa.planning.energy import energy as energy_command
-from vjepa.planning.energy import read_trajectory
-from vjepa.planning.world_model import GIB, distance
-from vjepa.pose import END_EFFECTOR, pose_apply, pose_delta
+from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
+from vjepa.models.encoder import Encoder, EncoderConfig
+from vjepa.planning import cem
+from vjepa.planning.cem import ActionBounds, CEMConfig, Limits
+from vjepa.planning.landscape import LandscapeConfig, energy_landscape
+from vjepa.planning.mpc import MPC, MPCConfig
+from vjepa.planning.recorded_landscape import energy as energy_command
+from vjepa.planning.recorded_landscape import read_trajectory
+from vjepa.planning.world_model import GIB, WorldModel, WorldModelConfig, distance
+from vjepa.robots.pose import pose_apply, pose_delta
+from vjepa.robots.schema import END_EFFECTOR
+from vjepa.weights.export import ac_predictor_part, encoder_part, export
 
 SEARCH = CEMConfig(samples=200, iterations=10, top=10, horizon=2)
 

@@ -8,17 +8,8 @@ import pytest
 import torch
 
 from vjepa.errors import UserError
-from vjepa.pose import (
-    END_EFFECTOR,
-    StateSchema,
-    euler_to_matrix,
-    matrix_to_euler,
-    pose_apply,
-    pose_delta,
-    pose_in_camera,
-    schema_from,
-    vector_schema,
-)
+from vjepa.robots.pose import euler_to_matrix, matrix_to_euler, pose_apply, pose_delta, pose_in_camera
+from vjepa.robots.schema import END_EFFECTOR, StateSchema, schema_from, vector_schema
 
 PI, QUARTER = math.pi, math.pi / 2
 TWO_ARMS = StateSchema(

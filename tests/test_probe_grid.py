@@ -8,10 +8,12 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from vjepa.errors import UserError
-from vjepa.models import AttentiveProbe, Encoder, EncoderConfig, ProbeConfig
 from vjepa.models.anticipation import AnticipationGrid, AnticipationProbe
+from vjepa.models.encoder import Encoder, EncoderConfig
+from vjepa.models.probe import AttentiveProbe, ProbeConfig
 from vjepa.models.probe_grid import ProbeGrid
-from vjepa.optim import GridAdamW, GridConfig, OptimConfig, Schedule, set_step
+from vjepa.training.grid_optim import GridAdamW, GridConfig
+from vjepa.training.optim import OptimConfig, Schedule, set_step
 
 GRID = GridConfig(lr=(5e-3, 1e-3, 1e-4), weight_decay=(0.8, 0.01))
 OPTIM = OptimConfig(lr=Schedule(1e-3, start=0.0, warmup=2, final=0.0, decay=4, shape="cosine"), weight_decay=Schedule(0.1))

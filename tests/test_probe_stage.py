@@ -15,15 +15,20 @@ import torch
 from stages.probe import Probe
 from tests.test_stages import TINY, fit
 from tests.videos import even_times, write_video
-from vjepa.answers import Answers, Chosen, accuracies, confusion_of, qualities, write_classes
-from vjepa.checkpoint import encoder_part, export
+from vjepa.data.clip_module import Source
 from vjepa.data.clips import ClipConfig
-from vjepa.data.manifest import ManifestError, read_manifest
-from vjepa.data.modules import LabelledClipData, Source
+from vjepa.data.labelled_module import LabelledClipData
+from vjepa.data.manifest import read_manifest
+from vjepa.data.manifest_files import ManifestError
 from vjepa.data.views import ViewClips, Views, boxes_along, collate_views
 from vjepa.errors import UserError
-from vjepa.models import Encoder, ProbeConfig
-from vjepa.optim import GridConfig, OptimConfig, Schedule
+from vjepa.evaluation.predictions import Answers, Chosen, accuracies, qualities
+from vjepa.evaluation.score_files import confusion_of, write_classes
+from vjepa.models.encoder import Encoder
+from vjepa.models.probe import ProbeConfig
+from vjepa.training.grid_optim import GridConfig
+from vjepa.training.optim import OptimConfig, Schedule
+from vjepa.weights.export import encoder_part, export
 
 CLIP = ClipConfig(frames=4, fps=8.0, size=32, flip=0.0)
 GRID = GridConfig(lr=(3e-3, 1e-5), weight_decay=(0.1, 0.01))

@@ -12,10 +12,9 @@ import pytest
 
 pytest.importorskip("mujoco", reason="the demo world needs the sim extra")
 
-from vjepa.data.captions import read_captions
-from vjepa.data.demo_world.clips import CLASSES, ClipConfig, draw_shot, facts
-from vjepa.data.demo_world.looks import Viewpoints, plain
-from vjepa.data.demo_world.questions import (
+from vjepa.language.conversation_files import read_captions
+from vjepa.sim.recording.motion_clips import CLASSES, ClipConfig, draw_shot, facts
+from vjepa.sim.recording.questions import (
     HUES,
     about_clip,
     about_episode,
@@ -25,7 +24,8 @@ from vjepa.data.demo_world.questions import (
     main,
     write_questions,
 )
-from vjepa.data.demo_world.scene import Scene, SceneConfig, draw_scene
+from vjepa.sim.world.looks import Viewpoints, plain
+from vjepa.sim.world.scene import Scene, SceneConfig, draw_scene
 
 
 def clip(label: int, seed: int, held: str = "red cube", split: str = "train") -> dict[str, str]:

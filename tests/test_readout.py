@@ -7,21 +7,16 @@ import torch
 
 from vjepa.data.clips import ClipConfig
 from vjepa.errors import UserError
-from vjepa.models import Encoder, EncoderConfig
-from vjepa.readout import (
+from vjepa.evaluation.linear import best_penalty, explained, few_label_accuracy, linear_accuracy, pool, ridge
+from vjepa.evaluation.readouts import (
     LabelledClips,
     ReadOutConfig,
     attentive_accuracy,
-    best_penalty,
     encode,
-    explained,
-    few_label_accuracy,
     labelled_clips,
-    linear_accuracy,
-    pool,
     read_out,
-    ridge,
 )
+from vjepa.models.encoder import Encoder, EncoderConfig
 
 CLASSES, WIDTH = 4, 24
 

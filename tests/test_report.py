@@ -5,7 +5,7 @@ import json
 import pytest
 
 from vjepa.errors import UserError
-from vjepa.report import Score, over_seeds, read_scores, table
+from vjepa.evaluation.report import Score, over_seeds, read_scores, table
 
 
 def test_wilson_interval_of_textbook_cases():

@@ -10,15 +10,24 @@ import torch
 
 pytest.importorskip("mujoco")
 
-from vjepa.data.demo_world import robot, skills
-from vjepa.data.demo_world.env import DemoWorld, WorldConfig
-from vjepa.data.demo_world.lerobot_writer import EXTRINSICS, VIDEO
-from vjepa.data.demo_world.robot import RobotConfig, episode_seed, episodes_per_split, main, play, record_robot
-from vjepa.data.demo_world.scene import SceneConfig
-from vjepa.data.demo_world.wander import BOUND, REACH_HIGH, REACH_LOW, wander
-from vjepa.data.lerobot import Columns, load_lerobot
-from vjepa.data.trajectories import TrainingTrajectories, TrajectoryConfig
-from vjepa.pose import pose_apply, pose_delta
+from vjepa.robots.episodes import Columns
+from vjepa.robots.pose import pose_apply, pose_delta
+from vjepa.robots.readers.lerobot import load_lerobot
+from vjepa.robots.windows import TrainingTrajectories, TrajectoryConfig
+from vjepa.sim.recording import robot_episodes as robot
+from vjepa.sim.recording.lerobot_writer import EXTRINSICS, VIDEO
+from vjepa.sim.recording.robot_episodes import (
+    RobotConfig,
+    episode_seed,
+    episodes_per_split,
+    main,
+    play,
+    record_robot,
+)
+from vjepa.sim.recording.wander import BOUND, REACH_HIGH, REACH_LOW, wander
+from vjepa.sim.world import skills
+from vjepa.sim.world.env import DemoWorld, WorldConfig
+from vjepa.sim.world.scene import SceneConfig
 
 SETTINGS = {"episodes": 8, "steps": 6, "size": 32, "val": 0.25, "test": 0.25, "per_file": 3, "scripted": 0.5}
 COLUMNS = Columns(extrinsics="camera_extrinsics.{camera}")

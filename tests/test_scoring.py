@@ -5,10 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from vjepa.data.benchmarks import read_questions
-from vjepa.data.captions import Conversation, Turn
-from vjepa.data.manifest import ManifestError
-from vjepa.scoring import Mark, accuracy, by_kind, chance, chosen_letter, lettered, matches, most_frequent, pairs
+from vjepa.benchmarks.question_files import read_questions
+from vjepa.benchmarks.scoring import (
+    Mark,
+    accuracy,
+    by_kind,
+    chance,
+    chosen_letter,
+    lettered,
+    matches,
+    most_frequent,
+    pairs,
+)
+from vjepa.data.manifest_files import ManifestError
+from vjepa.language.conversations import Conversation, Turn
 
 OPTIONS = ("to the left", "to the right", "up")
 

@@ -16,17 +16,22 @@ from safetensors.torch import load_file
 from stages.cooldown import Cooldown
 from stages.pretrain import Pretrain
 from stages.probe import Probe
-from vjepa import ema
-from vjepa.callbacks import DataError, DataHealth, OptimizerMonitor
-from vjepa.checkpoint import encoder_part, export, load_encoder, load_predictor, load_probe
-from vjepa.cli import Refusal
+from vjepa.data.clip_module import ClipData, Source
 from vjepa.data.clips import ClipConfig
-from vjepa.data.manifest import ManifestError
-from vjepa.data.modules import ClipData, LabelledClipData, Source
+from vjepa.data.labelled_module import LabelledClipData
+from vjepa.data.manifest_files import ManifestError
 from vjepa.data.transforms import normalise
-from vjepa.masks import BlockConfig, MaskConfig
-from vjepa.models import Encoder, EncoderConfig, PredictorConfig, ProbeConfig
-from vjepa.optim import OptimConfig, Schedule
+from vjepa.errors import DataError
+from vjepa.models.encoder import Encoder, EncoderConfig
+from vjepa.models.predictor import PredictorConfig
+from vjepa.models.probe import ProbeConfig
+from vjepa.objectives import ema
+from vjepa.objectives.masks import BlockConfig, MaskConfig
+from vjepa.training.monitors import DataHealth, OptimizerMonitor
+from vjepa.training.optim import OptimConfig, Schedule
+from vjepa.training.stage_cli import Refusal
+from vjepa.weights.export import encoder_part, export
+from vjepa.weights.load import load_encoder, load_predictor, load_probe
 
 TINY = EncoderConfig(width=48, depth=2, heads=4, mlp_width=96, patch=8)
 NARROW = PredictorConfig(width=24, depth=1, heads=2, mlp_width=48)
@@ -271,7 +276,7 @@ data:
   batch_size: 8
   workers: 0
 trainer: {max_steps: 6, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false, log_every_n_steps: 2,
-  callbacks: [{class_path: vjepa.callbacks.CollapseMonitor}, {class_path: vjepa.pictures.Pictures}]}
+  callbacks: [{class_path: vjepa.training.pretraining_monitors.CollapseMonitor}, {class_path: vjepa.training.pictures.Pictures}]}
 checkpoint: {every_n_train_steps: 2}
 """
 

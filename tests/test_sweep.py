@@ -5,7 +5,17 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from vjepa.errors import UserError
-from vjepa.sweep import Sweep, command, draw, folder, main, over_seeds, read_curves, read_sweep, table
+from vjepa.training.sweep import (
+    Sweep,
+    command,
+    draw,
+    folder,
+    main,
+    over_seeds,
+    read_curves,
+    read_sweep,
+    table,
+)
 
 RECIPE = """
 model:
@@ -14,7 +24,7 @@ model:
   masks: {kinds: [{blocks: 1, scale: 1.0, duration: 0.5, place: end}], group: 4}
 data: {train: [{manifest: MANIFEST}], val: MANIFEST, clip: {frames: 4, fps: 8, size: 32}, batch_size: 4, workers: 0}
 trainer: {max_steps: 2, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false,
-  callbacks: [{class_path: vjepa.callbacks.CollapseMonitor}, {class_path: vjepa.callbacks.LossByDistance}]}
+  callbacks: [{class_path: vjepa.training.pretraining_monitors.CollapseMonitor}, {class_path: vjepa.training.pretraining_monitors.LossByDistance}]}
 """
 
 

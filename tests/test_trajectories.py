@@ -15,8 +15,13 @@ from einops import rearrange
 
 from tests.videos import even_times, read_stamps, stamp, write_video
 from vjepa.data.latents import LatentCache, encode_frames
-from vjepa.data.lerobot import Columns, TrajectoryError, load_lerobot
-from vjepa.data.trajectories import (
+from vjepa.errors import UserError
+from vjepa.robots.episodes import Columns, TrajectoryError
+from vjepa.robots.module import RobotSource, TrajectoryData
+from vjepa.robots.pose import pose_delta
+from vjepa.robots.readers.lerobot import load_lerobot
+from vjepa.robots.schema import END_EFFECTOR, vector_schema
+from vjepa.robots.windows import (
     EvaluationTrajectories,
     TrainingTrajectories,
     TrajectoryConfig,
@@ -24,9 +29,6 @@ from vjepa.data.trajectories import (
     collate_windows,
     window_rows,
 )
-from vjepa.data.trajectory_module import RobotSource, TrajectoryData
-from vjepa.errors import UserError
-from vjepa.pose import END_EFFECTOR, pose_delta, vector_schema
 
 FPS = 15
 LENGTHS = (40, 9, 33, 30)

@@ -11,10 +11,10 @@ import torch
 os.environ["HF_HUB_OFFLINE"] = "1"
 transformers = pytest.importorskip("transformers", reason="language models need the vlm extra")
 
-from vjepa.chat import Chat  # noqa: E402
-from vjepa.data.captions import Turn  # noqa: E402
 from vjepa.errors import UserError  # noqa: E402
-from vjepa.language import (  # noqa: E402
+from vjepa.language.chat import Chat  # noqa: E402
+from vjepa.language.conversations import Turn  # noqa: E402
+from vjepa.language.language_model import (  # noqa: E402
     CHATML,
     LanguageConfig,
     LoRA,
@@ -25,7 +25,8 @@ from vjepa.language import (  # noqa: E402
     save_language,
     train_language,
 )
-from vjepa.models.vlm import IGNORE, PLACE, Projector, ProjectorConfig, Seen, VisionLanguageModel, pad  # noqa: E402
+from vjepa.language.model import IGNORE, PLACE, VisionLanguageModel, pad  # noqa: E402
+from vjepa.models.projector import Projector, ProjectorConfig, Seen  # noqa: E402
 
 TEXTS = ["Which way does the hand move?", "It moves to the left.", "What colour is it?", "red, green, blue", "system user"] * 3
 LLAMA = (  # as Llama 3 words it: a header for every turn, blank lines, texts trimmed
@@ -390,9 +391,9 @@ def test_a_damaged_language_model_is_one_sentence(tokenizer, tmp_path):
 
 
 def test_a_tokenizer_of_another_model_is_refused(tokenizer):
-    from vjepa.data.caption_module import FrameConfig
-    from vjepa.models import Encoder, EncoderConfig
-    from vjepa.vlm import VLM
+    from vjepa.language.media import FrameConfig
+    from vjepa.language.video_chat import VLM
+    from vjepa.models.encoder import Encoder, EncoderConfig
 
     encoder = Encoder(EncoderConfig(width=24, depth=1, heads=2, mlp_width=48, patch=8))
     small = VisionLanguageModel(Projector(ProjectorConfig(), 24, 32), new_language(50, 32, 1, 2))
@@ -402,7 +403,7 @@ def test_a_tokenizer_of_another_model_is_refused(tokenizer):
 
 def test_language_models_import_beside_any_torchvision():
     """transformers' text models import torchvision, whose operators may not fit torch: our import comes first."""
-    program = "from vjepa.language import pretrained; from transformers import LlamaConfig, Qwen2ForCausalLM"
+    program = "from vjepa.language.language_model import pretrained; from transformers import LlamaConfig, Qwen2ForCausalLM"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 

@@ -16,23 +16,33 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 pytest.importorskip("transformers", reason="language models need the vlm extra")
 
 from stages.vlm import VLM
-from vjepa.ask import main as ask
-from vjepa.callbacks import DataError
-from vjepa.checkpoint import CheckpointError, encoder_part, export
-from vjepa.cli import Refusal
-from vjepa.data.caption_module import CaptionData, CaptionSource, EvaluationCaptions, FrameConfig
-from vjepa.data.captions import Turn, read_captions
+from vjepa.benchmarks.video_questions import CONTROLS, evaluate, grid, marks, other_of
+from vjepa.benchmarks.video_questions import main as score_questions
 from vjepa.data.decode import DecodeError
-from vjepa.errors import UserError
-from vjepa.evaluate import CONTROLS, evaluate, grid, marks, other_of
-from vjepa.evaluate import main as score_questions
-from vjepa.language import LanguageConfig, LoRA, load_language, new_language, new_tokenizer, save_language
-from vjepa.models import Encoder, EncoderConfig
-from vjepa.models.vlm import ProjectorConfig
-from vjepa.optim import OptimConfig, Schedule
-from vjepa.samples import Samples
-from vjepa.tiny_language import TinyLanguageConfig, train_tiny_language
-from vjepa.vlm import VLM as Talker
+from vjepa.errors import DataError, UserError
+from vjepa.language.ask import main as ask
+from vjepa.language.batches import EvaluationCaptions
+from vjepa.language.conversation_files import read_captions
+from vjepa.language.conversations import Turn
+from vjepa.language.language_model import (
+    LanguageConfig,
+    LoRA,
+    load_language,
+    new_language,
+    new_tokenizer,
+    save_language,
+)
+from vjepa.language.media import FrameConfig
+from vjepa.language.module import CaptionData, CaptionSource
+from vjepa.language.sample_answers import Samples
+from vjepa.language.tiny_language_model import TinyLanguageConfig, train_tiny_language
+from vjepa.language.video_chat import VLM as Talker
+from vjepa.models.encoder import Encoder, EncoderConfig
+from vjepa.models.projector import ProjectorConfig
+from vjepa.training.optim import OptimConfig, Schedule
+from vjepa.training.stage_cli import Refusal
+from vjepa.weights.export import encoder_part, export
+from vjepa.weights.files import CheckpointError
 
 SIDES = ("to the left", "to the right")
 CLIP = FrameConfig(frames=4, size=32)
@@ -114,7 +124,7 @@ def test_a_phase_trains_what_has_a_learning_rate_and_never_the_encoder(world, tm
     assert same == (phase != "whole")
     assert all("lora_" in name for name in trained if ".language." in name) == (phase != "whole")
     assert not model.encoder.training and model.model.training
-    from vjepa.checkpoint import load_encoder
+    from vjepa.weights.load import load_encoder
 
     assert equal(model.encoder, load_encoder(world / "encoder.safetensors"))
 
@@ -194,7 +204,7 @@ def test_an_adapter_is_saved_alone_and_loaded_onto_its_base(world, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     assert (folder / "language/adapter_config.json").exists() and not (folder / "language/model.safetensors").exists()
     rows = [read_captions(world / "rows.jsonl").row(0)]
-    from vjepa.data.caption_module import frames_of
+    from vjepa.language.media import frames_of
 
     clips = [frames_of(rows[0].media[0], CLIP)]
     assert len(Talker.load(folder).option_scores(rows, clips)[0]) == 2
@@ -230,8 +240,8 @@ def test_a_step_in_half_precision_learns(world, tmp_path):
 
 
 def test_pictures_and_several_clips_and_words_alone_in_one_batch(world, tmp_path, clips_manifest):
-    from vjepa.data.caption_module import frames_of
-    from vjepa.data.captions import Conversation, Media
+    from vjepa.language.conversations import Conversation, Media
+    from vjepa.language.media import frames_of
 
     talker = Talker.load(finished(world, tmp_path / "vlm"))
     paths = [clips_manifest.parent / f"{i:02}.mp4" for i in range(2)]
@@ -408,7 +418,7 @@ data:
   batch_size: 4
   workers: 0
 trainer: {max_steps: 4, accelerator: cpu, enable_progress_bar: false, log_every_n_steps: 2, val_check_interval: 4,
-  check_val_every_n_epoch: null, num_sanity_val_steps: 0, callbacks: [{class_path: vjepa.samples.Samples}]}
+  check_val_every_n_epoch: null, num_sanity_val_steps: 0, callbacks: [{class_path: vjepa.language.sample_answers.Samples}]}
 checkpoint: {every_n_train_steps: 2}
 """
 
@@ -462,7 +472,7 @@ def test_lmms_eval_asks_and_takes_the_option_of_smallest_loss(world, tmp_path, m
     api.lmms = object
     for name, module in (("lmms_eval", ModuleType("lmms_eval")), ("lmms_eval.api", ModuleType("api")), (api.__name__, api)):
         monkeypatch.setitem(sys.modules, name, module)
-    from vjepa.lmms import VJEPA
+    from vjepa.benchmarks.lmms_eval import VJEPA
 
     model = VJEPA(str(finished(world, tmp_path / "vlm")), batch_size=2)
     video = str(clips_manifest.parent / "00.mp4")

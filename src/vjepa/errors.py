@@ -9,3 +9,7 @@ def refuse_unless(condition: bool, sentence: str) -> None:
     """Raise UserError with the sentence unless the condition holds."""
     if not condition:
         raise UserError(sentence)
+
+
+class DataError(UserError):
+    """Training data that is not fit to train on."""

@@ -16,13 +16,14 @@ import torch
 from einops import rearrange
 from jsonargparse import auto_cli
 
-from vjepa.checkpoint import load_encoder
 from vjepa.data.clips import ClipConfig
-from vjepa.data.manifest import ManifestError
+from vjepa.data.manifest_files import ManifestError
 from vjepa.errors import UserError
-from vjepa.models import Encoder
-from vjepa.readout import LabelledClips, ReadOutConfig, encode, labelled_clips, probe_accuracy, read_tokens, trained_probe
-from vjepa.sweep import over_seeds, read_curves
+from vjepa.evaluation.attentive import probe_accuracy, trained_probe
+from vjepa.evaluation.readouts import LabelledClips, ReadOutConfig, encode, labelled_clips, read_tokens
+from vjepa.models.encoder import Encoder
+from vjepa.training.sweep import over_seeds, read_curves
+from vjepa.weights.load import load_encoder
 
 ENCODERS = {
     "random": "never trained",

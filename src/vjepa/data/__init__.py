@@ -1,5 +1,1 @@
-"""From files to batches: manifests, decoding by timestamp, clips, data modules, the demo world."""
-
-from vjepa.data.decode import DecodeError, decode_frames, open_video
-
-__all__ = ["DecodeError", "decode_frames", "open_video"]
+"""From files to batches: manifests, decoding by time stamp, transforms, clips, and the data modules of clips."""

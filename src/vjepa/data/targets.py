@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vjepa.data.manifest import Manifest, ManifestError
+from vjepa.data.manifest import Manifest
+from vjepa.data.manifest_files import ManifestError
 
 Targets = Literal["classes", "multilabel", "regression"]
 LABELS = "labels"

@@ -14,7 +14,7 @@ from einops import repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vjepa.masks import Grid
+from vjepa.models.grid import Grid
 from vjepa.models.layers import EPS, MLP, Block, CrossAttention, initialise, refuse_heads
 from vjepa.models.predictor import Predictor
 from vjepa.models.probe import ProbeConfig

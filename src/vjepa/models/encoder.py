@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vjepa.errors import UserError, refuse_unless
-from vjepa.masks import Grid, take
+from vjepa.models.grid import Grid, take
 from vjepa.models.layers import EPS, Block, initialise, refuse_heads
 from vjepa.models.rope import Layout, Rotation, rotation
 

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vjepa.errors import refuse_unless
-from vjepa.masks import Grid
 from vjepa.models.encoder import EncoderConfig
+from vjepa.models.grid import Grid
 from vjepa.models.layers import EPS, Block, initialise, refuse_heads
 from vjepa.models.rope import rotation
 

@@ -11,7 +11,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vjepa.masks import Grid
+from vjepa.models.grid import Grid
 
 Layout = Literal["released", "interleaved"]
 BASE = 10_000.0

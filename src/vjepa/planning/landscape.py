@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vjepa.errors import UserError, refuse_unless
 from vjepa.planning.cem import Energy
-from vjepa.pose import StateSchema
+from vjepa.robots.schema import StateSchema
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vjepa.errors import UserError, refuse_unless
-from vjepa.models import ACPredictor, Encoder, encode_frames
+from vjepa.models.ac_predictor import ACPredictor, encode_frames
+from vjepa.models.encoder import Encoder
 from vjepa.planning.cem import Energy
-from vjepa.pose import END_EFFECTOR, StateSchema, pose_apply
+from vjepa.robots.pose import pose_apply
+from vjepa.robots.schema import END_EFFECTOR, StateSchema
 
 GIB = 2**30
 CPU_MEMORY = 0.1  # GiB

@@ -1,0 +1,1 @@
+"""Other people's formats and benchmarks, and the speed of our own code."""

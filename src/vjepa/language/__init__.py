@@ -1,0 +1,1 @@
+"""Conversations about video, and the language model that reads the encoder's tokens."""

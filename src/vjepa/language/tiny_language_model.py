@@ -1,0 +1,88 @@
+"""A language model small enough to train on the spot: a tokenizer and a few layers, from the demo's own conversations.
+
+    python -m vjepa.language.tiny_language_model --texts data/demo/captions.jsonl data/demo/train.jsonl --out runs/demo/language
+
+It reads the conversations without their clips, so it learns how they are worded and nothing that only a clip can tell. The
+result is a folder like any other language model's.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import trange
+
+from vjepa.data.manifest_files import ManifestError
+from vjepa.errors import UserError
+from vjepa.language.chat import Chat
+from vjepa.language.conversation_files import Captions, read_captions
+from vjepa.language.language_model import new_language, new_tokenizer, save_language
+from vjepa.language.model import IGNORE, pad
+
+
+@dataclass(frozen=True)
+class TinyLanguageConfig:
+    width: int = 96
+    """Width of its tokens."""
+    depth: int = 2
+    """Transformer blocks."""
+    heads: int = 4
+    """Attention heads per block."""
+    vocabulary: int = 512
+    """Most tokens that the tokenizer learns; 256 of them are bytes."""
+    steps: int = 150
+    """Steps of AdamW."""
+    batch: int = 32
+    """Conversations per step."""
+    lr: float = 3e-3
+    """Peak learning rate; it falls to zero along a cosine."""
+    context: int = 512
+    """Most tokens of a conversation."""
+    seed: int = 0
+    """Decides the weights and the order."""
+
+
+def train_tiny_language(files: Sequence[Captions], config: TinyLanguageConfig):
+    """(model, tokenizer, last loss), trained to write the conversations' questions and answers."""
+    rows = [captions.row(i).without_media() for captions in files for i in range(len(captions))]
+    tokenizer = new_tokenizer((text for row in rows for turn in row.turns for text in turn.parts), config.vocabulary)
+    chat = Chat(tokenizer, config.context)
+    torch.manual_seed(config.seed)
+    model = new_language(len(tokenizer), config.width, config.depth, config.heads)
+    order = np.random.default_rng(config.seed)
+    optimizer = torch.optim.AdamW(model.parameters(), config.lr, weight_decay=0.0)
+    fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
+    for _ in trange(config.steps, desc="language model", disable=None):
+        drawn = order.integers(0, len(rows), config.batch)
+        ids, mask = pad([chat.encode(rows[i].turns, []).ids for i in drawn], chat.padding, "right")
+        loss = model(input_ids=ids, attention_mask=mask, labels=ids.masked_fill(mask == 0, IGNORE)).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        fall.step()
+    return model.eval(), tokenizer, loss.item()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m vjepa.language.tiny_language_model", description=__doc__.split("\n")[0])
+    parser.add_argument("--texts", required=True, nargs="+", help="files of conversations: .json, .jsonl or .parquet")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--steps", type=int, default=TinyLanguageConfig.steps)
+    parser.add_argument("--seed", type=int, default=TinyLanguageConfig.seed)
+    options = parser.parse_args(arguments)
+    try:
+        captions = [read_captions(file) for file in options.texts]
+        config = TinyLanguageConfig(steps=options.steps, seed=options.seed)
+        model, tokenizer, loss = train_tiny_language(captions, config)
+    except (UserError, ManifestError) as error:
+        sys.exit(f"error: {error}")
+    save_language(model, tokenizer, options.out)
+    print(f"{options.out} is written: {len(tokenizer)} tokens, last loss {loss:.2f}")
+
+
+if __name__ == "__main__":
+    main()

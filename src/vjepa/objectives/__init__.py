@@ -1,0 +1,1 @@
+"""What training minimises: masks, the averaged target encoder, and the losses of the papers."""

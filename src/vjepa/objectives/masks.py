@@ -1,0 +1,135 @@
+"""Multiblock masks: which tubelets the encoder keeps and which the predictor fills (V-JEPA 2, sections 2.1 and A.3).
+
+A mask kind is a number of blocks of one size, each spanning the whole time axis or a part of it; tokens under any block
+are dropped.
+Clips in one tensor must keep equally many tokens, so lengths are equalised over a group of clips. The public code cuts
+every clip to the shortest by taking tokens in time order, which starves the late frames; here a random subset is cut, and
+the group is an option of its own, so that neither the batch per device nor the number of devices changes the task.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vjepa.errors import UserError, refuse_unless
+from vjepa.models.grid import Grid
+
+REDRAWS = 100
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """One mask kind."""
+
+    blocks: int
+    """Blocks per clip; they may overlap."""
+    scale: float
+    """Share of the frame's area under one block; 1 is the whole frame."""
+    duration: float = 1.0
+    """Share of the clip's length under one block; the papers' blocks last from beginning to end."""
+    place: Literal["anywhere", "end"] = "anywhere"
+    """Where in time a shorter block lies; one at the end leaves a future to be foreseen from the past."""
+
+    def __post_init__(self) -> None:
+        fits = self.blocks > 0 and 0 < self.scale <= 1 and 0 < self.duration <= 1
+        found = f"{self.blocks} blocks of {self.scale} of the frame and {self.duration} of the time"
+        refuse_unless(fits, f"masks.kinds: {found}; give 1 or more blocks of shares in (0, 1]")
+
+
+@dataclass(frozen=True)
+class MaskConfig:
+    kinds: tuple[BlockConfig, ...] = (BlockConfig(8, 0.15), BlockConfig(2, 0.7))
+    """Each clip is predicted once under every kind."""
+    aspect: tuple[float, float] = (0.75, 1.5)
+    """Range of a block's height over width."""
+    group: int = 24
+    """Clips over which the numbers of kept and of dropped tokens are made equal; the released run used 24."""
+    multiple: int = 1
+    """Round both numbers down to a multiple of this; 64 gives compiled kernels few shapes to learn."""
+
+    def __post_init__(self) -> None:
+        refuse_unless(len(self.kinds) > 0, "masks.kinds is empty, so nothing would be predicted; give one kind or more")
+        refuse_unless(self.group > 0 and self.multiple > 0, "masks.group and masks.multiple must be positive")
+        refuse_unless(0 < self.aspect[0] <= self.aspect[1], f"masks.aspect={self.aspect} must be two growing positive ratios")
+
+
+class View(NamedTuple):
+    """Token indices in (T H W) order, ascending in every row."""
+
+    keep: Int[Tensor, "b k"]
+    drop: Int[Tensor, "b m"]
+
+
+def sample_masks(config: MaskConfig, grid: Grid, batch: int, *, seed: int, step: int, rank: int) -> list[View]:
+    """One view per mask kind for `batch` clips: a pure function of its arguments.
+
+    `rank` numbers the batches of one optimiser step, over devices and accumulated micro-batches alike: batches 0..n-1 of
+    size b see the same masks as one batch of n*b. Raises UserError if the batch does not divide the group.
+    """
+    if config.group % batch:
+        raise UserError(f"masks.group={config.group} is not a multiple of {batch} clips; split the batch or change the group")
+    group, first = divmod(rank * batch, config.group)
+    rng = np.random.Generator(np.random.Philox(key=np.array([seed, step], np.uint64), counter=[0, 0, 0, group]))
+    views = (sample_view(kind, config, grid, rng) for kind in config.kinds)
+    return [View(keep[first : first + batch], drop[first : first + batch]) for keep, drop in views]
+
+
+def sample_view(kind: BlockConfig, config: MaskConfig, grid: Grid, rng: np.random.Generator) -> View:
+    """Equal-length indices for one whole group under one mask kind."""
+    dropped = rearrange(sample_blocks(kind, config, grid, rng), "b T H W -> b (T H W)")
+    order = rng.random(dropped.shape)
+    return View(equal_subset(~dropped, order, config.multiple), equal_subset(dropped, order, config.multiple))
+
+
+def sample_blocks(kind: BlockConfig, config: MaskConfig, grid: Grid, rng: np.random.Generator) -> Bool[np.ndarray, "b T H W"]:
+    """Places under a block. One block shape is drawn for the group, as in the released sampler; clips that would keep
+    nothing are drawn again."""
+    shape = block_shape(kind, rng.uniform(*config.aspect), grid)
+    dropped = place_blocks(kind, shape, grid, config.group, rng)
+    for _ in range(REDRAWS):
+        empty = dropped.all(axis=(1, 2, 3))
+        if not empty.any():
+            return dropped
+        dropped[empty] = place_blocks(kind, shape, grid, int(empty.sum()), rng)
+    raise UserError(
+        f"masks.kinds: {kind.blocks} blocks of {kind.scale:.0%} of the frame and {kind.duration:.0%} of the time keep nothing "
+        f"of a grid of {grid[0]} times {grid[1]}x{grid[2]} tokens; use fewer, smaller or shorter blocks, or larger clips"
+    )
+
+
+def block_shape(kind: BlockConfig, aspect: float, grid: Grid) -> Grid:
+    """Time steps, rows and columns of a block of the given shares, at least one and at most the grid."""
+    T, H, W = grid
+    area = int(kind.scale * H * W)  # whole tokens, as released
+    rows, columns = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
+    if kind.scale == 1:
+        rows, columns = H, W  # the whole frame has no other aspect than its own
+    return max(round(kind.duration * T), 1), min(max(rows, 1), H), min(max(columns, 1), W)
+
+
+def place_blocks(
+    kind: BlockConfig, shape: Grid, grid: Grid, clips: int, rng: np.random.Generator
+) -> Bool[np.ndarray, "b T H W"]:
+    """Union of uniformly placed blocks for each clip."""
+
+    def covered(axis: int, first: int = 0) -> Bool[np.ndarray, "b blocks length"]:
+        start = rng.integers(first, grid[axis] - shape[axis] + 1, (clips, kind.blocks, 1))
+        return (np.arange(grid[axis]) >= start) & (np.arange(grid[axis]) < start + shape[axis])
+
+    rows, columns = covered(1), covered(2)
+    times = covered(0, first=grid[0] - shape[0] if kind.place == "end" else 0)
+    frame = rearrange(rows, "b s H -> b s 1 H 1") & rearrange(columns, "b s W -> b s 1 1 W")
+    return (rearrange(times, "b s T -> b s T 1 1") & frame).any(axis=1)
+
+
+def equal_subset(member: Bool[np.ndarray, "b n"], order: Float[np.ndarray, "b n"], multiple: int) -> Int[Tensor, "b k"]:
+    """Indices of the first k members of every row in a random order, k the least count of any row; ascending."""
+    count = int(member.sum(axis=1).min())
+    count = max(count // multiple * multiple, min(count, multiple))
+    chosen = np.argsort(np.where(member, order, np.inf), axis=1)[:, :count]
+    return torch.from_numpy(np.sort(chosen, axis=1))

@@ -1,0 +1,1 @@
+"""What is recorded in the demo world: motion clips, scripted episodes, robot episodes, questions."""

@@ -1,0 +1,138 @@
+"""Physics at 500 Hz and the arm's controller: damped least-squares inverse kinematics every 20 ms, with feed-forward."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+from numpy import ndarray
+
+from vjepa.sim.world import panda
+from vjepa.sim.world.poses import matrix_to_euler, matrix_to_rotvec
+
+TIMESTEP = 0.002
+CONTROL_STEPS = 10
+JOINTS = 7
+
+
+class Command(NamedTuple):
+    """Where the hand should be: fingertip position (3,) in metres, rotation (3, 3), closedness 0 open .. 1 closed."""
+
+    position: ndarray
+    rotation: ndarray
+    closedness: float
+
+
+Motion = Callable[[float], Command]
+"""Seconds since the start of the motion -> where the hand should be then."""
+
+
+class Kinematics:
+    """Inverse kinematics on a private copy of the state, so that commands depend on commands and not on the physics."""
+
+    def __init__(self, model: mujoco.MjModel, damping: float = 0.01, pull: float = 0.02):
+        self.model, self.data = model, mujoco.MjData(model)
+        self.site = model.site("tcp").id
+        self.damping, self.pull = damping**2 * np.eye(6), pull
+        self.jacobian = np.zeros((6, model.nv))
+        self.low, self.high = model.jnt_range[:JOINTS].T
+        self.data.qpos[:JOINTS] = panda.HOME
+
+    @property
+    def joints(self) -> ndarray:
+        """The solution so far: joint angles (7,) in radians."""
+        return self.data.qpos[:JOINTS]
+
+    def solve(self, command: Command, iterations: int = 2) -> ndarray:
+        """Joint angles (7,) that bring the fingertips to the command, starting from the last solution."""
+        for _ in range(iterations):
+            self._step(command)
+        return self.joints.copy()
+
+    def _step(self, command: Command) -> None:
+        model, data = self.model, self.data
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_jacSite(model, data, self.jacobian[:3], self.jacobian[3:], self.site)
+        rotation = data.site_xmat[self.site].reshape(3, 3)
+        missing = np.concatenate(
+            [command.position - data.site_xpos[self.site], matrix_to_rotvec(command.rotation @ rotation.T)]
+        )
+        jacobian = self.jacobian[:, :JOINTS]
+        home = self.pull * (panda.HOME - self.joints)
+        task = np.linalg.solve(jacobian @ jacobian.T + self.damping, missing - jacobian @ home)
+        data.qpos[:JOINTS] = np.clip(self.joints + jacobian.T @ task + home, self.low, self.high)
+
+
+class Simulation:
+    """One world in motion: `follow` advances the physics while the arm tracks a motion."""
+
+    def __init__(self, xml: str):
+        self.model = mujoco.MjModel.from_xml_string(xml)
+        self.data = mujoco.MjData(self.model)
+        self.kinematics = Kinematics(self.model)
+        self.site = self.model.site("tcp").id
+        self.steps = 0
+        mujoco.mj_forward(self.model, self.data)
+
+    @property
+    def time(self) -> float:
+        """Seconds of physics since the start, or since `steps` was last set to zero."""
+        return self.steps * TIMESTEP
+
+    @property
+    def state(self) -> ndarray:
+        """What the robot measures (7,): fingertip xyz in metres, extrinsic xyz angles in radians, closedness 0..1."""
+        rotation = self.data.site_xmat[self.site].reshape(3, 3)
+        closedness = 1 - self.data.qpos[JOINTS : JOINTS + 2].sum() / panda.OPENING
+        return np.concatenate([self.data.site_xpos[self.site], matrix_to_euler(rotation), [closedness]])
+
+    def place(self, command: Command) -> None:
+        """Put the arm at a command, at rest, without simulating the way there."""
+        joints = self.kinematics.solve(command, iterations=60)
+        self.data.qpos[:JOINTS] = self.data.ctrl[:JOINTS] = joints
+        self.data.qpos[JOINTS : JOINTS + 2] = self.data.ctrl[JOINTS:] = finger_position(command.closedness)
+        self.data.qvel[:] = 0
+        mujoco.mj_forward(self.model, self.data)
+
+    def snapshot(self) -> tuple[ndarray, ndarray, int]:
+        """All that decides what happens next, for `restore`."""
+        state = np.empty(mujoco.mj_stateSize(self.model, int(mujoco.mjtState.mjSTATE_INTEGRATION)))
+        mujoco.mj_getState(self.model, self.data, state, int(mujoco.mjtState.mjSTATE_INTEGRATION))
+        return state, self.kinematics.data.qpos.copy(), self.steps
+
+    def restore(self, snapshot: tuple[ndarray, ndarray, int]) -> None:
+        """Back to a moment of the past, to the bit."""
+        state, joints, self.steps = snapshot
+        mujoco.mj_setState(self.model, self.data, state, int(mujoco.mjtState.mjSTATE_INTEGRATION))
+        self.kinematics.data.qpos[:] = joints
+        mujoco.mj_kinematics(self.model, self.data)
+
+    def follow(self, motion: Motion, steps: int, fps: int = 0, on_frame: Callable[[], None] | None = None) -> None:
+        """Advance `steps` of 2 ms while tracking the motion; call `on_frame` whenever one of `fps` frames a second is due."""
+        for step in range(steps):
+            if step % CONTROL_STEPS == 0:
+                self._control(motion((step + CONTROL_STEPS) * TIMESTEP))
+            mujoco.mj_step(self.model, self.data)
+            self.steps += 1
+            if on_frame is not None and frames_until(self.steps, fps) > frames_until(self.steps - 1, fps):
+                on_frame()
+        # positions of bodies lag one step behind the joint angles after mj_step; readers expect both of the same time
+        mujoco.mj_kinematics(self.model, self.data)
+
+    def _control(self, command: Command) -> None:
+        before = self.kinematics.joints.copy()
+        after = self.kinematics.solve(command)
+        velocity = (after - before) / (CONTROL_STEPS * TIMESTEP)
+        self.data.ctrl[:JOINTS] = 0.5 * (before + after) + panda.DAMPING_OVER_STIFFNESS * velocity
+        self.data.ctrl[JOINTS:] = finger_position(command.closedness)
+
+
+def finger_position(closedness: float) -> float:
+    """Closedness 0 open .. 1 closed -> travel of each finger in metres."""
+    return 0.5 * panda.OPENING * (1 - closedness)
+
+
+def frames_until(steps: int, fps: int) -> int:
+    """How many frames have become due after the first one, that of time zero."""
+    return int(steps * TIMESTEP * fps + 1e-9)

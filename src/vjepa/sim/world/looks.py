@@ -1,0 +1,141 @@
+"""How things look and who looks at them: materials, the lamp and the camera, all drawn from a generator."""
+
+import colorsys
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy import ndarray
+from numpy.random import Generator
+
+from vjepa.sim.world import panda
+from vjepa.sim.world.poses import matrix_to_euler
+
+COLOURS = {
+    "red": (0.85, 0.16, 0.14),
+    "orange": (0.95, 0.52, 0.10),
+    "yellow": (0.95, 0.84, 0.18),
+    "green": (0.20, 0.65, 0.25),
+    "cyan": (0.20, 0.72, 0.78),
+    "blue": (0.16, 0.32, 0.82),
+    "purple": (0.52, 0.24, 0.70),
+    "pink": (0.95, 0.48, 0.66),
+}
+PATTERNS = ("plain", "checker", "stripes", "noise")
+
+
+class Material(NamedTuple):
+    """Two colours (3,) in 0..1, the pattern that mixes them, its waves per metre and its phase (3,) in radians."""
+
+    colour: ndarray
+    second: ndarray
+    pattern: str
+    frequency: float
+    phase: ndarray
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera. `position` and `target` are (x, y, z) in metres, `fovy` the vertical field of view in degrees."""
+
+    position: tuple[float, float, float]
+    target: tuple[float, float, float]
+    fovy: float
+
+    @property
+    def rotation(self) -> ndarray:
+        """Camera axes as columns (3, 3) in the OpenCV convention: x right, y down, z into the picture."""
+        forward = np.subtract(self.target, self.position)
+        forward = forward / np.linalg.norm(forward)
+        right = np.cross(forward, (0.0, 0.0, 1.0))
+        right = right / np.linalg.norm(right)
+        return np.stack([right, np.cross(forward, right), forward], axis=1)
+
+    @property
+    def extrinsics(self) -> ndarray:
+        """Pose of the camera in the robot's frame (6,): xyz in metres, extrinsic xyz angles in radians."""
+        return np.concatenate([self.position, matrix_to_euler(self.rotation)])
+
+    def intrinsics(self, size: int) -> ndarray:
+        """Matrix (3, 3) from camera coordinates to pixels of a square picture; pixel centres are at half integers."""
+        focal = 0.5 * size / np.tan(np.radians(self.fovy) / 2)
+        return np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]])
+
+
+@dataclass(frozen=True)
+class Viewpoints:
+    """Where cameras are drawn from: a part of a dome in front of the robot."""
+
+    azimuth: float = 35.0
+    """Most degrees from straight ahead of the robot."""
+    height: tuple[float, float] = (24.0, 45.0)
+    """Least and most degrees above the table."""
+    distance: tuple[float, float] = (0.95, 1.1)
+    """Metres from what the camera looks at."""
+    target: tuple[float, float, float] = (0.42, 0.0, 0.17)
+    """What it looks at (x, y, z), metres: the middle of the workspace."""
+    jitter: float = 0.03
+    """Most metres by which that is missed, along each axis."""
+    fovy: tuple[float, float] = (42.0, 48.0)
+    """Narrowest and widest vertical field of view in degrees."""
+
+
+@dataclass(frozen=True)
+class Light:
+    """A lamp at `position` (x, y, z) in metres; `strength` and `ambient` scale the lit and the unlit part."""
+
+    position: tuple[float, float, float]
+    strength: float
+    ambient: float
+    shadows: bool = True
+
+
+def draw_materials(random: Generator, objects: dict[str, str]) -> dict[str, Material]:
+    """A material for every geom of the model, by name; `objects` gives the names of things and of their colours."""
+    white, grey = soft_colour(random, 0.05, (0.8, 0.95)), soft_colour(random, 0.1, (0.25, 0.5))
+    looks = {name: plain(white) for name in panda.BODY_GEOMS}
+    looks |= {name: plain(grey) for name in (*panda.JOINT_GEOMS, *panda.FINGER_GEOMS)}
+    looks |= {"hand": plain(soft_colour(random, 0.15, (0.7, 0.95))), "mount": plain(hue(random, 0.8, 0.7))}
+    looks |= {name: draw_texture(random, soft_colour(random, 0.35, (0.35, 0.8)), 1.0) for name in ("floor", "wall")}
+    looks["table"] = draw_texture(random, soft_colour(random, 0.4, (0.45, 0.9)), 4.0)
+    tray = plain(soft_colour(random, 0.5, (0.3, 0.8)))
+    looks |= {f"tray{index}": tray for index in range(5)}
+    looks["occluder"] = draw_texture(random, soft_colour(random, 0.5, (0.4, 0.8)), 8.0)
+    looks |= {name: draw_texture(random, np.array(COLOURS[colour]), 16.0) for name, colour in objects.items()}
+    return looks
+
+
+def plain(colour: ndarray) -> Material:
+    return Material(colour, colour, "plain", 1.0, np.zeros(3))
+
+
+def draw_texture(random: Generator, colour: ndarray, frequency: float) -> Material:
+    """The colour with a lighter or darker shade of itself in a random pattern."""
+    second = np.clip(colour * random.uniform(0.55, 0.8) if random.random() < 0.6 else 0.6 * colour + 0.4, 0, 1)
+    pattern = str(random.choice(PATTERNS))
+    return Material(colour, second, pattern, frequency * random.uniform(0.7, 1.4), random.uniform(0, 2 * np.pi, 3))
+
+
+def soft_colour(random: Generator, saturation: float, brightness: tuple[float, float]) -> ndarray:
+    return hue(random, random.uniform(0, saturation), random.uniform(*brightness))
+
+
+def hue(random: Generator, saturation: float, brightness: float) -> ndarray:
+    return np.array(colorsys.hsv_to_rgb(random.random(), saturation, brightness))
+
+
+def draw_camera(random: Generator, views: Viewpoints) -> Camera:
+    """A camera on a dome in front of the robot, looking at the middle of the workspace."""
+    angle, height = np.radians(random.uniform(-views.azimuth, views.azimuth)), np.radians(random.uniform(*views.height))
+    target = np.array(views.target) + random.uniform(-views.jitter, views.jitter, 3)
+    direction = np.array([np.cos(height) * np.cos(angle), np.cos(height) * np.sin(angle), np.sin(height)])
+    position = target + random.uniform(*views.distance) * direction
+    return Camera(tuple(position.tolist()), tuple(target.tolist()), float(random.uniform(*views.fovy)))
+
+
+def draw_light(random: Generator) -> Light:
+    """A lamp above the camera's half of the room, so that the visible sides are mostly lit."""
+    angle, height = random.uniform(-1.4, 1.4), random.uniform(0.85, 1.35)
+    direction = np.array([np.cos(height) * np.cos(angle), np.cos(height) * np.sin(angle), np.sin(height)])
+    position = np.array([0.4, 0.0, 0.0]) + random.uniform(2.0, 3.0) * direction
+    return Light(tuple(position.tolist()), float(random.uniform(0.5, 0.75)), float(random.uniform(0.42, 0.58)))

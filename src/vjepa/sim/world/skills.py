@@ -1,0 +1,191 @@
+"""Scripted skills: generators of actions that look at the world between them. `director` runs them and keeps a log."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy import ndarray
+
+from vjepa.sim.world.env import DemoWorld
+from vjepa.sim.world.panda import FINGER_GEOMS
+from vjepa.sim.world.poses import matrix_to_euler, matrix_to_rotvec, rotvec_to_matrix
+from vjepa.sim.world.scene import WALL_SIZE, Thing, hand_rotation
+
+Actions = Iterator[ndarray]
+STRIDE, SWING = 0.06, 0.4
+"""Largest step of the hand per action, in metres and in radians."""
+SAFE = 0.24
+"""Height in metres at which the hand, and what hangs from it, passes over everything."""
+REACH_BELOW_TOP = 0.035
+"""Metres from an object's top to the fingertips, at most: the palm would touch it otherwise."""
+FORK = 0.8
+"""Closedness for pushing, with 16 mm between the fingertips: round things cannot roll off, corners do not get stuck."""
+BEHIND = 0.05
+"""Least metres from the occluder to the middle of what it hides."""
+
+
+# -- movements of the hand ---------------------------------------------------------------------------------------------
+
+
+def go(world: DemoWorld, position: ndarray, yaw: float | None = None) -> Actions:
+    """Bring the fingertips to a position (3,) in metres and the hand to a yaw, or leave it turned as it is."""
+    rotation = world.command.rotation if yaw is None else hand_rotation(yaw)
+    for _ in range(80):
+        way = position - world.command.position
+        turn = matrix_to_rotvec(rotation @ world.command.rotation.T)
+        parts = max(np.linalg.norm(way) / STRIDE, np.linalg.norm(turn) / SWING)
+        if parts < 1e-3:
+            return
+        share = 1 / max(parts, 1.0)
+        yield np.concatenate([share * way, matrix_to_euler(rotvec_to_matrix(share * turn)), [0.0]])
+
+
+def rise(world: DemoWorld, height: float = SAFE) -> Actions:
+    """Straight up to a height in metres."""
+    yield from go(world, np.array([*world.command.position[:2], height]))
+
+
+def squeeze(change: float) -> Actions:
+    """Change closedness in two actions."""
+    for _ in range(2):
+        yield np.array([0, 0, 0, 0, 0, 0, change / 2])
+
+
+def above(place: ndarray, height: float = SAFE) -> ndarray:
+    return np.array([place[0], place[1], height])
+
+
+def grasp_height(world: DemoWorld, thing: Thing) -> float:
+    """Where on an object the fingers close: its middle, or higher if it is tall."""
+    middle = world.position(thing)[2]
+    return float(max(middle, middle + thing.size[2] - REACH_BELOW_TOP))
+
+
+def grasp_yaw(world: DemoWorld, thing: Thing) -> float | None:
+    """The hand's yaw at which the fingers close on flat sides, the one that needs least turning; None for round things."""
+    period = {"cube": np.pi / 2, "box": np.pi}.get(thing.shape)
+    if period is None:
+        return None
+    x_axis = world.simulation.data.body(thing.name).xmat.reshape(3, 3)[:, 0]
+    yaw = np.arctan2(x_axis[1], x_axis[0])
+    return float(yaw - period * np.round(yaw / period))
+
+
+def held_things(world: DemoWorld) -> set[str]:
+    """Names of the objects between the fingers that both of them touch."""
+    model, data = world.simulation.model, world.simulation.data
+    fingers = [model.geom(name).id for name in FINGER_GEOMS]
+    touching = {finger: set() for finger in fingers}
+    for first, second in data.contact.geom[: data.ncon].tolist():
+        for finger, other in ((first, second), (second, first)):
+            if finger in touching:
+                touching[finger].add(model.geom(other).name)
+    between = {thing.name for thing in world.scene.things if abs(in_hand(world, thing)[0]) < 0.02}
+    return touching[fingers[0]] & touching[fingers[1]] & between
+
+
+def in_hand(world: DemoWorld, thing: Thing) -> ndarray:
+    """An object's centre as the hand sees it (3,) in metres: y is the way the fingers move, z points out of the palm."""
+    data, site = world.simulation.data, world.simulation.site
+    return data.site_xmat[site].reshape(3, 3).T @ (world.position(thing) - data.site_xpos[site])
+
+
+# -- skills ------------------------------------------------------------------------------------------------------------
+
+
+def reach(world: DemoWorld, thing: Thing) -> Actions:
+    """Open hand around the object, ready to close."""
+    yield from rise(world)
+    yield from open_hand(world, thing)
+    place = world.position(thing)
+    yield from go(world, above(place), grasp_yaw(world, thing))
+    yield from go(world, above(place, grasp_height(world, thing)))
+
+
+def open_hand(world: DemoWorld, thing: Thing) -> Actions:
+    """Open the gripper."""
+    yield from squeeze(-1.0)
+
+
+def close_hand(world: DemoWorld, thing: Thing) -> Actions:
+    """Close the gripper, on the object if it is between the fingers."""
+    yield from squeeze(1.0)
+
+
+def lift(world: DemoWorld, thing: Thing) -> Actions:
+    """Take the object and raise it."""
+    if thing.name not in held_things(world):
+        yield from reach(world, thing)
+        yield from close_hand(world, thing)
+    yield from rise(world)
+
+
+def lower(world: DemoWorld, thing: Thing) -> Actions:
+    """Bring the held object down until it stands on the table, without letting go."""
+    bottom = world.position(thing)[2] - thing.size[2]
+    yield from rise(world, world.command.position[2] - bottom + 0.002)
+
+
+def drop(world: DemoWorld, thing: Thing) -> Actions:
+    """Let the object fall, from the air if it is not up there already."""
+    yield from lift(world, thing)
+    yield from squeeze(-1.0)
+
+
+def turn(world: DemoWorld, thing: Thing) -> Actions:
+    """Take the object and turn it a third of a half circle where it stands."""
+    yield from reach(world, thing)
+    yield from close_hand(world, thing)
+    yaw = matrix_to_euler(world.command.rotation)[2]
+    yield from go(world, world.command.position, yaw + (1.0 if yaw < 0 else -1.0))
+    yield from open_hand(world, thing)
+    yield from rise(world)
+
+
+def put_in_tray(world: DemoWorld, thing: Thing) -> Actions:
+    """Carry the object to the tray and set it down there."""
+    if world.scene.tray is None:
+        raise ValueError("this world has no tray: draw one with SceneConfig(tray=1.0)")
+    yield from set_down(world, thing, np.array(world.scene.tray), 0.012)
+
+
+def hide(world: DemoWorld, thing: Thing) -> Actions:
+    """Carry the object behind the occluder, as the camera sees it, and set it down there."""
+    if world.scene.occluder is None:
+        raise ValueError("this world has no occluder to hide behind: draw one with SceneConfig(occluder=1.0)")
+    wall = np.array(world.scene.occluder)
+    away = wall - np.array(world.scene.camera.position[:2])
+    gap = WALL_SIZE[0] + max(BEHIND, thing.size[0] + 0.012)
+    yield from set_down(world, thing, wall + gap * away / abs(away[0]), 0.004)
+
+
+def set_down(world: DemoWorld, thing: Thing, place: ndarray, clearance: float) -> Actions:
+    """Carry the object to a place (x, y), let go of it just above the surface, and rise."""
+    yield from lift(world, thing)
+    yield from go(world, above(place), 0.0)  # along the tray and the occluder, whose tops the palm would touch otherwise
+    bottom = world.position(thing)[2] - thing.size[2]
+    yield from rise(world, world.command.position[2] - bottom + clearance)
+    yield from open_hand(world, thing)
+    yield from rise(world)
+
+
+def push_left(world: DemoWorld, thing: Thing) -> Actions:
+    """Push the object along the table to the left of the picture."""
+    yield from push(world, thing, -1.0)
+
+
+def push_right(world: DemoWorld, thing: Thing) -> Actions:
+    """Push the object along the table to the right of the picture."""
+    yield from push(world, thing, 1.0)
+
+
+def push(world: DemoWorld, thing: Thing, side: float, way: float = 0.15) -> Actions:
+    """Push the object `way` metres along +y (side 1) or -y (side -1) with the fingers as a fork, so that it cannot roll off."""
+    yield from rise(world)
+    yield from squeeze(FORK - world.command.closedness)
+    place = world.position(thing)
+    gap = max(thing.size[:2]) + 0.03
+    yield from go(world, above(place - np.array([0, side * gap, 0])), np.pi / 2)
+    yield from rise(world, max(0.02, place[2] - 0.01))
+    yield from go(world, world.command.position + np.array([0, side * (way + 0.02), 0]))
+    yield from go(world, world.command.position - np.array([0, side * 0.03, 0]))  # do not take it along upwards
+    yield from rise(world)

@@ -1,0 +1,1 @@
+"""What the stages share: their command line, the frozen encoder, optimisers, monitors, sweeps."""

@@ -1,0 +1,81 @@
+"""AdamW, and schedules as pure functions of the step (V-JEPA 2, sections 2.4 and A.1)."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from vjepa.errors import UserError
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A value over steps 1..total: a ramp from `start` to `peak`, then constant, then a decay to `final`.
+
+    Read before optimiser step number `step` (counted from 1), so the first step takes one stride of the ramp, and the last
+    step uses exactly `final`.
+    """
+
+    peak: float
+    """The value between ramp and decay."""
+    start: float | None = None
+    """The value the ramp leaves from; the peak if not given."""
+    warmup: int = 0
+    """Steps of linear ramp."""
+    final: float | None = None
+    """The value at the last step; the peak if not given."""
+    decay: int = 0
+    """Last steps over which the value goes to `final`."""
+    shape: Literal["linear", "cosine"] = "linear"
+    """Form of the decay."""
+
+    def __post_init__(self) -> None:
+        if self.warmup < 0 or self.decay < 0:
+            raise UserError(f"warmup={self.warmup} and decay={self.decay} are numbers of steps; neither can be negative")
+        if self.final is not None and self.decay == 0:
+            raise UserError(f"final={self.final} is never reached with decay=0; give the number of steps of decay")
+        if self.start is not None and self.warmup == 0:
+            raise UserError(f"start={self.start} is never used with warmup=0; give the number of steps of warm-up")
+
+    def at(self, step: int, total: int) -> float:
+        """The value for optimiser step `step` of `total`."""
+        start = self.peak if self.start is None else self.start
+        final = self.peak if self.final is None else self.final
+        if step < self.warmup:
+            return start + (self.peak - start) * step / self.warmup
+        if step <= total - self.decay:
+            return self.peak
+        progress = min((step - (total - self.decay)) / self.decay, 1.0)
+        if self.shape == "cosine":
+            progress = (1 - math.cos(math.pi * progress)) / 2
+        return self.peak * (1 - progress) + final * progress
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW and what its step does."""
+
+    lr: Schedule = Schedule(peak=5.25e-4)
+    """Learning rate. A recipe that names a schedule's fields keeps the others' defaults, so no default ramps or decays."""
+    weight_decay: Schedule = Schedule(peak=0.04)
+    """Decay of matrices; biases, norms and other vectors never decay."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's momentum of the gradient and of its square."""
+    eps: float = 1e-8
+    """AdamW's epsilon."""
+
+
+def adamw(config: OptimConfig, *modules: nn.Module) -> torch.optim.AdamW:
+    """One optimiser over all trainable parameters: matrices in group 0, vectors in group 1."""
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    matrices, vectors = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+    return torch.optim.AdamW([{"params": matrices}, {"params": vectors}], betas=config.betas, eps=config.eps)
+
+
+def set_step(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, total: int) -> None:
+    """Learning rate and weight decay for optimiser step `step` (from 1) of `total`."""
+    matrices, vectors = optimizer.param_groups
+    matrices["lr"] = vectors["lr"] = config.lr.at(step, total)
+    matrices["weight_decay"], vectors["weight_decay"] = config.weight_decay.at(step, total), 0.0

@@ -1,0 +1,1 @@
+"""Weights in and out: our exports, Meta's files, Hugging Face directories, and maps between their key names."""
