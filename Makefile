@@ -28,7 +28,7 @@ help:  ## this page
 	@echo "  EPISODES  robot episodes of the demo (now: $(EPISODES))   PROTOCOL  what plan measures: quick, or full (now: $(PROTOCOL))"
 
 demo: $(if $(SEEDS),sweep,probe)  ## everything: set-up, data, pretrain, cooldown, probe, and the table
-	@$(if $(SEEDS),,echo && echo "$(R) is complete; what was finished before is not run again." && $(PY) -m vjepa.evaluation.report $(R)/probe/scores.json)
+	@$(if $(SEEDS),,echo && echo "$(R) is complete; what was finished before is not run again." && $(PY) -m vjepa report $(R)/probe/scores.json)
 	@echo "Curves and pictures: make tensorboard"
 
 test: .venv/test-ready  ## all tests, the slow ones too
@@ -67,22 +67,22 @@ anticipate_INPUT = --model.encoder $(R)/cooldown/$(EXPORT)
 
 data: data/demo/done.json data/robot/done.json  ## the demo world's clips and robot episodes: real MP4 files
 data/demo/done.json: FORCE | .venv/ready
-	@$(PY) -m vjepa.sim.recording --out data/demo --clips $(CLIPS)
+	@$(PY) -m vjepa record-clips --out data/demo --clips $(CLIPS)
 data/robot/done.json: FORCE | .venv/ready
-	@$(PY) -m vjepa.sim.recording.robot_episodes --out data/robot --episodes $(EPISODES)
+	@$(PY) -m vjepa record-robot --out data/robot --episodes $(EPISODES)
 # Episodes of skills with an event log, for anticipation: a seed and a number for each split.
 train_EPISODES = --seed 0 --episodes 120
 val_EPISODES   = --seed 1 --episodes 20
 test_EPISODES  = --seed 2 --episodes 40
 $(EVENTS): data/anticipate/%/done.json: FORCE | .venv/ready
-	@$(PY) -m vjepa.sim.recording --out $(@D) --clips 0 $($*_EPISODES)
+	@$(PY) -m vjepa record-clips --out $(@D) --clips 0 $($*_EPISODES)
 FORCE:
 
 # Talking: a language model of the demo's own words, the projector, then both; and the same on an untrained encoder.
 data/demo/test.jsonl: data/demo/done.json
-	@$(PY) -m vjepa.sim.recording.questions --world data/demo
+	@$(PY) -m vjepa record-questions --world data/demo
 $(R)/language/config.json: data/demo/test.jsonl | .venv/vlm-ready
-	$(PY) -m vjepa.language.tiny_language_model --texts data/demo/captions.jsonl data/demo/train.jsonl --out $(@D)
+	$(PY) -m vjepa tiny-language-model --texts data/demo/captions.jsonl data/demo/train.jsonl --out $(@D)
 align = $(PY) -m stages.vlm fit --config conf/align.yaml $(addprefix --config ,$(call needed,align)) --out $(@D) \
     $(if $(SCALE),,--model.language.source $(R)/language) --model.encoder $1 $(ARGS)
 vlm   = $(PY) -m stages.vlm fit --config conf/vlm.yaml $(addprefix --config ,$(call needed,vlm)) --out $(@D) \
@@ -96,29 +96,29 @@ $(R)/vlm/$(EXPORT): conf/vlm.yaml $(R)/align/$(EXPORT) $(call overlay,vlm)
 $(R)/vlm-untrained/$(EXPORT): conf/vlm.yaml $(R)/align-untrained/$(EXPORT)
 	$(call vlm,$(R)/untrained/$(EXPORT),$(R)/align-untrained/$(EXPORT))
 $(R)/vlm/scores.json: $(R)/vlm/$(EXPORT) $(R)/vlm-untrained/$(EXPORT)
-	$(PY) -m vjepa.benchmarks.video_questions --model $(R)/vlm --random $(R)/vlm-untrained --questions data/demo/test.jsonl --out $@
+	$(PY) -m vjepa evaluate --model $(R)/vlm --random $(R)/vlm-untrained --questions data/demo/test.jsonl --out $@
 
 # The control of acting: the same on an encoder that was never trained.
 $(R)/untrained/$(EXPORT): $(R)/cooldown/$(EXPORT)
-	@$(PY) -m vjepa.weights.untrained --encoder $< --out $@
+	@$(PY) -m vjepa untrained --encoder $< --out $@
 $(R)/ac-untrained/$(EXPORT): conf/ac.yaml $(R)/untrained/$(EXPORT)
 	$(PY) -m stages.ac fit --config $< --out $(R)/ac-untrained --model.encoder $(R)/untrained/$(EXPORT) $(ARGS)
 
 # Test clips of a seed that nothing else uses: no decision has seen them.
 evidence: data/demo/done.json  ## does pretraining help? three seeds beside random encoders, table and figure; under an hour
-	@$(PY) -m vjepa.sim.recording --out data/evidence --clips 480 --val 0 --test 1 --seed 1000
+	@$(PY) -m vjepa record-clips --out data/evidence --clips 480 --val 0 --test 1 --seed 1000
 	@for seed in 0 1 2; do run=runs/evidence-seed$$seed; \
 	    $(MAKE) cooldown RUN=evidence-seed$$seed ARGS="--seed_everything $$seed $(ARGS)" && \
 	    $(PY) -m stages.cooldown fit --config conf/cooldown.yaml --model.init_from $$run/pretrain/checkpoints --out $$run/constant \
 	        --seed_everything $$seed $(CONSTANT) $(ARGS) || exit 1; done
-	@$(PY) -m vjepa.evidence --runs '[runs/evidence-seed0,runs/evidence-seed1,runs/evidence-seed2]' --score data/evidence/test.csv
+	@$(PY) -m scripts.evidence --runs '[runs/evidence-seed0,runs/evidence-seed1,runs/evidence-seed2]' --score data/evidence/test.csv
 # Instead of a cooldown: its compute (a step of it costs 2.05 of pretraining) spent on more steps like those of pretraining.
 CONSTANT = --data.clip.frames 8 --data.clip.size 64 --model.optim.lr.final 3.0e-3 --model.optim.lr.decay 1 --trainer.max_steps 600 \
     --trainer.val_check_interval 600 --checkpoint.every_n_train_steps 200
 
 sweep:
 	@for seed in $(SEEDS); do $(MAKE) probe RUN=$(RUN)-seed$$seed ARGS="--seed_everything $$seed $(ARGS)" || exit 1; done
-	@$(PY) -m vjepa.evaluation.report $(foreach seed,$(SEEDS),runs/$(RUN)-seed$(seed)/probe/scores.json)
+	@$(PY) -m vjepa report $(foreach seed,$(SEEDS),runs/$(RUN)-seed$(seed)/probe/scores.json)
 
 tensorboard: .venv/ready  ## curves and pictures of all runs, in the browser
 	$(PY) -m tensorboard.main --load_fast=false --logdir runs

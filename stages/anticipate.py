@@ -27,22 +27,27 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vjepa.benchmarks.anticipation_clips import ForeseenBatch
+from vjepa.benchmarks.anticipation_clips import AnticipationBatch
 from vjepa.benchmarks.anticipation_module import AnticipationData
 from vjepa.data.transforms import normalise
-from vjepa.errors import DataError, refuse_unless
-from vjepa.evaluation.predictions import Chosen
+from vjepa.errors import DataError, require
+from vjepa.evaluation.predictions import ChosenHead
 from vjepa.evaluation.recall import MeanClassRecall, Unseen, focal_loss
 from vjepa.evaluation.score_files import write_heads
-from vjepa.locate import locate
-from vjepa.models.anticipation import ActionLogits, AnticipationGrid, AnticipationProbe, look_ahead, placed
-from vjepa.models.frozen import frozen
+from vjepa.models.anticipation import (
+    ActionLogits,
+    AnticipationGrid,
+    AnticipationProbe,
+    add_position_embedding,
+    look_ahead,
+)
+from vjepa.models.frozen import freeze
 from vjepa.models.probe import ProbeConfig
-from vjepa.models.probe_grid import refuse_negative
+from vjepa.models.probe_grid import check_not_negative
 from vjepa.training.frozen_stage import FrozenStage
 from vjepa.training.grid_optim import GridAdamW, GridConfig
 from vjepa.training.optim import OptimConfig, Schedule
-from vjepa.training.stage_cli import refuse_indivisible, run
+from vjepa.training.stage_cli import check_divisible, run
 from vjepa.weights.export import Part
 from vjepa.weights.load import Weights, load_encoder, load_predictor
 
@@ -55,7 +60,11 @@ ROWS = {
 }
 TRAINED = ("encoder", "predictor", "both", "shown")
 KINDS = ("verb", "noun", "action")
-SPLITS = ("val", "test", "other")  # in the order of the test's loaders; `other`: the test actions from the other anchor
+SPLITS = (
+    "val",
+    "test",
+    "other",
+)  # in the order of the test's loaders; `other`: the test actions from the other anchor
 
 
 class Anticipate(FrozenStage):
@@ -64,14 +73,14 @@ class Anticipate(FrozenStage):
     def __init__(
         self,
         encoder: str,
-        probe: ProbeConfig = ProbeConfig(),  # noqa: B008  frozen, as all configs are
+        probe: ProbeConfig = ProbeConfig(),
         weights: Weights = "ema",
-        optim: OptimConfig = OptimConfig(lr=Schedule(1e-3)),  # noqa: B008
+        optim: OptimConfig = OptimConfig(lr=Schedule(1e-3)),
         top: int = 5,
         positions: bool = False,
         seed: int = 0,
         unseen: Unseen = "missed",
-        grid: GridConfig = GridConfig(),  # noqa: B008
+        grid: GridConfig = GridConfig(),
         selection: Literal["val", "best_on_test"] = "val",
         activation_checkpointing: bool = False,
     ) -> None:
@@ -82,7 +91,7 @@ class Anticipate(FrozenStage):
             probe: The network on top of the tokens.
             weights: Which of the source's encoders is read.
             optim: AdamW and its schedules.
-            top: Answers per clip that recall allows.
+            top: Predictions per clip that recall allows.
             positions: Tell the probes when and where each token is, counted from the moment that is asked for. Not in the
                 paper, whose deep encoders write it into their tokens; without it, probes of the demo's encoder cannot tell
                 what came first.
@@ -94,25 +103,31 @@ class Anticipate(FrozenStage):
             activation_checkpointing: Compute heads again for their gradients instead of keeping what all of them computed.
         """
         super().__init__()
-        refuse_unless(top > 0, f"model.top={top} leaves no answer; use 1 or more")
-        refuse_unless(probe.depth > 0, "probe.depth=0: anticipation needs queries; use 1 or more blocks")
-        refuse_negative(grid.lr, grid.weight_decay)
+        require(top > 0, f"model.top={top} leaves no answer; use 1 or more")
+        require(probe.depth > 0, "probe.depth=0: anticipation needs queries; use 1 or more blocks")
+        check_not_negative(grid.lr, grid.weight_decay)
         self.source, self.config, self.weights = encoder, probe, weights
-        self.heads, self.on_test, self.recompute = grid.heads(optim), selection == "best_on_test", activation_checkpointing
+        self.heads, self.on_test, self.activation_checkpointing = (
+            grid.heads(optim),
+            selection == "best_on_test",
+            activation_checkpointing,
+        )
         self.head = 0  # the chosen one of `both`, once it is tested
         self.optim, self.top, self.positions, self.seed, self.unseen = optim, top, positions, seed, unseen
 
     def configure_model(self) -> None:
         if hasattr(self, "probes"):
             return
-        source, data = locate(self.source), self.trainer.datamodule
-        self.encoder = frozen(load_encoder(source, self.weights))
-        self.predictor = frozen(load_predictor(source))
-        self.grid = refuse_indivisible(self.encoder, data.clip)
+        source, data = self.source, self.trainer.datamodule
+        self.encoder = freeze(load_encoder(source, self.weights))
+        self.predictor = freeze(load_predictor(source))
+        self.grid = check_divisible(self.encoder, data.clip)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             first = AnticipationProbe(self.config, self.encoder.config.width, data.known.sizes)
-        self.probes = nn.ModuleDict({row: AnticipationGrid(first, len(self.heads), self.recompute) for row in TRAINED})
+        self.probes = nn.ModuleDict(
+            {row: AnticipationGrid(first, len(self.heads), self.activation_checkpointing) for row in TRAINED}
+        )
         for_split = {"val": "val", "test": "test", "other": "test"}
         self.recall = nn.ModuleDict({f"{split}_{row}_{kind}": metric for split in SPLITS for row in ROWS
                                      for kind, metric in self.metrics(for_split[split], row).items()})  # fmt: skip
@@ -120,19 +135,21 @@ class Anticipate(FrozenStage):
     def metrics(self, split: str, row: str) -> dict[str, MeanClassRecall]:
         data, heads = self.trainer.datamodule, len(self.heads) if row in TRAINED else 1
         columns = zip(KINDS, data.known.sizes, data.shown(split), strict=True)
-        return {kind: MeanClassRecall(size, shown, self.top, self.unseen, heads) for kind, size, shown in columns}
+        return {
+            kind: MeanClassRecall(size, shown, self.top, self.unseen, heads) for kind, size, shown in columns
+        }
 
     @torch.no_grad()
-    def tokens(self, batch: ForeseenBatch) -> dict[str, Float[Tensor, "b n d"]]:
+    def tokens(self, batch: AnticipationBatch) -> dict[str, Float[Tensor, "b n d"]]:
         seen, shown = self.encoder(normalise(batch.clip)), self.encoder(normalise(batch.shown))
         per_second = self.trainer.datamodule.clip.fps / self.encoder.config.tubelet
         steps = (batch.tau * per_second + 1e-6).long()  # between the clip's end and the moment
         seen, ahead = look_ahead(self.predictor, seen, self.grid, steps, self.positions)
         if self.positions:
-            shown = placed(shown, self.grid, torch.full_like(steps, -self.grid[0]))
+            shown = add_position_embedding(shown, self.grid, torch.full_like(steps, -self.grid[0]))
         return {"encoder": seen, "predictor": ahead, "both": torch.cat([seen, ahead], dim=1), "shown": shown}
 
-    def training_step(self, batch: ForeseenBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: AnticipationBatch, batch_idx: int) -> Tensor:
         """Focal losses of the three queries added up; rows and heads share no parameter, so each trains as if alone."""
         losses = []
         for row, tokens in self.tokens(batch).items():
@@ -146,13 +163,13 @@ class Anticipate(FrozenStage):
         each = [focal_loss(guess.float(), label) for guess, label in zip(logits, labels.T, strict=True)]
         return torch.stack(each).sum()
 
-    def validation_step(self, batch: ForeseenBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: AnticipationBatch, batch_idx: int) -> None:
         self.score("val", batch)
 
-    def test_step(self, batch: ForeseenBatch, batch_idx: int, dataloader_idx: int) -> None:
+    def test_step(self, batch: AnticipationBatch, batch_idx: int, dataloader_idx: int) -> None:
         self.score(SPLITS[dataloader_idx], batch)
 
-    def score(self, split: str, batch: ForeseenBatch) -> None:
+    def score(self, split: str, batch: AnticipationBatch) -> None:
         if len(batch.clip) == 0:
             return
         answers = {row: self.probes[row](tokens) for row, tokens in self.tokens(batch).items()}
@@ -163,7 +180,9 @@ class Anticipate(FrozenStage):
 
     def majority(self, clips: int) -> ActionLogits:
         """The same for every clip: how often training shows each class."""
-        return ActionLogits(*(count.expand(1, clips, -1).to(self.device) for count in self.trainer.datamodule.frequencies))
+        return ActionLogits(
+            *(count.expand(1, clips, -1).to(self.device) for count in self.trainer.datamodule.frequencies)
+        )
 
     def on_validation_epoch_end(self) -> None:
         found = self.computed("val")
@@ -176,8 +195,10 @@ class Anticipate(FrozenStage):
 
     def computed(self, split: str) -> dict[str, dict[str, list[float]]]:
         """Recall of every head by row and kind over all processes; forgotten then."""
-        found = {row: {kind: self.recall[f"{split}_{row}_{kind}"].compute().view(-1).tolist() for kind in KINDS}
-                 for row in ROWS}  # fmt: skip  torchmetrics makes one head's a scalar
+        found = {
+            row: {kind: self.recall[f"{split}_{row}_{kind}"].compute().view(-1).tolist() for kind in KINDS}
+            for row in ROWS
+        }  # fmt: skip  torchmetrics makes one head's a scalar
         for row in ROWS:
             for kind in KINDS:
                 self.recall[f"{split}_{row}_{kind}"].reset()
@@ -193,7 +214,7 @@ class Anticipate(FrozenStage):
         told |= {"unseen": self.unseen, "unseen_clips": dict(zip(KINDS, unseen, strict=True))}
         chance = {kind: self.recall[f"test_both_{kind}"].chance for kind in KINDS}
         found = {split: self.computed(split) for split in SPLITS}
-        chosen = {row: Chosen(row, *(tuple(found[split][row]["action"]) for split in ("val", "test")), self.on_test)
+        chosen = {row: ChosenHead(row, *(tuple(found[split][row]["action"]) for split in ("val", "test")), self.on_test)
                   for row in ROWS}  # fmt: skip
         self.head = chosen["both"].head
         if self.trainer.is_global_zero:
@@ -205,15 +226,22 @@ class Anticipate(FrozenStage):
         mine = [metrics[0].seen.sum(), *(metric.seen[metric.known :].sum() for metric in metrics)]
         return self.trainer.strategy.reduce(torch.stack(mine), reduce_op="sum").tolist()
 
-    def report(self, chosen: dict[str, Chosen], found: dict, chance: dict[str, float], told: dict) -> None:
+    def report(
+        self, chosen: dict[str, ChosenHead], found: dict, chance: dict[str, float], told: dict
+    ) -> None:
         """The files of the run's folder, and the table."""
         out, ahead = Path(self.trainer.default_root_dir), self.trainer.datamodule.ahead
         label = ", best head on test" if self.on_test and len(self.heads) > 1 else ""
         rows = []
-        for anchor, split in ((ahead.anchor, "test"), ("end" if ahead.anchor == "start" else "start", "other")):
+        for anchor, split in (
+            (ahead.anchor, "test"),
+            ("end" if ahead.anchor == "start" else "start", "other"),
+        ):
             for row, choice in chosen.items():
                 values = {kind: found[split][row][kind][choice.head] for kind in KINDS}
-                rows.append({"name": ROWS[row] + (label if row in TRAINED else ""), "anchor": anchor} | values | told)
+                rows.append(
+                    {"name": ROWS[row] + (label if row in TRAINED else ""), "anchor": anchor} | values | told
+                )
             rows.append({"name": "chance", "anchor": anchor} | chance | told)
         (out / "scores.json").write_text(json.dumps(rows, indent=1))
         write_heads(out / "heads.csv", [chosen[row] for row in TRAINED], self.heads)
@@ -245,7 +273,9 @@ def table(rows: list[dict], tau: float) -> str:
             lines.append(f"  {row['name']:<{wide}}" + "".join(f"{row[kind]:8.3f}" for kind in KINDS))
     verb, noun, pair = (first["unseen_clips"][kind] for kind in KINDS)
     fate = {"missed": "counted as missed", "left_out": "left out of the average"}[first["unseen"]]
-    lines.append(f"  training never shows the verb of {verb} of them, the noun of {noun}, the pair of {pair}: {fate}")
+    lines.append(
+        f"  training never shows the verb of {verb} of them, the noun of {noun}, the pair of {pair}: {fate}"
+    )
     return "\n".join(lines)
 
 

@@ -12,13 +12,12 @@ from einops import rearrange, repeat
 from torch import Tensor
 from torch.nn.functional import l1_loss
 
-from vjepa.locate import locate
-from vjepa.models.cloned_policy import GoalPolicy, GoalPolicyConfig
-from vjepa.models.frozen import frozen
+from vjepa.models.cloned_policy import ClonedPolicy, ClonedPolicyConfig
+from vjepa.models.frozen import freeze
 from vjepa.robots.cached_windows import LatentsConfig
 from vjepa.robots.module import TrajectoryData
 from vjepa.robots.windows import TrajectoryBatch
-from vjepa.training.frame_tokens import FrameTokens, refuse_unequal
+from vjepa.training.frame_tokens import FrameTokens, check_equal
 from vjepa.training.frozen_stage import FrozenStage
 from vjepa.training.optim import OptimConfig, Schedule, adamw
 from vjepa.training.stage_cli import run
@@ -30,10 +29,10 @@ class Clone(FrozenStage):
     def __init__(
         self,
         encoder: str,
-        policy: GoalPolicyConfig = GoalPolicyConfig(),  # noqa: B008  frozen, as all configs are
+        policy: ClonedPolicyConfig = ClonedPolicyConfig(),
         weights: Weights = "ema",
-        optim: OptimConfig = OptimConfig(lr=Schedule(1e-3)),  # noqa: B008
-        latents: LatentsConfig = LatentsConfig(),  # noqa: B008
+        optim: OptimConfig = OptimConfig(lr=Schedule(1e-3)),
+        latents: LatentsConfig = LatentsConfig(),
         seed: int = 0,
     ) -> None:
         """
@@ -52,11 +51,14 @@ class Clone(FrozenStage):
     def configure_model(self) -> None:
         if hasattr(self, "policy"):
             return
-        self.encoder = frozen(load_encoder(locate(self.source), self.weights))
+        self.encoder = freeze(load_encoder(self.source, self.weights))
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            self.policy = GoalPolicy(self.config)
-        self.tokens, schema = FrameTokens(self.encoder, self.trainer.datamodule, self.latents), self.trainer.datamodule.schema
+            self.policy = ClonedPolicy(self.config)
+        self.tokens, schema = (
+            FrameTokens(self.encoder, self.trainer.datamodule, self.latents),
+            self.trainer.datamodule.schema,
+        )
         H, W = self.tokens.grid
         for name, given, what, expected in (
             ("tokens", self.config.tokens, "frames", H * W),
@@ -64,9 +66,11 @@ class Clone(FrozenStage):
             ("state_dim", self.config.state_dim, "states", schema.state_dims),
             ("action_dim", self.config.action_dim, "actions", schema.action_dims),
         ):
-            refuse_unequal(f"model.policy.{name}", given, what, expected)
+            check_equal(f"model.policy.{name}", given, what, expected)
         spread = [(high - low) / 2 for low, high in schema.bounds]
-        self.register_buffer("unit", torch.tensor(spread), persistent=False)  # so that metres and closedness weigh alike
+        self.register_buffer(
+            "unit", torch.tensor(spread), persistent=False
+        )  # so that metres and closedness weigh alike
 
     def error(self, batch: TrajectoryBatch, split: str) -> Tensor:
         """L1 between the policy's actions and the recorded ones, in halves of the schema's bounds."""

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from stages.pretrain import Pretrain
 from vjepa.data.clip_module import ClipData
-from vjepa.locate import locate
 from vjepa.training.stage_cli import run
 from vjepa.weights.checkpoints import checkpoint_in
 from vjepa.weights.files import CheckpointError, read_pickle
@@ -20,12 +19,14 @@ from vjepa.weights.files import CheckpointError, read_pickle
 class Cooldown(Pretrain):
     def setup(self, stage: str) -> None:
         if not self.init_from:
-            raise CheckpointError("model.init_from is missing: a cooldown needs a pretraining run to start from")
+            raise CheckpointError(
+                "model.init_from is missing: a cooldown needs a pretraining run to start from"
+            )
         super().setup(stage)
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        source = checkpoint_in(locate(self.init_from))
+        source = checkpoint_in(self.init_from)
         if source.suffix == ".ckpt" and not self.trainer.ckpt_path:
             self.take_over_moments(source)
 

@@ -25,15 +25,13 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from vjepa.data.decode import DecodeError
-from vjepa.errors import UserError, refuse_unless
-from vjepa.locate import locate
+from vjepa.errors import UserError, require
 from vjepa.planning.landscape import axis_names, plot_landscape
 from vjepa.robots.readers.lerobot import load_lerobot
 from vjepa.robots.schema import schema_from
 from vjepa.robots.windows import Windows
 from vjepa.sim.closed_loop import results
-from vjepa.sim.closed_loop.episodes import ROWS, Job, Outcome, Player, Row, Setting, play_all, rows_of
+from vjepa.sim.closed_loop.episodes import ROWS, EpisodeRunner, Job, Outcome, Row, Setting, play_all, rows_of
 from vjepa.sim.closed_loop.film import animation, film
 from vjepa.sim.closed_loop.held_out_steps import (
     Step,
@@ -43,7 +41,7 @@ from vjepa.sim.closed_loop.held_out_steps import (
     pairs_of_frames,
     shares,
 )
-from vjepa.sim.closed_loop.journal import Journal
+from vjepa.sim.closed_loop.journal import EpisodeLog
 from vjepa.sim.closed_loop.tasks import TaskName
 from vjepa.weights.export import read_schema
 
@@ -73,8 +71,8 @@ class ProtocolConfig:
 
     def __post_init__(self) -> None:
         counts = min(self.seeds, self.horizon_seeds, self.azimuth_seeds)
-        refuse_unless(counts > 0, "protocol: seeds, horizon_seeds and azimuth_seeds must be positive")
-        refuse_unless(bool(self.tasks and self.rows), "protocol: give one task and one row, or more")
+        require(counts > 0, "protocol: seeds, horizon_seeds and azimuth_seeds must be positive")
+        require(bool(self.tasks and self.rows), "protocol: give one task and one row, or more")
 
 
 def plan(
@@ -82,7 +80,7 @@ def plan(
     out: Path,
     data: Path = Path("data/robot/test"),
     protocol: ProtocolConfig = ProtocolConfig(),
-    steps: StepsConfig = StepsConfig(),  # noqa: B008
+    steps: StepsConfig = StepsConfig(),
     workers: int = os.cpu_count() or 1,
 ) -> None:
     """Play, judge and report. Episodes that an interrupted command has played are not played again.
@@ -97,7 +95,7 @@ def plan(
     """
     rows = rows_of(setting.weights, protocol.rows)
     windows, chosen = held_out(setting, data, steps) if "model" in rows and steps.steps else (None, [])
-    arena = Arena(setting, Journal(out / EPISODES, setting), workers)
+    arena = Evaluation(setting, EpisodeLog(out / EPISODES, setting), workers)
     found = {task: arena.compare(task, rows, protocol.seeds) for task in protocol.tasks}
     if "model" in rows and "reach" in protocol.tasks:
         found |= limits(arena, protocol)
@@ -113,23 +111,25 @@ def plan(
 
 def held_out(setting: Setting, data: Path, steps: StepsConfig) -> tuple[Windows, list[Step]]:
     """The recorded steps that get an energy landscape; before anything is played, because what is wrong here is wrong now."""
-    refuse_unless(find_spec("matplotlib") is not None, "pictures of energies need matplotlib; pip install 'vjepa[plot]'")
+    require(
+        find_spec("matplotlib") is not None, "pictures of energies need matplotlib; pip install 'vjepa[plot]'"
+    )
     schema = schema_from(read_schema(setting.weights.ac))
-    windows = pairs_of_frames(load_lerobot(locate(data), schema), setting.size)
+    windows = pairs_of_frames(load_lerobot(data, schema), setting.size)
     return windows, moving_steps(windows, steps)
 
 
-class Arena:
+class Evaluation:
     """Plays what the journal does not hold, and tells the tables."""
 
-    def __init__(self, setting: Setting, journal: Journal, workers: int) -> None:
+    def __init__(self, setting: Setting, journal: EpisodeLog, workers: int) -> None:
         self.setting, self.journal, self.workers = setting, journal, workers
 
     def play(self, jobs: list[Job]) -> list[Outcome]:
         """Outcomes of the jobs whose worlds allow their task. Raises UserError if there is none."""
         self.journal.keep(play_all(self.journal.missing(jobs), self.setting, self.workers))
         outcomes = list(self.journal.outcomes(jobs))
-        refuse_unless(bool(outcomes), f"none of {len(jobs)} worlds allows the task {jobs[0].task!r}; look at setting.scene: it "
+        require(bool(outcomes), f"none of {len(jobs)} worlds allows the task {jobs[0].task!r}; look at setting.scene: it "
                       "needs an object to grasp, and a tray to place it in")  # fmt: skip
         return outcomes
 
@@ -137,20 +137,32 @@ class Arena:
         """Every row in the same worlds."""
         played = self.play([Job(task, row, seed) for row in rows for seed in range(seeds)])
         worlds, words = len({outcome.job.seed for outcome in played}), task.replace("_", " ")
-        return tell(results.lines(played, lambda outcome: outcome.job.row), f"{words}: {worlds} held-out worlds")
+        return tell(
+            results.lines(played, lambda outcome: outcome.job.row), f"{words}: {worlds} held-out worlds"
+        )
 
 
-def limits(arena: Arena, protocol: ProtocolConfig) -> dict[str, list[results.Line]]:
+def limits(arena: Evaluation, protocol: ProtocolConfig) -> dict[str, list[results.Line]]:
     """The model's reach by the length of its plans, and by the angle of the camera."""
     found, usual = {}, arena.setting.planner.horizon
     if protocol.horizons:
         lengths = [None, *(length for length in protocol.horizons if length != usual)]
-        jobs = [Job("reach", "model", seed, length) for length in lengths for seed in range(protocol.horizon_seeds)]
-        lines = results.lines(arena.play(jobs), lambda outcome: f"{outcome.job.horizon or usual} actions ahead")
+        jobs = [
+            Job("reach", "model", seed, length)
+            for length in lengths
+            for seed in range(protocol.horizon_seeds)
+        ]
+        lines = results.lines(
+            arena.play(jobs), lambda outcome: f"{outcome.job.horizon or usual} actions ahead"
+        )
         found["reach_by_horizon"] = tell(lines, "reach, by the length of a plan")
-    azimuth, seeds = (protocol.azimuth, protocol.azimuth_seeds) if protocol.azimuth else (None, protocol.seeds)
+    azimuth, seeds = (
+        (protocol.azimuth, protocol.azimuth_seeds) if protocol.azimuth else (None, protocol.seeds)
+    )
     turned = arena.play([Job("reach", "model", seed, azimuth=azimuth) for seed in range(seeds)])
-    found["reach_by_camera_angle"] = tell(results.by_angle(turned), "reach, by the camera's angle to the robot's front")
+    found["reach_by_camera_angle"] = tell(
+        results.by_angle(turned), "reach, by the camera's angle to the robot's front"
+    )
     return found
 
 
@@ -171,7 +183,7 @@ def tabulate(writer: SummaryWriter, found: dict[str, list[results.Line]]) -> Non
 def show_film(writer: SummaryWriter, setting: Setting, protocol: ProtocolConfig, out: Path) -> None:
     """One episode of the model: `film.mp4`, `film.png`, and both as pictures, of which the first moves."""
     torch.set_num_threads(1)
-    strip = film(Player(setting), protocol.tasks[0], "model", protocol.film, out)
+    strip = film(EpisodeRunner(setting), protocol.tasks[0], "model", protocol.film, out)
     writer.add_image("film/strip", strip, dataformats="HWC")
     gif = animation(out / "film.mp4")
     width, height = unpack("<HH", gif[6:10])  # where a GIF says its size
@@ -180,10 +192,15 @@ def show_film(writer: SummaryWriter, setting: Setting, protocol: ProtocolConfig,
 
 
 def energy_landscapes(
-    writer: SummaryWriter, setting: Setting, windows: Windows, chosen: list[Step], steps: StepsConfig, out: Path
+    writer: SummaryWriter,
+    setting: Setting,
+    windows: Windows,
+    chosen: list[Step],
+    steps: StepsConfig,
+    out: Path,
 ) -> dict:
     """What share of held-out steps points the right way; the first one's landscape as numbers and picture."""
-    world = Player(setting).model("model")
+    world = EpisodeRunner(setting).model("model")
     found = [landscape(world, windows, step, steps.sweep) for step in tqdm(chosen, "energy landscapes")]
     right = shares(found)
     found[0].save(out / "landscape.npz")
@@ -212,6 +229,6 @@ if __name__ == "__main__":
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     try:
         auto_cli(plan, as_positional=False)
-    except (UserError, DecodeError) as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

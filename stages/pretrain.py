@@ -1,6 +1,6 @@
 """Pretraining by predicting masked tubelets in representation space (V-JEPA 2, sections 2.1, 2.4 and A.1).
 
-    python -m stages.pretrain fit --config conf/pretrain.yaml
+python -m stages.pretrain fit --config conf/pretrain.yaml
 """
 
 from dataclasses import asdict, replace
@@ -17,16 +17,15 @@ from vjepa.data.clip_module import ClipData
 from vjepa.data.clips import Batch
 from vjepa.data.transforms import normalise
 from vjepa.evaluation.collapse import mean_baseline
-from vjepa.locate import locate
 from vjepa.models.encoder import Encoder, EncoderConfig
-from vjepa.models.frozen import frozen_copy
+from vjepa.models.frozen import freeze_copy
 from vjepa.models.grid import Grid, take
 from vjepa.models.layers import plain_norm
 from vjepa.models.predictor import Predictor, PredictorConfig
 from vjepa.objectives import ema
 from vjepa.objectives.masks import MaskConfig, View, sample_masks
 from vjepa.training.optim import OptimConfig, Schedule, adamw, set_step
-from vjepa.training.stage_cli import Refusal, refuse_indivisible, run
+from vjepa.training.stage_cli import check_divisible, run
 from vjepa.weights.checkpoints import checkpoint_in
 from vjepa.weights.export import Part, encoder_part, predictor_part
 from vjepa.weights.files import read_pickle, strictly
@@ -51,11 +50,11 @@ class Outputs(TypedDict):
 class Pretrain(L.LightningModule):
     def __init__(
         self,
-        encoder: EncoderConfig = EncoderConfig(),  # noqa: B008  frozen, as all configs are
-        predictor: PredictorConfig = PredictorConfig(),  # noqa: B008
-        masks: MaskConfig = MaskConfig(),  # noqa: B008
-        optim: OptimConfig = OptimConfig(),  # noqa: B008
-        momentum: Schedule = Schedule(0.99925),  # noqa: B008
+        encoder: EncoderConfig = EncoderConfig(),
+        predictor: PredictorConfig = PredictorConfig(),
+        masks: MaskConfig = MaskConfig(),
+        optim: OptimConfig = OptimConfig(),
+        momentum: Schedule = Schedule(0.99925),
         init_from: str | None = None,
         activation_checkpointing: bool = False,
         seed: int = 0,
@@ -75,9 +74,9 @@ class Pretrain(L.LightningModule):
         self.masks, self.optim, self.momentum = masks, optim, momentum
         self.init_from, self.seed = init_from, seed
         self.encoder = Encoder(encoder)
-        self.encoder.recompute = activation_checkpointing
+        self.encoder.activation_checkpointing = activation_checkpointing
         self.predictor = Predictor(predictor, encoder)
-        self.target = frozen_copy(self.encoder)
+        self.target = freeze_copy(self.encoder)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Outputs:
         clip = normalise(batch.clip)
@@ -92,7 +91,9 @@ class Pretrain(L.LightningModule):
         tokens, the mean L1 between the two encoders' tokens at the kept places, and the error of every predicted token.
         """
         grid, target = self.encoder.grid(clip), self.targets(clip)
-        size = min(masks.group, len(clip))  # clips whose token counts are equal; a large batch holds several groups
+        size = min(
+            masks.group, len(clip)
+        )  # clips whose token counts are equal; a large batch holds several groups
         errors, gaps = [], []
         for part, (some, theirs) in enumerate(zip(clip.split(size), target.split(size), strict=True)):
             position = rank * (len(clip) // size) + part
@@ -123,29 +124,35 @@ class Pretrain(L.LightningModule):
         masks = replace(self.masks, group=len(clip))
         out = self.objective(clip, masks, VALIDATION_SEED, batch_idx, self.global_rank)
         ratio = out["loss"] / mean_baseline(out["target"])
-        self.log_dict({"val/loss": out["loss"], "val/loss_over_mean": ratio}, sync_dist=True, batch_size=len(clip))
+        self.log_dict(
+            {"val/loss": out["loss"], "val/loss_over_mean": ratio}, sync_dist=True, batch_size=len(clip)
+        )
         return out
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return adamw(self.optim, self.encoder, self.predictor)
 
     def setup(self, stage: str) -> None:
-        self.refuse_impossible(self.trainer.datamodule)
+        self.check_settings(self.trainer.datamodule)
         # 1. resume this run (Lightning restores everything later) -> 2. another run's weights -> 3. scratch
         if stage == "fit" and self.init_from and not self.trainer.ckpt_path:
-            self.start_from(locate(self.init_from))
+            self.start_from(Path(self.init_from))
 
     def start_from(self, source: Path) -> None:
         """Take over the weights of `source`: a `.ckpt` of this stage or a folder of them, or whatever load_encoder reads."""
         source = checkpoint_in(source)
         if source.suffix == ".ckpt":
             checkpoint = read_pickle(source)
-            self.refuse_other_networks(checkpoint.get("networks", {}), source)
+            self.check_same_networks(checkpoint.get("networks", {}), source)
             strictly(self, checkpoint["state_dict"], source)
             return
-        student, target, predictor = load_encoder(source, "student"), load_encoder(source, "ema"), load_predictor(source)
+        student, target, predictor = (
+            load_encoder(source, "student"),
+            load_encoder(source, "ema"),
+            load_predictor(source),
+        )
         theirs = {"encoder": asdict(student.config), "predictor": asdict(predictor.config)}
-        self.refuse_other_networks(theirs, source)
+        self.check_same_networks(theirs, source)
         for ours, loaded in ((self.encoder, student), (self.target, target), (self.predictor, predictor)):
             strictly(ours, loaded.state_dict(), source)
 
@@ -153,24 +160,30 @@ class Pretrain(L.LightningModule):
         """What the weights alone do not say: heads, rotary layout."""
         return {"encoder": asdict(self.encoder.config), "predictor": asdict(self.predictor.config)}
 
-    def refuse_other_networks(self, theirs: dict[str, dict], source: Path) -> None:
+    def check_same_networks(self, theirs: dict[str, dict], source: Path) -> None:
         for name, config in self.networks().items():
             other = {key: value for key, value in theirs.get(name, config).items() if value != config[key]}
             if other:
-                raise Refusal(f"{source} holds another {name} than model.{name}: {other}; give it the same settings")
+                raise UserError(
+                    f"{source} holds another {name} than model.{name}: {other}; give it the same settings"
+                )
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["networks"] = self.networks()
 
-    def refuse_impossible(self, data: ClipData) -> None:
+    def check_settings(self, data: ClipData) -> None:
         """Settings that only the first step would refuse, tried on nothing."""
         batch, group = data.batch_size, self.masks.group
         if group % batch and batch % group:
-            raise Refusal(f"data.batch_size={batch} and model.masks.group={group}: one must be a multiple of the other")
-        grid = refuse_indivisible(self.encoder, data.clip)
+            raise UserError(
+                f"data.batch_size={batch} and model.masks.group={group}: one must be a multiple of the other"
+            )
+        grid = check_divisible(self.encoder, data.clip)
         sample_masks(self.masks, grid, min(batch, group), seed=self.seed, step=0, rank=0)
         if not 0 <= self.momentum.peak <= 1:
-            raise Refusal(f"model.momentum.peak={self.momentum.peak} is a share of the average that stays; give 0 to 1")
+            raise UserError(
+                f"model.momentum.peak={self.momentum.peak} is a share of the average that stays; give 0 to 1"
+            )
 
     def on_fit_start(self) -> None:
         self.total_steps = int(self.trainer.estimated_stepping_batches)

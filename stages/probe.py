@@ -34,10 +34,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from vjepa.data.clips import Batch
 from vjepa.data.labelled_module import LabelledClipData
-from vjepa.data.targets import Targets, refuse_shared, refuse_unlabelled, refuse_unmeasurable, spans
+from vjepa.data.targets import Targets, check_disjoint, check_labelled, check_measurable, spans
 from vjepa.data.transforms import normalise
-from vjepa.errors import DataError, refuse_unless
-from vjepa.evaluation.predictions import Answers, Chosen, Values, accuracies, qualities
+from vjepa.errors import DataError, require
+from vjepa.evaluation.predictions import ChosenHead, Predictions, ValuePredictions, accuracies, qualities
 from vjepa.evaluation.report import Score, table
 from vjepa.evaluation.score_files import (
     class_names,
@@ -49,23 +49,30 @@ from vjepa.evaluation.score_files import (
     write_targets,
     write_values,
 )
-from vjepa.locate import locate
 from vjepa.models.encoder import Encoder
-from vjepa.models.frozen import frozen
+from vjepa.models.frozen import freeze
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
-from vjepa.models.probe_grid import ProbeGrid, refuse_negative
+from vjepa.models.probe_grid import ProbeGrid, check_not_negative
 from vjepa.training.frozen_stage import FrozenStage
 from vjepa.training.grid_optim import GridAdamW, GridConfig
 from vjepa.training.optim import OptimConfig, Schedule
-from vjepa.training.stage_cli import refuse_indivisible, run
+from vjepa.training.stage_cli import check_divisible, run
 from vjepa.weights.export import Part, probe_part
 from vjepa.weights.load import Weights, load_encoder
 
 Clip = Float[Tensor, "b c t h w"]
 Row = Literal["encoder", "random", "frame"]
-ROWS: dict[Row, str] = {"encoder": "our encoder", "random": "random encoder", "frame": "our encoder, one frame"}
+ROWS: dict[Row, str] = {
+    "encoder": "our encoder",
+    "random": "random encoder",
+    "frame": "our encoder, one frame",
+}
 SPLITS = ("val", "test")
-MEASURES: dict[Targets, str] = {"classes": "accuracy", "multilabel": "mean average precision", "regression": "R2"}
+MEASURES: dict[Targets, str] = {
+    "classes": "accuracy",
+    "multilabel": "mean average precision",
+    "regression": "R2",
+}
 
 
 class Probe(FrozenStage):
@@ -75,10 +82,10 @@ class Probe(FrozenStage):
         self,
         encoder: str,
         classes: int,
-        probe: ProbeConfig = ProbeConfig(),  # noqa: B008  frozen, as all configs are
+        probe: ProbeConfig = ProbeConfig(),
         weights: Weights = "ema",
-        optim: OptimConfig = OptimConfig(lr=Schedule(1e-3)),  # noqa: B008
-        grid: GridConfig = GridConfig(),  # noqa: B008
+        optim: OptimConfig = OptimConfig(lr=Schedule(1e-3)),
+        grid: GridConfig = GridConfig(),
         selection: Literal["val", "best_on_test"] = "val",
         layers: tuple[int, ...] = (),
         rows: tuple[Row, ...] = ("encoder", "random", "frame"),
@@ -104,41 +111,51 @@ class Probe(FrozenStage):
         """
         super().__init__()
         least = 2 if targets == "classes" else 1
-        refuse_unless(classes >= least, f"model.classes={classes}: there is nothing to tell apart; give {least} or more")
-        refuse_unless("encoder" in rows, f"model.rows={list(rows)} leaves out the encoder under test; add `encoder`")
-        refuse_negative(grid.lr, grid.weight_decay)
+        require(
+            classes >= least, f"model.classes={classes}: there is nothing to tell apart; give {least} or more"
+        )
+        require(
+            "encoder" in rows, f"model.rows={list(rows)} leaves out the encoder under test; add `encoder`"
+        )
+        check_not_negative(grid.lr, grid.weight_decay)
         self.source, self.classes, self.config, self.weights = encoder, classes, probe, weights
-        self.recompute = activation_checkpointing
+        self.activation_checkpointing = activation_checkpointing
         self.optim, self.selection, self.layers, self.rows, self.seed = optim, selection, layers, rows, seed
         self.heads = grid.heads(optim)
-        self.targets, held = targets, Answers if targets == "classes" else Values
-        self.answers = nn.ModuleDict({f"{split}_{row}": held(len(self.heads), classes) for split in SPLITS for row in rows})
+        self.targets, held = targets, Predictions if targets == "classes" else ValuePredictions
+        self.answers = nn.ModuleDict(
+            {f"{split}_{row}": held(len(self.heads), classes) for split in SPLITS for row in rows}
+        )
         self.head = 0  # the encoder's chosen one, once it is tested
 
     def configure_model(self) -> None:
         if hasattr(self, "probes"):
             return
-        self.encoder = frozen(load_encoder(locate(self.source), self.weights))
+        self.encoder = freeze(load_encoder(self.source, self.weights))
         clip, tubelet = self.trainer.datamodule.clip, self.encoder.config.tubelet
-        refuse_indivisible(self.encoder, replace(clip, frames=tubelet) if clip.frames == 1 else clip)  # it repeats a picture
+        check_divisible(
+            self.encoder, replace(clip, frames=tubelet) if clip.frames == 1 else clip
+        )  # it repeats a picture
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            self.random = frozen(Encoder(self.encoder.config))
+            self.random = freeze(Encoder(self.encoder.config))
             first = AttentiveProbe(self.config, self.encoder.config.width, self.classes)
         # Every head of every row starts from the same probe.
-        self.probes = nn.ModuleDict({row: ProbeGrid(first, len(self.heads), self.recompute) for row in self.rows})
+        self.probes = nn.ModuleDict(
+            {row: ProbeGrid(first, len(self.heads), self.activation_checkpointing) for row in self.rows}
+        )
 
     def setup(self, stage: str) -> None:
         data = self.trainer.datamodule
         if self.targets == "classes":
             for manifest in (*data.train_manifests, data.val_manifest, data.test_manifest):
-                refuse_unlabelled(manifest)
+                check_labelled(manifest)
             data.check_labels(self.classes)
             self.names = class_names(data.test_manifest, self.classes)
         elif not hasattr(self, "wanted"):
             self.read_targets()
-        refuse_unless(
-            not self.chooses or locate(data.val).resolve() != locate(data.test).resolve(),
+        require(
+            not self.chooses or Path(data.val).resolve() != Path(data.test).resolve(),
             f"data.val and data.test are both {data.test}, so a head chosen on one of {len(self.heads)} is chosen on the test "
             "split; hold out a part of the training clips as data.val, or say so with --model.selection best_on_test",
         )
@@ -151,13 +168,17 @@ class Probe(FrozenStage):
     def read_targets(self) -> None:
         """`wanted` holds the targets of every row of every split; numbers less `mean`, in units of `unit`."""
         data, numeric = self.trainer.datamodule, self.targets == "regression"
-        named = f"data.numbers={list(data.numbers)} names {len(data.numbers)} columns to tell; make them equal"
-        refuse_unless(not numeric or len(data.numbers) == self.classes, f"model.classes={self.classes}, but {named}")
+        named = (
+            f"data.numbers={list(data.numbers)} names {len(data.numbers)} columns to tell; make them equal"
+        )
+        require(
+            not numeric or len(data.numbers) == self.classes, f"model.classes={self.classes}, but {named}"
+        )
         wanted, seen = data.read_targets(self.targets, self.classes)
         self.names = data.numbers if numeric else tuple(f"label{i}" for i in range(self.classes))
         for split, manifest in (("val", data.val_manifest), ("test", data.test_manifest)):
             rows = wanted[torch.tensor(manifest.labels)]
-            refuse_unmeasurable(self.targets, rows, self.names, f"data.{split} ({manifest.source})")
+            check_measurable(self.targets, rows, self.names, f"data.{split} ({manifest.source})")
         mean, unit = torch.zeros(self.classes), torch.ones(self.classes)
         if numeric:
             mean, unit = wanted[:seen].mean(dim=0), wanted[:seen].std(dim=0)
@@ -169,7 +190,11 @@ class Probe(FrozenStage):
         middle = clip.shape[2] // 2
         clip = clip[:, :, middle : middle + 1] if row == "frame" else clip
         network = self.random if row == "random" else self.encoder
-        return rearrange(network.layers(clip, self.layers), "b l n d -> b (l n) d") if self.layers else network(clip)
+        return (
+            rearrange(network.layers(clip, self.layers), "b l n d -> b (l n) d")
+            if self.layers
+            else network(clip)
+        )
 
     def logits(self, clip: Clip) -> dict[str, Float[Tensor, "p b classes"]]:
         return {row: probe(self.tokens(row, clip)) for row, probe in self.probes.items()}
@@ -213,10 +238,12 @@ class Probe(FrozenStage):
         self.score(SPLITS[dataloader_idx], batch, self.trainer.datamodule.views.count)
 
     def score(self, split: str, batch: Batch, views: int) -> None:
-        """Answers averaged over the views of a clip; views are encoded a batch at a time."""
+        """Predictions averaged over the views of a clip; views are encoded a batch at a time."""
         if len(batch.clip) == 0:
             return
-        parts = [self.logits(normalise(some)) for some in batch.clip.split(self.trainer.datamodule.batch_size)]
+        parts = [
+            self.logits(normalise(some)) for some in batch.clip.split(self.trainer.datamodule.batch_size)
+        ]
         for row in self.rows:
             shares = self.answer(torch.cat([part[row] for part in parts], dim=1).float())
             shares = rearrange(shares, "p (b v) classes -> p b v classes", v=views).mean(dim=2)
@@ -227,7 +254,7 @@ class Probe(FrozenStage):
             return
         for row in self.rows:
             found = self.answers[f"val_{row}"].compute()
-            self.refuse_no_evidence("val", found)
+            self.check_evidence("val", found)
             best = max(self.measured(found))
             self.log(f"val/{MEASURES[self.targets].replace(' ', '_')}_{row}", best, rank_zero_only=True)
 
@@ -237,13 +264,17 @@ class Probe(FrozenStage):
             return accuracies(found)
         return tuple(qualities(self.targets, found["value"], self.told(found)).nanmean(dim=1).tolist())
 
-    def refuse_no_evidence(self, split: str, found: dict[str, np.ndarray]) -> None:
+    def check_evidence(self, split: str, found: dict[str, np.ndarray]) -> None:
         """Neither a choice nor a score comes from clips that could not be decoded, or can no longer tell heads apart."""
         if len(found["row"]) == 0:
             name = {"val": "validation", "test": "test"}[split]
-            raise DataError(f"no {name} clip could be decoded, so there is no score; `vjepa.data.manifest check` says why")
+            raise DataError(
+                f"no {name} clip could be decoded, so there is no score; `vjepa check-manifest` says why"
+            )
         if self.targets != "classes":
-            refuse_unmeasurable(self.targets, self.told(found), self.names, f"what could be decoded of data.{split}")
+            check_measurable(
+                self.targets, self.told(found), self.names, f"what could be decoded of data.{split}"
+            )
 
     def told(self, found: dict[str, np.ndarray]) -> Float[Tensor, "b classes"]:
         """What was wanted of the clips that were answered."""
@@ -252,24 +283,34 @@ class Probe(FrozenStage):
     def on_test_epoch_end(self) -> None:
         found = {name: answers.compute() for name, answers in self.answers.items()}  # all processes take part
         for split in SPLITS:
-            self.refuse_no_evidence(split, found[f"{split}_encoder"])
+            self.check_evidence(split, found[f"{split}_encoder"])
         on_test = self.selection == "best_on_test"
-        chosen = [Chosen(row, *(self.measured(found[f"{split}_{row}"]) for split in SPLITS), on_test) for row in self.rows]
+        chosen = [
+            ChosenHead(row, *(self.measured(found[f"{split}_{row}"]) for split in SPLITS), on_test)
+            for row in self.rows
+        ]
         self.head = chosen[self.rows.index("encoder")].head
         if self.trainer.is_global_zero:
             self.report(chosen, found["test_encoder"], Path(self.trainer.default_root_dir))
 
-    def report(self, chosen: list[Chosen], found: dict[str, np.ndarray], out: Path) -> None:
+    def report(self, chosen: list[ChosenHead], found: dict[str, np.ndarray], out: Path) -> None:
         """The files of the run's folder, and the table."""
         clips, measure = len(found["row"]), MEASURES[self.targets]
         label = ", best head on test" if self.selection == "best_on_test" and len(self.heads) > 1 else ""
-        scores = [Score(ROWS[choice.row] + label, choice.test[choice.head], clips, measure) for choice in chosen]
+        scores = [
+            Score(ROWS[choice.row] + label, choice.test[choice.head], clips, measure) for choice in chosen
+        ]
         scores.append(Score("chance", self.chance(found), clips, measure))
         (out / "scores.json").write_text(json.dumps([score.__dict__ for score in scores], indent=1))
         write_heads(out / "heads.csv", chosen, self.heads)
         (self.report_classes if self.targets == "classes" else self.report_targets)(found, scores[0], out)
         what = {"classes": f"{self.classes} classes", "multilabel": f"{self.classes} labels"}
-        print(table(scores, f"{measure} on {clips} test clips of {what.get(self.targets, f'{self.classes} numbers')}"))
+        print(
+            table(
+                scores,
+                f"{measure} on {clips} test clips of {what.get(self.targets, f'{self.classes} numbers')}",
+            )
+        )
         print(f"every head, target and prediction: {out}")
 
     def chance(self, found: dict[str, np.ndarray]) -> float:
@@ -288,10 +329,16 @@ class Probe(FrozenStage):
 
     def report_targets(self, found: dict[str, np.ndarray], score: Score, out: Path) -> None:
         """Numbers in the manifest's own units."""
-        manifest, value, told = self.trainer.datamodule.test_manifest, torch.from_numpy(found["value"]), self.told(found)
+        manifest, value, told = (
+            self.trainer.datamodule.test_manifest,
+            torch.from_numpy(found["value"]),
+            self.told(found),
+        )
         quality = qualities(self.targets, found["value"], told)[self.head]
         if never := [name for name, q in zip(self.names, quality, strict=True) if q.isnan()]:
-            print(f"{len(never)} labels occur in no test clip and are left out of the mean: {', '.join(never)}")
+            print(
+                f"{len(never)} labels occur in no test clip and are left out of the mean: {', '.join(never)}"
+            )
         write_targets(out / "targets.csv", self.names, score.measure, quality)
         mean, unit = self.mean.cpu(), self.unit.cpu()
         answer = value[:, self.head] * unit + mean
@@ -324,7 +371,7 @@ class ProbeData(LabelledClipData):
         splits = {"train": self.train_manifests, "val": [self.val_manifest], "test": [self.test_manifest]}
         shown = {name: spans(manifests) for name, manifests in splits.items()}
         chosen = [("val", "test")] if self.trainer.lightning_module.chooses else []
-        refuse_shared(shown, [("train", "val"), ("train", "test"), *chosen])
+        check_disjoint(shown, [("train", "val"), ("train", "test"), *chosen])
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from vjepa.data.latents import LatentCache, latent_key
 from vjepa.data.loader import GRACE
-from vjepa.errors import DataError, refuse_unless
+from vjepa.errors import DataError, require
 from vjepa.language.batches import CaptionBatch
 from vjepa.language.chat import Chat
 from vjepa.language.language_model import (
@@ -36,19 +36,18 @@ from vjepa.language.model import VisionLanguageModel
 from vjepa.language.module import CaptionData
 from vjepa.language.video_chat import (
     LANGUAGE,
-    Lesson,
+    TrainingBatch,
+    VideoChat,
     export_in,
     projector_part,
     shared_out,
     tuples,
     weights_digest,
 )
-from vjepa.language.video_chat import VLM as Talker
-from vjepa.locate import locate
-from vjepa.models.frozen import frozen
+from vjepa.models.frozen import freeze
 from vjepa.models.projector import Projector, ProjectorConfig
 from vjepa.training.optim import OptimConfig, Schedule, adamw
-from vjepa.training.stage_cli import Refusal, run
+from vjepa.training.stage_cli import run
 from vjepa.weights.export import Part, read_export
 from vjepa.weights.files import strictly
 from vjepa.weights.load import Weights, load_encoder
@@ -61,9 +60,9 @@ class VLM(L.LightningModule):
     def __init__(
         self,
         encoder: str,
-        language: LanguageConfig = LanguageConfig(),  # noqa: B008  frozen, as all configs are
-        projector: ProjectorConfig = ProjectorConfig(),  # noqa: B008
-        optim: OptimConfig = OptimConfig(lr=Schedule(1e-3)),  # noqa: B008
+        language: LanguageConfig = LanguageConfig(),
+        projector: ProjectorConfig = ProjectorConfig(),
+        optim: OptimConfig = OptimConfig(lr=Schedule(1e-3)),
         language_lr: Schedule | None = None,
         context: int = 2048,
         init_from: str | None = None,
@@ -92,30 +91,42 @@ class VLM(L.LightningModule):
         self.init_from, self.weights, self.cache, self.cache_bytes = init_from, weights, cache, cache_bytes
         self.seed = seed
         self.drawn = self.cut = self.lost = 0
-        refuse_unless(language_lr is not None or language.lora is None, "model.language.lora needs model.language_lr")
+        require(
+            language_lr is not None or language.lora is None, "model.language.lora needs model.language_lr"
+        )
 
     def configure_model(self) -> None:
         if hasattr(self, "model"):
             return
-        self.encoder = frozen(load_encoder(locate(self.source), self.weights))
+        self.encoder = freeze(load_encoder(self.source, self.weights))
         source = self.language_source()
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             self.model = self.new_model(source)
-        self.talker = Talker(self.encoder, self.model, Chat(load_tokenizer(source), self.context), self.trainer.datamodule.clip)
+        self.talker = VideoChat(
+            self.encoder, self.model, Chat(load_tokenizer(source), self.context), self.trainer.datamodule.clip
+        )
         if self.init_from:
             self.take_over_projector(export_in(self.init_from))
-        self.refuse_impossible()
+        self.check_settings()
 
     def new_model(self, source: str) -> VisionLanguageModel:
         """A fresh projector, and the language model at the source, of which what has a learning rate is trained."""
-        language, lora = load_language(replace(self.language_config, source=source)), self.language_config.lora
+        language, lora = (
+            load_language(replace(self.language_config, source=source)),
+            self.language_config.lora,
+        )
         if self.language_lr is not None:
             lost = lora is None and has_adapter(language)
-            refuse_unless(not lost, f"{source} is an adapter, and only it would be saved; give model.language.lora to train it")
+            require(
+                not lost,
+                f"{source} is an adapter, and only it would be saved; give model.language.lora to train it",
+            )
             train_language(language, lora is not None)
         words = language.get_input_embeddings().embedding_dim
-        projector = Projector(self.projector_config, self.encoder.config.width, words, embedding_std(language))
+        projector = Projector(
+            self.projector_config, self.encoder.config.width, words, embedding_std(language)
+        )
         return VisionLanguageModel(projector, language)
 
     def language_source(self) -> str:
@@ -125,14 +136,16 @@ class VLM(L.LightningModule):
         return self.first_language()
 
     def first_language(self) -> str:
-        """The language model that the first phase began with. Raises Refusal if the recipe names another one."""
+        """The language model that the first phase began with. Raises UserError if the recipe names another one."""
         given, here = self.language_config.source, self.init_from
         if not here:
-            refuse_unless(given is not None, "model.language.source is missing; name a folder or a hub's model")
+            require(given is not None, "model.language.source is missing; name a folder or a hub's model")
             return given
         first = self.phase_before["language"].get("first") or self.phase_before["language"]["source"]
         if given is not None and found(given) != found(first):
-            raise Refusal(f"{here} was aligned with {first}, not with model.language.source={given}; leave that out")
+            raise UserError(
+                f"{here} was aligned with {first}, not with model.language.source={given}; leave that out"
+            )
         return first
 
     @cached_property
@@ -142,18 +155,23 @@ class VLM(L.LightningModule):
     def take_over_projector(self, source: Path) -> None:
         about, state = read_export(source, "projector")
         if about["encoder"]["digest"] != weights_digest(self.encoder):
-            raise Refusal(f"{source} was aligned with another encoder than {self.source}; give it the same")
+            raise UserError(f"{source} was aligned with another encoder than {self.source}; give it the same")
         theirs = ProjectorConfig(**tuples(about["config"]))
         if theirs != self.projector_config:
-            raise Refusal(f"{source} holds a projector of {theirs}, not model.projector's {self.projector_config}")
+            raise UserError(
+                f"{source} holds a projector of {theirs}, not model.projector's {self.projector_config}"
+            )
         strictly(self.model.projector, state, source)
 
-    def refuse_impossible(self) -> None:
+    def check_settings(self) -> None:
         """What only the first step would refuse, tried on nothing."""
         clip = self.trainer.datamodule.clip
         frames = torch.empty(1, 3, clip.frames, clip.size, clip.size, device="meta")
         tokens = self.model.projector.size(self.encoder.grid(frames))
-        refuse_unless(tokens < self.context, f"a clip takes {tokens} tokens, all of model.context={self.context}; raise it")
+        require(
+            tokens < self.context,
+            f"a clip takes {tokens} tokens, all of model.context={self.context}; raise it",
+        )
 
     def on_fit_start(self) -> None:
         self.total_steps = int(self.trainer.estimated_stepping_batches)
@@ -187,10 +205,12 @@ class VLM(L.LightningModule):
         counts = {"data/padding_share": 1 - lesson.mask.float().mean(), "data/cut_tokens": float(self.cut)}
         if self.language_lr is not None:
             values["optim/language_lr"] = self.language_lr.at(self.global_step + 1, self.total_steps)
-        self.log_dict(values | counts | {"data/lost_conversations": float(self.lost)}, batch_size=len(batch.rows))
+        self.log_dict(
+            values | counts | {"data/lost_conversations": float(self.lost)}, batch_size=len(batch.rows)
+        )
         return reading.loss
 
-    def count(self, drawn: int, lesson: Lesson) -> None:
+    def count(self, drawn: int, lesson: TrainingBatch) -> None:
         """Raise DataError once more conversations do not fit than may be bad."""
         self.drawn, self.cut, self.lost = self.drawn + drawn, self.cut + lesson.cut, self.lost + lesson.lost
         limit = self.trainer.datamodule.max_bad_share
@@ -219,7 +239,11 @@ class VLM(L.LightningModule):
         self.measure("lost_share", lesson.lost / len(batch.rows), len(batch.rows))
         if kept:
             reading = self.model(lesson.ids, lesson.mask, lesson.seen, lesson.labels)
-            values = {"loss": reading.loss, "token_accuracy": reading.accuracy, "cut_tokens": lesson.cut / kept}
+            values = {
+                "loss": reading.loss,
+                "token_accuracy": reading.accuracy,
+                "cut_tokens": lesson.cut / kept,
+            }
             for name, value in values.items():
                 self.measure(name, value, kept)
         self.measure_answers(batch)
@@ -237,7 +261,11 @@ class VLM(L.LightningModule):
         """Means over the rows of all processes."""
         sums = torch.tensor(list(self.measured.values()), device=self.device)
         totals = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
-        means = {f"val/{name}": total / count for name, (total, count) in zip(self.measured, totals, strict=True) if count}
+        means = {
+            f"val/{name}": total / count
+            for name, (total, count) in zip(self.measured, totals, strict=True)
+            if count
+        }
         self.log_dict(means, sync_dist=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -267,7 +295,9 @@ class VLM(L.LightningModule):
         """Only what is trained, and the projector's statistics: the rest is where it came from."""
         trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
         trained |= {f"model.projector.{name}" for name, _ in self.model.projector.named_buffers()}
-        checkpoint["state_dict"] = {key: value for key, value in checkpoint["state_dict"].items() if key in trained}
+        checkpoint["state_dict"] = {
+            key: value for key, value in checkpoint["state_dict"].items() if key in trained
+        }
         checkpoint["counted"] = (self.drawn, self.cut, self.lost)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
@@ -275,8 +305,16 @@ class VLM(L.LightningModule):
         checkpoint["state_dict"] = {**self.state_dict(), **checkpoint["state_dict"]}
 
     def on_train_end(self) -> None:
-        if self.language_lr is not None and self.trainer.is_global_zero and self.global_step >= self.total_steps:
-            save_language(self.model.language, self.talker.chat.tokenizer, Path(self.trainer.default_root_dir) / LANGUAGE)
+        if (
+            self.language_lr is not None
+            and self.trainer.is_global_zero
+            and self.global_step >= self.total_steps
+        ):
+            save_language(
+                self.model.language,
+                self.talker.chat.tokenizer,
+                Path(self.trainer.default_root_dir) / LANGUAGE,
+            )
 
     def parts(self) -> dict[str, Part]:
         source, first = found(self.language_source()), found(self.first_language())

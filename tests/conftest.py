@@ -35,6 +35,8 @@ def clips_manifest(tmp_path_factory) -> Path:
         rows = csv.writer(file)
         rows.writerow(["path", "label"])
         for i in range(24):
-            write_video(folder / f"{i:02}.mp4", even_times(30), pictures=moving_square(i % 2, i), size=(32, 32))
+            write_video(
+                folder / f"{i:02}.mp4", even_times(30), pictures=moving_square(i % 2, i), size=(32, 32)
+            )
             rows.writerow([f"{i:02}.mp4", i % 2])
     return folder / "clips.csv"

@@ -60,7 +60,10 @@ def test_the_mask_counted_by_hand():
 def test_extending_the_cache_equals_recomputing(predictor, cuts):
     inputs, cache, guesses, at = episode(4), (), [], 0
     for steps in cuts:
-        frames, rest = inputs[0][:, at * FRAME : (at + steps) * FRAME], [x[:, at : at + steps] for x in inputs[1:]]
+        frames, rest = (
+            inputs[0][:, at * FRAME : (at + steps) * FRAME],
+            [x[:, at : at + steps] for x in inputs[1:]],
+        )
         guess, cache = predictor.extend(cache, frames, *rest)
         guesses.append(guess)
         at += steps
@@ -74,13 +77,17 @@ def test_a_rollout_is_prediction_fed_back(predictor):
         film = torch.cat([film, predictor(film, actions[:, :k], states[:, :k])[:, -FRAME:]], dim=1)
     rolled = predictor.rollout(frames[:, :FRAME], actions, states)
     torch.testing.assert_close(rolled, film[:, FRAME:], atol=1e-5, rtol=0)
-    torch.testing.assert_close(rolled[:, :FRAME], predictor(frames, actions, states)[:, :FRAME], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        rolled[:, :FRAME], predictor(frames, actions, states)[:, :FRAME], atol=1e-5, rtol=0
+    )
 
 
 def test_what_stands_in_a_step_matters_by_its_place_and_time(predictor):
     frames, actions, states = episode(2)
     turned = frames.flip(1)
-    assert (predictor(turned, actions, states) - predictor(frames, actions, states).flip(1)).abs().max() > 1e-2
+    assert (
+        predictor(turned, actions, states) - predictor(frames, actions, states).flip(1)
+    ).abs().max() > 1e-2
 
 
 def test_action_and_state_tokens_turn_with_time_alone(predictor):
@@ -123,35 +130,43 @@ def test_the_objective_recomputed(predictor):
     by_hand = (forced - frame[:, 1:]).abs().mean()
     last, mean = (second - frame[:, 2]).abs().mean(), (first - frame[:, 1]).abs().mean()
     paper = objectives.action_conditioned(predictor, tokens, actions, states, ObjectiveConfig())
-    released = objectives.action_conditioned(predictor, tokens, actions, states, ObjectiveConfig(every_step=True))
+    released = objectives.action_conditioned(
+        predictor, tokens, actions, states, ObjectiveConfig(every_step=True)
+    )
     torch.testing.assert_close(torch.stack(paper), torch.stack([by_hand + last, by_hand, last]))
     torch.testing.assert_close(released.rollout, (last + mean) / 2)
-    small = objectives.action_conditioned(predictor, tokens, actions, states, ObjectiveConfig(huber=1e3)).teacher_forcing
+    small = objectives.action_conditioned(
+        predictor, tokens, actions, states, ObjectiveConfig(huber=1e3)
+    ).teacher_forcing
     torch.testing.assert_close(small, (forced - frame[:, 1:]).square().mean() / 2e3)
 
 
 def test_a_rollout_longer_than_the_episode_is_refused(predictor):
     tokens, actions, states = episode(3)
     with pytest.raises(UserError, match="rollout_steps=4, but an episode has 2 actions"):
-        objectives.action_conditioned(predictor, tokens, actions[:, :2], states, ObjectiveConfig(rollout_steps=4))
+        objectives.action_conditioned(
+            predictor, tokens, actions[:, :2], states, ObjectiveConfig(rollout_steps=4)
+        )
     with pytest.raises(UserError, match=r"huber=-0\.1 must be 0 or more"):
         ObjectiveConfig(huber=-0.1)
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-def test_gradient_reaches_every_parameter(recompute):
+@pytest.mark.parametrize("activation_checkpointing", [False, True])
+def test_gradient_reaches_every_parameter(activation_checkpointing):
     predictor = network()
-    predictor.recompute = recompute
+    predictor.activation_checkpointing = activation_checkpointing
     tokens, actions, states = episode(4)
-    objectives.action_conditioned(predictor, tokens, actions[:, :3], states, ObjectiveConfig()).loss.backward()
+    objectives.action_conditioned(
+        predictor, tokens, actions[:, :3], states, ObjectiveConfig()
+    ).loss.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in predictor.parameters())
 
 
 def test_recomputing_activations_changes_no_gradient():
     grads = []
-    for recompute in (False, True):
+    for activation_checkpointing in (False, True):
         predictor = network()
-        predictor.recompute = recompute
+        predictor.activation_checkpointing = activation_checkpointing
         tokens, actions, states = episode(4)
         config = ObjectiveConfig(rollout_steps=3)
         objectives.action_conditioned(predictor, tokens, actions[:, :3], states, config).loss.backward()
@@ -166,7 +181,9 @@ def test_it_overfits_one_batch():
     tokens = torch.nn.functional.layer_norm(tokens, (48,))
     optimizer, losses = torch.optim.AdamW(predictor.parameters(), lr=3e-3), []
     for _ in range(100):
-        loss = objectives.action_conditioned(predictor, tokens, actions[:, :3], states, ObjectiveConfig()).loss
+        loss = objectives.action_conditioned(
+            predictor, tokens, actions[:, :3], states, ObjectiveConfig()
+        ).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -184,7 +201,9 @@ def test_frames_are_encoded_alone_and_normed():
 
 def test_export_round_trip(tmp_path, predictor):
     schema = {"names": ["x", "y"], "bounds": [[-1.0, 1.0], [-2.0, 2.0]]}
-    export(tmp_path / "model.safetensors", {"ac_predictor": ac_predictor_part(predictor, ENCODER, schema)}, {})
+    export(
+        tmp_path / "model.safetensors", {"ac_predictor": ac_predictor_part(predictor, ENCODER, schema)}, {}
+    )
     loaded = load_ac_predictor(tmp_path / "model.safetensors")
     assert loaded.config == SMALL and read_schema(tmp_path / "model.safetensors") == schema
     assert torch.equal(loaded(*episode(2)), predictor(*episode(2)))
@@ -195,7 +214,10 @@ def upstream_names(predictor: ACPredictor) -> dict[str, torch.Tensor]:
     words = {"attention.qkv": "attn.qkv", "attention.out": "attn.proj", "mlp.0": "mlp.fc1", "mlp.2": "mlp.fc2",
              "embed_action": "action_encoder", "embed_state": "state_encoder", "blocks": "predictor_blocks"}  # fmt: skip
     heads = {"embed.": "predictor_embed.", "norm.": "predictor_norm.", "out.": "predictor_proj."}
-    state = {"module.extrinsics_encoder.weight": torch.ones(48, 6), "module.extrinsics_encoder.bias": torch.ones(48)}
+    state = {
+        "module.extrinsics_encoder.weight": torch.ones(48, 6),
+        "module.extrinsics_encoder.bias": torch.ones(48),
+    }
     for key, value in predictor.state_dict().items():
         for ours, theirs in words.items():
             key = key.replace(ours, theirs)

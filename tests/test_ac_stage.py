@@ -17,9 +17,9 @@ pytest.importorskip("mujoco")
 from stages.ac import ActionConditioned
 from stages.clone import Clone
 from vjepa.errors import DataError, UserError
-from vjepa.evaluation import rollout_error as foresight
+from vjepa.evaluation import rollout_error
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig, encode_frames
-from vjepa.models.cloned_policy import GoalPolicy, GoalPolicyConfig
+from vjepa.models.cloned_policy import ClonedPolicy, ClonedPolicyConfig
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.objectives.action_conditioned import ObjectiveConfig, action_conditioned
 from vjepa.robots.cached_windows import LatentsConfig
@@ -31,7 +31,7 @@ from vjepa.sim.closed_loop.episodes import world_model
 from vjepa.sim.recording.robot_episodes import RobotConfig, record_robot
 from vjepa.training.monitors import OptimizerMonitor
 from vjepa.training.optim import OptimConfig, Schedule
-from vjepa.training.stage_cli import Refusal
+from vjepa.errors import UserError
 from vjepa.weights.export import encoder_part, export, read_schema
 from vjepa.weights.load import load_ac_predictor, load_encoder, load_policy
 from vjepa.weights.untrained import untrained
@@ -58,7 +58,9 @@ def encoder(tmp_path_factory) -> Path:
     return file
 
 
-def data(robot: Path, window: TrajectoryConfig = WINDOW, schema: StateSchema = SCHEMA, batch_size: int = 4) -> TrajectoryData:
+def data(
+    robot: Path, window: TrajectoryConfig = WINDOW, schema: StateSchema = SCHEMA, batch_size: int = 4
+) -> TrajectoryData:
     train, val, test = (RobotSource(str(robot / split)) for split in ("train", "val", "test"))
     return TrajectoryData([train], val, test, schema=schema, window=window, batch_size=batch_size, workers=0)
 
@@ -70,8 +72,14 @@ def stage(encoder: Path, **changes) -> ActionConditioned:
 
 def fit(stage: L.LightningModule, module: TrajectoryData, folder: Path, steps: int, **settings) -> L.Trainer:
     ckpt_path = settings.pop("ckpt_path", None)
-    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
-    settings = quiet | {"accelerator": "cpu", "default_root_dir": folder, "use_distributed_sampler": False} | settings
+    quiet = dict.fromkeys(
+        ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False
+    )
+    settings = (
+        quiet
+        | {"accelerator": "cpu", "default_root_dir": folder, "use_distributed_sampler": False}
+        | settings
+    )
     trainer = L.Trainer(max_steps=steps, **settings)
     trainer.fit(stage, module, ckpt_path=ckpt_path)
     return trainer
@@ -98,7 +106,7 @@ def test_one_batch_is_overfitted_and_actions_are_what_it_takes():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    found = foresight.errors(predictor, tokens, actions, states, SCHEMA)
+    found = rollout_error.errors(predictor, tokens, actions, states, SCHEMA)
     assert found["model"].mean() < 0.1 < 0.5 < found["shuffled"].mean()
     assert found["model"].mean() < 0.2 * found["persistence"].mean()
 
@@ -136,9 +144,13 @@ def test_controls_know_less():
     actions = 0.05 * torch.randn(3, 4, 7)
     states = torch.cat([torch.zeros(3, 1, 7), actions.cumsum(dim=1)], dim=1)
     plain = replace(vector_schema(tuple("abcdefg"), "m", 1.0))
-    torch.testing.assert_close(foresight.followed(actions, states, plain), states[:, :-1])
-    torch.testing.assert_close(foresight.followed(actions.roll(1, 0), states, plain), states.roll(1, 0)[:, :-1])
-    assert torch.equal(foresight.followed(actions, states, replace(plain, delta="recorded")), states[:, :-1])
+    torch.testing.assert_close(rollout_error.followed(actions, states, plain), states[:, :-1])
+    torch.testing.assert_close(
+        rollout_error.followed(actions.roll(1, 0), states, plain), states.roll(1, 0)[:, :-1]
+    )
+    assert torch.equal(
+        rollout_error.followed(actions, states, replace(plain, delta="recorded")), states[:, :-1]
+    )
 
 
 def test_shuffled_actions_are_another_episodes_and_a_window_alone_has_none():
@@ -146,22 +158,29 @@ def test_shuffled_actions_are_another_episodes_and_a_window_alone_has_none():
     torch.manual_seed(0)
     predictor = ACPredictor(replace(PREDICTOR, residual=False), TINY)
     tokens, actions, states = torch.randn(8, 3 * 16, 48), torch.randn(8, 2, 7), torch.randn(8, 3, 7)
-    found = foresight.errors(predictor, tokens, actions, states, SCHEMA)
-    swapped = foresight.errors(predictor, tokens, actions.roll(4, 0), states, SCHEMA)
-    assert torch.equal(found["shuffled"], swapped["model"]) and not torch.equal(found["shuffled"], found["model"])
-    alone = foresight.errors(predictor, tokens[:1], actions[:1], states[:1], SCHEMA)
+    found = rollout_error.errors(predictor, tokens, actions, states, SCHEMA)
+    swapped = rollout_error.errors(predictor, tokens, actions.roll(4, 0), states, SCHEMA)
+    assert torch.equal(found["shuffled"], swapped["model"]) and not torch.equal(
+        found["shuffled"], found["model"]
+    )
+    alone = rollout_error.errors(predictor, tokens[:1], actions[:1], states[:1], SCHEMA)
     assert len(alone["shuffled"]) == 0 and len(alone["model"]) == 1
 
 
 def test_cached_tokens_are_those_of_the_frames(robot, encoder, tmp_path):
     module, kept = data(robot), data(robot, replace(WINDOW, pixels=False))
-    on_the_fly, cached = stage(encoder), stage(encoder, latents=LatentsConfig(str(tmp_path / "latents"), batch=1))
+    on_the_fly, cached = (
+        stage(encoder),
+        stage(encoder, latents=LatentsConfig(str(tmp_path / "latents"), batch=1)),
+    )
     fit(on_the_fly, module, tmp_path, steps=1)
     fit(cached, kept, tmp_path, steps=1)
     for split, loader in (("train", "train_dataloader"), ("val", "val_dataloader")):
         here, there = next(iter(getattr(module, loader)())), next(iter(getattr(kept, loader)()))
         assert torch.equal(here.rows, there.rows)
-        torch.testing.assert_close(cached.tokens(there, split), on_the_fly.tokens(here, split), atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(
+            cached.tokens(there, split), on_the_fly.tokens(here, split), atol=1e-4, rtol=1e-3
+        )
     assert sum(1 for _ in (tmp_path / "latents").rglob("*.safetensors")) > 0
     for key, value in on_the_fly.predictor.state_dict().items():
         torch.testing.assert_close(cached.predictor.state_dict()[key], value, atol=1e-3, rtol=1e-2)
@@ -180,13 +199,15 @@ def test_the_encoder_stays_as_it_was_and_out_of_everything(robot, encoder, tmp_p
     assert all(key.startswith("ac_predictor.") for key in load_file(tmp_path / "model.safetensors"))
     assert equal(load_ac_predictor(tmp_path / "model.safetensors"), one.predictor)
     assert schema_from(read_schema(tmp_path / "model.safetensors")) == SCHEMA
-    world = world_model(str(encoder), str(tmp_path / "model.safetensors"))  # chained: encoder and predictor, by their files
+    world = world_model(
+        str(encoder), str(tmp_path / "model.safetensors")
+    )  # chained: encoder and predictor, by their files
     assert world.encode(torch.randn(1, 3, 32, 32)).shape == (1, 16, 48) and world.schema == SCHEMA
 
 
 def test_a_cut_run_resumes_exactly(robot, encoder, tmp_path):
     latents = LatentsConfig(str(tmp_path / "latents"))
-    module = lambda: data(robot, replace(WINDOW, pixels=False))  # noqa: E731
+    module = lambda: data(robot, replace(WINDOW, pixels=False))
     straight, first, second = (stage(encoder, latents=latents) for _ in range(3))
     fit(straight, module(), tmp_path, steps=6)
     fit(first, module(), tmp_path, steps=3).save_checkpoint(tmp_path / "step=3.ckpt")
@@ -195,12 +216,17 @@ def test_a_cut_run_resumes_exactly(robot, encoder, tmp_path):
 
 
 def test_what_cannot_work_is_refused_before_training(robot, encoder, tmp_path):
-    def refused(match: str, module: TrajectoryData | None = None, kind: type = Refusal, **changes) -> None:
+    def refused(match: str, module: TrajectoryData | None = None, kind: type = UserError, **changes) -> None:
         with pytest.raises(kind, match=match):
             fit(stage(encoder, **changes), module or data(robot), tmp_path, steps=1)
 
-    refused(r"predictor\.state_dim=8, but data\.schema has states of 7", predictor=replace(PREDICTOR, state_dim=8))
-    refused(r"predictor\.action_dim=3, but data\.schema has actions of 7", predictor=replace(PREDICTOR, action_dim=3))
+    refused(
+        r"predictor\.state_dim=8, but data\.schema has states of 7", predictor=replace(PREDICTOR, state_dim=8)
+    )
+    refused(
+        r"predictor\.action_dim=3, but data\.schema has actions of 7",
+        predictor=replace(PREDICTOR, action_dim=3),
+    )
     refused(r"rollout_steps=3, but a window has 2 actions", objective=ObjectiveConfig(rollout_steps=3))
     refused(r"merge=3 does not divide a frame of 4x4", predictor=replace(PREDICTOR, merge=3))
     refused(r"data\.window: .*does not divide", data(robot, replace(WINDOW, size=36)))
@@ -216,7 +242,13 @@ def test_an_encoder_of_no_numbers_stops_the_run(robot, tmp_path):
     torch.nn.init.constant_(broken.norm.bias, torch.nan)
     export(tmp_path / "broken.safetensors", {"ema": encoder_part(broken)}, {})
     with pytest.raises(DataError, match="gradient at step 1 is nan"):
-        fit(stage(tmp_path / "broken.safetensors"), data(robot), tmp_path, steps=1, callbacks=[OptimizerMonitor()])
+        fit(
+            stage(tmp_path / "broken.safetensors"),
+            data(robot),
+            tmp_path,
+            steps=1,
+            callbacks=[OptimizerMonitor()],
+        )
 
 
 def test_another_encoders_tokens_are_refused(robot, encoder, tmp_path):
@@ -224,7 +256,9 @@ def test_another_encoders_tokens_are_refused(robot, encoder, tmp_path):
     fit(one, data(robot), tmp_path, steps=1)
     export(tmp_path / "ac.safetensors", one.parts(), {})
     export(tmp_path / "wide.safetensors", {"ema": encoder_part(Encoder(replace(TINY, width=64)))}, {})
-    with pytest.raises(UserError, match=r"wide\.safetensors .*trained on tokens of width 48, but the encoder makes 64"):
+    with pytest.raises(
+        UserError, match=r"wide\.safetensors .*trained on tokens of width 48, but the encoder makes 64"
+    ):
         world_model(str(tmp_path / "wide.safetensors"), str(tmp_path / "ac.safetensors"))
 
 
@@ -233,13 +267,13 @@ def test_held_out_errors_are_written_down_and_drawn(robot, encoder, tmp_path):
     trainer = fit(one, data(robot), tmp_path, steps=2)
     trainer.test(one, datamodule=data(robot), verbose=False)
     found = json.loads((tmp_path / "horizons.json").read_text())
-    assert found["windows"] == 2 and all(len(found["errors"][row]) == 4 for row in foresight.ROWS)
+    assert found["windows"] == 2 and all(len(found["errors"][row]) == 4 for row in rollout_error.ROWS)
     assert (tmp_path / "horizons.png").stat().st_size > 10_000
 
 
 def test_a_policy_is_cloned_from_what_was_done(robot, encoder, tmp_path):
     """Overfitted on a batch: it does what was recorded. Its export is read back with its schema."""
-    config = GoalPolicyConfig(tokens=16, token_width=48, narrow=8, width=64)
+    config = ClonedPolicyConfig(tokens=16, token_width=48, narrow=8, width=64)
     one = Clone(str(encoder), config, optim=OptimConfig(lr=Schedule(3e-3)))
     module = data(robot)
     trainer = fit(one, module, tmp_path, steps=1)
@@ -255,7 +289,7 @@ def test_a_policy_is_cloned_from_what_was_done(robot, encoder, tmp_path):
     export(tmp_path / "model.safetensors", one.parts(), {})
     assert equal(load_policy(tmp_path / "model.safetensors"), one.policy)
     assert schema_from(read_schema(tmp_path / "model.safetensors", "policy")) == SCHEMA
-    with pytest.raises(Refusal, match=r"policy\.tokens=64, but data\.schema has frames of 16"):
+    with pytest.raises(UserError, match=r"policy\.tokens=64, but data\.schema has frames of 16"):
         fit(Clone(str(encoder), replace(config, tokens=64)), data(robot), tmp_path, steps=1)
 
 
@@ -268,7 +302,7 @@ def test_an_untrained_encoder_has_the_architecture_and_other_weights(encoder, tm
 
 def test_a_policy_tells_places_apart():
     torch.manual_seed(0)
-    policy = GoalPolicy(GoalPolicyConfig(tokens=4, token_width=6, narrow=3, width=8))
+    policy = ClonedPolicy(ClonedPolicyConfig(tokens=4, token_width=6, narrow=3, width=8))
     now, goal, state = torch.randn(1, 4, 6), torch.randn(1, 4, 6), torch.zeros(1, 7)
     assert not torch.allclose(policy(now, goal, state), policy(now.flip(1), goal.flip(1), state))
 
@@ -295,11 +329,16 @@ checkpoint: {every_n_train_steps: 2}
 
 @pytest.mark.slow
 def test_the_command_trains_tests_and_exports(robot, encoder, tmp_path):
-    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("ENCODER", str(encoder)).replace("ROBOT", str(robot)))
+    (tmp_path / "recipe.yaml").write_text(
+        RECIPE.replace("ENCODER", str(encoder)).replace("ROBOT", str(robot))
+    )
     program = [sys.executable, "-m", "stages.ac", "fit", "--config", "recipe.yaml", "--out", "run"]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "persistence" in done.stdout and load_ac_predictor(tmp_path / "run/model.safetensors").config.width == 48
+    assert (
+        "persistence" in done.stdout
+        and load_ac_predictor(tmp_path / "run/model.safetensors").config.width == 48
+    )
     assert (tmp_path / "run/horizons.png").exists()
     again = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0 and "finished, nothing to do" in again.stdout

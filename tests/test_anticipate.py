@@ -18,7 +18,7 @@ from tests.test_stages import NARROW, TINY, fit
 from tests.videos import even_times, write_video
 from vjepa.benchmarks.action_files import place, read_actions
 from vjepa.benchmarks.actions import Action, vocabulary
-from vjepa.benchmarks.anticipation_clips import Ahead, ForeseenClips, frames_before
+from vjepa.benchmarks.anticipation_clips import Ahead, AnticipationClips, frames_before
 from vjepa.benchmarks.anticipation_module import AnticipationData
 from vjepa.benchmarks.epic_kitchens import seconds
 from vjepa.data.clips import ClipConfig
@@ -27,8 +27,8 @@ from vjepa.data.manifest_files import ManifestError
 from vjepa.data.transforms import normalise
 from vjepa.errors import DataError, UserError
 from vjepa.evaluation.recall import MeanClassRecall, focal_loss
-from vjepa.evaluation.report import main
-from vjepa.models.anticipation import AnticipationProbe, foresee, look_ahead, placed
+from vjepa.evaluation.report import report
+from vjepa.models.anticipation import AnticipationProbe, add_position_embedding, look_ahead, predict_ahead
 from vjepa.models.encoder import Encoder
 from vjepa.models.predictor import Predictor
 from vjepa.models.probe import ProbeConfig
@@ -57,7 +57,10 @@ def test_epic_kitchens_annotations(tmp_path):
         (EPIC.replace(",114,['l", ",lamp,['l"), r"line 3: .*expected times as HH:MM:SS"),
         (EPIC.replace("verb_class", "verb_klass"), r"no column verb_class"),
         (EPIC.splitlines()[0] + "\n", r"there are no actions"),
-        (EPIC + "P01_01_2,P01,P01_01,00:00:02.629\n", r"wrong\.csv, line 4: not as many values as the header names columns"),
+        (
+            EPIC + "P01_01_2,P01,P01_01,00:00:02.629\n",
+            r"wrong\.csv, line 4: not as many values as the header names columns",
+        ),
     ):
         (tmp_path / "wrong.csv").write_text(wrong)
         with pytest.raises(ManifestError, match=sentence):
@@ -69,9 +72,19 @@ def test_epic_kitchens_annotations(tmp_path):
 def test_the_demo_worlds_log(tmp_path):
     """An action lasts to the next on its object or the skill's end; of one moment the last word counts; what is only seen
     does not."""
-    log = (0.0, "start"), (2.0, "grasped"), (2.25, "hidden"), (2.5, "lifted"), (4.0, "released"), (4.0, "entered tray")
+    log = (
+        (0.0, "start"),
+        (2.0, "grasped"),
+        (2.25, "hidden"),
+        (2.5, "lifted"),
+        (4.0, "released"),
+        (4.0, "entered tray"),
+    )
     thing = {"name": "object0", "shape": "cube", "colour": "red"}
-    events = [{"time": time, "skill": "lift", "object": thing, "event": event} for time, event in (*log, (5.0, "end"))]
+    events = [
+        {"time": time, "skill": "lift", "object": thing, "event": event}
+        for time, event in (*log, (5.0, "end"))
+    ]
     (tmp_path / "events.jsonl").write_text(json.dumps({"path": "0.mp4", "events": events}) + "\n")
     found = read_actions(tmp_path / "events.jsonl", None, "colour")
     bounds = (2.0, 2.5, "grasped"), (2.5, 4.0, "lifted"), (4.0, 5.0, "entered tray")
@@ -80,7 +93,10 @@ def test_the_demo_worlds_log(tmp_path):
     assert vocabulary(found[:1]).labels(found[1]) == (-1, 0, -1)
     with pytest.raises(ManifestError, match=r"line 1: .*0\.npz is missing, which says where the hand was"):
         read_actions(tmp_path / "events.jsonl", None)
-    for wrong, sentence in (("{}", "line 1: no 'path'"), ("{", r"line 1: no episode of a demo world's log \(Expecting")):
+    for wrong, sentence in (
+        ("{}", "line 1: no 'path'"),
+        ("{", r"line 1: no episode of a demo world's log \(Expecting"),
+    ):
         (tmp_path / "events.jsonl").write_text(wrong + "\n")
         with pytest.raises(ManifestError, match=sentence):
             read_actions(tmp_path / "events.jsonl", None)
@@ -92,7 +108,13 @@ def test_places_are_thirds_of_the_picture(tmp_path):
     states[:, :3] = [[-0.4, 0, 1], [-0.2, 0, 1], [0, 0, 1], [0.4, 0, 1], [0.8, 0, 2]]
     camera = {"extrinsics": np.zeros(6), "intrinsics": np.array([[32.0, 0, 32], [0, 32, 32], [0, 0, 1]])}
     np.savez(tmp_path / "0.npz", states=states, **camera)
-    assert [place(tmp_path / "0.mp4", i / 4) for i in range(5)] == ["left", "middle", "middle", "right", "right"]
+    assert [place(tmp_path / "0.mp4", i / 4) for i in range(5)] == [
+        "left",
+        "middle",
+        "middle",
+        "right",
+        "right",
+    ]
 
 
 @pytest.mark.parametrize(("ending", "changes", "sentence"), [
@@ -113,7 +135,7 @@ def test_clips_end_tau_before_the_anchor(tmp_path):
     action = Action(tmp_path / "a.mp4", 1.2, 1.8, "v", "n")
 
     def last(ahead: Ahead, name: str) -> float:
-        sample = ForeseenClips([action], vocabulary([action]), CLIP, ahead)[0]
+        sample = AnticipationClips([action], vocabulary([action]), CLIP, ahead)[0]
         return float(getattr(sample, name)[-1].float().mean()) / 4 / 30  # seconds
 
     assert last(Ahead(evaluation_tau=1.0), "clip") == pytest.approx(1.2 - 1.0 - 1 / 8, abs=0.06)
@@ -121,13 +143,15 @@ def test_clips_end_tau_before_the_anchor(tmp_path):
     assert last(Ahead(evaluation_tau=1.0, anchor="end"), "clip") == pytest.approx(1.8 - 1.0 - 1 / 8, abs=0.06)
     (early,) = frames_before(action, [0.2], CLIP)  # before the video begins, its first frame
     assert torch.equal(early[0], early[1])
-    drawn = ForeseenClips([action], vocabulary([action]), CLIP, Ahead(tau=(0.25, 1.0)), seed=3)
+    drawn = AnticipationClips([action], vocabulary([action]), CLIP, Ahead(tau=(0.25, 1.0)), seed=3)
     assert 0.25 <= drawn[5].tau <= 1.0 and drawn[5].tau == drawn[5].tau != drawn[6].tau
     assert torch.equal(drawn[5].clip, drawn[5].clip)
     with pytest.raises(DecodeError, match=r"a clip begins 0\.30 s before the video; clip\.short=hold"):
         frames_before(action, [0.2], replace(CLIP, short="refuse"))
     wrong = {"tau": (1.0, 0.5)}, {"point": (0.0, 2.0)}, {"evaluation_tau": -1.0}
-    for fields, sentence in zip(wrong, ("least and the most seconds", "first and the last share", "in seconds"), strict=True):
+    for fields, sentence in zip(
+        wrong, ("least and the most seconds", "first and the last share", "in seconds"), strict=True
+    ):
         with pytest.raises(UserError, match=rf"ahead\.{next(iter(fields))}=.* {sentence}"):
             Ahead(**fields)
 
@@ -167,8 +191,8 @@ def test_the_predictor_is_asked_for_its_own_moment_of_each_clip():
     predictor, tokens = Predictor(NARROW, TINY).eval(), torch.randn(2, 2 * 16, 48)
     with torch.no_grad():
         torch.nn.init.normal_(predictor.mask_tokens)
-        both = foresee(predictor, tokens, (2, 4, 4), torch.tensor([0, 3]))
-        alone = foresee(predictor, tokens[1:], (2, 4, 4), torch.tensor([3]))
+        both = predict_ahead(predictor, tokens, (2, 4, 4), torch.tensor([0, 3]))
+        alone = predict_ahead(predictor, tokens[1:], (2, 4, 4), torch.tensor([3]))
     assert both.shape == (2, 16, 48)
     torch.testing.assert_close(both[1:], alone, atol=1e-5, rtol=1e-4)
     found = AnticipationProbe(ProbeConfig(2, 4), 48, (5, 7, 9))(torch.randn(3, 8, 48))
@@ -177,7 +201,7 @@ def test_the_predictor_is_asked_for_its_own_moment_of_each_clip():
 
 def test_positions_count_from_the_moment_asked_for():
     """Two clips whose moments lie one and three steps ahead: what is equally far from its moment is told the same."""
-    where = placed(torch.zeros(2, 4 * 4, 24), (4, 2, 2), torch.tensor([-5, -7]))
+    where = add_position_embedding(torch.zeros(2, 4 * 4, 24), (4, 2, 2), torch.tensor([-5, -7]))
     torch.testing.assert_close(where[0, :8], where[1, 8:])
     assert torch.cdist(where[0], where[0]).add(torch.eye(16)).min() > 1e-2  # and no two tokens of a clip are
 
@@ -200,11 +224,18 @@ def episodes(clips_manifest, tmp_path) -> list[str]:
     torch.manual_seed(1)
     parts = {"ema": encoder_part(Encoder(TINY)), "predictor": predictor_part(Predictor(NARROW, TINY), TINY)}
     export(tmp_path / "encoder.safetensors", parts, {})
-    folders = {"train": clips_manifest.parent, "val": twin(clips_manifest).parent, "test": twin(clips_manifest, "third").parent}
+    folders = {
+        "train": clips_manifest.parent,
+        "val": twin(clips_manifest).parent,
+        "test": twin(clips_manifest, "third").parent,
+    }
     return [log_of(tmp_path / f"{split}.jsonl", folder, range(23)) for split, folder in folders.items()]
 
 
-SEEN, AHEAD = ClipConfig(frames=4, fps=8.0, size=32, flip=0.0, scale=(0.8, 1.0)), Ahead(tau=(0.2, 0.4), evaluation_tau=0.3)
+SEEN, AHEAD = (
+    ClipConfig(frames=4, fps=8.0, size=32, flip=0.0, scale=(0.8, 1.0)),
+    Ahead(tau=(0.2, 0.4), evaluation_tau=0.3),
+)
 
 
 def data_of(logs: list[str]) -> AnticipationData:
@@ -224,10 +255,16 @@ def test_the_stage_learns_and_writes_its_table(episodes, tmp_path, positions, ca
     trainer.test(stage, data, verbose=False)
     scores = json.loads((tmp_path / "scores.json").read_text())
     found = {row["name"]: row for row in scores if row["anchor"] == "start"}
-    assert found["both"]["verb"] >= 0.8 and found["chance"]["verb"] == found["most frequent in training"]["verb"] == 0.5
+    assert (
+        found["both"]["verb"] >= 0.8
+        and found["chance"]["verb"] == found["most frequent in training"]["verb"] == 0.5
+    )
     assert len(scores) == 12 and {row["anchor"] for row in scores} == {"start", "end"}
-    assert "never shows the verb of 0 of them, the noun of 0, the pair of 0: counted as missed" in capsys.readouterr().out
-    main([str(tmp_path / "scores.json")] * 2)
+    assert (
+        "never shows the verb of 0 of them, the noun of 0, the pair of 0: counted as missed"
+        in capsys.readouterr().out
+    )
+    report([tmp_path / "scores.json"] * 2)
     assert "both, verb, before the start" in capsys.readouterr().out
 
     done, source = tmp_path / "anticipation.safetensors", tmp_path / "encoder.safetensors"
@@ -239,27 +276,40 @@ def test_the_stage_learns_and_writes_its_table(episodes, tmp_path, positions, ca
     logits = load_anticipation(done)(torch.cat(both, dim=1))
     for ours, theirs in zip(logits, stage.probes["both"](stage.tokens(batch)["both"]), strict=True):
         torch.testing.assert_close(ours, theirs[0], atol=1e-5, rtol=1e-4)
-    assert told["verbs"] == ["dropped", "lifted"] and told["top"] == 1 and told["ahead"]["evaluation_tau"] == 0.3
+    assert (
+        told["verbs"] == ["dropped", "lifted"] and told["top"] == 1 and told["ahead"]["evaluation_tau"] == 0.3
+    )
 
 
-@pytest.mark.parametrize(("unseen", "best", "fate"), [("missed", 2 / 3, "counted as missed"), ("left_out", 1.0, "left out of")])
+@pytest.mark.parametrize(
+    ("unseen", "best", "fate"), [("missed", 2 / 3, "counted as missed"), ("left_out", 1.0, "left out of")]
+)
 def test_a_class_that_training_never_shows_does_not_vanish(episodes, tmp_path, capsys, unseen, best, fate):
     train, val, test = episodes
-    log_of(Path(test), Path(json.loads(Path(test).read_text().splitlines()[0])["path"]).parent, range(9), odd="green")
+    log_of(
+        Path(test),
+        Path(json.loads(Path(test).read_text().splitlines()[0])["path"]).parent,
+        range(9),
+        odd="green",
+    )
     data, stage = data_of([train, val, test]), stage_of(tmp_path, unseen=unseen)
     fit(stage, data, tmp_path, steps=1).test(stage, data, verbose=False)
     row = json.loads((tmp_path / "scores.json").read_text())[0]
-    assert row["clips"] == 9 and row["unseen_clips"] == {"verb": 0, "noun": 1, "action": 1} and row["noun"] <= best
+    assert (
+        row["clips"] == 9
+        and row["unseen_clips"] == {"verb": 0, "noun": 1, "action": 1}
+        and row["noun"] <= best
+    )
     assert f"the verb of 0 of them, the noun of 1, the pair of 1: {fate}" in capsys.readouterr().out
     assert data.known.sizes == (2, 2, 2) and data.asked.nouns == ("blue", "red", "green")
     assert data.frequencies is data.frequencies and data.frequencies[0].sum() == 23  # counted once
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-def test_a_head_is_chosen_on_validation_actions(episodes, tmp_path, recompute):
+@pytest.mark.parametrize("activation_checkpointing", [False, True])
+def test_a_head_is_chosen_on_validation_actions(episodes, tmp_path, activation_checkpointing):
     """Of four, one for each rate and decay; the export is the chosen one of `both`."""
     data, grid = data_of(episodes), GridConfig(lr=(3e-3, 1e-5), weight_decay=(0.1, 0.01))
-    stage = stage_of(tmp_path, grid=grid, activation_checkpointing=recompute)
+    stage = stage_of(tmp_path, grid=grid, activation_checkpointing=activation_checkpointing)
     fit(stage, data, tmp_path, steps=20).test(stage, data, verbose=False)
     with (tmp_path / "heads.csv").open() as file:
         heads = [line for line in csv.DictReader(file) if line["row"] == "both"]
@@ -283,7 +333,10 @@ def test_anticipation_is_not_chosen_on_clips_that_cannot_be_decoded(episodes, tm
 
 def test_actions_in_two_splits_are_refused(episodes, tmp_path):
     train, val, _ = episodes
-    for logs, pair in (([train, val, train], "train and data.test"), ([train, val, val], "val and data.test")):
+    for logs, pair in (
+        ([train, val, train], "train and data.test"),
+        ([train, val, val], "val and data.test"),
+    ):
         with pytest.raises(ManifestError, match=f"data.{pair} show the same clips of 23 videos"):
             data_of(logs).setup("fit")
 
@@ -293,10 +346,17 @@ def test_epic_kitchens_videos_lie_as_they_are_distributed(tmp_path):
     (tmp_path / "train.csv").write_text(EPIC)
     (tmp_path / "P01/videos").mkdir(parents=True)
     video = tmp_path / "P01/videos/P01_01.mp4"
-    write_video(video, even_times(60, 1), pictures=[np.full((32, 32, 3), 4 * t, np.uint8) for t in range(60)], size=(32, 32))
+    write_video(
+        video,
+        even_times(60, 1),
+        pictures=[np.full((32, 32, 3), 4 * t, np.uint8) for t in range(60)],
+        size=(32, 32),
+    )
     video.rename(video.with_suffix(".MP4"))
     actions = read_actions(tmp_path / "train.csv", tmp_path)
-    sample = ForeseenClips(actions, vocabulary(actions), CLIP, Ahead(evaluation_tau=20.0))[1]  # 20 s before 64.37 s
+    sample = AnticipationClips(actions, vocabulary(actions), CLIP, Ahead(evaluation_tau=20.0))[
+        1
+    ]  # 20 s before 64.37 s
     assert sample.bad == [] and float(sample.clip[-1].float().mean()) / 4 == pytest.approx(44, abs=0.6)
 
 
@@ -322,7 +382,9 @@ def test_two_processes_count_every_action_once(episodes, tmp_path):
     program = [sys.executable, "-m", "stages.anticipate", "fit", "--config", "recipe.yaml"]
     spread = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.batch_size", "4", "--out", "two"]
     for arguments in (["--data.batch_size", "8", "--out", "one"], spread):
-        done = subprocess.run([*program, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            [*program, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        )
         assert done.returncode == 0, done.stderr
     one, two = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("one", "two"))
     assert one == two and {row["clips"] for row in two} == {23}

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from tests.videos import even_times, write_video
+from vjepa.__main__ import main
 from vjepa.data.manifest_files import ManifestError
 from vjepa.language.batches import EvaluationCaptions, LikeLengths, TrainingCaptions, collate_captions
-from vjepa.language.check import main
 from vjepa.language.conversation_files import read_captions
 from vjepa.language.conversations import Media, Turn
 from vjepa.language.media import FrameConfig, frames_of
@@ -63,7 +63,9 @@ def test_llava_and_messages_say_the_same_in_every_file(tmp_path, ending):
 
 def test_media_between_texts_and_a_system_turn(tmp_path):
     row = read_captions(written(tmp_path, MESSAGES), tmp_path / "media").row(0)
-    assert [media.path.name for media in row.media] == ["a.mp4", "b.png"] and row.media[0].path.parent.name == "media"
+    assert [media.path.name for media in row.media] == ["a.mp4", "b.png"] and row.media[
+        0
+    ].path.parent.name == "media"
     assert row.turns[0] == Turn("system", ("Be brief.",))
     assert row.turns[1].parts == ("Compare", 0, "\nand", 1, "\nplease.")
 
@@ -125,7 +127,12 @@ def typed(*, parts: bool, **media) -> dict:
     """A user who types a marker as a word, in a text or in a list of parts."""
     text = "What does the <video> tag do?"
     content = [{"type": "video", "video": "a.mp4"}, {"type": "text", "text": text}] if parts else text
-    return media | {"messages": [{"role": "user", "content": content}, {"role": "assistant", "content": "It shows <video>s."}]}
+    return media | {
+        "messages": [
+            {"role": "user", "content": content},
+            {"role": "assistant", "content": "It shows <video>s."},
+        ]
+    }
 
 
 def test_a_marker_typed_by_a_user_is_a_word_among_parts_and_refused_where_it_has_no_medium(tmp_path):
@@ -149,12 +156,16 @@ def test_a_table_holds_more_than_json(tmp_path):
     row = {"image": {"bytes": None, "path": "b.png"}, "made": when, "conversations": LLAVA["conversations"]}
     assert read_captions(written(tmp_path, row, ending="parquet")).row(0).media[0].path == tmp_path / "b.png"
     with pytest.raises(ManifestError, match="row 1: image holds a file's bytes"):
-        read_captions(written(tmp_path, row | {"image": {"bytes": b"png", "path": "b.png"}}, ending="parquet"))
+        read_captions(
+            written(tmp_path, row | {"image": {"bytes": b"png", "path": "b.png"}}, ending="parquet")
+        )
     with pytest.raises(ManifestError, match="row 1: start is '<datetime>'; expected seconds"):
         read_captions(written(tmp_path, row | {"start": when}, ending="parquet"))
     with pytest.raises(ManifestError, match="row 2, conversations: not JSON"):
         texts = [json.dumps(LLAVA["conversations"]), "[{"]
-        read_captions(written(tmp_path, *({"video": "a.mp4", "conversations": t} for t in texts), ending="parquet"))
+        read_captions(
+            written(tmp_path, *({"video": "a.mp4", "conversations": t} for t in texts), ending="parquet")
+        )
 
 
 @pytest.mark.parametrize(("name", "text", "sentence"), [
@@ -173,14 +184,15 @@ def test_check_names_every_bad_row(tmp_path, capsys):
     write_video(tmp_path / "a.mp4", even_times(4), size=(32, 32))
     rows = (LLAVA, changed(video="gone.mp4"), changed(conversations=talk(("human", "Why?"), ("gpt", ""))),
             changed(conversations=talk(("human", "Why? " * 50), ("gpt", "So."))))  # fmt: skip
-    assert main(["check", str(written(tmp_path, *rows)), "--longest", "200"]) == 1
+    with pytest.raises(SystemExit, match="2"):
+        main(["check-conversations", str(written(tmp_path, *rows)), "--longest", "200"])
     said = capsys.readouterr().out.splitlines()
     assert said[0].endswith("4 rows, 1 ok, 3 bad")
     assert [line.split(":")[0] for line in said[1:]] == ["row 2", "row 3", "row 4"]
     assert "no file" in said[1] and "empty answer" in said[2] and "characters of text are too long" in said[3]
-    assert main(["check", str(written(tmp_path, LLAVA))]) == 0
+    main(["check-conversations", str(written(tmp_path, LLAVA))])
     with pytest.raises(SystemExit, match="2"):
-        main(["check", str(tmp_path / "none.json")])
+        main(["check-conversations", str(tmp_path / "none.json")])
 
 
 def test_videos_are_shown_whole_and_pictures_once(tmp_path):
@@ -199,7 +211,9 @@ def test_videos_are_shown_whole_and_pictures_once(tmp_path):
 
 @pytest.fixture
 def training(tmp_path) -> TrainingCaptions:
-    rows = [changed(video=None, conversations=talk(("human", "Why?" * n), ("gpt", "So."))) for n in range(1, 101)]
+    rows = [
+        changed(video=None, conversations=talk(("human", "Why?" * n), ("gpt", "So."))) for n in range(1, 101)
+    ]
     captions = read_captions(written(tmp_path, *rows))
     return TrainingCaptions([captions], [1.0], FrameConfig(), None, seed=0)
 
@@ -213,12 +227,16 @@ def test_batches_hold_rows_of_like_length_and_every_row_once(training):
     lengths = [training.length(batch[0]) for batch in batches]
     assert lengths != sorted(lengths)
     drawn = list(LikeLengths(training, per_epoch=32, batch=4, rank=0, world=1, among=1))
-    assert [sorted(batch) for batch in drawn] == [list(range(4 * i, 4 * i + 4)) for i in range(32)]  # not grouped at all
+    assert [sorted(batch) for batch in drawn] == [
+        list(range(4 * i, 4 * i + 4)) for i in range(32)
+    ]  # not grouped at all
 
 
 def test_the_order_of_batches_does_not_depend_on_ranks_or_restarts(training):
     alone = list(LikeLengths(training, per_epoch=32, batch=4, rank=0, world=1, among=32))
-    pair = [list(LikeLengths(training, per_epoch=16, batch=4, rank=rank, world=2, among=32)) for rank in (0, 1)]
+    pair = [
+        list(LikeLengths(training, per_epoch=16, batch=4, rank=rank, world=2, among=32)) for rank in (0, 1)
+    ]
     assert [batch for both in zip(*pair, strict=True) for batch in both] == alone
     later = LikeLengths(training, per_epoch=32, batch=4, rank=0, world=1, among=32)
     later.consumed = 20

@@ -15,7 +15,12 @@ SMALL = EncoderConfig(width=48, depth=2, heads=4, mlp_width=96, patch=8)
 
 def upstream_names(module: torch.nn.Module, blocks: str, prefix: str) -> dict[str, torch.Tensor]:
     """Our weights under the public trainer's names."""
-    words = {"attention.qkv": "attn.qkv", "attention.out": "attn.proj", "mlp.0": "mlp.fc1", "mlp.2": "mlp.fc2"}
+    words = {
+        "attention.qkv": "attn.qkv",
+        "attention.out": "attn.proj",
+        "mlp.0": "mlp.fc1",
+        "mlp.2": "mlp.fc2",
+    }
     out = {}
     for key, value in module.state_dict().items():
         for ours, theirs in words.items():

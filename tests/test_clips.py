@@ -72,7 +72,9 @@ def test_the_same_box_for_all_frames_and_within_its_ranges():
         assert 0 <= top <= 48 - h and 0 <= left <= 64 - w
         assert 0.27 <= h * w / (48 * 64) <= 1 and 0.7 <= w / h <= 1.45
     assert centre_box(48, 64, 1.0) == (0, 8, 48, 48)
-    assert random_box(10, 100, (0.9, 1.0), (0.75, 1.35), rng) == centre_box(10, 100, 1.35)  # nothing fits: fall back
+    assert random_box(10, 100, (0.9, 1.0), (0.75, 1.35), rng) == centre_box(
+        10, 100, 1.35
+    )  # nothing fits: fall back
 
 
 def test_normalise_round_trip():
@@ -111,7 +113,9 @@ def test_global_order_shares_out_without_overlap_and_resumes():
 def test_labels_outside_the_classes_are_refused(tmp_path, clips_manifest):
     (tmp_path / "wrong.csv").write_text(f"path,label\n{clips_manifest.parent}/00.mp4,5\n")
     data = LabelledClipData([Source(str(clips_manifest))], str(clips_manifest), str(tmp_path / "wrong.csv"))
-    with pytest.raises(ManifestError, match=r"1 labels lie outside 0\.\.1 \(model\.classes=2\).* 5 of 00\.mp4"):
+    with pytest.raises(
+        ManifestError, match=r"1 labels lie outside 0\.\.1 \(model\.classes=2\).* 5 of 00\.mp4"
+    ):
         data.check_labels(2)
 
 
@@ -123,7 +127,9 @@ def test_impossible_clips_are_refused():
 
 def test_flip_and_jitter_do_what_they_say(numbered):
     whole = {"scale": (1.0, 1.0), "aspect": (1.0, 1.0)}
-    plain, mirrored = (training(numbered, config=ClipConfig(4, 8.0, 32, flip=flip, **whole)) for flip in (0.0, 1.0))
+    plain, mirrored = (
+        training(numbered, config=ClipConfig(4, 8.0, 32, flip=flip, **whole)) for flip in (0.0, 1.0)
+    )
     assert all(torch.equal(plain[k].clip, mirrored[k].clip.flip(-1)) for k in range(4))
     still = training(numbered, config=ClipConfig(4, 8.0, 32, flip=0.0, jitter=False, **whole))
     assert any(not torch.equal(still[k].clip, plain[k].clip) for k in range(6))

@@ -21,12 +21,22 @@ from vjepa.training.stage_cli import StageCLI
 from vjepa.training.sweep import command, read_sweep
 
 CONF = Path(__file__).parents[1] / "conf"
-STAGES = {"pretrain": ("Pretrain", ClipData), "cooldown": ("Cooldown", ClipData), "probe": ("Probe", LabelledClipData)}
+STAGES = {
+    "pretrain": ("Pretrain", ClipData),
+    "cooldown": ("Cooldown", ClipData),
+    "probe": ("Probe", LabelledClipData),
+}
 STAGES |= dict.fromkeys(("align", "vlm"), ("VLM", CaptionData))  # two phases of one stage
 STAGES |= {"anticipate": ("Anticipate", AnticipationData)}
 STAGES |= {"ac": ("ActionConditioned", TrajectoryData), "clone": ("Clone", TrajectoryData)}
 RECIPES = sorted(file for file in CONF.rglob("*.yaml") if file.stem in STAGES)
-PARAMETERS = {"vits16": 22e6, "vitb16": 86e6, "vitl16": 304e6, "vith16": 632e6, "vitg16": 1012e6}  # as published
+PARAMETERS = {
+    "vits16": 22e6,
+    "vitb16": 86e6,
+    "vitl16": 304e6,
+    "vith16": 632e6,
+    "vitg16": 1012e6,
+}  # as published
 
 
 class Parsed(StageCLI):
@@ -57,13 +67,23 @@ def test_parses_and_builds_on_the_meta_device(recipe):
     config, cli = settings(recipe)
     with torch.device("meta"):
         if recipe.stem == "probe":
-            own = CONF / f"encoder/{recipe.parent.name}.yaml"  # a recipe of a task goes with any encoder: ViT-L/16, say
-            encoder = EncoderConfig(**yaml.safe_load((own if own.exists() else CONF / "encoder/vitl16.yaml").read_text()))
-            assert len(GridConfig(**vars(config.model.grid)).heads(as_optim(config.model.optim))) in (1, 3, 20)
+            own = (
+                CONF / f"encoder/{recipe.parent.name}.yaml"
+            )  # a recipe of a task goes with any encoder: ViT-L/16, say
+            encoder = EncoderConfig(
+                **yaml.safe_load((own if own.exists() else CONF / "encoder/vitl16.yaml").read_text())
+            )
+            assert len(GridConfig(**vars(config.model.grid)).heads(as_optim(config.model.optim))) in (
+                1,
+                3,
+                20,
+            )
             assert all(layer < encoder.depth for layer in config.model.layers)
             AttentiveProbe(ProbeConfig(**vars(config.model.probe)), encoder.width, config.model.classes)
         elif recipe.stem == "anticipate":
-            assert cli.parser.instantiate_classes(cli.config).fit.model.config.depth == config.model.probe.depth
+            assert (
+                cli.parser.instantiate_classes(cli.config).fit.model.config.depth == config.model.probe.depth
+            )
         elif recipe.stem in ("ac", "clone"):
             model = cli.parser.instantiate_classes(cli.config).fit.model
             if recipe.stem == "ac":
@@ -121,7 +141,9 @@ def test_every_recipe_says_what_it_is():
     for file in CONF.rglob("*.yaml"):
         head = file.read_text().splitlines()
         assert head[0].startswith("# "), file
-        assert file.parent.name == "encoder" or any(line.startswith(("#   make ", "#   python -m ")) for line in head[:6]), file
+        assert file.parent.name == "encoder" or any(
+            line.startswith(("#   make ", "#   python -m ")) for line in head[:6]
+        ), file
 
 
 def test_an_8b_language_model_with_an_adapter_can_be_built():
@@ -131,12 +153,19 @@ def test_an_8b_language_model_with_an_adapter_can_be_built():
     from vjepa.models.projector import Projector, ProjectorConfig
 
     config, _ = settings(CONF / "vitg16/vlm.yaml")
-    sizes = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8}
+    sizes = {
+        "hidden_size": 4096,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+    }
     llama = transformers.LlamaConfig(vocab_size=128_256, intermediate_size=14_336, **sizes)
     with torch.device("meta"):
         language = transformers.AutoModelForCausalLM.from_config(llama).requires_grad_(False)
         language = with_adapter(language, LoRA(**vars(config.model.language.lora)))
-        model = VisionLanguageModel(Projector(ProjectorConfig(**vars(config.model.projector)), 1408, 4096), language)
+        model = VisionLanguageModel(
+            Projector(ProjectorConfig(**vars(config.model.projector)), 1408, 4096), language
+        )
     trained = sum(p.numel() for p in train_language(language, lora=True))
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(8.2e9, rel=0.02)
     assert trained == pytest.approx(168e6, rel=0.02)

@@ -47,7 +47,9 @@ KINDS = {
     "ten_bit.mp4": dict(times=VARYING, pix_fmt="yuv420p10le", options={"g": "30"}),
     "odd_size.mkv": dict(times=VARYING, codec="ffv1", size=(97, 65)),
     "odd_size.mp4": dict(times=VARYING, pix_fmt="yuv444p", size=(97, 65)),
-    "fragments.mp4": dict(times=STEADY, options={"g": "10"}, container_options={"movflags": "frag_keyframe+empty_moov"}),
+    "fragments.mp4": dict(
+        times=STEADY, options={"g": "10"}, container_options={"movflags": "frag_keyframe+empty_moov"}
+    ),
     "starts_at_5.mp4": dict(times=[5 + time for time in VARYING], options={"g": "30"}),
     "starts_at_5.mkv": dict(times=[5 + time for time in VARYING], options={"g": "30"}),
     "starts_at_5.ts": dict(times=[5 + time for time in STEADY], options={"g": "30"}),
@@ -74,7 +76,9 @@ def kind(request, tmp_path_factory) -> tuple[Path, np.ndarray]:
 def video(tmp_path_factory) -> Path:
     """100 frames at 30 a second, a key frame every 25, index in front."""
     path = tmp_path_factory.mktemp("plain") / "plain.mp4"
-    write_video(path, STEADY, size=(192, 128), options={"g": "25"}, container_options={"movflags": "faststart"})
+    write_video(
+        path, STEADY, size=(192, 128), options={"g": "25"}, container_options={"movflags": "faststart"}
+    )
     return path
 
 
@@ -124,7 +128,9 @@ def test_only_what_is_needed_is_decoded(video, monkeypatch):
     decoded = []
     with open_video(video) as opened:
         original = opened._decode
-        monkeypatch.setattr(opened, "_decode", lambda packets: original(p for p in packets if not decoded.append(p)))
+        monkeypatch.setattr(
+            opened, "_decode", lambda packets: original(p for p in packets if not decoded.append(p))
+        )
         assert read_stamps(opened.frames([26 / 30, 76 / 30])) == [26, 76]
     assert len(decoded) <= 24  # each time two frames, and what their order of decoding needs
 
@@ -138,7 +144,9 @@ def test_a_file_without_a_duration(tmp_path):
         assert read_stamps(video.frames(clock(VARYING))) == list(range(100))
 
 
-@pytest.mark.parametrize("suffix, mirrored", [(".mp4", False), (".mp4", True), (".mkv", False)])  # Matroska only turns
+@pytest.mark.parametrize(
+    "suffix, mirrored", [(".mp4", False), (".mp4", True), (".mkv", False)]
+)  # Matroska only turns
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
 def test_frames_come_upright(tmp_path, suffix, degrees, mirrored):
     """What is written is a stamp turned the other way round, so that the player's turn makes it right."""

@@ -43,10 +43,15 @@ def test_no_head_is_chosen_on_clips_that_cannot_be_decoded(clips_manifest, encod
     ("regression", 1, ["02.mp4,0,5", "03.mp4,1,5"], r"data\.val .*2 clips hold one and the same speed"),
     ("regression", 1, ["02.mp4,0,5"], r"data\.val .*1 clips hold one and the same speed"),
 ])  # fmt: skip
-def test_targets_that_measure_nothing_are_refused(clips_manifest, encoder_file, tmp_path, targets, classes, rows, sentence):  # noqa: F811
+def test_targets_that_measure_nothing_are_refused(
+    clips_manifest, encoder_file, tmp_path, targets, classes, rows, sentence
+):
     header, good = "path,labels,speed", ["00.mp4,0,1", "01.mp4,1,2"]
     train = listed(clips_manifest, "some.csv", *good, header=header)
-    val, test = (listed(twin(clips_manifest), f"{n}.csv", *part, header=header) for n, part in (("v", rows), ("t", good)))
+    val, test = (
+        listed(twin(clips_manifest), f"{n}.csv", *part, header=header)
+        for n, part in (("v", rows), ("t", good))
+    )
     numbers = ("speed",) if targets == "regression" else ()
     stage = probe(encoder_file, targets=targets, classes=classes)
     with pytest.raises(ManifestError, match=sentence):
@@ -121,9 +126,14 @@ def test_pictures_are_read_by_a_linear_probe(clips_manifest, encoder_file, tmp_p
 
 def test_recomputed_heads_train_to_the_same_scores(clips_manifest, encoder_file, tmp_path):  # noqa: F811
     tables = []
-    for name, recompute in (("plain", False), ("again", True)):
+    for name, activation_checkpointing in (("plain", False), ("again", True)):
         loaded = data(clips_manifest, Views())
-        stage = probe(encoder_file, rows=("encoder",), activation_checkpointing=recompute, probe=ProbeConfig(2, 4))
+        stage = probe(
+            encoder_file,
+            rows=("encoder",),
+            activation_checkpointing=activation_checkpointing,
+            probe=ProbeConfig(2, 4),
+        )
         (tmp_path / name).mkdir()
         fit(stage, loaded, tmp_path / name, steps=4).test(stage, loaded, verbose=False)
         tables.append((tmp_path / name / "heads.csv").read_text())

@@ -10,8 +10,10 @@ def test_epic_kitchens_held_out_videos_are_no_training_videos(tmp_path):
     """The header's command, with its line break, on annotations of thirty videos."""
     header = (CONF / "ek100/anticipate.yaml").read_text().partition("model:")[0]
     command = re.search(r"awk .*?EPIC_100_train\.csv", header.replace("\n#", "\n"), re.DOTALL)[0]
-    rows = [f"id{i},P01,P01_{i // 2:02},\"a, b\"" for i in range(60)]
-    (tmp_path / "EPIC_100_train.csv").write_text("\n".join(["narration_id,participant_id,video_id,narration", *rows]) + "\n")
+    rows = [f'id{i},P01,P01_{i // 2:02},"a, b"' for i in range(60)]
+    (tmp_path / "EPIC_100_train.csv").write_text(
+        "\n".join(["narration_id,participant_id,video_id,narration", *rows]) + "\n"
+    )
     subprocess.run(command, shell=True, cwd=tmp_path, check=True)
     config, _ = settings(CONF / "ek100/anticipate.yaml")
     names = [config.data[split].rpartition("/")[2] for split in ("train", "val")]

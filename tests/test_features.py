@@ -14,6 +14,7 @@ from tests.test_probe_stage import data as splits_of
 from tests.test_probe_stage import probe as stage_of
 from tests.test_stages import fit
 from tests.videos import even_times, write_video
+from vjepa.__main__ import main
 from vjepa.data.clips import ClipConfig
 from vjepa.data.manifest import Row, read_manifest
 from vjepa.data.transforms import normalise
@@ -21,9 +22,9 @@ from vjepa.data.video_files import write_png
 from vjepa.data.views import Views
 from vjepa.data.windows import starts_in
 from vjepa.errors import UserError
-from vjepa.features.clip_features import features, read_clip
+from vjepa.features.clip_features import clip_features, read_clip
 from vjepa.features.contact_sheet import GREEN, Sheet, contact_sheet
-from vjepa.features.extraction import FeatureConfig, digest_of, extract, listed, main
+from vjepa.features.extraction import FeatureConfig, digest_of, extract, listed
 from vjepa.features.files import Features, read_features
 from vjepa.features.nearest import knn_accuracy, knn_guess, nearest
 from vjepa.features.neighbours import neighbours
@@ -40,7 +41,9 @@ SMALL = {"frames": 4, "fps": 8.0, "size": 32, "dtype": "float32", "workers": 0, 
 def source(tmp_path):
     torch.manual_seed(1)
     probe = AttentiveProbe(ProbeConfig(1, 4), 48, 2)
-    export(tmp_path / "encoder.safetensors", {"ema": encoder_part(Encoder(TINY)), "probe": probe_part(probe)}, {})
+    export(
+        tmp_path / "encoder.safetensors", {"ema": encoder_part(Encoder(TINY)), "probe": probe_part(probe)}, {}
+    )
     return tmp_path / "encoder.safetensors"
 
 
@@ -50,7 +53,9 @@ def config(source, videos, out, **changes) -> FeatureConfig:
 
 @pytest.mark.parametrize("format", ["parquet", "safetensors"])
 def test_files_hold_what_the_encoder_says(clips_manifest, source, tmp_path, format):
-    found = read_features(extract(config(source, clips_manifest, tmp_path / "out", pool="none", format=format)))
+    found = read_features(
+        extract(config(source, clips_manifest, tmp_path / "out", pool="none", format=format))
+    )
     clip = read_clip(clips_manifest.parent / "07.mp4", ClipConfig(frames=4, fps=8.0, size=32))
     encoder = load_encoder(source).eval()
     assert found.values.shape == (24, 2 * 16, 48) and found.columns["label"][7] == 1
@@ -62,15 +67,17 @@ def test_files_hold_what_the_encoder_says(clips_manifest, source, tmp_path, form
 def test_pooling_and_layers(clips_manifest, source, tmp_path):
     clip = read_clip(clips_manifest.parent / "00.mp4", ClipConfig(frames=4, fps=8.0, size=32))
     encoder = Encoder(TINY)
-    tokens = features(encoder, clip, "none")
-    torch.testing.assert_close(features(encoder, clip, "mean"), tokens.mean(dim=0))
-    torch.testing.assert_close(features(encoder, clip, "frame")[1], tokens[16:].mean(dim=0))
-    assert features(encoder, torch.stack([clip, clip]), "frame", layers=(0, 1)).shape == (2, 2, 2, 48)
-    torch.testing.assert_close(features(encoder, clip, "none", layers=(0, -1))[1], tokens)
-    out = extract(config(source, clips_manifest, tmp_path / "out", pool="attentive", probe=source, dtype="float16"))
+    tokens = clip_features(encoder, clip, "none")
+    torch.testing.assert_close(clip_features(encoder, clip, "mean"), tokens.mean(dim=0))
+    torch.testing.assert_close(clip_features(encoder, clip, "frame")[1], tokens[16:].mean(dim=0))
+    assert clip_features(encoder, torch.stack([clip, clip]), "frame", layers=(0, 1)).shape == (2, 2, 2, 48)
+    torch.testing.assert_close(clip_features(encoder, clip, "none", layers=(0, -1))[1], tokens)
+    out = extract(
+        config(source, clips_manifest, tmp_path / "out", pool="attentive", probe=source, dtype="float16")
+    )
     assert read_features(out).values.shape == (24, 48) and read_features(out).values.dtype == np.float16
     encoder.train()
-    features(encoder, clip)
+    clip_features(encoder, clip)
     assert all(module.training for module in encoder.modules())  # as it was
 
 
@@ -110,12 +117,16 @@ def test_pictures_and_bad_files(source, tmp_path, capsys):
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     (tmp_path / "m.csv").write_text("path\nred.png\nbad.mp4\na.mp4\n")
     for overlap, frames in ((None, 1), (0.5, 4)):
-        out = extract(config(source, tmp_path / "m.csv", tmp_path / f"out{frames}", frames=frames, overlap=overlap))
+        out = extract(
+            config(source, tmp_path / "m.csv", tmp_path / f"out{frames}", frames=frames, overlap=overlap)
+        )
         found = read_features(out)
         assert found.columns["path"][0] == "red.png" and set(found.columns["row"]) == {0, 2}
         (out / "000000.parquet").unlink()
         for part in (0, 1):  # resumed, by two processes
-            extract(config(source, tmp_path / "m.csv", out, frames=frames, overlap=overlap, part=part, parts=2))
+            extract(
+                config(source, tmp_path / "m.csv", out, frames=frames, overlap=overlap, part=part, parts=2)
+            )
         assert (out / "bad_files.txt").read_text().count("bad.mp4") == 1
     assert "1 clips or files could not be decoded" in capsys.readouterr().out
 
@@ -125,7 +136,9 @@ def test_where_nothing_can_be_decoded_there_are_no_features(source, tmp_path, ov
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     (tmp_path / "m.csv").write_text("path\nbad.mp4\n")
     for _ in range(2):  # the second run finds the first one's files
-        with pytest.raises(UserError, match=r"no clip of .*m\.csv could be decoded; .*bad_files\.txt says why"):
+        with pytest.raises(
+            UserError, match=r"no clip of .*m\.csv could be decoded; .*bad_files\.txt says why"
+        ):
             extract(config(source, tmp_path / "m.csv", tmp_path / "out", overlap=overlap))
     assert (tmp_path / "out/bad_files.txt").read_text().count("bad.mp4") == 1
 
@@ -134,7 +147,11 @@ def test_one_file_or_a_folder_of_pictures_needs_no_list(clips_manifest, source, 
     (tmp_path / "shots").mkdir()
     for i in range(3):
         write_png(tmp_path / f"shots/{i}.png", np.full((40, 60, 3), 80 * i, np.uint8))
-    for videos, count in ((tmp_path / "shots", 3), (tmp_path / "shots/1.png", 1), (clips_manifest.parent / "00.mp4", 1)):
+    for videos, count in (
+        (tmp_path / "shots", 3),
+        (tmp_path / "shots/1.png", 1),
+        (clips_manifest.parent / "00.mp4", 1),
+    ):
         found = read_features(extract(config(source, videos, tmp_path / f"out-{videos.name}")))
         assert len(found.values) == count and found.columns["label"] == [-1] * count
     sheet = contact_sheet(listed(tmp_path / "shots"), read_features(tmp_path / "out-shots"), Sheet(3, 1, 16))
@@ -158,7 +175,11 @@ def test_an_exported_probe_answers_a_new_clip(clips_manifest, source, tmp_path):
     export(tmp_path / "probe.safetensors", stage.parts(), {})
     video = clips_manifest.parent / "07.mp4"
     lines = features_module.__doc__.partition("encoder, probe, told")
-    code = textwrap.dedent(f"    {lines[1]}{lines[2]}").replace("vitl16.pt", str(source)).replace("video.mp4", str(video))
+    code = (
+        textwrap.dedent(f"    {lines[1]}{lines[2]}")
+        .replace("vitl16.pt", str(source))
+        .replace("video.mp4", str(video))
+    )
     names = dict(vars(features_module))
     exec(code.replace("probe.safetensors", str(tmp_path / "probe.safetensors")), names)
     clip = normalise(read_clip(video, loaded.clip)[None])
@@ -179,7 +200,17 @@ def test_impossible_requests_are_one_sentence(clips_manifest, source, tmp_path, 
         (["--pool", "attentive", "--probe", str(wide)], "reads tokens of width 96, not the 48 of"),
         (["--workers", "-1"], "--workers -1 must be 0 or more"),
     ):
-        always = ["--encoder", str(source), "--videos", str(clips_manifest), "--out", str(tmp_path / "o"), "--size", "32"]
+        always = [
+            "features",
+            "--encoder",
+            str(source),
+            "--videos",
+            str(clips_manifest),
+            "--out",
+            str(tmp_path / "o"),
+            "--size",
+            "32",
+        ]
         with pytest.raises(SystemExit, match="2"):
             main([*always, "--frames", "4", "--workers", "0", *words])
         found = capsys.readouterr().err.strip().splitlines()[-1]
@@ -207,15 +238,21 @@ def test_neighbours_of_windows_and_of_clips_without_labels(clips_manifest, sourc
     assert found.columns["row"] == [0, 0, 1, 1] and np.abs(first.astype(int) - second).max() > 50
     assert not (sheet == np.array(GREEN, np.uint8)).all(axis=2).any()
     with pytest.raises(UserError, match=r"the features are not of .*clips\.csv"):
-        contact_sheet(read_manifest(clips_manifest), Features(found.values, found.columns | {"row": [99] * 4}), Sheet())
+        contact_sheet(
+            read_manifest(clips_manifest), Features(found.values, found.columns | {"row": [99] * 4}), Sheet()
+        )
 
 
 def test_nearest_neighbours_vote_clip_by_clip(clips_manifest, source, tmp_path, capsys):
     """What one clip is answered depends on no other that is scored; the command prints it, and refuses other kinds."""
     generator = np.random.default_rng(0)
-    fitted, scored = (Features(generator.normal(size=(n, 5)) + 3, {"label": [i % 2 for i in range(n)]}) for n in (30, 9))
+    fitted, scored = (
+        Features(generator.normal(size=(n, 5)) + 3, {"label": [i % 2 for i in range(n)]}) for n in (30, 9)
+    )
     whole = knn_accuracy(fitted, scored, 3) * 9
-    alone = [knn_accuracy(fitted, Features(scored.values[i : i + 1], {"label": [i % 2]}), 3) for i in range(9)]
+    alone = [
+        knn_accuracy(fitted, Features(scored.values[i : i + 1], {"label": [i % 2]}), 3) for i in range(9)
+    ]
     assert sum(alone) == pytest.approx(whole)
     with pytest.raises(UserError, match="k=0: no neighbour votes"):
         knn_accuracy(fitted, scored, 0)
@@ -223,7 +260,9 @@ def test_nearest_neighbours_vote_clip_by_clip(clips_manifest, source, tmp_path, 
         knn_accuracy(fitted, Features(scored.values[:, :4], scored.columns), 3)
     train, test, frame = (extract(config(source, clips_manifest, tmp_path / name, pool=pool))
                           for name, pool in (("train", "mean"), ("test", "mean"), ("frame", "frame")))  # fmt: skip
-    neighbours(train, clips_manifest, tmp_path / "sheet.png", test, k=1, sheet=Sheet(2, 2, 16))
-    assert "1-NN accuracy of 24 clips' labels" in capsys.readouterr().out and (tmp_path / "sheet.png").exists()
+    neighbours(features=train, videos=clips_manifest, picture=tmp_path / "sheet.png", scored=test, k=1, sheet=Sheet(2, 2, 16))
+    assert (
+        "1-NN accuracy of 24 clips' labels" in capsys.readouterr().out and (tmp_path / "sheet.png").exists()
+    )
     with pytest.raises(UserError, match=r"hold different features .*pool: mean and frame"):
-        neighbours(train, clips_manifest, tmp_path / "sheet.png", frame)
+        neighbours(features=train, videos=clips_manifest, picture=tmp_path / "sheet.png", scored=frame)

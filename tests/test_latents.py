@@ -29,7 +29,9 @@ def tokens(episode: int, batch: int = 4) -> torch.Tensor:
     return encode_frames(EPISODES[episode], encode, batch)
 
 
-def cache(folder: Path, limit: int = 10**9, dtype: torch.dtype = torch.float32, key: str = "key") -> LatentCache:
+def cache(
+    folder: Path, limit: int = 10**9, dtype: torch.dtype = torch.float32, key: str = "key"
+) -> LatentCache:
     return LatentCache(folder, key, limit, dtype)
 
 
@@ -80,7 +82,9 @@ def test_half_precision_rounds_the_first_time_too(tmp_path):
     made, read = half.load("a", lambda: tokens(0)), half.load("a", never)
     assert torch.equal(made, read) and made.dtype == torch.float32
     assert torch.equal(made, tokens(0).half().float()) and not torch.equal(made, tokens(0))
-    assert cache(tmp_path).load("a", lambda: tokens(0)).equal(tokens(0))  # another folder than that of float32
+    assert (
+        cache(tmp_path).load("a", lambda: tokens(0)).equal(tokens(0))
+    )  # another folder than that of float32
 
 
 def test_a_full_cache_keeps_what_it_has_and_makes_the_rest(tmp_path):
@@ -116,7 +120,9 @@ def test_an_interruption_leaves_nothing_that_could_be_read(tmp_path, monkeypatch
         with pytest.raises(KeyboardInterrupt):
             kept.load("a", lambda: tokens(0))
     assert list(kept.folder.iterdir()) == []
-    assert torch.equal(kept.load("a", lambda: tokens(0)), tokens(0)) and torch.equal(kept.load("a", never), tokens(0))
+    assert torch.equal(kept.load("a", lambda: tokens(0)), tokens(0)) and torch.equal(
+        kept.load("a", never), tokens(0)
+    )
 
 
 def test_a_damaged_file_is_made_anew_and_old_leftovers_are_removed(tmp_path):
@@ -130,7 +136,9 @@ def test_a_damaged_file_is_made_anew_and_old_leftovers_are_removed(tmp_path):
     (kept.folder / "b.safetensors").unlink()
     for damage in (file.read_bytes()[:-50], b""):
         file.write_bytes(damage)
-        assert torch.equal(kept.load("a", lambda: tokens(0)), tokens(0)) and torch.equal(kept.load("a", never), tokens(0))
+        assert torch.equal(kept.load("a", lambda: tokens(0)), tokens(0)) and torch.equal(
+            kept.load("a", never), tokens(0)
+        )
     for name, age in ((".b.safetensors.1", 7200), (".c.safetensors.2", 60)):
         (kept.folder / name).write_bytes(b"half")
         os.utime(kept.folder / name, (time.time() - age,) * 2)

@@ -73,7 +73,9 @@ def test_the_package_map_names_every_room():
 @pytest.mark.parametrize("room", LIGHT_ROOMS)
 def test_light_rooms_need_neither_lightning_nor_video_nor_simulator(room):
     modules = [
-        ".".join(file.relative_to(ROOT / "src").with_suffix("").parts) for file in LIBRARY if room_of(file) == room
+        ".".join(file.relative_to(ROOT / "src").with_suffix("").parts)
+        for file in LIBRARY
+        if room_of(file) == room
     ]
     code = f"import {', '.join(modules)}, sys; print([m for m in ('lightning', 'av', 'mujoco', 'transformers') if m in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -83,7 +85,9 @@ def test_light_rooms_need_neither_lightning_nor_video_nor_simulator(room):
 def test_transformers_stay_with_language_and_the_hugging_face_bridge():
     allowed = [file for file in LIBRARY if room_of(file) == "language" or file.stem == "huggingface"]
     others = [file for file in [*LIBRARY, *STAGES] if file not in allowed]
-    assert [found for file in others for found in imports_any(file, "transformers", "peft", "tokenizers")] == []
+    assert [
+        found for file in others for found in imports_any(file, "transformers", "peft", "tokenizers")
+    ] == []
 
 
 def test_mujoco_stays_in_the_simulator():
@@ -108,4 +112,6 @@ def test_no_unsafe_loading():
     for file in [*LIBRARY, *STAGES]:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
-                assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords), file
+                assert any(
+                    k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords
+                ), file

@@ -17,8 +17,8 @@ import pyarrow.parquet
 import pytest
 
 from tests.videos import even_times, write_video
+from vjepa.__main__ import main
 from vjepa.data import check as module
-from vjepa.data.check import main
 from vjepa.data.manifest import Row, read_manifest
 from vjepa.data.manifest_files import ManifestError
 
@@ -82,7 +82,11 @@ def test_labels_and_segments_are_optional_row_by_row(tmp_path):
 
 def test_a_list_may_have_lines_without_a_label(tmp_path):
     text = "a 1.mp4\nb.mp4 2\nC.JPG\n"
-    assert [row[:2] for row in rows(write(tmp_path / "a.txt", text))] == [("a 1.mp4", None), ("b.mp4", 2), ("C.JPG", None)]
+    assert [row[:2] for row in rows(write(tmp_path / "a.txt", text))] == [
+        ("a 1.mp4", None),
+        ("b.mp4", 2),
+        ("C.JPG", None),
+    ]
 
 
 def test_a_table_of_paths_alone(tmp_path):
@@ -112,7 +116,11 @@ def test_a_folder_is_its_videos_sorted(tmp_path):
 
 @pytest.mark.parametrize("kind", [pa.int8(), pa.int64(), pa.uint16(), pa.float64(), pa.string()])
 def test_parquet(tmp_path, kind):
-    columns = {"path": [row[0] for row in TWO] + ["d.mp4"], "label": pa.array([0, 3, None]).cast(kind), "odd": [[1], [], None]}
+    columns = {
+        "path": [row[0] for row in TWO] + ["d.mp4"],
+        "label": pa.array([0, 3, None]).cast(kind),
+        "odd": [[1], [], None],
+    }
     pa.parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
     assert rows(tmp_path / "a.parquet") == [*TWO, ("d.mp4", None, None, None)]
     assert read_manifest(tmp_path / "a.parquet").table["odd"].to_pylist() == [[1], [], None]
@@ -122,7 +130,11 @@ MALFORMED = {
     "no rows at all": ("a.csv", "", "the file is empty"),
     "nothing but blank lines": ("a.txt", "\n \r\n", "the file is empty"),
     "a header alone": ("a.csv", "path,label\n", "there are no rows"),
-    "no header": ("a.csv", "a.mp4,3\nb.mp4,4\n", "only ['a.mp4', '3']; that looks like data: put a header in front"),
+    "no header": (
+        "a.csv",
+        "a.mp4,3\nb.mp4,4\n",
+        "only ['a.mp4', '3']; that looks like data: put a header in front",
+    ),
     "no header, with folders": ("a.csv", "x/a,3\nx/b,4\n", "put a header in front, such as path,label"),
     "a header without path": ("a.csv", "clip,label\na.mp4,3\n", "no column 'path', only ['clip', 'label']"),
     "another name for path": ("a.csv", "filename,label\na.mp4,3\n", "rename the column 'filename' to 'path'"),
@@ -131,19 +143,55 @@ MALFORMED = {
     "a space in the header": ("a.csv", "path, label\na.mp4,3\n", "column ' label' must be spelled 'label'"),
     "a column twice": ("a.csv", "path,label,path\na.mp4,3,b.mp4\n", "two columns have the same name"),
     "semicolons": ("a.csv", "path;label\na.mp4;3\n", "no column 'path', only ['path;label']"),
-    "a word for a label": ("a.csv", "path,label\na.mp4,3\n\nb.mp4,dog\n", "line 4: label is 'dog'; expected a whole number"),
+    "a word for a label": (
+        "a.csv",
+        "path,label\na.mp4,3\n\nb.mp4,dog\n",
+        "line 4: label is 'dog'; expected a whole number",
+    ),
     "half a label": ("a.csv", "path,label\na.mp4,3.5\n", "line 2: label is '3.5'; expected a whole number"),
-    "a negative label": ("a.csv", "path,label\na.mp4,-1\nb.mp4,-2\n", "line 3: label is -2; expected 0 or more, or -1"),
-    "a negative label in a list": ("a.txt", "a.mp4 -1\nb.mp4 -2\n", "line 2: label is -2; expected 0 or more, or -1"),
-    "a word for a label in a list": ("a.txt", "a.mp4 1\n\nb.mp4 dog\n", "line 3: expected a path, a space and a whole number"),
-    "too many values": ("a.csv", "path,label\na.mp4,3\nb, c.mp4,4\n", "line 3: 3 values, but the header names 2 columns"),
-    "too few values": ("a.csv", "path,label\n\na.mp4,3\nb.mp4\n", "line 4: 1 values, but the header names 2 columns"),
-    "an end before the start": ("a.csv", "path,start,end\na.mp4,3,4\nb.mp4,4,3\n", "line 3: end is 3.0, which is not after"),
+    "a negative label": (
+        "a.csv",
+        "path,label\na.mp4,-1\nb.mp4,-2\n",
+        "line 3: label is -2; expected 0 or more, or -1",
+    ),
+    "a negative label in a list": (
+        "a.txt",
+        "a.mp4 -1\nb.mp4 -2\n",
+        "line 2: label is -2; expected 0 or more, or -1",
+    ),
+    "a word for a label in a list": (
+        "a.txt",
+        "a.mp4 1\n\nb.mp4 dog\n",
+        "line 3: expected a path, a space and a whole number",
+    ),
+    "too many values": (
+        "a.csv",
+        "path,label\na.mp4,3\nb, c.mp4,4\n",
+        "line 3: 3 values, but the header names 2 columns",
+    ),
+    "too few values": (
+        "a.csv",
+        "path,label\n\na.mp4,3\nb.mp4\n",
+        "line 4: 1 values, but the header names 2 columns",
+    ),
+    "an end before the start": (
+        "a.csv",
+        "path,start,end\na.mp4,3,4\nb.mp4,4,3\n",
+        "line 3: end is 3.0, which is not after",
+    ),
     "no length": ("a.csv", "path,start,end\na.mp4,3,3\n", "line 2: end is 3.0, which is not after start"),
     "an end at zero": ("a.csv", "path,end\na.mp4,0\n", "line 2: end is 0.0, which is not after start"),
-    "a start before the beginning": ("a.csv", "path,start\na.mp4,-1\n", "line 2: start is -1.0; expected seconds, 0 or more"),
+    "a start before the beginning": (
+        "a.csv",
+        "path,start\na.mp4,-1\n",
+        "line 2: start is -1.0; expected seconds, 0 or more",
+    ),
     "an endless end": ("a.csv", "path,end\na.mp4,inf\n", "line 2: end is inf; expected seconds"),
-    "a clock time": ("a.csv", "path,start\na.mp4,00:01:30\n", "line 2: start is '00:01:30'; expected a number"),
+    "a clock time": (
+        "a.csv",
+        "path,start\na.mp4,00:01:30\n",
+        "line 2: start is '00:01:30'; expected a number",
+    ),
     "an empty path": ("a.csv", "path,label\na.mp4,1\n ,2\n", "line 3: path is empty"),
     "not UTF-8": ("a.csv", b"path,label\na.mp4,1\nb\xe9.mp4,2\n", "line 3: not UTF-8"),
     "UTF-16": ("a.csv", "path,label\na.mp4,1\n".encode("utf-16"), "line 1: not UTF-8"),
@@ -170,7 +218,9 @@ def test_what_is_malformed_elsewhere(tmp_path):
     pa.parquet.write_table(pa.table({"file": ["a.mp4"]}), tmp_path / "a.parquet")
     with pytest.raises(ManifestError, match="rename the column 'file' to 'path'"):
         read_manifest(tmp_path / "a.parquet")
-    pa.parquet.write_table(pa.table({"path": ["a.mp4", "b.mp4"], "label": [0.0, 0.5]}), tmp_path / "a.parquet")
+    pa.parquet.write_table(
+        pa.table({"path": ["a.mp4", "b.mp4"], "label": [0.0, 0.5]}), tmp_path / "a.parquet"
+    )
     with pytest.raises(ManifestError, match=r"row 1 \(counted from 0\): label is 0.5"):
         read_manifest(tmp_path / "a.parquet")
     pa.parquet.write_table(pa.table({"path": [1, 2]}), tmp_path / "a.parquet")
@@ -214,7 +264,8 @@ def videos(tmp_path_factory) -> Path:
 def test_check_counts_the_good_and_names_the_bad(videos, capsys):
     text = "path,label,start,end\ngood one.mp4,4,0.5,1.5\nwide.mkv,,,\n\npage.mp4,2,,\nmissing.mp4,1,,\nwide.mkv,1,0.5,99\n"
     file = write(videos / "some.csv", text)
-    assert main(["check", str(file), "--json", str(videos / "report.json")]) == 1
+    with pytest.raises(SystemExit, match="2"):
+        main(["check-manifest", str(file), "--json_file", str(videos / "report.json")])
     report = json.loads((videos / "report.json").read_text())
     assert [report[key] for key in ("rows", "ok", "labelled", "labels")] == [5, 2, 4, 3]
     assert report["fps"] == {"min": 20, "median": 25, "max": 30} and report["codecs"] == {"h264": 2}
@@ -228,24 +279,26 @@ def test_check_counts_the_good_and_names_the_bad(videos, capsys):
 
 def test_check_of_a_good_folder(videos, tmp_path, capsys):
     (tmp_path / "a.mp4").write_bytes((videos / "good one.mp4").read_bytes())
-    assert main(["check", str(tmp_path), "--frames", "1"]) == 0
+    main(["check-manifest", str(tmp_path), "--frames", "1"])
     assert "1 rows, 1 ok, 0 bad" in capsys.readouterr().out
 
 
 def test_check_of_a_bad_manifest_is_one_line(tmp_path):
-    command = [sys.executable, "-m", "vjepa.data.check", "check", str(tmp_path / "no.csv")]
+    command = [sys.executable, "-m", "vjepa", "check-manifest", str(tmp_path / "no.csv")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"{tmp_path / 'no.csv'}: no such file or folder\n"
+    assert done.stderr == f"error: {tmp_path / 'no.csv'}: no such file or folder\n"
 
 
 def test_check_refuses_no_workers(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
-        main(["check", str(tmp_path), "--workers", "0"])
+        main(["check-manifest", str(tmp_path), "--workers", "0"])
     assert "must be more than 0" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="the stand-in decoder reaches workers by fork")
+@pytest.mark.skipif(
+    multiprocessing.get_start_method() != "fork", reason="the stand-in decoder reaches workers by fork"
+)
 def test_a_file_that_hangs_or_crashes_is_a_bad_row(tmp_path, monkeypatch):
     """And all the others are still looked at."""
 
@@ -257,9 +310,17 @@ def test_a_file_that_hangs_or_crashes_is_a_bad_row(tmp_path, monkeypatch):
         return {"fps": 1.0, "seconds": 1.0, "codec": "h264", "width": 2, "height": 2}
 
     monkeypatch.setattr(module, "_probe", probe)
-    names = [*(f"{i}.mp4" for i in range(20)), "crashes.mp4", "hangs.mp4", *(f"{i}.mp4" for i in range(20)), "crashes.mp4"]
+    names = [
+        *(f"{i}.mp4" for i in range(20)),
+        "crashes.mp4",
+        "hangs.mp4",
+        *(f"{i}.mp4" for i in range(20)),
+        "crashes.mp4",
+    ]
     begin = time.monotonic()
-    report = module.check(read_manifest(write(tmp_path / "a.txt", "\n".join(names))), frames=1, workers=2, timeout=1.5)
+    report = module.check(
+        read_manifest(write(tmp_path / "a.txt", "\n".join(names))), frames=1, workers=2, timeout=1.5
+    )
     assert time.monotonic() - begin < 10
     assert report["ok"] == 40
     assert [(bad["place"], bad["reason"]) for bad in report["bad"]] == [

@@ -16,7 +16,10 @@ def draw(config=None, grid=GRID, batch=24, seed=0, step=0, rank=0):
 
 
 def test_a_pure_function_of_seed_step_rank():
-    assert all(torch.equal(a.keep, b.keep) and torch.equal(a.drop, b.drop) for a, b in zip(draw(), draw(), strict=True))
+    assert all(
+        torch.equal(a.keep, b.keep) and torch.equal(a.drop, b.drop)
+        for a, b in zip(draw(), draw(), strict=True)
+    )
     for change in ({"seed": 1}, {"step": 1}, {"rank": 1}):
         a, b = draw()[0].keep, draw(**change)[0].keep
         assert a.shape != b.shape or not torch.equal(a, b), change
@@ -47,8 +50,12 @@ def test_micro_batches_see_the_masks_of_the_whole_batch(batch):
 
 
 def test_the_cut_favours_no_time():
-    kept = torch.stack([torch.bincount(draw(step=s)[1].keep.flatten() // 256, minlength=8) for s in range(20)]).sum(0)
-    assert kept.min() / kept.max() > 0.9  # the released cut leaves the last frame under a tenth of the first's
+    kept = torch.stack(
+        [torch.bincount(draw(step=s)[1].keep.flatten() // 256, minlength=8) for s in range(20)]
+    ).sum(0)
+    assert (
+        kept.min() / kept.max() > 0.9
+    )  # the released cut leaves the last frame under a tenth of the first's
 
 
 # Statistics of the released sampler at batch 24, computed with the public code (multiblock3d, 60 batches a row).
@@ -64,7 +71,9 @@ def test_the_cut_favours_no_time():
 def test_statistics_of_the_released_sampler(kind, grid, context, target, ratio):
     config = MaskConfig(kinds=(kind,))
     draws = [draw(config, grid, step=s)[0] for s in range(60)]
-    singles = [draw(MaskConfig(kinds=(kind,), group=1), grid, batch=1, step=s)[0].keep.shape[1] for s in range(300)]
+    singles = [
+        draw(MaskConfig(kinds=(kind,), group=1), grid, batch=1, step=s)[0].keep.shape[1] for s in range(300)
+    ]
     n = np.prod(grid)
     assert np.mean([v.keep.shape[1] for v in draws]) / n == pytest.approx(context / n, abs=0.03)
     assert np.mean([v.drop.shape[1] for v in draws]) / n == pytest.approx(target / n, abs=0.03)

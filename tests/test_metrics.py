@@ -23,7 +23,9 @@ def test_effective_rank_of_a_collapse_is_one():
 
 def test_cosine_is_one_when_all_tokens_agree_and_zero_for_noise():
     assert metrics.token_cosine(torch.ones(2, 5, 8)) == pytest.approx(1)
-    assert abs(metrics.token_cosine(torch.randn(8, 200, 64, generator=torch.Generator().manual_seed(0)))) < 0.01
+    assert (
+        abs(metrics.token_cosine(torch.randn(8, 200, 64, generator=torch.Generator().manual_seed(0)))) < 0.01
+    )
 
 
 def test_spread_and_baseline():

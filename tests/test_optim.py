@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from vjepa.models.frozen import frozen_copy
+from vjepa.models.frozen import freeze_copy
 from vjepa.objectives import ema
 from vjepa.training.optim import OptimConfig, Schedule, adamw, set_step
 
@@ -12,7 +12,9 @@ from vjepa.training.optim import OptimConfig, Schedule, adamw, set_step
 def test_warmup_constant_decay_reach_their_ends():
     schedule = Schedule(peak=5.25e-4, start=1e-4, warmup=3, final=1e-6, decay=4)
     values = [schedule.at(step, total=12) for step in range(1, 13)]
-    assert values[:4] == pytest.approx([2.4167e-4, 3.8333e-4, 5.25e-4, 5.25e-4], rel=1e-4)  # the released code's steps
+    assert values[:4] == pytest.approx(
+        [2.4167e-4, 3.8333e-4, 5.25e-4, 5.25e-4], rel=1e-4
+    )  # the released code's steps
     assert values[3:8] == [5.25e-4] * 5
     assert values[-1] == 1e-6 and values[-2] == pytest.approx(1e-6 + (5.25e-4 - 1e-6) / 4)
 
@@ -23,7 +25,8 @@ def test_cosine_halfway_is_the_mean():
 
 
 @pytest.mark.parametrize(
-    ("fields", "word"), [({"final": 0.1}, "never reached"), ({"start": 0.1}, "never used"), ({"warmup": -1}, "negative")]
+    ("fields", "word"),
+    [({"final": 0.1}, "never reached"), ({"start": 0.1}, "never used"), ({"warmup": -1}, "negative")],
 )
 def test_contradictions_are_refused(fields, word):
     with pytest.raises(ValueError, match=word):
@@ -40,7 +43,7 @@ def test_only_matrices_decay():
 
 def test_ema_is_the_moving_average():
     online, steps, momentum = nn.Linear(2, 2), 5, 0.9
-    target = frozen_copy(online)
+    target = freeze_copy(online)
     expected = online.weight.detach().clone()
     for step in range(steps):
         with torch.no_grad():

@@ -27,7 +27,9 @@ def reference():
     model = transformers.VJEPA2Model(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.normal_(std=0.2)  # biases, norms and mask tokens too, so that nothing hides behind a zero
+            parameter.normal_(
+                std=0.2
+            )  # biases, norms and mask tokens too, so that nothing hides behind a zero
     return model
 
 
@@ -70,7 +72,9 @@ def test_masked_encoder_tokens_equal(reference, folder, clip, views):
             for layer in encoder.layer:
                 x = layer(x, position_mask=view.keep)
                 x = x[0] if isinstance(x, tuple) else x
-            torch.testing.assert_close(load_encoder(folder)(clip, view.keep), encoder.layernorm(x), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(
+                load_encoder(folder)(clip, view.keep), encoder.layernorm(x), atol=1e-5, rtol=1e-5
+            )
 
 
 def test_predictor_tokens_equal(folder, output, views):
@@ -78,7 +82,9 @@ def test_predictor_tokens_equal(folder, output, views):
     for view, out in zip(views, output, strict=True):
         context = take(out.last_hidden_state, view.keep)
         with torch.no_grad():
-            guess = predictor(context, view.keep, view.drop, GRID, mask_token=1)  # transformers always uses number 1
+            guess = predictor(
+                context, view.keep, view.drop, GRID, mask_token=1
+            )  # transformers always uses number 1
         torch.testing.assert_close(guess, out.predictor_output.last_hidden_state, atol=1e-5, rtol=1e-5)
 
 
@@ -90,7 +96,9 @@ def test_a_missing_tensor_is_named(folder, tmp_path):
     state["encoder.layer.1.norm1.weight"] = torch.ones(5)
     save_file(state, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
-    with pytest.raises(CheckpointError, match=r"missing blocks\.2\.mlp\.0\.bias; blocks\.1\.norm1\.weight is \(5,\)"):
+    with pytest.raises(
+        CheckpointError, match=r"missing blocks\.2\.mlp\.0\.bias; blocks\.1\.norm1\.weight is \(5,\)"
+    ):
         load_encoder(tmp_path)
 
 

@@ -41,11 +41,16 @@ def bowl(*bottom: float):
 @pytest.mark.parametrize("method", ["cem", "mppi"])
 def test_the_bottom_of_a_bowl_is_found(method):
     plan = cem(bowl(0.02, -0.03, 0.01, 0.4), replace(SEARCH, method=method), generator=seeded())
-    torch.testing.assert_close(plan.actions[:, :3], torch.tensor([[0.02, -0.03, 0.01]] * 2), atol=3e-3, rtol=0)
+    torch.testing.assert_close(
+        plan.actions[:, :3], torch.tensor([[0.02, -0.03, 0.01]] * 2), atol=3e-3, rtol=0
+    )
     torch.testing.assert_close(plan.actions[:, 6], torch.tensor([0.4, 0.4]), atol=3e-2, rtol=0)
     assert (plan.actions[:, 3:6] == 0).all()
     assert plan.energy < plan.statistics.least[0]
-    assert plan.statistics.weighted[-1] < plan.statistics.weighted[0] and plan.statistics.std[-1] < plan.statistics.std[0]
+    assert (
+        plan.statistics.weighted[-1] < plan.statistics.weighted[0]
+        and plan.statistics.std[-1] < plan.statistics.std[0]
+    )
     assert all(len(values) == 10 for values in plan.statistics)
 
 
@@ -59,15 +64,23 @@ def test_a_bottom_out_of_reach_is_approached_within_the_ball(method):
 
 
 def test_the_box_reaches_its_corner():
-    plan = cem(bowl(0.2, 0.2, -0.2, 0.0), replace(SEARCH, bounds=ActionBounds(constraint="box")), generator=seeded())
-    torch.testing.assert_close(plan.actions[:, :3], torch.tensor([[0.075, 0.075, -0.075]] * 2), atol=2e-3, rtol=0)
+    plan = cem(
+        bowl(0.2, 0.2, -0.2, 0.0), replace(SEARCH, bounds=ActionBounds(constraint="box")), generator=seeded()
+    )
+    torch.testing.assert_close(
+        plan.actions[:, :3], torch.tensor([[0.075, 0.075, -0.075]] * 2), atol=2e-3, rtol=0
+    )
 
 
 def test_samples_never_leave_the_bounds():
     seen = []
     for constraint in ("l1_ball", "box"):
         config = replace(SEARCH, bounds=ActionBounds(constraint=constraint))
-        cem(lambda actions: seen.append(actions) or actions.square().sum(dim=(1, 2)), config, generator=seeded())
+        cem(
+            lambda actions: seen.append(actions) or actions.square().sum(dim=(1, 2)),
+            config,
+            generator=seeded(),
+        )
     actions = torch.cat(seen)
     assert actions[..., :3].abs().max() <= 0.075 and actions[..., 6].abs().max() <= 0.75
     assert torch.cat(seen[: len(seen) // 2])[..., :3].abs().sum(dim=-1).max() <= 0.075 + 1e-6
@@ -141,7 +154,9 @@ def test_a_rollout_equals_recomputing_every_step(world, now):
     film, states = tokens.expand(3, -1, -1), [state.expand(3, -1)]
     with torch.no_grad():
         for k in range(1, 4):
-            film = torch.cat([film, world.ac(film, actions[:, :k], torch.stack(states, dim=1))[:, -9:]], dim=1)
+            film = torch.cat(
+                [film, world.ac(film, actions[:, :k], torch.stack(states, dim=1))[:, -9:]], dim=1
+            )
             states.append(pose_apply(states[-1], actions[:, k - 1]))
     torch.testing.assert_close(world.rollout(*now, actions, every_step=True), film[:, 9:], atol=1e-5, rtol=0)
     torch.testing.assert_close(world.rollout(*now, actions), film[:, -9:], atol=1e-5, rtol=0)
@@ -283,7 +298,10 @@ def test_a_landscape_is_the_energy_on_a_plane(tmp_path):
     )
     landscape.save(tmp_path / "deep" / "landscape.npz")
     with np.load(tmp_path / "deep" / "landscape.npz") as file:
-        assert set(file) == {"x", "y", "energies", "truth", "minimum"} and file["energies"].argmin() == 4 * 11 + 7
+        assert (
+            set(file) == {"x", "y", "energies", "truth", "minimum"}
+            and file["energies"].argmin() == 4 * 11 + 7
+        )
     with pytest.raises(UserError, match="step 2"):
         energy_landscape(bowl(0.0, 0.0, 0.0, 0.0), truth, replace(config, step=2))
 
@@ -292,13 +310,20 @@ def test_a_landscape_is_the_energy_on_a_plane(tmp_path):
 def trajectory(tmp_path):
     rng = np.random.default_rng(0)
     states = rng.uniform(-0.1, 0.1, (1, 3, 7)).astype(np.float32)
-    np.savez(tmp_path / "episode.npz", observations=rng.integers(0, 255, (1, 3, 40, 48, 3), np.uint8), states=states)
+    np.savez(
+        tmp_path / "episode.npz",
+        observations=rng.integers(0, 255, (1, 3, 40, 48, 3), np.uint8),
+        states=states,
+    )
     return tmp_path / "episode.npz"
 
 
 def test_the_command_writes_numbers_and_a_picture(world, trajectory, tmp_path):
     pytest.importorskip("matplotlib", reason="pictures need the plot extra")
-    parts = {"ema": encoder_part(world.encoder), "ac_predictor": ac_predictor_part(world.ac, SMALL, asdict(END_EFFECTOR))}
+    parts = {
+        "ema": encoder_part(world.encoder),
+        "ac_predictor": ac_predictor_part(world.ac, SMALL, asdict(END_EFFECTOR)),
+    }
     export(tmp_path / "model.safetensors", parts, {})
     sweep = LandscapeConfig(points=5)
     energy_command(trajectory, *[tmp_path / "model.safetensors"] * 2, tmp_path, 24, 1, 1, sweep)
@@ -313,7 +338,9 @@ def test_the_command_writes_numbers_and_a_picture(world, trajectory, tmp_path):
 
 def test_a_foreign_trajectory_is_refused(tmp_path):
     np.savez(tmp_path / "other.npz", pictures=np.zeros(3))
-    np.savez(tmp_path / "short.npz", observations=np.zeros((1, 1, 8, 8, 3), np.uint8), states=np.zeros((1, 1, 7)))
+    np.savez(
+        tmp_path / "short.npz", observations=np.zeros((1, 1, 8, 8, 3), np.uint8), states=np.zeros((1, 1, 7))
+    )
     with pytest.raises(UserError, match="expected observations and states"):
         read_trajectory(tmp_path / "other.npz")
     with pytest.raises(UserError, match="not one episode"):

@@ -48,7 +48,9 @@ def test_angles_are_extrinsic_xyz_by_hand():
 def test_matrices_are_rotations_and_come_back(dtype, atol):
     angles = states(500, dtype=dtype)[:, 3:6]
     matrix = euler_to_matrix(angles)
-    torch.testing.assert_close(matrix @ matrix.mT, torch.eye(3, dtype=dtype).expand_as(matrix), atol=atol, rtol=0)
+    torch.testing.assert_close(
+        matrix @ matrix.mT, torch.eye(3, dtype=dtype).expand_as(matrix), atol=atol, rtol=0
+    )
     torch.testing.assert_close(torch.linalg.det(matrix), torch.ones(500, dtype=dtype), atol=atol, rtol=0)
     torch.testing.assert_close(matrix_to_euler(matrix), angles, atol=20 * atol, rtol=0)
 
@@ -104,7 +106,9 @@ def test_a_hand_that_points_down_crosses_pi_without_a_jump():
 
 def test_centres_take_the_jump_out_of_states_and_leave_the_rotation():
     down = replace(END_EFFECTOR, centres=(PI, 0.0, 0.0))
-    before = torch.tensor([[0, 0, 0, PI - 0.01, 0, 0.3, 0], [0, 0, 0, 0.01 - PI, 0, 0.3, 0]], dtype=torch.float64)
+    before = torch.tensor(
+        [[0, 0, 0, PI - 0.01, 0, 0.3, 0], [0, 0, 0, 0.01 - PI, 0, 0.3, 0]], dtype=torch.float64
+    )
     wrapped = down.wrap(before)
     torch.testing.assert_close(wrapped[:, 3], torch.tensor([PI - 0.01, PI + 0.01], dtype=torch.float64))
     same_pose(wrapped, before, 1e-15)

@@ -16,7 +16,9 @@ from vjepa.training.grid_optim import GridAdamW, GridConfig
 from vjepa.training.optim import OptimConfig, Schedule, set_step
 
 GRID = GridConfig(lr=(5e-3, 1e-3, 1e-4), weight_decay=(0.8, 0.01))
-OPTIM = OptimConfig(lr=Schedule(1e-3, start=0.0, warmup=2, final=0.0, decay=4, shape="cosine"), weight_decay=Schedule(0.1))
+OPTIM = OptimConfig(
+    lr=Schedule(1e-3, start=0.0, warmup=2, final=0.0, decay=4, shape="cosine"), weight_decay=Schedule(0.1)
+)
 
 
 def probe(depth: int) -> AttentiveProbe:
@@ -32,8 +34,12 @@ def test_every_head_trains_as_if_alone(depth):
     optimizer = GridAdamW(OPTIM, heads, grid)
     theirs = []
     for single in alone:
-        matrices, vectors = ([p for p in single.parameters() if (p.ndim > 1) == kind] for kind in (True, False))
-        theirs.append(torch.optim.AdamW([{"params": matrices}, {"params": vectors}], betas=OPTIM.betas, eps=OPTIM.eps))
+        matrices, vectors = (
+            [p for p in single.parameters() if (p.ndim > 1) == kind] for kind in (True, False)
+        )
+        theirs.append(
+            torch.optim.AdamW([{"params": matrices}, {"params": vectors}], betas=OPTIM.betas, eps=OPTIM.eps)
+        )
     for step in range(1, 11):
         tokens, label = torch.randn(6, 12, 32), torch.randint(5, (6,))
         optimizer.zero_grad()
@@ -63,13 +69,18 @@ def held(network: torch.nn.Module, tokens: torch.Tensor) -> tuple[torch.Tensor, 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
         out = network(tokens)
     ours = [*network.parameters(), tokens]
-    return out, sum(size for place, size in kept.items() if place not in {p.untyped_storage().data_ptr() for p in ours})
+    return out, sum(
+        size for place, size in kept.items() if place not in {p.untyped_storage().data_ptr() for p in ours}
+    )
 
 
 @pytest.mark.parametrize("depth", [0, 1, 4])
 def test_recomputing_keeps_next_to_nothing_and_changes_nothing(depth):
     tokens = torch.randn(4, 64, 32)
-    (plain, much), (again, little) = (held(ProbeGrid(probe(depth), 8, recompute), tokens) for recompute in (False, True))
+    (plain, much), (again, little) = (
+        held(ProbeGrid(probe(depth), 8, activation_checkpointing), tokens)
+        for activation_checkpointing in (False, True)
+    )
     torch.testing.assert_close(plain, again, atol=1e-5, rtol=1e-5)
     assert little == 0 < much  # and while a gradient is due, what one probe alone keeps
     assert depth < 4 or much > 7.5 * held(probe(depth), tokens)[1]
@@ -83,13 +94,17 @@ def of_other_weights(grid: torch.nn.Module) -> torch.nn.Module:
     return grid
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-def test_every_head_of_a_grid_answers_by_its_own_weights(recompute):
+@pytest.mark.parametrize("activation_checkpointing", [False, True])
+def test_every_head_of_a_grid_answers_by_its_own_weights(activation_checkpointing):
     tokens = torch.randn(4, 16, 32)
-    grid = of_other_weights(ProbeGrid(probe(3), 4, recompute))
+    grid = of_other_weights(ProbeGrid(probe(3), 4, activation_checkpointing))
     alone = torch.stack([grid.member(i)(tokens) for i in range(4)])
     torch.testing.assert_close(grid(tokens), alone, atol=1e-5, rtol=1e-5)
-    several = of_other_weights(AnticipationGrid(AnticipationProbe(ProbeConfig(depth=2, heads=4), 32, (3, 4, 5)), 4, recompute))
+    several = of_other_weights(
+        AnticipationGrid(
+            AnticipationProbe(ProbeConfig(depth=2, heads=4), 32, (3, 4, 5)), 4, activation_checkpointing
+        )
+    )
     each = zip(*(several.member(i)(tokens) for i in range(4)), strict=True)
     for together, single in zip(several(tokens), each, strict=True):
         torch.testing.assert_close(together, torch.stack(single), atol=1e-5, rtol=1e-5)
@@ -97,7 +112,10 @@ def test_every_head_of_a_grid_answers_by_its_own_weights(recompute):
 
 
 def test_recomputed_heads_have_the_gradients_of_the_grid():
-    grids, tokens = [of_other_weights(ProbeGrid(probe(3), 4, kind)) for kind in (False, True)], torch.randn(4, 16, 32)
+    grids, tokens = (
+        [of_other_weights(ProbeGrid(probe(3), 4, kind)) for kind in (False, True)],
+        torch.randn(4, 16, 32),
+    )
     for grid in grids:
         grid(tokens).square().sum().backward()
     for one, other in zip(*(grid.parameters() for grid in grids), strict=True):
@@ -107,7 +125,9 @@ def test_recomputed_heads_have_the_gradients_of_the_grid():
 def test_one_head_of_a_grid_is_plain_adamw():
     assert GridConfig().heads(OPTIM) == [(1e-3, 0.1)]
     assert len(GRID.heads(OPTIM)) == 6 and GRID.heads(OPTIM)[1] == (5e-3, 0.01)
-    with pytest.raises(UserError, match=re.escape("grid.weight_decay=[0.1] scales optim.weight_decay, so its peak (0.0)")):
+    with pytest.raises(
+        UserError, match=re.escape("grid.weight_decay=[0.1] scales optim.weight_decay, so its peak (0.0)")
+    ):
         GridConfig(weight_decay=(0.1,)).heads(OptimConfig(weight_decay=Schedule(0.0)))
 
 

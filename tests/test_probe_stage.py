@@ -22,7 +22,7 @@ from vjepa.data.manifest import read_manifest
 from vjepa.data.manifest_files import ManifestError
 from vjepa.data.views import ViewClips, Views, boxes_along, collate_views
 from vjepa.errors import UserError
-from vjepa.evaluation.predictions import Answers, Chosen, accuracies, qualities
+from vjepa.evaluation.predictions import ChosenHead, Predictions, accuracies, qualities
 from vjepa.evaluation.score_files import confusion_of, write_classes
 from vjepa.models.encoder import Encoder
 from vjepa.models.probe import ProbeConfig
@@ -70,7 +70,11 @@ def data(manifest: Path, views: Views) -> LabelledClipData:
 
 
 def probe(encoder: Path, **changes) -> Probe:
-    settings = {"optim": OptimConfig(lr=Schedule(1e-3), weight_decay=Schedule(0.1)), "grid": GRID, "rows": ("encoder", "frame")}
+    settings = {
+        "optim": OptimConfig(lr=Schedule(1e-3), weight_decay=Schedule(0.1)),
+        "grid": GRID,
+        "rows": ("encoder", "frame"),
+    }
     settings |= {"classes": 2, "probe": ProbeConfig(depth=1, heads=4)}
     return Probe(str(encoder), **settings | changes)
 
@@ -80,7 +84,9 @@ def test_a_head_is_chosen_on_val_and_reported_on_test(clips_manifest, encoder_fi
     trainer = fit(stage, loaded, tmp_path, steps=8)
     trainer.test(stage, loaded, verbose=False)
     heads = [line for line in read(tmp_path / "heads.csv") if line["row"] == "encoder"]
-    assert [(float(h["lr"]), float(h["weight_decay"])) for h in heads] == GRID.heads(stage.optim) and len(heads) == 4
+    assert [(float(h["lr"]), float(h["weight_decay"])) for h in heads] == GRID.heads(stage.optim) and len(
+        heads
+    ) == 4
     best = max(heads, key=lambda h: float(h["val"]))
     assert best["chosen"] == "1" and int(best["head"]) == stage.head
     scores = json.loads((tmp_path / "scores.json").read_text())
@@ -98,15 +104,17 @@ def test_the_choice_on_the_test_split_is_labelled_and_never_silent(clips_manifes
     stage = probe(encoder_file, selection="best_on_test", rows=("encoder",))
     fit(stage, loaded, tmp_path, steps=1).test(stage, loaded, verbose=False)
     assert json.loads((tmp_path / "scores.json").read_text())[0]["name"] == "our encoder, best head on test"
-    same = LabelledClipData([Source(str(clips_manifest))], str(clips_manifest), os.path.relpath(clips_manifest), CLIP, 8, 0)
+    same = LabelledClipData(
+        [Source(str(clips_manifest))], str(clips_manifest), os.path.relpath(clips_manifest), CLIP, 8, 0
+    )
     with pytest.raises(UserError, match="a head chosen on one of 4 is chosen on the test split"):
         fit(probe(encoder_file), same, tmp_path, steps=1)
-    assert Chosen("encoder", (0.5, 0.9), (0.8, 0.7), False).head == 1
-    assert Chosen("encoder", (0.5, 0.9), (0.8, 0.7), True).head == 0
+    assert ChosenHead("encoder", (0.5, 0.9), (0.8, 0.7), False).head == 1
+    assert ChosenHead("encoder", (0.5, 0.9), (0.8, 0.7), True).head == 0
 
 
 def test_answers_by_hand(tmp_path):
-    answers = Answers(2, 2)
+    answers = Predictions(2, 2)
     answers.begin()
     shares = torch.tensor([[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [[0.1, 0.9], [0.3, 0.7], [0.2, 0.8]]])
     answers.update(shares, torch.tensor([0, 1, 1]), torch.tensor([2, 0, 1]))
@@ -126,7 +134,9 @@ def test_views_are_segments_of_time_and_squares_of_the_picture(tmp_path):
     batch = collate_views([views[0], views[1]])
     assert batch.clip.shape == (6, 2, 3, 16, 16) and batch.index.tolist() == [0] * 6 and batch.lost == 1
     brightness = batch.clip[:, 0].float().mean(dim=(1, 2, 3))
-    assert brightness[0] < brightness[3] and abs(brightness[0] - brightness[2]) < 3  # segments first, crops within
+    assert (
+        brightness[0] < brightness[3] and abs(brightness[0] - brightness[2]) < 3
+    )  # segments first, crops within
     assert boxes_along(16, 32, 3) == [(0, 0, 16, 16), (0, 8, 16, 16), (0, 16, 16, 16)]
     assert boxes_along(40, 20, 1) == [(10, 0, 20, 20)]
     with pytest.raises(UserError, match="segments=0"):
@@ -134,7 +144,9 @@ def test_views_are_segments_of_time_and_squares_of_the_picture(tmp_path):
 
 
 def test_a_class_without_training_clips_is_refused(clips_manifest):
-    with pytest.raises(ManifestError, match=r"data\.train has no clip of 1 of model\.classes=3 classes, the first is 2"):
+    with pytest.raises(
+        ManifestError, match=r"data\.train has no clip of 1 of model\.classes=3 classes, the first is 2"
+    ):
         data(clips_manifest, Views()).check_labels(3)
 
 
@@ -153,11 +165,21 @@ def told(clips_manifest) -> list[str]:
 
 @pytest.mark.parametrize(("targets", "classes", "numbers", "measure"),
                          [("multilabel", 2, (), "mean average precision"), ("regression", 1, ("speed",), "R2")])  # fmt: skip
-def test_several_labels_and_numbers_are_learned(told, encoder_file, tmp_path, targets, classes, numbers, measure):
+def test_several_labels_and_numbers_are_learned(
+    told, encoder_file, tmp_path, targets, classes, numbers, measure
+):
     train, val, test = told
     loaded = LabelledClipData([Source(train)], val, test, CLIP, 8, 0, views=Views(2), numbers=numbers)
     optim = OptimConfig(lr=Schedule(3e-3), weight_decay=Schedule(0.1))
-    stage = Probe(str(encoder_file), classes, ProbeConfig(1, 4), optim=optim, grid=GRID, rows=("encoder",), targets=targets)
+    stage = Probe(
+        str(encoder_file),
+        classes,
+        ProbeConfig(1, 4),
+        optim=optim,
+        grid=GRID,
+        rows=("encoder",),
+        targets=targets,
+    )
     trainer = fit(stage, loaded, tmp_path, steps=60)
     trainer.test(stage, loaded, verbose=False)
     score, chance = json.loads((tmp_path / "scores.json").read_text())
@@ -165,7 +187,9 @@ def test_several_labels_and_numbers_are_learned(told, encoder_file, tmp_path, ta
     predictions = read(tmp_path / "predictions.csv")
     assert len(predictions) == 11 and len(read(tmp_path / "targets.csv")) == classes
     if targets == "regression":
-        wanted, answer = (np.array([float(line[name]) for line in predictions]) for name in ("speed", "speed_answer"))
+        wanted, answer = (
+            np.array([float(line[name]) for line in predictions]) for name in ("speed", "speed_answer")
+        )
         left = np.square(answer - wanted).sum() / np.square(wanted - wanted.mean()).sum()
         assert 1 - left == pytest.approx(score["value"], abs=1e-3)
         head = stage.parts()["probe"].module.head  # in the manifest's own units
@@ -181,7 +205,9 @@ def test_quality_of_values_by_hand():
     found = qualities("multilabel", value, wanted)[0]
     assert found[:2].tolist() == pytest.approx([1.0, (1 + 2 / 3) / 2]) and found[2].isnan()
     value = np.array([[[1.0]], [[2.0]], [[4.0]]], dtype=np.float32)
-    assert float(qualities("regression", value, torch.tensor([[1.0], [2.0], [3.0]]))) == pytest.approx(1 - 1 / 2)
+    assert float(qualities("regression", value, torch.tensor([[1.0], [2.0], [3.0]]))) == pytest.approx(
+        1 - 1 / 2
+    )
 
 
 @pytest.mark.parametrize(("column", "sentence"), [
@@ -198,7 +224,9 @@ def test_labels_that_cannot_be_read_or_learned(clips_manifest, column, sentence)
         LabelledClipData([Source(str(bad))], str(bad), str(bad), CLIP).read_targets("multilabel", 2)
     bad.write_text("path,speed\n00.mp4,3\n01.mp4,fast\n")
     with pytest.raises(ManifestError, match=r"01\.mp4 has speed='fast'; expected a number"):
-        LabelledClipData([Source(str(bad))], str(bad), str(bad), CLIP, numbers=("speed",)).read_targets("regression", 1)
+        LabelledClipData([Source(str(bad))], str(bad), str(bad), CLIP, numbers=("speed",)).read_targets(
+            "regression", 1
+        )
 
 
 RECIPE = """
@@ -218,7 +246,9 @@ trainer: {max_steps: 3, accelerator: cpu, enable_progress_bar: false, enable_mod
 """
 
 
-def one_and_two(tmp_path: Path, recipe: str, *paths: object) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+def one_and_two(
+    tmp_path: Path, recipe: str, *paths: object
+) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """The predictions of one process in batches of four, and of two in batches of two; their scores are equal."""
     for name, path in zip(("TRAIN", "VAL", "TEST"), paths, strict=True):
         recipe = recipe.replace(name, str(path))
@@ -226,10 +256,14 @@ def one_and_two(tmp_path: Path, recipe: str, *paths: object) -> tuple[list[dict[
     program = [sys.executable, "-m", "stages.probe", "fit", "--config", "recipe.yaml"]
     spread = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.batch_size", "2", "--out", "two"]
     for arguments in (["--data.batch_size", "4", "--out", "one"], spread):
-        done = subprocess.run([*program, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            [*program, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        )
         assert done.returncode == 0, done.stderr
     scores = [json.loads((tmp_path / name / "scores.json").read_text()) for name in ("one", "two")]
-    assert [score["value"] for score in scores[0]] == pytest.approx([score["value"] for score in scores[1]], rel=1e-3)
+    assert [score["value"] for score in scores[0]] == pytest.approx(
+        [score["value"] for score in scores[1]], rel=1e-3
+    )
     return read(tmp_path / "one" / "predictions.csv"), read(tmp_path / "two" / "predictions.csv")
 
 
@@ -246,7 +280,9 @@ def test_two_processes_tell_the_numbers_of_one(told, encoder_file, tmp_path):
     """Thirteen test clips, so that one process has one more than the other."""
     train, test, val = told
     recipe = RECIPE.replace("classes: 2", "classes: 1\n  targets: regression")
-    one, two = one_and_two(tmp_path, recipe.replace("  views:", "  numbers: [speed]\n  views:"), train, val, test)
+    one, two = one_and_two(
+        tmp_path, recipe.replace("  views:", "  numbers: [speed]\n  views:"), train, val, test
+    )
     assert [line["row"] for line in two] == [str(i) for i in range(13)]
     answers = [[float(line["speed_answer"]) for line in found] for found in (one, two)]
     assert answers[0] == pytest.approx(answers[1], rel=1e-4)

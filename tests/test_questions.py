@@ -12,8 +12,10 @@ import pytest
 
 pytest.importorskip("mujoco", reason="the demo world needs the sim extra")
 
+from vjepa.__main__ import main
+from vjepa.errors import UserError
 from vjepa.language.conversation_files import read_captions
-from vjepa.sim.recording.motion_clips import CLASSES, ClipConfig, draw_shot, facts
+from vjepa.sim.recording.motion_clips import CLASSES, MotionClipConfig, draw_shot, facts
 from vjepa.sim.recording.questions import (
     HUES,
     about_clip,
@@ -21,7 +23,7 @@ from vjepa.sim.recording.questions import (
     balanced,
     columns,
     hue_name,
-    main,
+    record_questions,
     write_questions,
 )
 from vjepa.sim.world.looks import Viewpoints, plain
@@ -30,12 +32,18 @@ from vjepa.sim.world.scene import Scene, SceneConfig, draw_scene
 
 def clip(label: int, seed: int, held: str = "red cube", split: str = "train") -> dict[str, str]:
     name = CLASSES[label]
-    return {"path": f"{split}/{seed:06d}_{name}.mp4", "label": str(label), "label_name": name, "seed": str(seed), "held": held}
+    return {
+        "path": f"{split}/{seed:06d}_{name}.mp4",
+        "label": str(label),
+        "label_name": name,
+        "seed": str(seed),
+        "held": held,
+    }
 
 
 def filmed(label: int, seed: int, split: str) -> dict[str, str]:
     """The manifest's row of a real clip, which says as much as is needed to draw its scene again."""
-    shot = draw_shot(np.random.default_rng([seed, 0]), label // 2, ClipConfig())
+    shot = draw_shot(np.random.default_rng([seed, 0]), label // 2, MotionClipConfig())
     about = facts(shot.passage, shot.thing)
     numbers = {name: str(about[name]) for name in ("metres", "radians", "moving_seconds")}
     return clip(label, seed, about["held"], split) | numbers
@@ -54,16 +62,27 @@ def event(name: str, what: str, skill: str = "lift") -> dict:
 
 def episode(seed: int, *events: dict) -> dict:
     scene = draw_scene(np.random.default_rng(seed), SceneConfig())
-    return {"path": "000000.mp4", "seed": seed, "objects": [t.label for t in scene.things], "events": list(events)}
+    return {
+        "path": "000000.mp4",
+        "seed": seed,
+        "objects": [t.label for t in scene.things],
+        "events": list(events),
+    }
 
 
 def test_a_clip_and_its_reversal_are_asked_the_same_and_answer_the_opposite():
     for label in range(0, 8, 2):
-        forwards, backwards = (list(about_clip(clip(number, seed=7), above("blue"))) for number in (label, label + 1))
+        forwards, backwards = (
+            list(about_clip(clip(number, seed=7), above("blue"))) for number in (label, label + 1)
+        )
         for one, other in zip(forwards, backwards, strict=True):
             assert (one.question, one.options, one.pair) == (other.question, other.options, other.pair)
             assert (one.answer != other.answer) == bool(one.pair)
-        assert forwards[0].pair and forwards[0].answer in forwards[0].options and backwards[0].answer in forwards[0].options
+        assert (
+            forwards[0].pair
+            and forwards[0].answer in forwards[0].options
+            and backwards[0].answer in forwards[0].options
+        )
 
 
 def test_the_table_is_asked_only_where_its_colour_has_a_name():
@@ -74,7 +93,10 @@ def test_the_table_is_asked_only_where_its_colour_has_a_name():
 def test_options_hold_the_answer_once():
     for seed in range(40):
         for question in about_clip(clip(seed % 8, seed, "green box"), above("green")):
-            assert question.options.count(question.answer) == 1 and len(set(question.options)) == len(question.options) <= 4
+            assert (
+                question.options.count(question.answer) == 1
+                and len(set(question.options)) == len(question.options) <= 4
+            )
 
 
 def test_the_event_log_tells_order_and_whereabouts():
@@ -87,7 +109,10 @@ def test_the_event_log_tells_order_and_whereabouts():
     for question in about_episode(log):
         found.setdefault(question.kind, []).append(question)
     assert found["count"][0].answer == "three" and found["count"][0].video == "episodes/000000.mp4"
-    assert found["before"][0].answer == names[first] and set(found["before"][0].options) == {names[first], names[second]}
+    assert found["before"][0].answer == names[first] and set(found["before"][0].options) == {
+        names[first],
+        names[second],
+    }
     places = {question.question: question.answer for question in found["where"]}
     assert places == {f"Where is the {names[first]} in the end?": "on the table",
                       f"Where is the {names[second]} in the end?": "in the tray"}  # fmt: skip
@@ -99,13 +124,17 @@ def test_a_push_is_asked_if_there_was_one_way():
     begun = ((first, "push_left"), (second, "push_right"), (second, "push_left"), (third, "lift"))
     log = episode(seed, *(event(name, "start", skill) for name, skill in begun))
     asked = [question for question in about_episode(log) if question.kind == "pushed"]
-    assert [question.answer for question in asked] == ["to the left"] and log["objects"][0]["colour"] in asked[0].question
+    assert [question.answer for question in asked] == ["to the left"] and log["objects"][0][
+        "colour"
+    ] in asked[0].question
 
 
 def test_left_is_left_in_the_picture():
     for seed in range(30):
         scene = draw_scene(np.random.default_rng(seed), SceneConfig(camera=Viewpoints(azimuth=1.0)))
-        assert columns(scene, (0.45, -0.2, 0.0)) < columns(scene, (0.45, 0.0, 0.0))  # -y is the picture's left
+        assert columns(scene, (0.45, -0.2, 0.0)) < columns(
+            scene, (0.45, 0.0, 0.0)
+        )  # -y is the picture's left
         for question in about_episode(episode(seed)):
             if question.kind == "side":
                 assert question.answer in question.options
@@ -135,7 +164,7 @@ def world(tmp_path) -> Path:
 
 
 def test_files_are_conversations_and_the_same_every_time(world, capsys):
-    main(["--world", str(world)])
+    main(["record-questions", "--world", str(world)])
     assert "train.jsonl: 16 rows" in capsys.readouterr().out
     before = {file.name: file.read_bytes() for file in world.glob("*.jsonl")}
     write_questions(world)
@@ -145,23 +174,29 @@ def test_files_are_conversations_and_the_same_every_time(world, capsys):
     assert all(test.row(i).options and test.row(i).kind for i in range(len(test)))
     assert test.row(0).media[0].path.parent == world / "test"
     described = read_captions(world / "captions.jsonl").row(0)
-    assert described.answer.startswith("Above the ") and described.answer.endswith("table the hand moves to the left.")
+    assert described.answer.startswith("Above the ") and described.answer.endswith(
+        "table the hand moves to the left."
+    )
     assert json.loads((world / "test.jsonl").read_text().splitlines()[0])["pair"]
 
 
-def test_rows_of_another_world_are_one_sentence(world):
+def test_rows_of_another_world_are_one_sentence(world, capsys):
     text = (world / "test.csv").read_text()
     (world / "test.csv").write_text(text.replace(text.splitlines()[1].split(",")[-1], "9.9", 1))
-    with pytest.raises(SystemExit, match="was not filmed by this version of the demo world; make the clips anew"):
-        main(["--world", str(world)])
+    with pytest.raises(SystemExit, match="2"):
+        main(["record-questions", "--world", str(world)])
+    assert "was not filmed by this version of the demo world; make the clips anew" in capsys.readouterr().err
 
 
 def test_colours_between_two_names_and_pale_ones_have_no_name():
-    named = [hue_name(colorsys.hsv_to_rgb(degrees / 360, 0.4, 0.8)) for degrees in (350, 20, 65, 110, 200, 245, 290)]
+    named = [
+        hue_name(colorsys.hsv_to_rgb(degrees / 360, 0.4, 0.8))
+        for degrees in (350, 20, 65, 110, 200, 245, 290)
+    ]
     assert named == ["", "orange", "", "green", "blue", "", "purple"]
     assert hue_name(colorsys.hsv_to_rgb(20 / 360, 0.1, 0.8)) == ""
 
 
 def test_an_unfinished_world_is_one_sentence(tmp_path):
-    with pytest.raises(SystemExit, match="holds no finished demo world"):
-        main(["--world", str(tmp_path)])
+    with pytest.raises(UserError, match="holds no finished demo world"):
+        record_questions(world=tmp_path)

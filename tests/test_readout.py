@@ -39,13 +39,17 @@ def test_linear_read_outs_find_a_signal_and_nothing_in_noise():
 def test_rows_without_a_label_do_not_count():
     (x, label), (y, wanted) = features(200, 2.0, 0), features(100, 2.0, 1)
     hidden = torch.cat([wanted, torch.full((50,), -1)])
-    assert linear_accuracy(x, label, torch.cat([y, torch.randn(50, WIDTH)]), hidden) == linear_accuracy(x, label, y, wanted)
+    assert linear_accuracy(x, label, torch.cat([y, torch.randn(50, WIDTH)]), hidden) == linear_accuracy(
+        x, label, y, wanted
+    )
 
 
 def test_scale_and_offset_of_features_do_not_matter():
     (x, label), (y, wanted) = features(200, 0.5, 0), features(200, 0.5, 1)
     scale, offset = torch.rand(WIDTH) * 100 + 1, torch.randn(WIDTH) * 10
-    assert linear_accuracy(x * scale + offset, label, y * scale + offset, wanted) == linear_accuracy(x, label, y, wanted)
+    assert linear_accuracy(x * scale + offset, label, y * scale + offset, wanted) == linear_accuracy(
+        x, label, y, wanted
+    )
 
 
 def test_ridge_equals_the_normal_equations():
@@ -102,7 +106,9 @@ def test_encoding_in_batches_equals_encoding_at_once():
 
 
 def test_columns_become_classes_and_numbers():
-    clips = LabelledClips(torch.empty(4, 1, 3, 8, 8).byte(), {"colour": ["red", "", "blue", "red"], "x": [1, "2", 3.5, 0]})
+    clips = LabelledClips(
+        torch.empty(4, 1, 3, 8, 8).byte(), {"colour": ["red", "", "blue", "red"], "x": [1, "2", 3.5, 0]}
+    )
     assert clips.names("colour") == ["blue", "red"]
     assert clips.classes("colour", ["blue", "green", "red"]).tolist() == [2, -1, 0, 2]
     with pytest.raises(UserError, match=r"colour holds \['blue'\] where read-outs are scored"):
@@ -124,7 +130,9 @@ def test_every_read_out_has_a_name(clips_manifest, tmp_path):
         writer.writerows({**row, "x": index} for index, row in enumerate(rows))
     clips = labelled_clips(str(manifest), ClipConfig(frames=2, fps=5.0, size=16), 8, ("label", "x"))
     encoder = Encoder(EncoderConfig(width=16, depth=1, heads=4, mlp_width=16, patch=8)).eval()
-    found = read_out(encoder, clips, clips, ReadOutConfig(numbers=("x",), cells=(1, 2), few=2, attentive_steps=2))
+    found = read_out(
+        encoder, clips, clips, ReadOutConfig(numbers=("x",), cells=(1, 2), few=2, attentive_steps=2)
+    )
     names = {
         "label_linear",
         "label_few",
@@ -138,7 +146,9 @@ def test_every_read_out_has_a_name(clips_manifest, tmp_path):
 
 
 def test_columns_that_cannot_be_read_are_refused():
-    clips = LabelledClips(torch.empty(2, 1, 3, 8, 8).byte(), {"label": [-1, -1], "one": ["a", "a"], "x": ["1", "far"]})
+    clips = LabelledClips(
+        torch.empty(2, 1, 3, 8, 8).byte(), {"label": [-1, -1], "one": ["a", "a"], "x": ["1", "far"]}
+    )
     for name in ("label", "one"):
         with pytest.raises(UserError, match=f"column {name} tells no two classes apart"):
             clips.names(name)
@@ -146,7 +156,9 @@ def test_columns_that_cannot_be_read_are_refused():
         clips.numbers(["x"])
 
 
-@pytest.mark.parametrize("wrong", [{"cells": (0,)}, {"few": -1}, {"draws": 0}, {"attentive_steps": -1}, {"attentive_lr": 0.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"cells": (0,)}, {"few": -1}, {"draws": 0}, {"attentive_steps": -1}, {"attentive_lr": 0.0}]
+)
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(UserError, match="readout"):
         ReadOutConfig(**wrong)

@@ -1,6 +1,7 @@
 """Robot episodes of the demo world: real LeRobot folders, the same bytes always, motion that covers what a planner visits."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 pytest.importorskip("mujoco")
 
+from vjepa.__main__ import main
 from vjepa.robots.episodes import Columns
 from vjepa.robots.pose import pose_apply, pose_delta
 from vjepa.robots.readers.lerobot import load_lerobot
@@ -20,7 +22,6 @@ from vjepa.sim.recording.robot_episodes import (
     RobotConfig,
     episode_seed,
     episodes_per_split,
-    main,
     play,
     record_robot,
 )
@@ -64,11 +65,15 @@ def test_our_reader_reads_what_was_played(recorded):
         for e in range(count):
             frames, take = play(recorded, split, e)
             torch.testing.assert_close(data.states[data.rows(e)], torch.from_numpy(take.states).float())
-            torch.testing.assert_close(data.extrinsics[VIDEO][data.rows(e)], torch.from_numpy(take.extrinsics).float())
+            torch.testing.assert_close(
+                data.extrinsics[VIDEO][data.rows(e)], torch.from_numpy(take.extrinsics).float()
+            )
             seen = data.frames(e, VIDEO, range(len(frames))).numpy().astype(float)
             assert np.abs(seen - frames).mean() < 6  # H.264 at 32 pixels
             others = np.abs(seen[:, None] - frames[None]).mean((2, 3, 4))
-            assert (np.diagonal(others) < others.min(1) + 0.5).all()  # no other picture is nearer, save where all stands still
+            assert (
+                np.diagonal(others) < others.min(1) + 0.5
+            ).all()  # no other picture is nearer, save where all stands still
 
 
 def test_recorded_actions_are_what_the_command_changed_by(recorded):
@@ -87,7 +92,9 @@ def test_windows_of_real_episodes(recorded):
     for k in range(8):
         window = windows[k]
         assert window.clip.shape == (4, 3, 32, 32) and window.bad == []
-        torch.testing.assert_close(pose_apply(window.states[:-1], window.actions)[:, :3], window.states[1:, :3])
+        torch.testing.assert_close(
+            pose_apply(window.states[:-1], window.actions)[:, :3], window.states[1:, :3]
+        )
 
 
 def test_tables_say_what_the_format_asks(recorded):
@@ -139,7 +146,9 @@ def wandering() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             actions.append(action)
             seen.append(world.step(action)[0]["state"])
         states += seen
-        changes.append(pose_delta(torch.from_numpy(np.array(seen[:-1])), torch.from_numpy(np.array(seen[1:]))).numpy())
+        changes.append(
+            pose_delta(torch.from_numpy(np.array(seen[:-1])), torch.from_numpy(np.array(seen[1:]))).numpy()
+        )
     return np.array(states), np.array(actions), np.concatenate(changes)
 
 
@@ -179,17 +188,34 @@ def test_without_tray_and_wall_no_script_needs_them(recorded):
         assert skills.put_in_tray.__name__.replace("_", " ") not in words and "hide" not in words and words
 
 
-@pytest.mark.parametrize("fields", [{"episodes": 0}, {"scripted": 2.0}, {"val": 0.9, "test": 0.2}, {"size": 50}, {"seed": -1}])
+@pytest.mark.parametrize(
+    "fields", [{"episodes": 0}, {"scripted": 2.0}, {"val": 0.9, "test": 0.2}, {"size": 50}, {"seed": -1}]
+)
 def test_impossible_records_are_refused(fields):
     with pytest.raises(ValueError, match=r"expected|multiple"):
         RobotConfig(out=Path("x"), **fields)
 
 
 def test_the_command_line(tmp_path, capsys):
-    arguments = ["--out", str(tmp_path), "--episodes", "2", "--steps", "2", "--size", "16", "--val", "0.5", "--test", "0.0"]
+    arguments = [
+        "record-robot",
+        "--out",
+        str(tmp_path),
+        "--episodes",
+        "2",
+        "--steps",
+        "2",
+        "--size",
+        "16",
+        "--val",
+        "0.5",
+        "--test",
+        "0.0",
+    ]
     main([*arguments, "--workers", "1", "--scene.camera.azimuth", "5"])
     assert load_lerobot(tmp_path / "val").length.tolist() == [3] and not (tmp_path / "test").exists()
     main([*arguments, "--workers", "1", "--scene.camera.azimuth", "5"])
     assert "nothing to do" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match=r"error: .*size=16"):
+    with pytest.raises(SystemExit, match="2"):
         main([*arguments[:-5], "32"])
+    assert re.search(r"error: .*size=16", capsys.readouterr().err)

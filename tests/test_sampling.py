@@ -61,14 +61,19 @@ def test_proportions_hold_in_every_block():
         assert counts == {0: 500, 1: 200, 2: 300}
 
 
-@pytest.mark.parametrize("weights", [[1, 1, 1], [0.188, 0.318, 1e-7], [math.pi, math.e, 0], [0, 1, 0], [1e-9, 1, 1e9]])
+@pytest.mark.parametrize(
+    "weights", [[1, 1, 1], [0.188, 0.318, 1e-7], [math.pi, math.e, 0], [0, 1, 0], [1e-9, 1, 1e9]]
+)
 def test_rounding_is_carried(weights):
     """However odd the weights and however long the run, no dataset is off by as many samples as there are datasets."""
     mixture = Mixture([5, 6, 7], weights)
     for blocks in (1, 2, 3, 1000, 12_345_678):
         drawn, total = mixture._drawn(blocks * BLOCK), sum(Fraction(str(weight)) for weight in weights)
         assert sum(drawn) == blocks * BLOCK
-        assert all(abs(n - blocks * BLOCK * Fraction(str(w)) / total) < 3 for n, w in zip(drawn, weights, strict=True))
+        assert all(
+            abs(n - blocks * BLOCK * Fraction(str(w)) / total) < 3
+            for n, w in zip(drawn, weights, strict=True)
+        )
         assert all(np.subtract(mixture._drawn((blocks + 1) * BLOCK), drawn) >= 0)
 
 

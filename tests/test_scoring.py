@@ -33,12 +33,16 @@ def test_a_letter_is_read_and_never_guessed(answer, option):
 
 
 def row(answer: str, options: tuple[str, ...] = OPTIONS, kind: str = "k", pair: str = "") -> Conversation:
-    return Conversation((), (Turn("user", ("Which way?",)), Turn("assistant", (answer,))), options, kind, pair)
+    return Conversation(
+        (), (Turn("user", ("Which way?",)), Turn("assistant", (answer,))), options, kind, pair
+    )
 
 
 def test_options_are_listed_and_answered_by_a_letter():
     asked = lettered(row("up"))
-    assert "Which way?\nA. to the left\nB. to the right\nC. up\nAnswer" in asked.question and asked.answer == "C"
+    assert (
+        "Which way?\nA. to the left\nB. to the right\nC. up\nAnswer" in asked.question and asked.answer == "C"
+    )
 
 
 def test_open_answers_match_whatever_their_dress():
@@ -47,8 +51,21 @@ def test_open_answers_match_whatever_their_dress():
 
 
 def test_pairs_are_right_together():
-    rows = [row("up", pair="x"), row("up", pair="x"), row("up", pair="y"), row("up", pair="y"), row("up", pair="z"), row("up")]
-    marks = [Mark("k", True, "x"), Mark("k", True, "x"), Mark("k", True, "y"), Mark("k", False, "y"), Mark("k", True)]
+    rows = [
+        row("up", pair="x"),
+        row("up", pair="x"),
+        row("up", pair="y"),
+        row("up", pair="y"),
+        row("up", pair="z"),
+        row("up"),
+    ]
+    marks = [
+        Mark("k", True, "x"),
+        Mark("k", True, "x"),
+        Mark("k", True, "y"),
+        Mark("k", False, "y"),
+        Mark("k", True),
+    ]
     assert accuracy(marks) == 0.8 and set(by_kind(marks)) == {"k"}
     assert [mark.right for mark in pairs(marks, rows)] == [True, False, False]  # z was never marked
     assert accuracy(pairs(marks, rows)) == pytest.approx(1 / 3)
@@ -119,7 +136,9 @@ def test_yes_and_no_are_options_and_lines_are_rows(tmp_path):
     assert second.options == ("yes", "no") and second.kind == "order"
     captions = read_questions(published(tmp_path, "tempcompass"), "tempcompass")[2:]
     assert [row.answer for row in captions] == ["It is fast.", "It is slow: very.", "A fast one."]
-    assert [row.options.index(row.answer) for row in captions] == [1, 0, 1] and all(len(row.options) == 2 for row in captions)
+    assert [row.options.index(row.answer) for row in captions] == [1, 0, 1] and all(
+        len(row.options) == 2 for row in captions
+    )
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, FILES["mvp"])))
     pair = read_questions(tmp_path / "rows.jsonl", "mvp")
     assert pair[0].pair == pair[1].pair and pair[1].options == ("up", "down")
@@ -134,7 +153,11 @@ def test_another_benchmarks_file_is_one_sentence(tmp_path):
 
 BROKEN = {
     "perceptiontest": ("answer_id", -1, "the answer is number -1; expected one of 3 options"),
-    "tempcompass": ("answer", "E. sideways", "the answer 'E. sideways' to 'Which way.' is none of the options"),
+    "tempcompass": (
+        "answer",
+        "E. sideways",
+        "the answer 'E. sideways' to 'Which way.' is none of the options",
+    ),
     "mvp": ("candidates", "up, down", "is not one of mvp: ValueError|is not one of mvp: SyntaxError"),
     "temporalbench": ("GT", "C", r"the answer is 'C'; expected one of the letters \['A', 'B'\]"),
     "tomato": ("answer", "two", "the answer is number 'two'; expected one of 3 options"),
@@ -146,7 +169,9 @@ def test_a_value_that_cannot_be_is_one_sentence(tmp_path, kind):
     content, (key, value, sentence) = json.loads(json.dumps(FILES[kind])), BROKEN[kind]
     found = content
     while key not in found:
-        found = found[0] if isinstance(found, list) else found.get("mc_question") or next(iter(found.values()))
+        found = (
+            found[0] if isinstance(found, list) else found.get("mc_question") or next(iter(found.values()))
+        )
     found[key] = value
     (tmp_path / "questions.json").write_text(json.dumps(content))
     with pytest.raises(ManifestError, match=f"questions.json, question 1: .*({sentence})"):

@@ -10,10 +10,10 @@ from vjepa.training.sweep import (
     command,
     draw,
     folder,
-    main,
     over_seeds,
     read_curves,
     read_sweep,
+    run_sweep,
     table,
 )
 
@@ -37,7 +37,11 @@ def logged(place, values: dict[int, float]) -> None:
 @pytest.fixture
 def sweep(tmp_path) -> Sweep:
     sweep = Sweep(
-        "pretrain", ["a.yaml"], {"one": {}, "other way": {"model.x": 2}}, seeds=[0, 1], curves=["readout/label_linear"]
+        "pretrain",
+        ["a.yaml"],
+        {"one": {}, "other way": {"model.x": 2}},
+        seeds=[0, 1],
+        curves=["readout/label_linear"],
     )
     for name, rise in (("one", 0.1), ("other way", 0.3)):
         for seed in sweep.seeds:
@@ -88,13 +92,21 @@ def test_the_command_runs_what_is_missing_and_names_what_failed(clips_manifest, 
     recipe, sweep = tmp_path / "recipe.yaml", tmp_path / "tiny.yaml"
     recipe.write_text(RECIPE.replace("MANIFEST", str(clips_manifest)))
     runs = {"a": {}, "b": {"model.optim.lr.peak": 0.01}}
-    sweep.write_text(yaml.safe_dump({"stage": "pretrain", "configs": [str(recipe)], "runs": runs, "curves": ["train/loss"]}))
-    main(sweep, tmp_path / "out", jobs=2)
+    sweep.write_text(
+        yaml.safe_dump(
+            {"stage": "pretrain", "configs": [str(recipe)], "runs": runs, "curves": ["train/loss"]}
+        )
+    )
+    run_sweep(sweep, tmp_path / "out", jobs=2)
     assert (tmp_path / "out" / "table.md").read_text().count("->") == 2
     assert (tmp_path / "out" / "a-seed0" / "commit.txt").read_text().strip()
     before = (tmp_path / "out" / "a-seed0" / "model.safetensors").stat().st_mtime
     runs["c"] = {"model.nonsense": 1}
-    sweep.write_text(yaml.safe_dump({"stage": "pretrain", "configs": [str(recipe)], "runs": runs, "curves": ["train/loss"]}))
+    sweep.write_text(
+        yaml.safe_dump(
+            {"stage": "pretrain", "configs": [str(recipe)], "runs": runs, "curves": ["train/loss"]}
+        )
+    )
     with pytest.raises(UserError, match="c-seed0 failed"):
-        main(sweep, tmp_path / "out")
+        run_sweep(sweep, tmp_path / "out")
     assert "nothing to do" in (tmp_path / "out" / "a-seed0" / "log.txt").read_text() and before > 0

@@ -70,13 +70,19 @@ def write_lerobot(folder: Path, rows: dict[str, np.ndarray] | None = None, info:
     starts = ends - LENGTHS
     for number, episodes in enumerate(([2, 3], [0, 1])):
         keep = np.isin(rows["episode_index"], episodes)
-        write(folder / f"data/chunk-000/file-{number:03d}.parquet", {name: column(v[keep]) for name, v in rows.items()})
+        write(
+            folder / f"data/chunk-000/file-{number:03d}.parquet",
+            {name: column(v[keep]) for name, v in rows.items()},
+        )
     table = {"episode_index": np.arange(4), "length": np.array(LENGTHS), "tasks": pa.array([["x"]] * 4)}
     table |= {"data/chunk_index": np.zeros(4, int), "data/file_index": np.array([1, 1, 0, 0])}
     for camera, files in ((LEFT, np.array([0, 0, 1, 1])), (WRIST, np.array([0, 1, 1, 1]))):
         begins = np.array([starts[e] - starts[np.flatnonzero(files == files[e])[0]] for e in range(4)]) / FPS
         table |= {f"videos/{camera}/chunk_index": np.zeros(4, int), f"videos/{camera}/file_index": files}
-        table |= {f"videos/{camera}/from_timestamp": begins, f"videos/{camera}/to_timestamp": begins + np.array(LENGTHS) / FPS}
+        table |= {
+            f"videos/{camera}/from_timestamp": begins,
+            f"videos/{camera}/to_timestamp": begins + np.array(LENGTHS) / FPS,
+        }
         for number in set(files.tolist()):
             shown = np.concatenate([np.arange(starts[e], ends[e]) for e in np.flatnonzero(files == number)])
             video = folder / f"videos/{camera}/chunk-000/file-{number:03d}.mp4"
@@ -103,7 +109,9 @@ def folder(tmp_path_factory) -> Path:
     return write_lerobot(tmp_path_factory.mktemp("robot"))
 
 
-def training(folder: Path, config: TrajectoryConfig = WINDOW, seed: int = 0, **settings) -> TrainingTrajectories:
+def training(
+    folder: Path, config: TrajectoryConfig = WINDOW, seed: int = 0, **settings
+) -> TrainingTrajectories:
     return TrainingTrajectories([load_lerobot(folder, **settings)], [1.0], config, seed)
 
 
@@ -122,7 +130,9 @@ def test_pictures_and_states_are_of_the_same_rows(folder):
         assert numbers(window.clip) == window.states[:, 0].round().int().tolist(), k
         assert window.bad == [] and window.index == k
         seen[window.camera, window.episode] += 1
-    assert len(seen) == 6 and not any(episode == 1 for _, episode in seen)  # nine rows are too short for a window
+    assert len(seen) == 6 and not any(
+        episode == 1 for _, episode in seen
+    )  # nine rows are too short for a window
 
 
 def test_actions_lead_from_state_to_state(folder):
@@ -157,7 +167,11 @@ def test_every_start_is_drawn_and_the_last_row_is_reached(folder):
 def test_a_sample_is_a_pure_function_of_seed_and_number(folder):
     a, b = training(folder), training(folder)
     late = b[40]
-    assert torch.equal(a[40].clip, late.clip) and torch.equal(a[40].states, late.states) and a[40].camera == late.camera
+    assert (
+        torch.equal(a[40].clip, late.clip)
+        and torch.equal(a[40].states, late.states)
+        and a[40].camera == late.camera
+    )
     assert any(not torch.equal(a[k].rows, training(folder, seed=1)[k].rows) for k in range(4))
 
 
@@ -171,7 +185,11 @@ def test_a_named_camera_is_the_only_one(folder):
 
 def test_recorded_actions_and_extrinsics_can_be_read(folder):
     schema = replace(END_EFFECTOR, delta="recorded", actions=("a", "b"), bounds=((-1.0, 1.0),) * 2)
-    settings = {"schema": schema, "columns": Columns(extrinsics="camera_extrinsics.{camera}"), "cameras": [LEFT]}
+    settings = {
+        "schema": schema,
+        "columns": Columns(extrinsics="camera_extrinsics.{camera}"),
+        "cameras": [LEFT],
+    }
     window = training(folder, replace(WINDOW, fps=15.0), **settings)[3]
     torch.testing.assert_close(window.actions[:, 0], 2 * window.states[:-1, 0])
     assert window.extrinsics.tolist() == [[0, 0, 1, 0, 0, 0]] * 8
@@ -182,7 +200,9 @@ def test_recorded_actions_and_extrinsics_can_be_read(folder):
 def test_without_pixels_everything_else_is_the_same(folder):
     with_pixels, without = training(folder), training(folder, replace(WINDOW, pixels=False))
     for k in range(5):
-        assert torch.equal(with_pixels[k].states, without[k].states) and torch.equal(with_pixels[k].rows, without[k].rows)
+        assert torch.equal(with_pixels[k].states, without[k].states) and torch.equal(
+            with_pixels[k].rows, without[k].rows
+        )
         assert without[k].clip.numel() == 0
     assert collate_windows([without[0], without[1]]).lost == 0
 
@@ -259,7 +279,9 @@ def test_pictures_of_the_next_episode_are_never_shown(tmp_path):
     table[f"videos/{LEFT}/to_timestamp"][0] -= 10 / FPS
     write(file, table)
     windows = Windows(load_lerobot(folder), WINDOW)
-    assert windows.episodes.tolist() == [2, 3] and any("another episode's pictures" in reason for reason in windows.short)
+    assert windows.episodes.tolist() == [2, 3] and any(
+        "another episode's pictures" in reason for reason in windows.short
+    )
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------
@@ -292,11 +314,17 @@ def spoil_length(rows: dict) -> None:
 @pytest.mark.parametrize(
     "spoil, words",
     [
-        (spoil_degrees, r"file-000.parquet, episode 2, frame 1: yaw of column observation.state is 90.0, .* radians"),
+        (
+            spoil_degrees,
+            r"file-000.parquet, episode 2, frame 1: yaw of column observation.state is 90.0, .* radians",
+        ),
         (spoil_nan, r"file-000.parquet, episode 2, frame 1: the state is missing, NaN or infinite"),
         (spoil_time, r"file-000.parquet, episode 2, frame 1: column timestamp does not rise by 1/15 s"),
         (spoil_milliseconds, r"file-001.parquet, episode 0, frame 1: column timestamp does not rise"),
-        (spoil_camera, r"file-000.parquet, episode 2, frame 1: the pose of observation.images.left is missing"),
+        (
+            spoil_camera,
+            r"file-000.parquet, episode 2, frame 1: the pose of observation.images.left is missing",
+        ),
         (spoil_length, r"file-001.parquet, episode 1: 10 rows, but meta/episodes says 9"),
     ],
 )
@@ -311,7 +339,10 @@ def test_rows_that_make_no_sense_are_refused_in_one_sentence(tmp_path, spoil, wo
     "info, words",
     [
         ({"codebase_version": "v2.1"}, "codebase_version v2.1 .* only v3.0 is read: convert it"),
-        ({"data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"}, "only v3.0 is read"),
+        (
+            {"data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"},
+            "only v3.0 is read",
+        ),
         ({"features": {LEFT: feature("video", 64, 96, 3)}}, "no column 'observation.state'"),
         ({"features": {"observation.state": feature("float32", 7)}}, "no feature of dtype video"),
         ({"features": {LEFT: {"dtype": "video"}}}, "should have a dtype and a shape"),
@@ -378,7 +409,9 @@ def test_files_of_other_kinds_of_columns_are_refused(tmp_path):
         load_lerobot(folder)
 
 
-@pytest.mark.parametrize("file", ["data/chunk-000/file-001.parquet", f"videos/{WRIST}/chunk-000/file-001.mp4"])
+@pytest.mark.parametrize(
+    "file", ["data/chunk-000/file-001.parquet", f"videos/{WRIST}/chunk-000/file-001.mp4"]
+)
 def test_missing_files_are_refused(tmp_path, file):
     folder = write_lerobot(tmp_path)
     (folder / file).unlink()
@@ -396,9 +429,13 @@ def test_a_cut_off_table_is_refused(tmp_path):
 
 def test_the_fingerprint_changes_with_the_data(folder, tmp_path):
     rows = rows_of(LENGTHS)
-    assert load_lerobot(folder).fingerprint == load_lerobot(write_lerobot(tmp_path / "same", rows)).fingerprint
+    assert (
+        load_lerobot(folder).fingerprint == load_lerobot(write_lerobot(tmp_path / "same", rows)).fingerprint
+    )
     rows["observation.state"][3, 3] += 0.01
-    assert load_lerobot(folder).fingerprint != load_lerobot(write_lerobot(tmp_path / "other", rows)).fingerprint
+    assert (
+        load_lerobot(folder).fingerprint != load_lerobot(write_lerobot(tmp_path / "other", rows)).fingerprint
+    )
 
 
 # -- the data module ---------------------------------------------------------------------------------------------------
@@ -426,9 +463,15 @@ class Watch(L.LightningModule):
 
 
 def fit(folder: Path, out: Path, steps: int, ckpt_path: str | None = None) -> tuple[Watch, L.Trainer]:
-    data = TrajectoryData([RobotSource(str(folder))], RobotSource(str(folder)), window=WINDOW, batch_size=1, workers=0)
-    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
-    trainer = L.Trainer(max_steps=steps, accelerator="cpu", default_root_dir=out, num_sanity_val_steps=0, **quiet)
+    data = TrajectoryData(
+        [RobotSource(str(folder))], RobotSource(str(folder)), window=WINDOW, batch_size=1, workers=0
+    )
+    quiet = dict.fromkeys(
+        ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False
+    )
+    trainer = L.Trainer(
+        max_steps=steps, accelerator="cpu", default_root_dir=out, num_sanity_val_steps=0, **quiet
+    )
     watch = Watch()
     trainer.fit(watch, data, ckpt_path=ckpt_path)
     return watch, trainer
@@ -450,4 +493,7 @@ def test_left_out_episodes_and_odd_actions_are_said_before_training(folder):
     with pytest.warns(UserWarning) as caught:
         data.setup("fit")
     said = " ".join(str(warning.message) for warning in caught)
-    assert said.count("of 4 episodes are left out, the first") == 2 and "100% of the actions lie beyond schema.bounds" in said
+    assert (
+        said.count("of 4 episodes are left out, the first") == 2
+        and "100% of the actions lie beyond schema.bounds" in said
+    )

@@ -11,10 +11,10 @@ import torch
 os.environ["HF_HUB_OFFLINE"] = "1"
 transformers = pytest.importorskip("transformers", reason="language models need the vlm extra")
 
-from vjepa.errors import UserError  # noqa: E402
-from vjepa.language.chat import Chat  # noqa: E402
-from vjepa.language.conversations import Turn  # noqa: E402
-from vjepa.language.language_model import (  # noqa: E402
+from vjepa.errors import UserError
+from vjepa.language.chat import Chat
+from vjepa.language.conversations import Turn
+from vjepa.language.language_model import (
     CHATML,
     LanguageConfig,
     LoRA,
@@ -25,15 +25,23 @@ from vjepa.language.language_model import (  # noqa: E402
     save_language,
     train_language,
 )
-from vjepa.language.model import IGNORE, PLACE, VisionLanguageModel, pad  # noqa: E402
-from vjepa.models.projector import Projector, ProjectorConfig, Seen  # noqa: E402
+from vjepa.language.model import IGNORE, PLACE, VisionLanguageModel, pad
+from vjepa.models.projector import Projector, ProjectorConfig, VideoTokens
 
-TEXTS = ["Which way does the hand move?", "It moves to the left.", "What colour is it?", "red, green, blue", "system user"] * 3
+TEXTS = [
+    "Which way does the hand move?",
+    "It moves to the left.",
+    "What colour is it?",
+    "red, green, blue",
+    "system user",
+] * 3
 LLAMA = (  # as Llama 3 words it: a header for every turn, blank lines, texts trimmed
     "{{ bos_token }}{% for message in messages %}<|start|>{{ message.role }}<|end|>\n\n{{ message.content | trim }}<|eot|>"
     "{% endfor %}{% if add_generation_prompt %}<|start|>assistant<|end|>\n\n{% endif %}"
 )
-SYSTEM = "{% if messages[0].role != 'system' %}<|im_start|>system\nYou see clips.<|im_end|>\n{% endif %}" + CHATML
+SYSTEM = (
+    "{% if messages[0].role != 'system' %}<|im_start|>system\nYou see clips.<|im_end|>\n{% endif %}" + CHATML
+)
 BARE = (
     "{% for message in messages %}{{ message.role }}: {{ message.content }}{% if not loop.last %}\n{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}\nassistant: {% endif %}"
@@ -95,9 +103,9 @@ def model(tokenizer) -> VisionLanguageModel:
     return VisionLanguageModel(Projector(ProjectorConfig(), 24, 32), language).eval()
 
 
-def clips(*sizes: int) -> list[Seen]:
+def clips(*sizes: int) -> list[VideoTokens]:
     generator = torch.Generator().manual_seed(1)
-    return [Seen(torch.randn(n, 24, generator=generator), (n, 1, 1)) for n in sizes]
+    return [VideoTokens(torch.randn(n, 24, generator=generator), (n, 1, 1)) for n in sizes]
 
 
 # -- the projector -----------------------------------------------------------------------------------------------------
@@ -109,7 +117,7 @@ def test_the_size_of_a_channel_does_not_matter_once_standardised():
     other.load_state_dict(projector.state_dict())
     size, level = torch.rand(24) * 9 + 0.1, torch.randn(24) * 5
     plain = clips(6, 2)
-    changed = [Seen(clip.tokens * size + level, clip.grid) for clip in plain]
+    changed = [VideoTokens(clip.tokens * size + level, clip.grid) for clip in plain]
     projector.standardise(plain)
     other.standardise(iter(changed))
     torch.testing.assert_close(other(changed), projector(plain), atol=1e-5, rtol=1e-4)
@@ -127,19 +135,19 @@ def test_the_size_of_a_channel_does_not_matter_once_standardised():
 ])  # fmt: skip
 def test_a_window_of_tokens_becomes_one(window, pooling, tokens):
     projector = Projector(ProjectorConfig(window, pooling, heads=4), 24, 40)
-    clip = Seen(torch.randn(64, 24), (4, 4, 4))
+    clip = VideoTokens(torch.randn(64, 24), (4, 4, 4))
     assert projector([clip, clip]).shape == (2 * tokens, 40) and projector.size((4, 4, 4)) == tokens
 
 
 def test_a_window_averages_neighbours_of_one_frame():
     tokens = torch.arange(16.0)[:, None].expand(-1, 24)  # (T H W) = (1, 4, 4)
-    pooled = Projector(ProjectorConfig((1, 2, 2)), 24, 8).pooled(Seen(tokens, (1, 4, 4)))
+    pooled = Projector(ProjectorConfig((1, 2, 2)), 24, 8).pooled(VideoTokens(tokens, (1, 4, 4)))
     assert pooled[:, 0].tolist() == [2.5, 4.5, 10.5, 12.5]
 
 
 def test_a_concatenated_window_keeps_every_number_in_its_place():
     tokens = torch.randn(32, 24)  # (T H W) = (2, 4, 4)
-    kept = Projector(ProjectorConfig((1, 4, 4), "concat"), 24, 8).pooled(Seen(tokens, (2, 4, 4)))
+    kept = Projector(ProjectorConfig((1, 4, 4), "concat"), 24, 8).pooled(VideoTokens(tokens, (2, 4, 4)))
     assert torch.equal(kept, tokens.view(2, 16 * 24))
 
 
@@ -148,13 +156,15 @@ def test_an_attentive_window_knows_places_but_no_other_window():
     tokens = torch.randn(16, 24)
     changed = tokens.clone()
     changed[[0, 1]] = tokens[[1, 0]]
-    before, after = (projector.pooled(Seen(x, (1, 4, 4))) for x in (tokens, changed))
+    before, after = (projector.pooled(VideoTokens(x, (1, 4, 4))) for x in (tokens, changed))
     assert not torch.allclose(before[0], after[0]) and torch.allclose(before[1:], after[1:])
 
 
 def test_projected_tokens_start_at_the_size_of_words():
     torch.manual_seed(0)
-    projected = Projector(ProjectorConfig(), 256, 512, std=0.05)([Seen(torch.randn(200, 256), (200, 1, 1))])
+    projected = Projector(ProjectorConfig(), 256, 512, std=0.05)(
+        [VideoTokens(torch.randn(200, 256), (200, 1, 1))]
+    )
     assert 0.035 < projected.std() < 0.065
 
 
@@ -162,7 +172,7 @@ def test_what_does_not_fit_the_projector_is_refused(model):
     with pytest.raises(UserError, match="does not divide a clip"):
         Projector(ProjectorConfig((1, 2, 2)), 24, 8).size((4, 3, 4))
     with pytest.raises(UserError, match="reads tokens of width 24, this encoder's have 20"):
-        model.projector([Seen(torch.randn(4, 20), (4, 1, 1))])
+        model.projector([VideoTokens(torch.randn(4, 20), (4, 1, 1))])
 
 
 # -- conversations -----------------------------------------------------------------------------------------------------
@@ -190,9 +200,17 @@ def test_a_prompt_is_how_its_answered_conversation_begins(tokenizer, template):
     assert whole.ids[: len(prompt.ids)] == prompt.ids
     assert whole.ids[len(prompt.ids) :][: len(chat.answer("red"))] == chat.answer("red")
     assert chat.decode(chat.answer("red")[:-1]) == "red" and chat.stop[0] not in chat.plain(" red \n")
-    asked = [{"role": turn.role, "content": "".join(part for part in turn.parts if isinstance(part, str))} for turn in TALK[:3]]
-    text = chat.tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True, enable_thinking=False)
-    ours, theirs = chat.decode([i for i in prompt.ids if i != PLACE]), chat.decode(chat.tokenizer(text).input_ids)
+    asked = [
+        {"role": turn.role, "content": "".join(part for part in turn.parts if isinstance(part, str))}
+        for turn in TALK[:3]
+    ]
+    text = chat.tokenizer.apply_chat_template(
+        asked, tokenize=False, add_generation_prompt=True, enable_thinking=False
+    )
+    ours, theirs = (
+        chat.decode([i for i in prompt.ids if i != PLACE]),
+        chat.decode(chat.tokenizer(text).input_ids),
+    )
     assert "".join(ours.split()) == "".join(theirs.split())
 
 
@@ -228,7 +246,12 @@ def test_the_longest_question_is_cut_first_then_the_end(tokenizer):
 def test_a_tokenizer_that_puts_a_space_in_front_of_every_text_needs_no_other(tokenizer):
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    words = {word: i for i, word in enumerate(["?", "\u2581", "\u2581a", "a", "q", "[", "]", "/", "I", "N", "S", "T", "</s>"])}
+    words = {
+        word: i
+        for i, word in enumerate(
+            ["?", "\u2581", "\u2581a", "a", "q", "[", "]", "/", "I", "N", "S", "T", "</s>"]
+        )
+    }
     unigram = Tokenizer(models.WordLevel(words, unk_token="?"))
     unigram.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     llama = transformers.PreTrainedTokenizerFast(tokenizer_object=unigram, eos_token="</s>", unk_token="?")
@@ -239,10 +262,14 @@ def test_a_tokenizer_that_puts_a_space_in_front_of_every_text_needs_no_other(tok
 def test_templates_that_cannot_teach_are_refused(tokenizer):
     with pytest.raises(UserError, match="has no chat template"):
         Chat(with_template(tokenizer, ""), 100)
-    changing = CHATML.replace("<|im_start|>assistant\n{% endif %}", "<|im_start|>assistant\nWell, {% endif %}")
+    changing = CHATML.replace(
+        "<|im_start|>assistant\n{% endif %}", "<|im_start|>assistant\nWell, {% endif %}"
+    )
     with pytest.raises(UserError, match="does not begin an answered conversation as it asks"):
         Chat(with_template(tokenizer, changing), 100)
-    strict = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}" + CHATML
+    strict = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}" + CHATML
+    )
     with pytest.raises(UserError, match="refuses turns of system, user, assistant: no system turn"):
         Chat(with_template(tokenizer, strict), 100).encode((Turn("system", ("Be brief.",)), *TALK[2:]), [])
     with pytest.raises(UserError, match="does not show all turns of: user"):
@@ -265,7 +292,10 @@ def test_clips_stand_where_their_places_are(model):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding_does_not_change_what_is_read(model, side):
-    rows, labels = [[3, PLACE, 5, 6], [4, PLACE, PLACE, 8, 9, 10, 11]], [[-100, -100, 5, 6], [-100] * 5 + [10, 11]]
+    rows, labels = (
+        [[3, PLACE, 5, 6], [4, PLACE, PLACE, 8, 9, 10, 11]],
+        [[-100, -100, 5, 6], [-100] * 5 + [10, 11]],
+    )
     alone = [model(*pad([row], 0, side), clips(1, 2)[i : i + 1], pad([label], IGNORE, side)[0]).loss
              for i, (row, label) in enumerate(zip(rows, labels, strict=True))]  # fmt: skip
     together = model(*pad(rows, 0, side), clips(1, 2), pad(labels, IGNORE, side)[0]).loss
@@ -318,7 +348,9 @@ def small(name: str, vocabulary: int):
     return transformers.AutoModelForCausalLM.from_config(config)
 
 
-@pytest.mark.parametrize("family", ["Qwen2Config", "Qwen3Config", "LlamaConfig"])  # Qwen2.5 is Qwen2 with other weights
+@pytest.mark.parametrize(
+    "family", ["Qwen2Config", "Qwen3Config", "LlamaConfig"]
+)  # Qwen2.5 is Qwen2 with other weights
 def test_families_learn_from_a_folder_whole_or_with_an_adapter(family, tokenizer, chat, tmp_path):
     torch.manual_seed(0)
     save_language(small(family, len(tokenizer)), tokenizer, tmp_path / "language")
@@ -371,16 +403,24 @@ def test_a_damaged_language_model_is_one_sentence(tokenizer, tmp_path):
         return LanguageConfig(str(tmp_path / name))
 
     cut = folder("cut", "model.safetensors", lambda data: data[:-50])
-    renamed = folder("renamed", "model.safetensors", lambda data: data.replace(b"1.mlp.up_proj", b"1.mlp.xx_proj"))
-    wide = folder("wide", "config.json", lambda data: data.replace(b'"hidden_size": 32', b'"hidden_size": 64'))
+    renamed = folder(
+        "renamed", "model.safetensors", lambda data: data.replace(b"1.mlp.up_proj", b"1.mlp.xx_proj")
+    )
+    wide = folder(
+        "wide", "config.json", lambda data: data.replace(b'"hidden_size": 32', b'"hidden_size": 64')
+    )
     for config, sentence in ((cut, "cannot be loaded as AutoModel"), (renamed, "lacks 1 of its model's weights"),
                              (wide, "cannot be loaded as AutoModel")):  # fmt: skip
         with pytest.raises(UserError, match=f"language.source=.*{sentence}"):
             load_language(config)
     (tmp_path / "cut/tokenizer.json").unlink()
-    with pytest.raises(UserError, match=r"the tokenizer in .*/cut reads no word of a sentence; is tokenizer.json missing"):
+    with pytest.raises(
+        UserError, match=r"the tokenizer in .*/cut reads no word of a sentence; is tokenizer.json missing"
+    ):
         load_tokenizer(str(tmp_path / "cut"))
-    language = load_language(LanguageConfig(str(folder("good", "config.json", bytes).source), lora=LoRA(4, 8.0)))
+    language = load_language(
+        LanguageConfig(str(folder("good", "config.json", bytes).source), lora=LoRA(4, 8.0))
+    )
     save_language(language, tokenizer, tmp_path / "adapted")
     for file in ("adapter_model.safetensors", "adapter_config.json"):
         whole = (tmp_path / "adapted" / file).read_bytes()
@@ -392,13 +432,13 @@ def test_a_damaged_language_model_is_one_sentence(tokenizer, tmp_path):
 
 def test_a_tokenizer_of_another_model_is_refused(tokenizer):
     from vjepa.language.media import FrameConfig
-    from vjepa.language.video_chat import VLM
+    from vjepa.language.video_chat import VideoChat
     from vjepa.models.encoder import Encoder, EncoderConfig
 
     encoder = Encoder(EncoderConfig(width=24, depth=1, heads=2, mlp_width=48, patch=8))
     small = VisionLanguageModel(Projector(ProjectorConfig(), 24, 32), new_language(50, 32, 1, 2))
     with pytest.raises(UserError, match="its language model only 50; they are no pair"):
-        VLM(encoder, small, Chat(tokenizer, 100), FrameConfig())
+        VideoChat(encoder, small, Chat(tokenizer, 100), FrameConfig())
 
 
 def test_language_models_import_beside_any_torchvision():
@@ -438,4 +478,6 @@ def test_two_shards_below_one_root_learn_as_the_whole_does(tmp_path):
     model, sharded = whole_model(), torch.load(tmp_path / "gradients.pt", weights_only=True)
     (sum(model(*half(rank)).loss for rank in range(2)) / 2).backward()
     for name, parameter in model.named_parameters():
-        torch.testing.assert_close(sharded[name], parameter.grad, atol=1e-6, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(
+            sharded[name], parameter.grad, atol=1e-6, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}"
+        )

@@ -16,11 +16,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 pytest.importorskip("transformers", reason="language models need the vlm extra")
 
 from stages.vlm import VLM
+from vjepa.__main__ import main
 from vjepa.benchmarks.video_questions import CONTROLS, evaluate, grid, marks, other_of
-from vjepa.benchmarks.video_questions import main as score_questions
 from vjepa.data.decode import DecodeError
 from vjepa.errors import DataError, UserError
-from vjepa.language.ask import main as ask
 from vjepa.language.batches import EvaluationCaptions
 from vjepa.language.conversation_files import read_captions
 from vjepa.language.conversations import Turn
@@ -34,13 +33,13 @@ from vjepa.language.language_model import (
 )
 from vjepa.language.media import FrameConfig
 from vjepa.language.module import CaptionData, CaptionSource
-from vjepa.language.sample_answers import Samples
+from vjepa.language.sample_answers import SampleAnswers
 from vjepa.language.tiny_language_model import TinyLanguageConfig, train_tiny_language
-from vjepa.language.video_chat import VLM as Talker
+from vjepa.language.video_chat import VideoChat
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.projector import ProjectorConfig
 from vjepa.training.optim import OptimConfig, Schedule
-from vjepa.training.stage_cli import Refusal
+from vjepa.errors import UserError
 from vjepa.weights.export import encoder_part, export
 from vjepa.weights.files import CheckpointError
 
@@ -62,7 +61,9 @@ def world(clips_manifest, tmp_path_factory) -> Path:
     for i in range(24):
         said = [{"from": "human", "value": "<video>\nWhich way?"}, {"from": "gpt", "value": SIDES[i % 2]}]
         video = str(clips_manifest.parent / f"{i:02}.mp4")
-        rows.append({"video": video, "conversations": said, "options": SIDES, "kind": "side", "pair": str(i // 2)})
+        rows.append(
+            {"video": video, "conversations": said, "options": SIDES, "kind": "side", "pair": str(i // 2)}
+        )
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     tokenizer = new_tokenizer(["Which way?", *SIDES] * 3, 300)
     torch.manual_seed(0)
@@ -84,12 +85,23 @@ def stage(world: Path, **changes) -> VLM:
 
 def data(world: Path, **changes) -> CaptionData:
     rows = str(world / "rows.jsonl")
-    return CaptionData([CaptionSource(rows)], **{"val": rows, "clip": CLIP, "batch_size": 8, "workers": 0} | changes)
+    return CaptionData(
+        [CaptionSource(rows)], **{"val": rows, "clip": CLIP, "batch_size": 8, "workers": 0} | changes
+    )
 
 
-def fit(model: VLM, caption_data: CaptionData, folder: Path, steps: int, ckpt_path=None, **settings) -> L.Trainer:
-    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
-    quiet |= {"accelerator": "cpu", "default_root_dir": folder, "use_distributed_sampler": False, "limit_val_batches": 0}
+def fit(
+    model: VLM, caption_data: CaptionData, folder: Path, steps: int, ckpt_path=None, **settings
+) -> L.Trainer:
+    quiet = dict.fromkeys(
+        ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False
+    )
+    quiet |= {
+        "accelerator": "cpu",
+        "default_root_dir": folder,
+        "use_distributed_sampler": False,
+        "limit_val_batches": 0,
+    }
     trainer = L.Trainer(max_steps=steps, **quiet | settings)
     trainer.fit(model, caption_data, ckpt_path=ckpt_path)
     return trainer
@@ -147,19 +159,27 @@ def test_a_cut_run_resumes_exactly_and_its_checkpoint_holds_only_what_is_trained
     trainer.save_checkpoint(tmp_path / "step=3.ckpt")
     saved = torch.load(tmp_path / "step=3.ckpt", weights_only=True)["state_dict"]
     assert any(key.startswith("model.language") for key in saved) == (phase == "language")
-    assert not any(key.startswith("encoder") for key in saved) and saved["model.projector.mean"].abs().sum() > 0
+    assert (
+        not any(key.startswith("encoder") for key in saved) and saved["model.projector.mean"].abs().sum() > 0
+    )
     fit(second, data(world), tmp_path, 5, ckpt_path=tmp_path / "step=3.ckpt")
     assert equal(straight.model, second.model) and not equal(straight.model, first.model)
-    assert (second.drawn, second.cut, second.lost) == (straight.drawn, straight.cut, straight.lost) == (40, 0, 0)
+    assert (
+        (second.drawn, second.cut, second.lost) == (straight.drawn, straight.cut, straight.lost) == (40, 0, 0)
+    )
 
 
 def test_one_batch_is_learned_by_heart(world, tmp_path):
-    model = stage(world, optim=OptimConfig(lr=Schedule(1e-2)), language_lr=Schedule(1e-3), cache=str(tmp_path / "cache"))
+    model = stage(
+        world, optim=OptimConfig(lr=Schedule(1e-2)), language_lr=Schedule(1e-3), cache=str(tmp_path / "cache")
+    )
     fit(model, data(world, batch_size=24), tmp_path, 120)
     captions = read_captions(world / "rows.jsonl")
     rows = [captions.row(i) for i in range(len(captions))]
     assert all(mark.right for mark in marks(model.talker, rows, "video", "likelihood"))
-    assert all(mark.right for mark in marks(model.talker, rows, "video", "open"))  # and said, not only preferred
+    assert all(
+        mark.right for mark in marks(model.talker, rows, "video", "open")
+    )  # and said, not only preferred
     blind = [mark.right for mark in marks(model.talker, rows, "no video", "likelihood")]
     assert sum(blind) == len(blind) / 2
 
@@ -173,7 +193,9 @@ def test_tokens_from_the_cache_train_like_frames(world, tmp_path):
     whole = next(loaded.cache.folder.iterdir()).read_bytes()
     next(loaded.cache.folder.iterdir()).write_bytes(whole[:-8])
     rows = EvaluationCaptions(loaded.val_captions, CLIP, loaded.cache)
-    assert sorted(rows[i].clip[0].dtype == torch.uint8 for i in range(24)) == [False] * 23 + [True]  # decoded, not a crash
+    assert sorted(rows[i].clip[0].dtype == torch.uint8 for i in range(24)) == [False] * 23 + [
+        True
+    ]  # decoded, not a crash
     fit(mended, loaded, tmp_path, 2)
     assert loaded.cache.made == 1 and next(loaded.cache.folder.iterdir()).read_bytes() == whole
     assert equal(again.model, mended.model)
@@ -187,11 +209,13 @@ def test_a_folder_answers_as_the_stage_did_and_the_next_phase_goes_on_from_it(wo
     first = finished(world, tmp_path / "align")
     assert not (first / "language").exists()  # it was not trained, so it is where it was
     means = [load_file(first / "model.safetensors")["projector.mean"]]
-    second = finished(world, tmp_path / "vlm", init_from=str(first / "model.safetensors"), language_lr=Schedule(1e-3))
+    second = finished(
+        world, tmp_path / "vlm", init_from=str(first / "model.safetensors"), language_lr=Schedule(1e-3)
+    )
     means.append(load_file(second / "model.safetensors")["projector.mean"])
     assert torch.equal(*means) and means[0].abs().sum() > 0  # measured once, in the first phase
     rows = read_captions(world / "rows.jsonl")
-    talker, video = Talker.load(second), rows.row(0).media[0].path
+    talker, video = VideoChat.load(second), rows.row(0).media[0].path
     answer = talker.ask(video, "Which way?", limit=6)
     assert answer == "".join(talker.stream(video, "Which way?", limit=6)).strip()
     assert isinstance(talker.ask(None, "Which way?", limit=3), str)
@@ -202,14 +226,20 @@ def test_an_adapter_is_saved_alone_and_loaded_onto_its_base(world, tmp_path, mon
     adapted = LanguageConfig("language", lora=LoRA(rank=4, alpha=8.0))
     folder = finished(world, tmp_path / "lora", language=adapted, language_lr=Schedule(1e-2))
     monkeypatch.chdir(tmp_path)
-    assert (folder / "language/adapter_config.json").exists() and not (folder / "language/model.safetensors").exists()
+    assert (folder / "language/adapter_config.json").exists() and not (
+        folder / "language/model.safetensors"
+    ).exists()
     rows = [read_captions(world / "rows.jsonl").row(0)]
     from vjepa.language.media import frames_of
 
     clips = [frames_of(rows[0].media[0], CLIP)]
-    assert len(Talker.load(folder).option_scores(rows, clips)[0]) == 2
-    other = stage(world, language=LanguageConfig(lora=LoRA(8, 8.0)), init_from=str(folder), language_lr=Schedule(1e-3))
-    with pytest.raises(UserError, match=r"an adapter of LoRA\(rank=4, .* not model.language.lora's LoRA\(rank=8"):
+    assert len(VideoChat.load(folder).option_scores(rows, clips)[0]) == 2
+    other = stage(
+        world, language=LanguageConfig(lora=LoRA(8, 8.0)), init_from=str(folder), language_lr=Schedule(1e-3)
+    )
+    with pytest.raises(
+        UserError, match=r"an adapter of LoRA\(rank=4, .* not model.language.lora's LoRA\(rank=8"
+    ):
         fit(other, data(world), tmp_path, 1)
     whole = stage(world, language=LanguageConfig(), init_from=str(folder), language_lr=Schedule(1e-3))
     with pytest.raises(UserError, match="is an adapter, and only it would be saved"):
@@ -243,7 +273,7 @@ def test_pictures_and_several_clips_and_words_alone_in_one_batch(world, tmp_path
     from vjepa.language.conversations import Conversation, Media
     from vjepa.language.media import frames_of
 
-    talker = Talker.load(finished(world, tmp_path / "vlm"))
+    talker = VideoChat.load(finished(world, tmp_path / "vlm"))
     paths = [clips_manifest.parent / f"{i:02}.mp4" for i in range(2)]
     media = [Media(path, None, None) for path in paths]
     end = Turn("assistant", ("",))
@@ -266,26 +296,35 @@ def test_what_cannot_be_is_refused_before_training(world, tmp_path):
         stage(world, language=LanguageConfig(str(world / "language"), lora=LoRA()))
     first = finished(world, tmp_path / "align")
     other = stage(world, encoder=str(world / "other.safetensors"), init_from=str(first / "model.safetensors"))
-    with pytest.raises(Refusal, match="was aligned with another encoder"):
+    with pytest.raises(UserError, match="was aligned with another encoder"):
         fit(other, data(world), tmp_path, 1)
     other = stage(world, projector=ProjectorConfig((2, 2, 2)), init_from=str(first / "model.safetensors"))
-    with pytest.raises(Refusal, match=r"holds a projector of ProjectorConfig\(window=\(1, 2, 2\)"):
+    with pytest.raises(UserError, match=r"holds a projector of ProjectorConfig\(window=\(1, 2, 2\)"):
         fit(other, data(world), tmp_path, 1)
-    other = stage(world, projector=ProjectorConfig((1, 2, 2), "concat"), init_from=str(first / "model.safetensors"))
-    with pytest.raises(Refusal, match=r"holds a projector of .*'average'.*, not model.projector's .*'concat'"):
+    other = stage(
+        world, projector=ProjectorConfig((1, 2, 2), "concat"), init_from=str(first / "model.safetensors")
+    )
+    with pytest.raises(
+        UserError, match=r"holds a projector of .*'average'.*, not model.projector's .*'concat'"
+    ):
         fit(other, data(world), tmp_path, 1)
     other = stage(world, encoder=str(world / "wide.safetensors"), init_from=str(first / "model.safetensors"))
-    with pytest.raises(Refusal, match="was aligned with another encoder"):
+    with pytest.raises(UserError, match="was aligned with another encoder"):
         fit(other, data(world), tmp_path, 1)
-    other = stage(world, language=LanguageConfig("Qwen/Qwen2-7B-Instruct"), init_from=str(first / "model.safetensors"))
-    with pytest.raises(Refusal, match=r"was aligned with .*/language, not with model.language.source=Qwen/Qwen2-7B-Instruct"):
+    other = stage(
+        world, language=LanguageConfig("Qwen/Qwen2-7B-Instruct"), init_from=str(first / "model.safetensors")
+    )
+    with pytest.raises(
+        UserError,
+        match=r"was aligned with .*/language, not with model.language.source=Qwen/Qwen2-7B-Instruct",
+    ):
         fit(other, data(world), tmp_path, 1)
     with pytest.raises(UserError, match=r"model.language.source is missing"):
         fit(stage(world, language=LanguageConfig()), data(world), tmp_path, 1)
     with pytest.raises(CheckpointError, match="was aligned with another encoder"):
-        Talker.load(first, world / "other.safetensors")
+        VideoChat.load(first, world / "other.safetensors")
     with pytest.raises(CheckpointError, match="give the folder of a finished vlm stage"):
-        Talker.load(tmp_path)
+        VideoChat.load(tmp_path)
 
 
 def test_a_conversation_that_does_not_fit_is_left_out_and_counted(world, tmp_path):
@@ -296,7 +335,9 @@ def test_a_conversation_that_does_not_fit_is_left_out_and_counted(world, tmp_pat
     model, settings = stage(world), {"val": None, "batch_size": 2}
     fit(model, data(tmp_path, **settings), tmp_path, 2)
     assert (model.drawn, model.lost) == (4, 4)
-    with pytest.raises(DataError, match=r"6 of 6 conversations cannot be learned, .* because clips .* raise context=64"):
+    with pytest.raises(
+        DataError, match=r"6 of 6 conversations cannot be learned, .* because clips .* raise context=64"
+    ):
         fit(stage(world), data(tmp_path, **settings), tmp_path, 9)
 
 
@@ -306,10 +347,12 @@ def test_validation_and_samples_reach_tensorboard(world, tmp_path):
 
     logger = TensorBoardLogger(tmp_path, name="", version="")
     trainer = fit(stage(world), data(world), tmp_path, 3, logger=logger, limit_val_batches=1, val_check_interval=3,
-                  callbacks=[Samples(rows=2, limit=3)], log_every_n_steps=1)  # fmt: skip
+                  callbacks=[SampleAnswers(rows=2, limit=3)], log_every_n_steps=1)  # fmt: skip
     assert {"val/loss", "val/accuracy", "val/accuracy_side"} <= trainer.callback_metrics.keys()
     found = EventAccumulator(str(tmp_path)).Reload().Tags()
-    assert {"samples/clip_0", "samples/clip_1"} <= set(found["images"]) and "samples/answers/text_summary" in found["tensors"]
+    assert {"samples/clip_0", "samples/clip_1"} <= set(
+        found["images"]
+    ) and "samples/answers/text_summary" in found["tensors"]
     assert {"train/loss", "data/padding_share", "data/cut_tokens"} <= set(found["scalars"])
 
 
@@ -321,17 +364,21 @@ def test_a_held_out_row_beyond_the_context_is_counted_and_left_out(world, tmp_pa
     (tmp_path / "val.jsonl").write_text("\n".join(map(json.dumps, rows)))
     held_out = {"val": str(tmp_path / "val.jsonl"), "batch_size": 3}
     found = fit(stage(world, language_lr=Schedule(1e-3)), data(world, **held_out), tmp_path, 2, limit_val_batches=None,
-                val_check_interval=2, callbacks=[Samples(rows=8, limit=3)]).callback_metrics  # fmt: skip
+                val_check_interval=2, callbacks=[SampleAnswers(rows=8, limit=3)]).callback_metrics  # fmt: skip
     assert found["val/lost_share"] == 1 / 8 and found["val/cut_tokens"] > 1
-    assert round(found["val/accuracy"].item() * 7, 4) in range(8) and found["optim/language_lr"] == pytest.approx(1e-3)
+    assert round(found["val/accuracy"].item() * 7, 4) in range(8) and found[
+        "optim/language_lr"
+    ] == pytest.approx(1e-3)
 
 
 def test_every_control_is_scored(world, tmp_path):
-    talker, captions = Talker.load(finished(world, tmp_path / "vlm")), read_captions(world / "rows.jsonl")
+    talker, captions = VideoChat.load(finished(world, tmp_path / "vlm")), read_captions(world / "rows.jsonl")
     rows = [captions.row(i) for i in range(8)]
     found = evaluate(talker, rows, "likelihood", list(CONTROLS), random=talker)
     table = grid(found)
-    assert all(name in table for name in (*CONTROLS, "random encoder", "most frequent answer", "chance", "pairs"))
+    assert all(
+        name in table for name in (*CONTROLS, "random encoder", "most frequent answer", "chance", "pairs")
+    )
     blind = next(score.value for score in found if score.name == "no video | side pairs")
     assert blind == 0.0  # what sees nothing, sees no order
     assert [len(list(marks(talker, rows, "video", by, batch=3))) for by in ("letter", "open")] == [8, 8]
@@ -339,22 +386,29 @@ def test_every_control_is_scored(world, tmp_path):
 
 def test_what_cannot_be_asked_is_left_out_and_counted(world, tmp_path, capsys):
     """An undecodable video, clips beyond the context, a question without options, one video for all questions."""
-    talker, captions = Talker.load(finished(world, tmp_path / "vlm")), read_captions(world / "rows.jsonl")
+    talker, captions = VideoChat.load(finished(world, tmp_path / "vlm")), read_captions(world / "rows.jsonl")
     (tmp_path / "bad.mp4").write_bytes(b"none")
     rows = [captions.row(i) for i in range(6)]
     bad = rows[0]._replace(media=(rows[0].media[0]._replace(path=tmp_path / "bad.mp4"),))
-    long = rows[0]._replace(media=rows[0].media * 9, turns=(Turn("user", (*range(9), "Which way?")), rows[0].turns[1]))
+    long = rows[0]._replace(
+        media=rows[0].media * 9, turns=(Turn("user", (*range(9), "Which way?")), rows[0].turns[1])
+    )
     text = rows[0].without_media()._replace(options=())
     mixed = [bad, *rows, long, text]
     for by, count in (("likelihood", 6), ("letter", 6), ("open", 7)):
         found = {score.name: score.clips for score in evaluate(talker, mixed, by, ["video"])}
-        assert found["video | all"] == count and found["most frequent answer | all"] == len(mixed) - (by != "open")
+        assert found["video | all"] == count and found["most frequent answer | all"] == len(mixed) - (
+            by != "open"
+        )
         assert ("video | unparsed" in found) == (by == "letter") and found["chance | all"] == 8
     told = capsys.readouterr().err
     assert "left out: cannot decode" in told and "clips and template of a conversation take" in told
     assert "1 open questions are not answered by letter" in told
     assert len(list(marks(talker, [bad], "no video", "likelihood"))) == 1  # nothing is decoded
-    assert [len(list(marks(talker, mixed[1:2] * 3, c, "likelihood"))) for c in ("video", "another clip")] == [3, 0]
+    assert [len(list(marks(talker, mixed[1:2] * 3, c, "likelihood"))) for c in ("video", "another clip")] == [
+        3,
+        0,
+    ]
     for wrong, sentence in ((bad, "none of 1 questions could be asked"), (text, "give --by open")):
         with pytest.raises(UserError, match=sentence):
             evaluate(talker, [wrong], "letter", ["video"])
@@ -369,31 +423,58 @@ def test_another_clip_is_of_another_video(world):
 
 def test_every_way_of_answering_has_its_table(world, tmp_path, capsys):
     folder, out = finished(world, tmp_path / "vlm"), tmp_path / "scores.json"
-    asked = ["--model", str(folder), "--questions", str(world / "rows.jsonl"), "--only", "video", "no video"]
-    score_questions([*asked, "--by", "likelihood", "letter", "--out", str(out)])
+    asked = [
+        "evaluate",
+        "--model",
+        str(folder),
+        "--questions",
+        str(world / "rows.jsonl"),
+        "--only",
+        "video",
+        "no video",
+    ]
+    main([*asked, "--by", "likelihood", "letter", "--out", str(out)])
     told = capsys.readouterr().out
     assert "accuracy by likelihood on 24 questions" in told and "accuracy by letter on 24 questions" in told
     scores = json.loads(out.read_text())
     assert {score["by"] for score in scores} == {"likelihood", "letter"}
     assert [score["by"] for score in scores if score["name"] == "video | unparsed"] == ["letter"]
-    with pytest.raises(SystemExit, match="error: device=cuda:99 cannot be used"):
-        score_questions([*asked, "--device", "cuda:99"])
-    assert next(s["value"] for s in scores if (s["by"], s["name"]) == ("likelihood", "no video | side")) == 0.5
+    with pytest.raises(SystemExit, match="2"):
+        main([*asked, "--device", "cuda:99"])
+    assert "error: device=cuda:99 cannot be used" in capsys.readouterr().err
+    assert (
+        next(s["value"] for s in scores if (s["by"], s["name"]) == ("likelihood", "no video | side")) == 0.5
+    )
 
 
 def test_a_question_on_the_terminal(world, tmp_path, capsys, clips_manifest):
     folder = finished(world, tmp_path / "vlm")
-    ask(["--model", str(folder), "--video", str(clips_manifest.parent / "00.mp4"), "--limit", "3", "Which way?"])
+    main(
+        [
+            "ask",
+            "--model",
+            str(folder),
+            "--video",
+            str(clips_manifest.parent / "00.mp4"),
+            "--limit",
+            "3",
+            "Which way?",
+        ]
+    )
     assert capsys.readouterr().out.endswith("\n")
     (tmp_path / "bad.mp4").write_bytes(b"none")
-    with pytest.raises(SystemExit, match="error: cannot decode"):
-        ask(["--model", str(folder), "--video", str(tmp_path / "bad.mp4"), "Which way?"])
-    with pytest.raises(SystemExit, match="error: device=cuda:99 cannot be used"):
-        ask(["--model", str(folder), "--device", "cuda:99", "Which way?"])
-    ask(["--model", str(folder), "--limit", "1", "Which way? <video> " * 30])  # a marker is a word, and the question too long
+    with pytest.raises(SystemExit, match="2"):
+        main(["ask", "--model", str(folder), "--video", str(tmp_path / "bad.mp4"), "Which way?"])
+    assert "error: cannot decode" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["ask", "--model", str(folder), "--device", "cuda:99", "Which way?"])
+    assert "error: device=cuda:99 cannot be used" in capsys.readouterr().err
+    main(
+        ["ask", "--model", str(folder), "--limit", "1", "Which way? <video> " * 30]
+    )  # a marker is a word, and the question too long
     assert "tokens of the question did not fit and were cut" in capsys.readouterr().err
     with pytest.raises(DecodeError):
-        Talker.load(folder).ask(tmp_path / "bad.mp4", "Which way?")
+        VideoChat.load(folder).ask(tmp_path / "bad.mp4", "Which way?")
 
 
 def test_a_tiny_language_model_learns_its_texts(world):
@@ -418,7 +499,7 @@ data:
   batch_size: 4
   workers: 0
 trainer: {max_steps: 4, accelerator: cpu, enable_progress_bar: false, log_every_n_steps: 2, val_check_interval: 4,
-  check_val_every_n_epoch: null, num_sanity_val_steps: 0, callbacks: [{class_path: vjepa.language.sample_answers.Samples}]}
+  check_val_every_n_epoch: null, num_sanity_val_steps: 0, callbacks: [{class_path: vjepa.language.sample_answers.SampleAnswers}]}
 checkpoint: {every_n_train_steps: 2}
 """
 
@@ -439,14 +520,27 @@ def validations(run: Path) -> dict[str, float]:
 @pytest.mark.slow
 def test_two_processes_equal_one_and_the_command_leaves_a_folder_that_talks(world, tmp_path):
     """Some batches hold words alone, and no validation has the same kinds of questions in both processes."""
-    words = {"conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "So."}], "options": ["So.", "No."]}
-    lines = (world / "rows.jsonl").read_text().split("\n") + [json.dumps(words | {"kind": f"word{i % 2}"}) for i in range(8)]
+    words = {
+        "conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "So."}],
+        "options": ["So.", "No."],
+    }
+    lines = (world / "rows.jsonl").read_text().split("\n") + [
+        json.dumps(words | {"kind": f"word{i % 2}"}) for i in range(8)
+    ]
     (tmp_path / "rows.jsonl").write_text("\n".join(lines))
     recipe = RECIPE.replace("ROWS", str(tmp_path / "rows.jsonl"))
     for word, name in (("ENCODER", "encoder.safetensors"), ("LANGUAGE", "language")):
         recipe = recipe.replace(word, str(world / name))
     (tmp_path / "recipe.yaml").write_text(recipe)
-    one = command(tmp_path, "--out", "one", "--trainer.accumulate_grad_batches", "2", "--trainer.val_check_interval", "6")
+    one = command(
+        tmp_path,
+        "--out",
+        "one",
+        "--trainer.accumulate_grad_batches",
+        "2",
+        "--trainer.val_check_interval",
+        "6",
+    )
     assert one.returncode == 0, one.stderr
     spread = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.val_check_interval", "3")
     two = command(tmp_path, "--out", "two", *spread)
@@ -454,11 +548,24 @@ def test_two_processes_equal_one_and_the_command_leaves_a_folder_that_talks(worl
     for name in ("model.safetensors", "language/model.safetensors"):
         ours, theirs = (load_file(tmp_path / run / name) for run in ("one", "two"))
         for key, value in ours.items():
-            torch.testing.assert_close(theirs[key], value, atol=2e-5, rtol=1e-4, msg=lambda m, key=key: f"{key}: {m}")
+            torch.testing.assert_close(
+                theirs[key], value, atol=2e-5, rtol=1e-4, msg=lambda m, key=key: f"{key}: {m}"
+            )
     ours, theirs = validations(tmp_path / "one"), validations(tmp_path / "two")
-    assert ours == pytest.approx(theirs, rel=1e-3) and {"val/loss", "val/accuracy_side", "val/accuracy_word1"} <= ours.keys()
-    assert isinstance(Talker.load(tmp_path / "one").ask(None, "Which way?", limit=3), str)
-    again = command(tmp_path, "--out", "one", "--trainer.accumulate_grad_batches", "2", "--trainer.val_check_interval", "6")
+    assert (
+        ours == pytest.approx(theirs, rel=1e-3)
+        and {"val/loss", "val/accuracy_side", "val/accuracy_word1"} <= ours.keys()
+    )
+    assert isinstance(VideoChat.load(tmp_path / "one").ask(None, "Which way?", limit=3), str)
+    again = command(
+        tmp_path,
+        "--out",
+        "one",
+        "--trainer.accumulate_grad_batches",
+        "2",
+        "--trainer.val_check_interval",
+        "6",
+    )
     assert again.returncode == 0 and "finished, nothing to do" in again.stdout
 
 
@@ -470,7 +577,11 @@ def test_lmms_eval_asks_and_takes_the_option_of_smallest_loss(world, tmp_path, m
 
     api = ModuleType("lmms_eval.api.model")
     api.lmms = object
-    for name, module in (("lmms_eval", ModuleType("lmms_eval")), ("lmms_eval.api", ModuleType("api")), (api.__name__, api)):
+    for name, module in (
+        ("lmms_eval", ModuleType("lmms_eval")),
+        ("lmms_eval.api", ModuleType("api")),
+        (api.__name__, api),
+    ):
         monkeypatch.setitem(sys.modules, name, module)
     from vjepa.benchmarks.lmms_eval import VJEPA
 

@@ -5,7 +5,7 @@ class UserError(ValueError):
     """A mistake in a recipe or in data: what was wrong, where, what was expected, what to do."""
 
 
-def refuse_unless(condition: bool, sentence: str) -> None:
+def require(condition: bool, sentence: str) -> None:
     """Raise UserError with the sentence unless the condition holds."""
     if not condition:
         raise UserError(sentence)

@@ -41,9 +41,13 @@ def read_events(source: Path, noun: Noun) -> list[Action]:
             what = f"{error.filename} is missing, which says where the hand was; make the episodes again, or choose another"
             raise ManifestError(f"{source}, line {line}: {what} data.noun") from error
         except KeyError as error:
-            raise ManifestError(f"{source}, line {line}: no {error}; expected an episode of a demo world's log") from error
+            raise ManifestError(
+                f"{source}, line {line}: no {error}; expected an episode of a demo world's log"
+            ) from error
         except (json.JSONDecodeError, TypeError) as error:
-            raise ManifestError(f"{source}, line {line}: no episode of a demo world's log ({error})") from error
+            raise ManifestError(
+                f"{source}, line {line}: no episode of a demo world's log ({error})"
+            ) from error
     return actions
 
 
@@ -54,16 +58,23 @@ def episode_actions(path: Path, events: list[dict], noun: Noun) -> list[Action]:
     ends = [event["time"] for event in events if event["event"] == "end"]
     actions = []
     for (time, name), event in done.items():
-        later = [other for other, thing in done if thing == name and other > time] + [end for end in ends if end > time]
+        later = [other for other, thing in done if thing == name and other > time] + [
+            end for end in ends if end > time
+        ]
         what = place(path, time) if noun == "place" else event["object"][noun]
-        actions.append(Action(path, float(time), float(min(later, default=time + 0.25)), event["event"], what))
+        actions.append(
+            Action(path, float(time), float(min(later, default=time + 0.25)), event["event"], what)
+        )
     return actions
 
 
 def place(path: Path, time: float) -> str:
     """The third of the picture in which the hand is: where the object is to which it does something."""
     with np.load(path.with_suffix(".npz")) as numbers:
-        camera, hand = torch.from_numpy(numbers["extrinsics"]), numbers["states"][round(time * STATES_PER_SECOND), :3]
+        camera, hand = (
+            torch.from_numpy(numbers["extrinsics"]),
+            numbers["states"][round(time * STATES_PER_SECOND), :3],
+        )
         focal, _, middle = numbers["intrinsics"][0]
     x, _, depth = euler_to_matrix(camera[3:]).T @ (torch.from_numpy(hand) - camera[:3])
     column = float(focal * x / depth + middle) / (2 * middle)

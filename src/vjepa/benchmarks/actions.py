@@ -38,7 +38,9 @@ class Vocabulary:
 
     @cached_property
     def places(self) -> tuple[dict, dict, dict]:
-        return tuple({name: i for i, name in enumerate(names)} for names in (self.verbs, self.nouns, self.actions))
+        return tuple(
+            {name: i for i, name in enumerate(names)} for names in (self.verbs, self.nouns, self.actions)
+        )
 
     def labels(self, action: Action) -> tuple[int, int, int]:
         """Verb, noun and pair as class numbers; -1 for what it does not hold."""
@@ -49,7 +51,9 @@ class Vocabulary:
         """The same numbers for the same classes, and further ones for what else occurs in `actions`."""
         other = vocabulary(actions)
         pairs = (self.verbs, other.verbs), (self.nouns, other.nouns), (self.actions, other.actions)
-        return Vocabulary(*(mine + tuple(name for name in theirs if name not in set(mine)) for mine, theirs in pairs))
+        return Vocabulary(
+            *(mine + tuple(name for name in theirs if name not in set(mine)) for mine, theirs in pairs)
+        )
 
 
 def vocabulary(actions: Sequence[Action]) -> Vocabulary:

@@ -2,6 +2,7 @@
 
 import os
 from functools import cached_property
+from pathlib import Path
 
 import lightning as L
 import numpy as np
@@ -15,14 +16,13 @@ from vjepa.benchmarks.actions import Action, Vocabulary, vocabulary
 from vjepa.benchmarks.anticipation_clips import (
     Ahead,
     Anchor,
-    ForeseenClips,
+    AnticipationClips,
     collate,
 )
 from vjepa.data.clips import ClipConfig
 from vjepa.data.loader import GlobalOrder, ResumableLoader, ignore_interrupt
-from vjepa.data.targets import by_path, refuse_shared
-from vjepa.errors import refuse_unless
-from vjepa.locate import locate
+from vjepa.data.targets import by_path, check_disjoint
+from vjepa.errors import require
 
 
 class AnticipationData(L.LightningDataModule):
@@ -34,7 +34,7 @@ class AnticipationData(L.LightningDataModule):
         val: str,
         test: str,
         videos: str | None = None,
-        clip: ClipConfig = ClipConfig(frames=32, fps=8.0, short="hold"),  # noqa: B008  frozen
+        clip: ClipConfig = ClipConfig(frames=32, fps=8.0, short="hold"),
         ahead: Ahead = Ahead(),
         noun: Noun = "place",
         batch_size: int = 16,
@@ -58,30 +58,39 @@ class AnticipationData(L.LightningDataModule):
         """
         super().__init__()
         sentence = f"data.batch_size={batch_size} must be positive, data.workers={workers} not negative"
-        refuse_unless(batch_size > 0 and workers >= 0, sentence)
-        refuse_unless(clip.jitter, "data.clip.jitter=false has no effect: data.ahead says when training clips end")
-        self.refuse_other_source(train.endswith(".csv"), videos, noun, clip.flip)
+        require(batch_size > 0 and workers >= 0, sentence)
+        require(clip.jitter, "data.clip.jitter=false has no effect: data.ahead says when training clips end")
+        self.check_source(train.endswith(".csv"), videos, noun, clip.flip)
         self.files, self.videos, self.noun = {"train": train, "val": val, "test": test}, videos, noun
         self.clip, self.ahead, self.batch_size, self.workers = clip, ahead, batch_size, workers
         self.max_bad_share, self.seed = max_bad_share, seed
 
-    def refuse_other_source(self, epic: bool, videos: str | None, noun: Noun, flip: float) -> None:
+    def check_source(self, epic: bool, videos: str | None, noun: Noun, flip: float) -> None:
         """Settings that mean nothing to the kind of annotations that is read."""
-        refuse_unless(not epic or noun == "place", f"data.noun={noun} is of the demo world; EPIC-KITCHENS has nouns of its own")
-        refuse_unless(epic or videos is None, f"data.videos={videos} is for EPIC-KITCHENS; a demo world's log names its files")
+        require(
+            not epic or noun == "place",
+            f"data.noun={noun} is of the demo world; EPIC-KITCHENS has nouns of its own",
+        )
+        require(
+            epic or videos is None,
+            f"data.videos={videos} is for EPIC-KITCHENS; a demo world's log names its files",
+        )
         mirrored = noun == "place" and flip > 0 and not epic
-        refuse_unless(not mirrored, f"data.clip.flip={flip} makes left of right, which data.noun=place tells apart; use 0")
+        require(
+            not mirrored,
+            f"data.clip.flip={flip} makes left of right, which data.noun=place tells apart; use 0",
+        )
 
     def setup(self, stage: str) -> None:
         """Read everything, so that what is malformed, or is in two splits, stops the run before it starts."""
         spans = {split: by_path((os.path.realpath(action.path), action.start, action.stop) for action in actions)
                  for split, actions in self.actions.items()}  # fmt: skip
-        refuse_shared(spans)
+        check_disjoint(spans)
 
     @cached_property
     def actions(self) -> dict[str, list[Action]]:
-        folder = locate(self.videos) if self.videos else None
-        return {split: read_actions(locate(file), folder, self.noun) for split, file in self.files.items()}
+        folder = self.videos if self.videos else None
+        return {split: read_actions(Path(file), folder, self.noun) for split, file in self.files.items()}
 
     @cached_property
     def known(self) -> Vocabulary:
@@ -104,11 +113,14 @@ class AnticipationData(L.LightningDataModule):
         labels = np.array([self.asked.labels(action) for action in self.actions[split]])
         found = tuple(np.unique(column).tolist() for column in labels.T)
         shared = all(min(classes) < size for classes, size in zip(found, self.known.sizes, strict=True))
-        refuse_unless(shared, f"{self.files[split]} shares no action with {self.files['train']}: nothing can be foreseen")
+        require(
+            shared,
+            f"{self.files[split]} shares no action with {self.files['train']}: nothing can be foreseen",
+        )
         return found
 
     def train_dataloader(self) -> ResumableLoader:
-        clips = ForeseenClips(self.actions["train"], self.known, self.clip, self.ahead, self.seed)
+        clips = AnticipationClips(self.actions["train"], self.known, self.clip, self.ahead, self.seed)
         world, accumulated = self.trainer.world_size, self.trainer.accumulate_grad_batches
         steps = max(1, len(clips) // (self.batch_size * world * accumulated))
         order = GlobalOrder(steps * accumulated, self.batch_size, self.trainer.global_rank, world)
@@ -125,10 +137,15 @@ class AnticipationData(L.LightningDataModule):
 
     def evaluation_loader(self, split: str, ahead: Ahead) -> DataLoader:
         """Every action exactly once over all ranks."""
-        clips = ForeseenClips(self.actions[split], self.asked, self.clip, ahead)
+        clips = AnticipationClips(self.actions[split], self.asked, self.clip, ahead)
         share = Subset(clips, range(self.trainer.global_rank, len(clips), self.trainer.world_size))
         return DataLoader(share, batch_size=self.batch_size, **self.loader_settings())
 
     def loader_settings(self) -> dict:
         on_gpu = self.trainer.strategy.root_device.type == "cuda"
-        return {"num_workers": self.workers, "collate_fn": collate, "worker_init_fn": ignore_interrupt, "pin_memory": on_gpu}
+        return {
+            "num_workers": self.workers,
+            "collate_fn": collate,
+            "worker_init_fn": ignore_interrupt,
+            "pin_memory": on_gpu,
+        }

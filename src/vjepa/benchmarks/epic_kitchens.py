@@ -6,33 +6,52 @@ from pathlib import Path
 from vjepa.benchmarks.actions import Action
 from vjepa.data.manifest_files import ManifestError
 
-EPIC_COLUMNS = ("participant_id", "video_id", "start_timestamp", "stop_timestamp", "verb_class", "noun_class", "verb", "noun")
+EPIC_COLUMNS = (
+    "participant_id",
+    "video_id",
+    "start_timestamp",
+    "stop_timestamp",
+    "verb_class",
+    "noun_class",
+    "verb",
+    "noun",
+)
 
 
 def read_epic(source: Path, videos: Path | None) -> list[Action]:
     """The challenge's annotations (EPIC_100_train.csv, EPIC_100_validation.csv). Videos lie as they are distributed:
     FOLDER/P01/videos/P01_01.MP4. Classes are the files' numbers."""
     if videos is None:
-        raise ManifestError(f"{source}: EPIC-KITCHENS names no files; give the folder of its videos as data.videos")
+        raise ManifestError(
+            f"{source}: EPIC-KITCHENS names no files; give the folder of its videos as data.videos"
+        )
     with source.open(newline="") as file:
         rows = csv.DictReader(file)
         missing = [name for name in EPIC_COLUMNS if name not in (rows.fieldnames or [])]
         if missing:
-            raise ManifestError(f"{source}: no column {', '.join(missing)}; expected the public EPIC-KITCHENS-100 annotations")
+            raise ManifestError(
+                f"{source}: no column {', '.join(missing)}; expected the public EPIC-KITCHENS-100 annotations"
+            )
         return [epic_action(source, rows.line_num, row, videos) for row in rows]
 
 
 def epic_action(source: Path, line: int, row: dict[str, str], videos: Path) -> Action:
     if None in row or None in row.values():
-        raise ManifestError(f"{source}, line {line}: not as many values as the header names columns; is the file cut off?")
+        raise ManifestError(
+            f"{source}, line {line}: not as many values as the header names columns; is the file cut off?"
+        )
     path = videos / row["participant_id"] / "videos" / f"{row['video_id']}.MP4"
     try:
         start, stop = (seconds(row[f"{end}_timestamp"]) for end in ("start", "stop"))
         int(row["verb_class"]), int(row["noun_class"])
     except ValueError as error:
-        raise ManifestError(f"{source}, line {line}: {error}; expected times as HH:MM:SS.sss and classes as numbers") from error
+        raise ManifestError(
+            f"{source}, line {line}: {error}; expected times as HH:MM:SS.sss and classes as numbers"
+        ) from error
     if not 0 <= start < stop:
-        raise ManifestError(f"{source}, line {line}: the action runs from {start} s to {stop} s; expected it to last")
+        raise ManifestError(
+            f"{source}, line {line}: the action runs from {start} s to {stop} s; expected it to last"
+        )
     return Action(path, start, stop, row["verb_class"], row["noun_class"])
 
 

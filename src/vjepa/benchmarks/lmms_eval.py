@@ -18,10 +18,10 @@ from lmms_eval.api.model import lmms
 from torch import Tensor
 
 from vjepa.data.transforms import centre_box, crop
-from vjepa.errors import refuse_unless
+from vjepa.errors import require
 from vjepa.language.conversations import Conversation, Media, Turn
 from vjepa.language.media import frames_of
-from vjepa.language.video_chat import VLM
+from vjepa.language.video_chat import VideoChat
 
 LIMIT = 128
 """Most tokens of an answer, where the task does not say."""
@@ -46,11 +46,18 @@ class VJEPA(lmms):
     is_simple = True
 
     def __init__(
-        self, pretrained: str, batch_size: int | str = 1, max_batch_size: int | None = None, device: str | None = None
+        self,
+        pretrained: str,
+        batch_size: int | str = 1,
+        max_batch_size: int | None = None,
+        device: str | None = None,
     ) -> None:
         super().__init__()
-        refuse_unless(str(batch_size).isdecimal() and int(batch_size) > 0, f"batch_size={batch_size}; give a number of prompts")
-        self.talker, self.size = VLM.load(pretrained).to(device or "cpu"), int(batch_size)
+        require(
+            str(batch_size).isdecimal() and int(batch_size) > 0,
+            f"batch_size={batch_size}; give a number of prompts",
+        )
+        self.talker, self.size = VideoChat.load(pretrained).to(device or "cpu"), int(batch_size)
 
     def generate_until(self, requests: Sequence) -> list[str]:
         """An answer to each request's prompt, cut at the task's own stops."""
@@ -59,7 +66,10 @@ class VJEPA(lmms):
             rows, clips = self.asked([(context, visual, doc) for context, _, visual, *doc in some])
             limit = max(settings.get("max_new_tokens", LIMIT) for _, settings, *_ in some)
             said = self.talker.answers(rows, clips, limit)
-            out += [cut(text, settings.get("until", ())) for text, (_, settings, *_) in zip(said, some, strict=True)]
+            out += [
+                cut(text, settings.get("until", ()))
+                for text, (_, settings, *_) in zip(said, some, strict=True)
+            ]
         return out
 
     def loglikelihood(self, requests: Sequence) -> list[tuple[float, bool]]:
@@ -70,7 +80,9 @@ class VJEPA(lmms):
         out = []
         for some in self.batches(requests):
             rows, clips = self.asked([(context, visual, doc) for context, _, visual, *doc in some])
-            targets = [target(self.document(doc)) if callable(target) else target for _, target, _, *doc in some]
+            targets = [
+                target(self.document(doc)) if callable(target) else target for _, target, _, *doc in some
+            ]
             targets = [str(target).strip() for target in targets]  # lmms-eval puts a space before an option
             rows = [row._replace(options=(target,)) for row, target in zip(rows, targets, strict=True)]
             scores, said = self.talker.option_scores(rows, clips), self.talker.answers(rows, clips)
@@ -96,7 +108,9 @@ class VJEPA(lmms):
         rows, clips = [], []
         for context, visual, place in prompts:
             shown = visual(self.document(place)) if visual else []
-            shown = [shown] if isinstance(shown, str) else list(shown)  # TemporalBench's task returns a path alone
+            shown = (
+                [shown] if isinstance(shown, str) else list(shown)
+            )  # TemporalBench's task returns a path alone
             clips += [self.frames(one) for one in shown]
             text = re.sub(r"<(image|video)>", "", context).strip()
             turns = (Turn("user", (*range(len(shown)), "\n" + text)), Turn("assistant", ("",)))

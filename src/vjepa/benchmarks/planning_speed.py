@@ -1,15 +1,12 @@
-"""python -m vjepa.benchmarks.planning_speed: seconds for one plan, and what keeping keys and values saves over recomputing them."""
+"""python -m vjepa bench-planning: seconds for one plan, and what keeping keys and values saves over recomputing them."""
 
-import sys
 import time
 from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
-from jsonargparse import auto_cli
 from torch import Tensor
 
-from vjepa.errors import UserError
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.planning.cem import CEMConfig, Energy, cem
@@ -42,7 +39,8 @@ def recomputed(world: WorldModel, tokens: Tensor, state: Tensor, goal: Tensor) -
     return of
 
 
-def bench(
+def bench_planning(
+    *,
     width: int = 128,
     depth: int = 3,
     heads: int = 4,
@@ -64,32 +62,31 @@ def bench(
         merge: Side of the squares of tokens that pass through it as one.
         encoder_width: Width of a frame's tokens.
         tokens: Tokens of a frame, a square number.
-        samples: Samples of an iteration.
+        samples: SampleAnswers of an iteration.
         iterations: Iterations of a plan. Without the cache only one is run, and counted as many times.
         horizons: Actions in a plan.
         memory: GiB for the samples rolled out at once; by default what WorldModelConfig says.
         device: cpu or cuda.
     """
     config = EncoderConfig(width=encoder_width, depth=1, heads=heads, mlp_width=encoder_width)
-    ac = ACPredictor(ACPredictorConfig(width=width, depth=depth, heads=heads, mlp_width=4 * width, merge=merge), config)
+    ac = ACPredictor(
+        ACPredictorConfig(width=width, depth=depth, heads=heads, mlp_width=4 * width, merge=merge), config
+    )
     world = WorldModel(Encoder(config).to(device), ac.to(device), WorldModelConfig(memory))
     start = (torch.randn(1, tokens, encoder_width, device=device), torch.zeros(1, 7, device=device))
     goal = torch.randn(1, tokens, encoder_width, device=device)
     kept, again = world.energy(*start, goal), recomputed(world, *start, goal)
-    print("horizon   chunk   s/plan   samples/s   s/plan without cache   ratio   largest difference of an energy")
+    print(
+        "horizon   chunk   s/plan   samples/s   s/plan without cache   ratio   largest difference of an energy"
+    )
     for horizon in horizons:
         generator = torch.Generator(device).manual_seed(0)
         actions = 0.05 * torch.randn(samples, horizon, 7, generator=generator, device=device)
         difference = float((kept(actions) - again(actions)).abs().max())  # this also warms up
         plan = CEMConfig(samples=samples, iterations=iterations, top=min(10, samples), horizon=horizon)
-        took = seconds(lambda: cem(kept, plan, generator=generator), device)  # noqa: B023
-        slow = iterations * seconds(lambda: again(actions), device)  # noqa: B023
+        took = seconds(lambda: cem(kept, plan, generator=generator), device)
+        slow = iterations * seconds(lambda: again(actions), device)
         rate, chunk = samples * iterations / took, world.chunk(tokens, horizon)
-        print(f"{horizon:7d} {chunk:7d} {took:8.2f} {rate:11.0f} {slow:22.2f} {slow / took:7.2f}   {difference:.1e}")
-
-
-if __name__ == "__main__":
-    try:
-        auto_cli(bench, as_positional=False)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+        print(
+            f"{horizon:7d} {chunk:7d} {took:8.2f} {rate:11.0f} {slow:22.2f} {slow / took:7.2f}   {difference:.1e}"
+        )

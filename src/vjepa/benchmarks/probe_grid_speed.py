@@ -24,8 +24,9 @@ def seconds_a_step(probes: list[nn.Module], tokens: Float[Tensor, "b n d"], step
     return sorted(times[1:])[steps // 2]
 
 
-def bench(size: int = 20, steps: int = 5) -> None:
+def bench_probe_grid(*, size: int = 20, steps: int = 5) -> None:
     """One row a setting: a loop over `size` probes, the grid, and their ratio."""
+    torch.manual_seed(0)
     print(f"seconds a training step (forward and backward) of {size} heads, one process")
     for name, depth, heads, width, n, b in (
         ("demo, 1 block, width 64", 1, 4, 64, 320, 16),
@@ -37,8 +38,3 @@ def bench(size: int = 20, steps: int = 5) -> None:
         loop = seconds_a_step([copy.deepcopy(probe) for _ in range(size)], tokens, steps)
         grid = seconds_a_step([ProbeGrid(probe, size)], tokens, steps)
         print(f"  {name:<26}loop {loop:8.4f}   grid {grid:8.4f}   {loop / grid:5.1f} times faster")
-
-
-if __name__ == "__main__":
-    torch.manual_seed(0)
-    bench()

@@ -25,10 +25,14 @@ from vjepa.data.manifest_files import ManifestError
 from vjepa.language.conversation_files import json_lines, parsed, read_captions, text_in
 from vjepa.language.conversations import Conversation, Media, Turn
 
-LISTED = re.compile(r"^\s*(?:\(?|(?:Caption|Sentence|Option) )((?<=Option )[1-9]|[A-Z])[.):]\s*(.+?)\s*$", re.MULTILINE)
+LISTED = re.compile(
+    r"^\s*(?:\(?|(?:Caption|Sentence|Option) )((?<=Option )[1-9]|[A-Z])[.):]\s*(.+?)\s*$", re.MULTILINE
+)
 
 
-def read_questions(path: str | Path, kind: str = "conversations", media: str | Path | None = None) -> list[Conversation]:
+def read_questions(
+    path: str | Path, kind: str = "conversations", media: str | Path | None = None
+) -> list[Conversation]:
     """Questions of a file; `media` is the folder of the videos, if not the file's. Raises ManifestError."""
     source = Path(path)
     folder = Path(media) if media else source.parent
@@ -49,7 +53,9 @@ def read_questions(path: str | Path, kind: str = "conversations", media: str | P
     return rows
 
 
-def asked(video: Path, question: str, options: Sequence[str], answer: str, kind: str, pair: str = "") -> Conversation:
+def asked(
+    video: Path, question: str, options: Sequence[str], answer: str, kind: str, pair: str = ""
+) -> Conversation:
     """A row. Raises ManifestError if the answer is none of the options."""
     if answer not in options:
         raise ManifestError(f"the answer {answer!r} to {question!r} is none of the options {list(options)}")
@@ -67,7 +73,9 @@ def listed(text: str) -> tuple[str, list[str], list[str]]:
 def numbered(options: Sequence[str], number: object) -> str:
     """Option of that number, counted from 0. Raises ManifestError if there is none."""
     if str(number) not in map(str, range(len(options))):
-        raise ManifestError(f"the answer is number {number!r}; expected one of {len(options)} options, counted from 0")
+        raise ManifestError(
+            f"the answer is number {number!r}; expected one of {len(options)} options, counted from 0"
+        )
     return options[int(number)]
 
 
@@ -76,12 +84,18 @@ def perceptiontest(content: dict, folder: Path) -> Iterator[Conversation]:
         for question in about["mc_question"]:
             options = question["options"]
             right = numbered(options, question["answer_id"])
-            yield asked(folder / f"{video}.mp4", question["question"], options, right, question.get("area", ""))
+            yield asked(
+                folder / f"{video}.mp4", question["question"], options, right, question.get("area", "")
+            )
 
 
 def tempcompass(content: dict | list, folder: Path) -> Iterator[Conversation]:
     nested = isinstance(content, dict)
-    flat = ((v, dim, q) for v, dims in content.items() for dim, qs in dims.items() for q in qs) if nested else None
+    flat = (
+        ((v, dim, q) for v, dims in content.items() for dim, qs in dims.items() for q in qs)
+        if nested
+        else None
+    )
     rows = flat or ((row["video_id"], row["dim"], row) for row in content)
     for video, dimension, row in rows:
         question, options, letters = listed(row["question"])
@@ -105,15 +119,26 @@ def temporalbench(content: list, folder: Path) -> Iterator[Conversation]:
         question, options, letters = listed(row["question"])
         letter = row["GT"].strip().upper()
         if letter not in letters:
-            raise ManifestError(f"the answer is {letter!r}; expected one of the letters {letters} of {question!r}")
+            raise ManifestError(
+                f"the answer is {letter!r}; expected one of the letters {letters} of {question!r}"
+            )
         kind = str(row.get("category") or row.get("dataset") or "")
-        yield asked(folder / row["video_name"], question, options, options[letters.index(letter)], kind, row["video_name"])
+        yield asked(
+            folder / row["video_name"],
+            question,
+            options,
+            options[letters.index(letter)],
+            kind,
+            row["video_name"],
+        )
 
 
 def tomato(content: dict, folder: Path) -> Iterator[Conversation]:
     for row in content.values():
         video, options = folder / row["demonstration_type"] / f"{row['key']}.mp4", row["options"]
-        yield asked(video, row["question"], options, numbered(options, row["answer"]), row.get("motion_type", ""))
+        yield asked(
+            video, row["question"], options, numbered(options, row["answer"]), row.get("motion_type", "")
+        )
 
 
 READERS: dict[str, Callable[[dict | list, Path], Iterator[Conversation]]] = {

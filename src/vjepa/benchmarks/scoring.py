@@ -25,9 +25,13 @@ class Mark:
     unparsed: bool = False
 
 
-def lettered(row: Conversation, instruction: str = "Answer with the letter of the right option.") -> Conversation:
+def lettered(
+    row: Conversation, instruction: str = "Answer with the letter of the right option."
+) -> Conversation:
     """The row with its options listed below the question, to be answered by a letter."""
-    listed = [f"{letter}. {option}" for letter, option in zip(string.ascii_uppercase, row.options, strict=False)]
+    listed = [
+        f"{letter}. {option}" for letter, option in zip(string.ascii_uppercase, row.options, strict=False)
+    ]
     *before, question, _ = row.turns
     text = "\n" + "\n".join([row.question, *listed, instruction])
     parts = (*(part for part in question.parts if isinstance(part, int)), text)

@@ -1,14 +1,13 @@
 """Questions with options, answered from the video and beside controls that see less of it.
 
-    python -m vjepa.benchmarks.video_questions --model runs/demo/vlm --questions data/demo/test.jsonl --random runs/demo-random/vlm
-    python -m vjepa.benchmarks.video_questions --model DIR --questions mvp.json --format mvp --media videos --by likelihood letter
+    python -m vjepa evaluate --model runs/demo/vlm --questions data/demo/test.jsonl --random runs/demo-random/vlm
+    python -m vjepa evaluate --model DIR --questions mvp.json --format mvp --media videos --by likelihood letter
 
 One table: a row for what is shown, a column for each kind of question. A model that needs no video answers as well without
 it; one that knows no order, as well with its frames shuffled. Questions whose media cannot be decoded, or do not fit into the
 context, are counted and left out; so are open ones where options are scored.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from tqdm import tqdm
 
-from vjepa.benchmarks.question_files import READERS, read_questions
+from vjepa.benchmarks.question_files import read_questions
 from vjepa.benchmarks.scoring import (
     Mark,
     accuracy,
@@ -34,12 +33,11 @@ from vjepa.benchmarks.scoring import (
     pairs,
 )
 from vjepa.data.decode import DecodeError
-from vjepa.data.manifest_files import ManifestError
-from vjepa.errors import UserError, refuse_unless
+from vjepa.errors import require
 from vjepa.evaluation.report import Score
 from vjepa.language.conversations import Conversation
 from vjepa.language.media import frames_of
-from vjepa.language.video_chat import VLM
+from vjepa.language.video_chat import VideoChat
 
 Clip = UInt8[Tensor, "t c h w"]
 By = Literal["likelihood", "letter", "open"]
@@ -65,7 +63,9 @@ CONTROLS: dict[str, Callable[[Clip, int], Clip] | None] = {
 }
 
 
-def marks(talker: VLM, rows: Sequence[Conversation], control: str, by: By, batch: int = 32) -> Iterator[Mark]:
+def marks(
+    talker: VideoChat, rows: Sequence[Conversation], control: str, by: By, batch: int = 32
+) -> Iterator[Mark]:
     """A mark for every row that can be asked; what cannot is reported and left out."""
     for first in range(0, len(rows), batch):
         numbers = range(first, min(first + batch, len(rows)))
@@ -77,7 +77,9 @@ def marks(talker: VLM, rows: Sequence[Conversation], control: str, by: By, batch
             yield Mark(row.kind, bool(right), row.pair, unparsed=right is None)
 
 
-def show(talker: VLM, rows: Sequence[Conversation], i: int, control: str) -> tuple[Conversation, list[Clip]] | None:
+def show(
+    talker: VideoChat, rows: Sequence[Conversation], i: int, control: str
+) -> tuple[Conversation, list[Clip]] | None:
     """Row i and its clips as a control shows them, perhaps another row's or none. None where that cannot be."""
     row, change = rows[i], CONTROLS[control]
     donor = other_of(rows, i) if control == "another clip" else row
@@ -105,13 +107,17 @@ def other_of(rows: Sequence[Conversation], i: int) -> Conversation | None:
     return next((row for row in fitting if mine.isdisjoint(media.path for media in row.media)), None)
 
 
-def answered(talker: VLM, rows: Sequence[Conversation], clips: Sequence[Clip], by: By) -> list[bool | None]:
+def answered(
+    talker: VideoChat, rows: Sequence[Conversation], clips: Sequence[Clip], by: By
+) -> list[bool | None]:
     """Whether each row's question is answered rightly; None for an answer by letter that names no option."""
     if by == "likelihood":
         scores = talker.option_scores(rows, clips)
         return [row.options[s.index(max(s))] == row.answer for row, s in zip(rows, scores, strict=True)]
     if by == "open":
-        return [matches(said, row.answer) for row, said in zip(rows, talker.answers(rows, clips), strict=True)]
+        return [
+            matches(said, row.answer) for row, said in zip(rows, talker.answers(rows, clips), strict=True)
+        ]
     said = talker.answers([lettered(row) for row in rows], clips, limit=16)
     letters = [chosen_letter(text, row.options) for row, text in zip(rows, said, strict=True)]
     return [None if k is None else row.options[k] == row.answer for row, k in zip(rows, letters, strict=True)]
@@ -122,11 +128,22 @@ def scores(name: str, found: Sequence[Mark], rows: Sequence[Conversation], by: B
     of answers that named no option. None where nothing could be asked."""
     if not found:
         return []
-    kinds = [Score(f"{name} | {kind}", accuracy(mine), len(mine)) for kind, mine in sorted(by_kind(found).items())]
+    kinds = [
+        Score(f"{name} | {kind}", accuracy(mine), len(mine)) for kind, mine in sorted(by_kind(found).items())
+    ]
     both = sorted(by_kind(pairs(found, rows)).items())
-    together = [Score(f"{name} | {kind} pairs".replace("  ", " "), accuracy(mine), len(mine)) for kind, mine in both]
-    unclear = Score(f"{name} | unparsed", sum(mark.unparsed for mark in found) / len(found), len(found), "share")
-    return [*kinds, Score(f"{name} | all", accuracy(found), len(found)), *together, *([unclear] if by == "letter" else [])]
+    together = [
+        Score(f"{name} | {kind} pairs".replace("  ", " "), accuracy(mine), len(mine)) for kind, mine in both
+    ]
+    unclear = Score(
+        f"{name} | unparsed", sum(mark.unparsed for mark in found) / len(found), len(found), "share"
+    )
+    return [
+        *kinds,
+        Score(f"{name} | all", accuracy(found), len(found)),
+        *together,
+        *([unclear] if by == "letter" else []),
+    ]
 
 
 def guesses(rows: Sequence[Conversation]) -> list[Score]:
@@ -145,9 +162,14 @@ def grid(found: Sequence[Score]) -> str:
     names = [score.name.split(" | ") for score in found]
     rows, columns = (list(dict.fromkeys(name[side] for name in names)) for side in (0, 1))
     cells = {tuple(name): score for name, score in zip(names, found, strict=True)}
-    counts = [str(next(cells[row, column].clips for row in rows if (row, column) in cells)) for column in columns]
+    counts = [
+        str(next(cells[row, column].clips for row in rows if (row, column) in cells)) for column in columns
+    ]
     wide = max(11, *(len(column) + 2 for column in columns))
-    lines = [f"{name:<24}" + "".join(f"{text:>{wide}}" for text in top) for name, top in (("", columns), ("questions", counts))]
+    lines = [
+        f"{name:<24}" + "".join(f"{text:>{wide}}" for text in top)
+        for name, top in (("", columns), ("questions", counts))
+    ]
     for row in rows:
         values = [f"{cells[row, column].value:.3f}" if (row, column) in cells else "" for column in columns]
         lines.append(f"{row:<24}" + "".join(f"{value:>{wide}}" for value in values))
@@ -155,12 +177,19 @@ def grid(found: Sequence[Score]) -> str:
 
 
 def evaluate(
-    talker: VLM, rows: Sequence[Conversation], by: By, controls: Sequence[str], random: VLM | None = None
+    talker: VideoChat,
+    rows: Sequence[Conversation],
+    by: By,
+    controls: Sequence[str],
+    random: VideoChat | None = None,
 ) -> list[Score]:
     """Scores of all controls; with `random`, of the same alignment of an encoder that was never trained. Raises UserError if
     no question can be asked."""
     asked = rows if by == "open" else [row for row in rows if row.options]
-    refuse_unless(bool(asked), f"none of {len(rows)} questions has options, so none can be answered by {by}; give --by open")
+    require(
+        bool(asked),
+        f"none of {len(rows)} questions has options, so none can be answered by {by}; give --by open",
+    )
     if len(asked) < len(rows):
         print(f"{len(rows) - len(asked)} open questions are not answered by {by}", file=sys.stderr)
     found: list[Score] = []
@@ -168,39 +197,47 @@ def evaluate(
         found += scores(control, list(marks(talker, asked, control, by)), asked, by)
     if random is not None:
         found += scores("random encoder", list(marks(random, asked, "video", by)), asked, by)
-    refuse_unless(bool(found), f"none of {len(asked)} questions could be asked; the reasons are above")
+    require(bool(found), f"none of {len(asked)} questions could be asked; the reasons are above")
     return found + guesses(asked)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m vjepa.benchmarks.video_questions", description=__doc__.split("\n")[0])
-    parser.add_argument("--model", required=True, help="folder of a finished vlm stage")
-    parser.add_argument("--questions", required=True, help="file of questions")
-    parser.add_argument("--format", default="conversations", choices=["conversations", *READERS], help="of that file")
-    parser.add_argument("--media", type=Path, help="folder of the videos; the questions' own if not given")
-    ways = ["likelihood", "letter", "open"]
-    parser.add_argument("--by", nargs="+", default=ways[:1], choices=ways, help="how answers are taken; a table for each way")
-    parser.add_argument("--random", help="folder of the same stage on an untrained encoder: one more row")
-    parser.add_argument("--device", default="cpu", help="such as cuda")
-    parser.add_argument("--only", nargs="*", choices=list(CONTROLS), default=list(CONTROLS), help="controls to run")
-    parser.add_argument("--out", type=Path, help="write the scores to this JSON file too")
-    options = parser.parse_args(arguments)
-    try:
-        rows = read_questions(options.questions, options.format, options.media)
-        talker = VLM.load(options.model).to(options.device)
-        random = VLM.load(options.random).to(options.device) if options.random else None
-        found = {by: evaluate(talker, rows, by, options.only, random) for by in options.by}
-    except (UserError, ManifestError) as error:
-        sys.exit(f"error: {error}")
-    if talker.cut:
-        print(f"{talker.cut} tokens of questions did not fit into the context and are cut", file=sys.stderr)
-    for by, scored in found.items():
-        print(f"accuracy by {by} on {len(rows)} questions of {options.questions}\n{grid(scored)}")
-    if options.out:
-        written = [{"by": by, **asdict(score)} for by, scored in found.items() for score in scored]
-        options.out.write_text(json.dumps(written, indent=1) + "\n")
+def evaluate_files(
+    *,
+    model: Path,
+    questions: Path,
+    format: Literal[
+        "conversations", "perceptiontest", "tempcompass", "mvp", "temporalbench", "tomato"
+    ] = "conversations",
+    media: Path | None = None,
+    by: list[By] = ["likelihood"],
+    random: Path | None = None,
+    device: str = "cpu",
+    only: list[str] = list(CONTROLS),
+    out: Path | None = None,
+) -> None:
+    """Answer a file of questions about videos, beside controls that see less of them.
 
-
-
-if __name__ == "__main__":
-    main()
+    Args:
+        model: Folder of a finished vlm stage.
+        questions: File of questions.
+        format: Format of that file.
+        media: Folder of the videos; the questions' own if not given.
+        by: How answers are taken; one table for each way.
+        random: Folder of the same stage on an untrained encoder: one more row.
+        device: Such as cuda.
+        only: Controls to run.
+        out: Write the scores to this JSON file too.
+    """
+    unknown = set(only) - set(CONTROLS)
+    require(not unknown, f"--only {' '.join(sorted(unknown))}: give some of {', '.join(CONTROLS)}")
+    rows = read_questions(questions, format, media)
+    chat = VideoChat.load(model).to(device)
+    untrained = VideoChat.load(random).to(device) if random else None
+    scores = {way: evaluate(chat, rows, way, only, untrained) for way in by}
+    if chat.cut:
+        print(f"{chat.cut} tokens of questions did not fit into the context and are cut", file=sys.stderr)
+    for way, scored in scores.items():
+        print(f"accuracy by {way} on {len(rows)} questions of {questions}\n{grid(scored)}")
+    if out:
+        written = [{"by": way, **asdict(score)} for way, scored in scores.items() for score in scored]
+        out.write_text(json.dumps(written, indent=1) + "\n")

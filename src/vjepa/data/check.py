@@ -1,9 +1,7 @@
 """Check."""
 
-import argparse
 import json
 import multiprocessing
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,11 +15,11 @@ from tqdm import tqdm
 from vjepa.data.decode import DecodeError, open_video
 from vjepa.data.manifest import Manifest, Row, read_manifest
 from vjepa.data.manifest_files import (
-    ManifestError,
     _places,
 )
+from vjepa.errors import require
 
-# python -m vjepa.data.manifest check
+# python -m vjepa check-manifest
 
 
 def check(manifest: Manifest, frames: int, workers: int, timeout: float) -> dict:
@@ -44,7 +42,9 @@ def check(manifest: Manifest, frames: int, workers: int, timeout: float) -> dict
         "label": _spread(labels.tolist()),
         **{key: _spread([answer[key] for answer in found]) for key in ("fps", "seconds", "width", "height")},
         "codecs": dict(Counter(answer["codec"] for answer in found).most_common()),
-        "bad": [{"place": places[row], "path": str(manifest.row(row).path), "reason": why} for row, why in bad],
+        "bad": [
+            {"place": places[row], "path": str(manifest.row(row).path), "reason": why} for row, why in bad
+        ],
     }
 
 
@@ -114,7 +114,10 @@ def _probe(row: Row, frames: int) -> dict:
     with open_video(row.path) as video:
         start, end = row.start or 0.0, video.end if row.end is None else row.end
         if start >= end or end > video.end:
-            raise DecodeError(row.path, f"the segment {start:g} to {end:g} s reaches past the video's end at {video.end:g} s")
+            raise DecodeError(
+                row.path,
+                f"the segment {start:g} to {end:g} s reaches past the video's end at {video.end:g} s",
+            )
         video.frames(np.linspace(start, np.nextafter(end, 0) if np.isfinite(end) else start, frames))
         about = {"fps": video.fps, "codec": video.codec, "seconds": end - start}
         return about | {"width": video.width, "height": video.height}
@@ -129,37 +132,33 @@ def _spread(values: Sequence[float | int]) -> dict[str, float | int] | None:
 def _text(report: dict) -> str:
     codecs = ", ".join(f"{codec} {count}" for codec, count in report["codecs"].items())
     lines = [f"{report['source']}: {report['rows']} rows, {report['ok']} ok, {len(report['bad'])} bad"]
-    lines += [f"  labels   {report['labels']} different, on {report['labelled']} rows", f"  codecs   {codecs or 'none'}"]
+    lines += [
+        f"  labels   {report['labels']} different, on {report['labelled']} rows",
+        f"  codecs   {codecs or 'none'}",
+    ]
     for key in ("label", "fps", "seconds", "width", "height"):
         if spread := report[key]:
             lines += [f"  {key:8} {spread['min']:g} to {spread['max']:g}, median {spread['median']:g}"]
     return "\n".join(lines + [f"{bad['place']}: {bad['path']}: {bad['reason']}" for bad in report["bad"]])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. Exit status: 0 all rows are good, 1 some are bad, 2 the manifest cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m vjepa.data.manifest", description=main.__doc__)
-    commands = parser.add_subparsers(required=True)
-    does = "decode a few frames of every row, report what the videos are like and every row that is bad"
-    one = commands.add_parser("check", help=does, description=does, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    one.add_argument("file", help="folder, .txt, .csv, .tsv or .parquet")
-    one.add_argument("--frames", type=int, default=4, help="frames to decode, spread from first to last")
-    one.add_argument("--workers", type=int, default=2, help="processes that decode at the same time")
-    one.add_argument("--timeout", type=float, default=60.0, help="seconds a row may take before it counts as bad")
-    one.add_argument("--json", type=Path, metavar="OUT", help="write the whole report to this file too")
-    options = parser.parse_args(arguments)
-    if min(options.frames, options.workers, options.timeout) <= 0:
-        one.error("--frames, --workers and --timeout must be more than 0")
-    try:
-        manifest = read_manifest(options.file)
-    except ManifestError as error:
-        one.exit(2, f"{error}\n")
-    report = check(manifest, options.frames, options.workers, options.timeout)
+def check_manifest(
+    manifest: Path, *, frames: int = 4, workers: int = 2, timeout: float = 60.0, json_file: Path | None = None
+) -> None:
+    """Decode a few frames of every row of a manifest and report what the videos are like, and every bad row.
+
+    Args:
+        manifest: A folder of videos, .txt, .csv, .tsv or .parquet.
+        frames: Frames to decode, spread from first to last.
+        workers: Processes that decode at the same time.
+        timeout: Seconds that a row may take before it counts as bad.
+        json_file: Write the whole report to this file too.
+
+    Raises UserError if the manifest cannot be read, or if any row is bad.
+    """
+    require(min(frames, workers, timeout) > 0, "--frames, --workers and --timeout must be more than 0")
+    report = check(read_manifest(manifest), frames, workers, timeout)
     print(_text(report))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
-    return 1 if report["bad"] else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    if json_file:
+        json_file.write_text(json.dumps(report, indent=1) + "\n")
+    require(not report["bad"], f"{len(report['bad'])} of {report['rows']} rows are bad")

@@ -9,8 +9,7 @@ from torch.utils.data import DataLoader, Subset
 from vjepa.data.clips import ClipConfig, EvaluationClips, TrainingClips, collate
 from vjepa.data.loader import GlobalOrder, ResumableLoader, ignore_interrupt
 from vjepa.data.manifest import Manifest, read_manifest
-from vjepa.errors import refuse_unless
-from vjepa.locate import locate
+from vjepa.errors import require
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class ClipData(L.LightningDataModule):
         self,
         train: list[Source],
         val: str | None = None,
-        clip: ClipConfig = ClipConfig(),  # noqa: B008  frozen
+        clip: ClipConfig = ClipConfig(),
         batch_size: int = 24,
         workers: int = 8,
         max_bad_share: float = 0.05,
@@ -47,21 +46,29 @@ class ClipData(L.LightningDataModule):
             seed: Decides the order of files, the moments and the crops.
         """
         super().__init__()
-        refuse_unless(bool(train), "data.train is empty; give one manifest or more")
-        refuse_unless(batch_size > 0, f"data.batch_size={batch_size} must be 1 or more")
-        refuse_unless(workers >= 0, f"data.workers={workers} must be 0 or more")
-        refuse_unless(0 <= max_bad_share <= 1, f"data.max_bad_share={max_bad_share} is a share; give a number from 0 to 1")
-        refuse_unless(all(source.weight > 0 for source in train), "data.train: every weight must be positive")
+        require(bool(train), "data.train is empty; give one manifest or more")
+        require(batch_size > 0, f"data.batch_size={batch_size} must be 1 or more")
+        require(workers >= 0, f"data.workers={workers} must be 0 or more")
+        require(
+            0 <= max_bad_share <= 1,
+            f"data.max_bad_share={max_bad_share} is a share; give a number from 0 to 1",
+        )
+        require(all(source.weight > 0 for source in train), "data.train: every weight must be positive")
         self.sources, self.val, self.clip = train, val, clip
-        self.batch_size, self.workers, self.max_bad_share, self.seed = batch_size, workers, max_bad_share, seed
+        self.batch_size, self.workers, self.max_bad_share, self.seed = (
+            batch_size,
+            workers,
+            max_bad_share,
+            seed,
+        )
 
     @cached_property
     def train_manifests(self) -> list[Manifest]:
-        return [read_manifest(locate(source.manifest)) for source in self.sources]
+        return [read_manifest(source.manifest) for source in self.sources]
 
     @cached_property
     def val_manifest(self) -> Manifest | None:
-        return self.val and read_manifest(locate(self.val))
+        return self.val and read_manifest(self.val)
 
     def setup(self, stage: str) -> None:
         """Read what this stage needs, so that a malformed manifest stops the run before it starts."""

@@ -47,7 +47,9 @@ class ClipConfig:
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.fps <= 0 or self.size < 1:
-            raise UserError(f"clip: frames={self.frames}, fps={self.fps} and size={self.size} must all be positive")
+            raise UserError(
+                f"clip: frames={self.frames}, fps={self.fps} and size={self.size} must all be positive"
+            )
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise UserError(f"clip.scale={self.scale} must be two growing shares of the area within (0, 1]")
         if not 0 < self.aspect[0] <= self.aspect[1]:
@@ -74,13 +76,17 @@ class Batch(NamedTuple):
     bad: list[str]
     """Files that failed, each with its reason, replaced or not."""
     lost: int
-    """Samples that are missing from this batch."""
+    """SampleAnswers that are missing from this batch."""
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """A batch of the decodable samples, which may be none."""
     good = [sample for sample in samples if sample.clip is not None]
-    clips = torch.stack([sample.clip for sample in good]) if good else torch.empty(0, 1, 3, 1, 1, dtype=torch.uint8)
+    clips = (
+        torch.stack([sample.clip for sample in good])
+        if good
+        else torch.empty(0, 1, 3, 1, 1, dtype=torch.uint8)
+    )
     label, index = torch.tensor([[s.label for s in good], [s.index for s in good]], dtype=torch.long)
     bad = [reason for sample in samples for reason in sample.bad]
     return Batch(clips, label, index, bad, lost=len(samples) - len(good))
@@ -103,7 +109,9 @@ def load_frames(row: Row, config: ClipConfig, rng: np.random.Generator | None) -
 class TrainingClips(Dataset):
     """Sample number k, for ever: the mixture says which row, a generator keyed by (seed, k) says which moment and crop."""
 
-    def __init__(self, manifests: Sequence[Manifest], weights: Sequence[float], config: ClipConfig, seed: int) -> None:
+    def __init__(
+        self, manifests: Sequence[Manifest], weights: Sequence[float], config: ClipConfig, seed: int
+    ) -> None:
         self.manifests, self.config, self.seed = manifests, config, seed
         self.mixture = Mixture([len(manifest) for manifest in manifests], weights, seed)
 
@@ -111,7 +119,9 @@ class TrainingClips(Dataset):
         bad: list[str] = []
         for attempt in range(ATTEMPTS):
             source, i = self.mixture(k) if attempt == 0 else self.mixture.replacement(k, attempt)
-            rng = np.random.Generator(np.random.Philox(key=np.array([self.seed, k], np.uint64), counter=attempt))
+            rng = np.random.Generator(
+                np.random.Philox(key=np.array([self.seed, k], np.uint64), counter=attempt)
+            )
             row = self.manifests[source].row(i)
             try:
                 clip = self.augment(load_frames(row, self.config, rng if self.config.jitter else None), rng)
@@ -121,7 +131,9 @@ class TrainingClips(Dataset):
                 return Sample(clip, -1 if row.label is None else row.label, k, bad)
         return Sample(None, -1, k, bad)
 
-    def augment(self, frames: UInt8[Tensor, "t c h w"], rng: np.random.Generator) -> UInt8[Tensor, "t c size size"]:
+    def augment(
+        self, frames: UInt8[Tensor, "t c h w"], rng: np.random.Generator
+    ) -> UInt8[Tensor, "t c size size"]:
         box = random_box(*frames.shape[-2:], self.config.scale, self.config.aspect, rng)
         return crop(frames, box, self.config.size, bool(rng.random() < self.config.flip))
 
@@ -142,4 +154,6 @@ class EvaluationClips(Dataset):
             frames = load_frames(row, self.config, None)
         except DecodeError as error:
             return Sample(None, label, i, [str(error)])
-        return Sample(crop(frames, centre_box(*frames.shape[-2:], 1.0), self.config.size, False), label, i, [])
+        return Sample(
+            crop(frames, centre_box(*frames.shape[-2:], 1.0), self.config.size, False), label, i, []
+        )

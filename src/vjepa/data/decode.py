@@ -22,13 +22,27 @@ from av.stream import Discard, Disposition
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Float, UInt8
 
-ROUNDING = Fraction(51, 100_000)  # seconds: Matroska keeps whole milliseconds, so a frame may be stamped half of one late
-STEPS_BACK = (0, 1, 8, 64)  # seconds: many indices hold decoding times, so the key frame found may be shown too late
+from vjepa.errors import UserError
 
-QUARTER_TURNS = ((1, 0), (0, 1)), ((0, -1), (1, 0)), ((-1, 0), (0, -1)), ((0, 1), (-1, 0))  # counter-clockwise
+ROUNDING = Fraction(
+    51, 100_000
+)  # seconds: Matroska keeps whole milliseconds, so a frame may be stamped half of one late
+STEPS_BACK = (
+    0,
+    1,
+    8,
+    64,
+)  # seconds: many indices hold decoding times, so the key frame found may be shown too late
+
+QUARTER_TURNS = (
+    ((1, 0), (0, 1)),
+    ((0, -1), (1, 0)),
+    ((-1, 0), (0, -1)),
+    ((0, 1), (-1, 0)),
+)  # counter-clockwise
 
 
-class DecodeError(Exception):
+class DecodeError(UserError):
     """A file that is not what it should be: `path` says which, `reason` says why."""
 
     def __init__(self, path: str | Path, reason: str):
@@ -51,7 +65,11 @@ def _reported(path: Path) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return f"corrupt, cut off or no video: {words}" if isinstance(error, av.InvalidDataError | EOFError) else words
+    return (
+        f"corrupt, cut off or no video: {words}"
+        if isinstance(error, av.InvalidDataError | EOFError)
+        else words
+    )
 
 
 class Video:
@@ -146,7 +164,9 @@ class Video:
         self._check_stream()
         for other in self._container.streams:
             other.discard = Discard.default if other is self._stream else Discard.all
-        self._stream.codec_context.thread_type = "NONE"  # threads cost 5-25 % more CPU a clip: add workers instead
+        self._stream.codec_context.thread_type = (
+            "NONE"  # threads cost 5-25 % more CPU a clip: add workers instead
+        )
         self._stream.codec_context.thread_count = 1
         self._base = self._stream.time_base
         self._rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
@@ -154,7 +174,9 @@ class Video:
 
     def _check_stream(self) -> None:
         if self._container.format.name == "tty":
-            raise DecodeError(self.path, "a text file")  # which FFmpeg would draw on a screen of 80 x 25 letters
+            raise DecodeError(
+                self.path, "a text file"
+            )  # which FFmpeg would draw on a screen of 80 x 25 letters
         if self._stream is None or self._stream.disposition & Disposition.attached_pic:
             kinds = sorted({stream.type for stream in self._container.streams}) or ["nothing"]
             raise DecodeError(self.path, f"no video stream, only {', '.join(kinds)}")
@@ -163,7 +185,11 @@ class Video:
 
     def _is_still(self) -> bool:
         name = self._container.format.name
-        return name == "image2" or name.endswith("_pipe") or bool(self._stream.disposition & Disposition.still_image)
+        return (
+            name == "image2"
+            or name.endswith("_pipe")
+            or bool(self._stream.disposition & Disposition.still_image)
+        )
 
     def _first_tick(self) -> int:
         """When the first frame is shown. Not `start_time`, which in AVI is when its decoding starts."""
@@ -250,7 +276,9 @@ class Video:
     def _check_inside(self, times: Float[np.ndarray, "t"]) -> None:
         outside = times[~((times >= 0) & (times < self.end + float(ROUNDING)))]
         if outside.size:
-            raise DecodeError(self.path, f"time {outside[0]:.3f} s is outside the video (0 to {self.end:.3f} s)")
+            raise DecodeError(
+                self.path, f"time {outside[0]:.3f} s is outside the video (0 to {self.end:.3f} s)"
+            )
 
     def _check_reached(self, frame: av.VideoFrame | None, tick: int) -> None:
         """At the end of the file: is the last frame long enough, or were more promised?"""
@@ -260,7 +288,9 @@ class Video:
         unread = self._counted() and len(listed) and self._reached < listed[len(listed) - 1].timestamp
         if not self._still and tick >= last and (unread or tick > last + self._slack()):
             stops, wanted = (float((x - self._zero) * self._base) for x in (last, tick))
-            raise DecodeError(self.path, f"cut off: the pictures stop at {stops:.3f} s, before {wanted:.3f} s")
+            raise DecodeError(
+                self.path, f"cut off: the pictures stop at {stops:.3f} s, before {wanted:.3f} s"
+            )
 
     # How frames become arrays
 
@@ -274,7 +304,9 @@ class Video:
             if clip is None:
                 clip = np.empty((len(times), *picture.shape), np.uint8)
             if picture.shape != clip.shape[1:]:
-                raise DecodeError(self.path, f"the size changes from {clip.shape[2:0:-1]} to {picture.shape[1::-1]}")
+                raise DecodeError(
+                    self.path, f"the size changes from {clip.shape[2:0:-1]} to {picture.shape[1::-1]}"
+                )
             clip[slot] = picture
         return clip
 
@@ -304,7 +336,9 @@ def open_video(path: str | Path) -> Video:
     return Video(path)
 
 
-def decode_frames(path: str | Path, times: Float[np.ndarray, "t"] | Sequence[float | int]) -> UInt8[np.ndarray, "t h w c"]:
+def decode_frames(
+    path: str | Path, times: Float[np.ndarray, "t"] | Sequence[float | int]
+) -> UInt8[np.ndarray, "t h w c"]:
     """The pictures on screen at `times` (seconds since the first frame, any order), RGB and upright.
 
     Raises DecodeError if the file is broken or a time is outside it.
@@ -326,7 +360,9 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[tuple[int, int], tuple[int, i
     try:
         # Not `frame.side_data`: that makes a reference cycle which keeps the picture until a garbage collection.
         found = [data for data in SideDataContainer(frame) if data.type == Type.DISPLAYMATRIX]
-    except ValueError:  # PyAV 18 cannot list side data of a kind newer than itself, such as EXIF: mirroring is lost
+    except (
+        ValueError
+    ):  # PyAV 18 cannot list side data of a kind newer than itself, such as EXIF: mirroring is lost
         return QUARTER_TURNS[round(frame.rotation / 90) % 4]
     if not found:
         return QUARTER_TURNS[0]

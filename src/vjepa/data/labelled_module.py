@@ -14,7 +14,6 @@ from vjepa.data.manifest import Manifest, read_manifest
 from vjepa.data.manifest_files import ManifestError
 from vjepa.data.targets import Targets, label_sets, numbered, numbers
 from vjepa.data.views import ViewClips, Views, collate_views
-from vjepa.locate import locate
 
 
 class LabelledClipData(ClipData):
@@ -25,12 +24,12 @@ class LabelledClipData(ClipData):
         train: list[Source],
         val: str,
         test: str,
-        clip: ClipConfig = ClipConfig(),  # noqa: B008  frozen
+        clip: ClipConfig = ClipConfig(),
         batch_size: int = 24,
         workers: int = 8,
         max_bad_share: float = 0.05,
         seed: int = 0,
-        views: Views = Views(),  # noqa: B008
+        views: Views = Views(),
         numbers: tuple[str, ...] = (),
     ) -> None:
         """
@@ -51,7 +50,7 @@ class LabelledClipData(ClipData):
 
     @cached_property
     def test_manifest(self) -> Manifest:
-        return read_manifest(locate(self.test))
+        return read_manifest(self.test)
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -80,13 +79,17 @@ class LabelledClipData(ClipData):
         """Several labels or numbers of every row, training rows first, and how many those are. From now on a clip's label is
         its row in that table. Raises ManifestError for what cannot be read, or cannot be learned."""
         manifests = [*self.train_manifests, self.val_manifest, self.test_manifest]
-        found = [label_sets(m, classes) if kind == "multilabel" else numbers(m, self.numbers) for m in manifests]
+        found = [
+            label_sets(m, classes) if kind == "multilabel" else numbers(m, self.numbers) for m in manifests
+        ]
         firsts = np.cumsum([0, *map(len, found)]).tolist()
         *self.train_manifests, self.val_manifest, self.test_manifest = map(numbered, manifests, firsts)
         seen = torch.cat(found[:-2])
         names = self.numbers if kind == "regression" else tuple(f"label {i}" for i in range(classes))
         if same := [name for name, column in zip(names, seen.T, strict=True) if (column == column[0]).all()]:
-            what = f"data.train shows the same {', '.join(same)} in every clip, so no probe can learn to tell it"
+            what = (
+                f"data.train shows the same {', '.join(same)} in every clip, so no probe can learn to tell it"
+            )
             raise ManifestError(f"{what}; leave it out or complete the manifest")
         return torch.cat(found), len(seen)
 
@@ -98,4 +101,6 @@ class LabelledClipData(ClipData):
         """Every row exactly once over all ranks, all its views in one batch."""
         clips = ViewClips(manifest, self.clip, self.views)
         share = Subset(clips, range(self.trainer.global_rank, len(clips), self.trainer.world_size))
-        return DataLoader(share, batch_size=self.batch_size, **self.loader_settings() | {"collate_fn": collate_views})
+        return DataLoader(
+            share, batch_size=self.batch_size, **self.loader_settings() | {"collate_fn": collate_views}
+        )

@@ -30,13 +30,21 @@ HOUR = 3600
 """Seconds after which an unfinished file is taken for one that was interrupted."""
 
 
-def latent_key(weights: Mapping[str, Tensor], data: str, transform: Mapping, device: torch.device | str) -> str:
+def latent_key(
+    weights: Mapping[str, Tensor], data: str, transform: Mapping, device: torch.device | str
+) -> str:
     """SHA-256 of all that decides a token's bits: the encoder's weights, the data's fingerprint, how frames are cropped,
     scaled and put into batches (anything that JSON can say), the kind of device, the precision that autocast sets now, and
     torch's version."""
     kind = torch.device(device).type
     precision = str(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else "as the weights"
-    about = {"data": data, "transform": transform, "device": kind, "precision": precision, "torch": torch.__version__}
+    about = {
+        "data": data,
+        "transform": transform,
+        "device": kind,
+        "precision": precision,
+        "torch": torch.__version__,
+    }
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name, tensor in sorted(weights.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
@@ -45,7 +53,9 @@ def latent_key(weights: Mapping[str, Tensor], data: str, transform: Mapping, dev
 
 
 def encode_frames(
-    frames: UInt8[Tensor, "t c h w"], encode: Callable[[UInt8[Tensor, "batch c h w"]], Float[Tensor, "batch n d"]], batch: int
+    frames: UInt8[Tensor, "t c h w"],
+    encode: Callable[[UInt8[Tensor, "batch c h w"]], Float[Tensor, "batch n d"]],
+    batch: int,
 ) -> Float[Tensor, "t n d"]:
     """All frames of an episode through an encoder, on the CPU: frame k in place k % batch of batch k // batch, the last
     batch filled up with its last frame.
@@ -77,19 +87,27 @@ class LatentCache:
             are rounded the first time too, so that every epoch sees the same.
     """
 
-    def __init__(self, folder: str | Path, key: str, limit_bytes: int, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, folder: str | Path, key: str, limit_bytes: int, dtype: torch.dtype = torch.float32
+    ) -> None:
         self.root, self.limit, self.dtype = Path(folder), limit_bytes, dtype
-        self.folder = self.root / (key if dtype == torch.float32 else f"{key}-{str(dtype).removeprefix('torch.')}")
+        self.folder = self.root / (
+            key if dtype == torch.float32 else f"{key}-{str(dtype).removeprefix('torch.')}"
+        )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"latents.folder={folder} cannot be a folder: {error.strerror}; name another one") from error
+            raise UserError(
+                f"latents.folder={folder} cannot be a folder: {error.strerror}; name another one"
+            ) from error
         self.made = self.found = 0
         self._warned = False
         self._taken, self._written = self.bytes, 0
         self._remove_unfinished()
 
-    def load(self, name: str, make: Callable[[], Float[Tensor, "t n d"]], rows: Sequence[int] | None = None) -> Tensor:
+    def load(
+        self, name: str, make: Callable[[], Float[Tensor, "t n d"]], rows: Sequence[int] | None = None
+    ) -> Tensor:
         """The tensor of that name, or some of its rows: float32, read from disk, else made, and kept if there is room.
 
         Of a large file only the rows from the smallest asked to the greatest are read. A damaged file is made anew.
@@ -117,7 +135,9 @@ class LatentCache:
             temporary = file.with_name(f".{file.name}.{os.getpid()}")
             try:
                 save_file({"tokens": tensor}, temporary)
-                if self._has_room(0):  # others may have written meanwhile, and all see each other's unfinished files
+                if self._has_room(
+                    0
+                ):  # others may have written meanwhile, and all see each other's unfinished files
                     os.replace(temporary, file)
                     self._written += tensor.nbytes
             finally:
@@ -131,7 +151,10 @@ class LatentCache:
         room = self._taken + self._written + more <= self.limit
         if not room and not self._warned:
             self._warned = True
-            warnings.warn(f"{self.root}: {self.limit} bytes are full; what is not there is encoded every time", stacklevel=4)
+            warnings.warn(
+                f"{self.root}: {self.limit} bytes are full; what is not there is encoded every time",
+                stacklevel=4,
+            )
         return room
 
     def _remove_unfinished(self) -> None:

@@ -54,4 +54,5 @@ def ignore_interrupt(worker: int) -> None:
     """Ctrl-C reaches every process of the terminal; the main one decides when the workers end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+
 GRACE = 100  # draws before the share of bad files is judged

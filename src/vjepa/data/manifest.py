@@ -5,7 +5,7 @@
 
 The format, column by column, is in `data_manifests/README.md`. Whether the videos can be decoded is another question:
 
-    python -m vjepa.data.manifest check train.csv
+    python -m vjepa check-manifest train.csv
 """
 
 from dataclasses import dataclass

@@ -12,14 +12,41 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-VIDEOS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp", ".ogv", ".gif")
+from vjepa.errors import UserError
+
+VIDEOS = (
+    ".mp4",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".mov",
+    ".m4v",
+    ".mpg",
+    ".mpeg",
+    ".ts",
+    ".flv",
+    ".wmv",
+    ".3gp",
+    ".ogv",
+    ".gif",
+)
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 NUMBERS = {"label": pa.int64(), "start": pa.float64(), "end": pa.float64(), "duration": pa.float64()}
 COLUMNS = ("path", *NUMBERS)
-SURELY_PATH = ("filename", "file", "file_name", "filepath", "file_path", "video", "video_path", "paths", "name")
+SURELY_PATH = (
+    "filename",
+    "file",
+    "file_name",
+    "filepath",
+    "file_path",
+    "video",
+    "video_path",
+    "paths",
+    "name",
+)
 
 
-class ManifestError(ValueError):
+class ManifestError(UserError):
     """A manifest that cannot be read. One sentence: which file and line, what is wrong, what to do."""
 
 
@@ -31,7 +58,9 @@ def _read(source: Path) -> pa.Table:
         return _read_parquet(source)
     if ending in (".csv", ".tsv", ".txt"):
         return _read_text(source, ending)
-    raise ManifestError(f"{source}: a manifest is a folder or ends in .csv, .tsv, .txt or .parquet, not in {ending!r}")
+    raise ManifestError(
+        f"{source}: a manifest is a folder or ends in .csv, .tsv, .txt or .parquet, not in {ending!r}"
+    )
 
 
 def _read_folder(source: Path) -> pa.Table:
@@ -52,7 +81,9 @@ def _read_parquet(source: Path) -> pa.Table:
     table = pa.parquet.read_table(source)
     _check_header(source, table.column_names)
     kind = table.schema.field("path").type
-    if not any(is_text(kind) for is_text in (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary)):
+    if not any(
+        is_text(kind) for is_text in (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary)
+    ):
         raise ManifestError(f"{source}: column path holds {kind}; expected text")
     return table.set_column(table.column_names.index("path"), "path", table["path"].cast(pa.large_string()))
 
@@ -79,7 +110,12 @@ def _read_list(source: Path, data: bytes) -> pa.Table:
     alone = pc.is_null(parts)
     endings = "|".join(re.escape(ending) for ending in VIDEOS + PICTURES)
     odd = pc.and_(alone, pc.invert(pc.match_substring_regex(lines, f"(?:{endings})$", ignore_case=True)))
-    _refuse(source, odd, lines, "expected a path, a space and a whole number, or the path of a video alone; got {!r}")
+    _refuse(
+        source,
+        odd,
+        lines,
+        "expected a path, a space and a whole number, or the path of a video alone; got {!r}",
+    )
     path = pc.if_else(alone, lines, pc.struct_field(parts, "path"))
     return pa.table({"path": path, "label": pc.struct_field(parts, "label")})
 
@@ -127,7 +163,9 @@ def _checked(source: Path, table: pa.Table) -> pa.Table:
     """The table with numbers for text and nulls for columns that are not there."""
     for name, kind in NUMBERS.items():
         if name in table.column_names:
-            table = table.set_column(table.column_names.index(name), name, _numbers(source, table[name], name, kind))
+            table = table.set_column(
+                table.column_names.index(name), name, _numbers(source, table[name], name, kind)
+            )
         elif name != "duration":
             table = table.append_column(name, pa.nulls(table.num_rows, kind))
     table = table.set_column(table.column_names.index("label"), "label", pc.fill_null(table["label"], -1))
@@ -137,7 +175,12 @@ def _checked(source: Path, table: pa.Table) -> pa.Table:
     for name in ("start", "end"):
         wrong = pc.invert(pc.and_(pc.is_finite(table[name]), pc.greater_equal(table[name], 0)))
         _refuse(source, wrong, table[name], name + " is {}; expected seconds, 0 or more")
-    _refuse(source, pc.less_equal(end, pc.fill_null(start, 0.0)), end, "end is {}, which is not after start; both are seconds")
+    _refuse(
+        source,
+        pc.less_equal(end, pc.fill_null(start, 0.0)),
+        end,
+        "end is {}, which is not after start; both are seconds",
+    )
     return table
 
 
@@ -146,7 +189,9 @@ def _numbers(source: Path, column: pa.ChunkedArray, name: str, kind: pa.DataType
         column = pc.utf8_trim_whitespace(column)
         column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
     if _fits(column, kind):
-        return column.cast(pa.float64()).cast(kind)  # through float: pandas writes 3.0 where other labels are missing
+        return column.cast(pa.float64()).cast(
+            kind
+        )  # through float: pandas writes 3.0 where other labels are missing
     good, bad = 0, len(column)  # so many from the start are good, so many are not
     while bad - good > 1:
         middle = (good + bad) // 2
@@ -179,4 +224,6 @@ def _places(source: Path, rows: int) -> list[str]:
     if source.is_dir() or source.suffix.lower() == ".parquet":
         return [f"row {row} (counted from 0)" for row in range(rows)]
     lines = [number for number, line in enumerate(source.read_bytes().split(b"\n"), 1) if line.strip()]
-    return [f"line {number}" for number in lines[len(lines) - rows :]]  # a header, where there is one, is left over
+    return [
+        f"line {number}" for number in lines[len(lines) - rows :]
+    ]  # a header, where there is one, is left over

@@ -32,7 +32,9 @@ def clip_times(
     return start + offset + np.arange(frames) / fps
 
 
-def segment_times(start: float, end: float, frames: int, fps: float | int, segments: int) -> Float64[np.ndarray, "segments t"]:
+def segment_times(
+    start: float, end: float, frames: int, fps: float | int, segments: int
+) -> Float64[np.ndarray, "segments t"]:
     """Moments of `segments` clips spread evenly over [start, end]; they overlap where the video is short.
 
     One segment is the clip in the middle. Raises TooShort like `clip_times`.
@@ -46,7 +48,9 @@ def _slack(start: float, end: float, frames: int, fps: float | int) -> float:
     length = (frames - 1) / fps
     slack = end - start - length
     if slack < -1e-6:
-        raise TooShort(f"too short: {frames} frames at {fps:g} fps span {length:.3f} s, there are {end - start:.3f} s")
+        raise TooShort(
+            f"too short: {frames} frames at {fps:g} fps span {length:.3f} s, there are {end - start:.3f} s"
+        )
     return max(slack, 0.0) if math.isfinite(slack) else 0.0
 
 
@@ -65,7 +69,9 @@ class Mixture:
     def __init__(self, sizes: Sequence[int], weights: Sequence[float | int] | None = None, seed: int = 0):
         weights = list(sizes if weights is None else weights)
         if len(weights) != len(sizes):
-            raise ValueError(f"a mixture needs one weight for each dataset, got {len(weights)} for {len(sizes)}")
+            raise ValueError(
+                f"a mixture needs one weight for each dataset, got {len(weights)} for {len(sizes)}"
+            )
         if not sizes or min(sizes) < 1:
             raise ValueError(f"every dataset of a mixture needs a row, got sizes {list(sizes)}")
         if not all(0 <= weight < math.inf for weight in weights) or sum(weights) == 0:

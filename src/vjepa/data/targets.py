@@ -29,7 +29,7 @@ Spans = dict[str, list[tuple[float, float]]]
 
 def label_sets(manifest: Manifest, classes: int) -> Float[Tensor, "rows classes"]:
     """1 where a row has the label. Raises ManifestError on what is no label."""
-    refuse_missing(manifest, (LABELS,))
+    check_complete(manifest, (LABELS,))
     found = torch.zeros(len(manifest), classes)
     for i, text in enumerate(manifest.table[LABELS].to_pylist()):
         for word in filter(None, (word.strip() for word in str("" if text is None else text).split("|"))):
@@ -44,13 +44,15 @@ def label_sets(manifest: Manifest, classes: int) -> Float[Tensor, "rows classes"
 
 def numbers(manifest: Manifest, columns: Sequence[str]) -> Float[Tensor, "rows k"]:
     """Raises ManifestError on what is no finite number."""
-    refuse_missing(manifest, columns)
+    check_complete(manifest, columns)
     found = torch.empty(len(manifest), len(columns))
     for k, name in enumerate(columns):
         for i, value in enumerate(manifest.table[name].to_pylist()):
             found[i, k] = number(value)
             if not found[i, k].isfinite():
-                raise ManifestError(f"{manifest.source}: {manifest.row(i).path.name} has {name}={value!r}; expected a number")
+                raise ManifestError(
+                    f"{manifest.source}: {manifest.row(i).path.name} has {name}={value!r}; expected a number"
+                )
     return found
 
 
@@ -62,13 +64,15 @@ def number(value: object) -> float:
         return float("nan")
 
 
-def refuse_missing(manifest: Manifest, columns: Sequence[str]) -> None:
+def check_complete(manifest: Manifest, columns: Sequence[str]) -> None:
     held = manifest.table.column_names
     if missing := [name for name in columns if name not in held]:
-        raise ManifestError(f"{manifest.source}: no column {', '.join(missing)} to read targets from; it has {', '.join(held)}")
+        raise ManifestError(
+            f"{manifest.source}: no column {', '.join(missing)} to read targets from; it has {', '.join(held)}"
+        )
 
 
-def refuse_unlabelled(manifest: Manifest) -> None:
+def check_labelled(manifest: Manifest) -> None:
     """Raise ManifestError if a row has no class."""
     missing = manifest.labels == -1
     if missing.any():
@@ -78,22 +82,34 @@ def refuse_unlabelled(manifest: Manifest) -> None:
         )
 
 
-def refuse_unmeasurable(kind: Targets, wanted: Float[Tensor, "rows k"], names: Sequence[str], where: str) -> None:
+def check_measurable(
+    kind: Targets, wanted: Float[Tensor, "rows k"], names: Sequence[str], where: str
+) -> None:
     """Raise ManifestError if clips that want this cannot tell a good answer from a bad one: none of them has any label, or all
     have the same number."""
     if kind == "multilabel" and not wanted.any():
-        raise ManifestError(f"no clip of {where} has any of the {len(names)} labels, so there is no average precision")
+        raise ManifestError(
+            f"no clip of {where} has any of the {len(names)} labels, so there is no average precision"
+        )
     if kind == "regression":
-        same = [name for name, column in zip(names, wanted.T, strict=True) if len(column) < 2 or (column == column[0]).all()]
+        same = [
+            name
+            for name, column in zip(names, wanted.T, strict=True)
+            if len(column) < 2 or (column == column[0]).all()
+        ]
         if same:
             what = f"{where}: {len(wanted)} clips hold one and the same {', '.join(same)}"
-            raise ManifestError(f"{what}, so no share of its variance can be explained; give clips that differ")
+            raise ManifestError(
+                f"{what}, so no share of its variance can be explained; give clips that differ"
+            )
 
 
 def numbered(manifest: Manifest, first: int) -> Manifest:
     """The same rows, whose labels are `first`, `first` + 1, ..."""
     rows = pa.array(range(first, first + len(manifest)), pa.int64())
-    return Manifest(manifest.source, manifest.table.set_column(manifest.table.column_names.index("label"), "label", rows))
+    return Manifest(
+        manifest.source, manifest.table.set_column(manifest.table.column_names.index("label"), "label", rows)
+    )
 
 
 def spans(manifests: Sequence[Manifest]) -> Spans:
@@ -102,7 +118,10 @@ def spans(manifests: Sequence[Manifest]) -> Spans:
     for manifest in manifests:
         folder = manifest.source if manifest.source.is_dir() else manifest.source.parent
         columns = (manifest.table[name].to_pylist() for name in ("path", "start", "end"))
-        rows += [(os.path.join(os.path.realpath(folder), path), *times) for path, *times in zip(*columns, strict=True)]
+        rows += [
+            (os.path.join(os.path.realpath(folder), path), *times)
+            for path, *times in zip(*columns, strict=True)
+        ]
     return by_path((path, start or 0.0, inf if end is None else end) for path, start, end in rows)
 
 
@@ -113,7 +132,7 @@ def by_path(rows: Iterable[tuple[str, float, float]]) -> Spans:
     return found
 
 
-def refuse_shared(splits: Mapping[str, Spans], apart: Sequence[tuple[str, str]] | None = None) -> None:
+def check_disjoint(splits: Mapping[str, Spans], apart: Sequence[tuple[str, str]] | None = None) -> None:
     """Raise ManifestError if two splits show the same seconds of a video. `apart` names the pairs that are looked at, all of
     them if it is not given."""
     for one, other in combinations(splits, 2) if apart is None else apart:

@@ -47,7 +47,9 @@ def centre_box(height: int, width: int, ratio: float) -> Box:
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def crop(frames: UInt8[Tensor, "t c h w"], box: Box, size: int, flip: bool) -> UInt8[Tensor, "t c {size} {size}"]:
+def crop(
+    frames: UInt8[Tensor, "t c h w"], box: Box, size: int, flip: bool
+) -> UInt8[Tensor, "t c {size} {size}"]:
     """The box, resized to size x size, mirrored if `flip`."""
     frames = v2.functional.resized_crop(frames, *box, [size, size], antialias=True)
     return frames.flip(-1) if flip else frames

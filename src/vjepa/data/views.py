@@ -18,7 +18,7 @@ from vjepa.data.decode import DecodeError, open_video
 from vjepa.data.manifest import Manifest, Row
 from vjepa.data.sampling import TooShort, segment_times
 from vjepa.data.transforms import Box, crop
-from vjepa.errors import refuse_unless
+from vjepa.errors import require
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Views:
 
     def __post_init__(self) -> None:
         sentence = f"views: segments={self.segments} and crops={self.crops} must both be 1 or more"
-        refuse_unless(min(self.segments, self.crops) > 0, sentence)
+        require(min(self.segments, self.crops) > 0, sentence)
 
     @property
     def count(self) -> int:
@@ -56,7 +56,11 @@ class ViewClips(Dataset):
         except DecodeError as error:
             return [Sample(None, label, i, [str(error)])]
         boxes = boxes_along(*segments[0].shape[-2:], self.views.crops)
-        return [Sample(crop(frames, box, self.config.size, False), label, i, []) for frames in segments for box in boxes]
+        return [
+            Sample(crop(frames, box, self.config.size, False), label, i, [])
+            for frames in segments
+            for box in boxes
+        ]
 
 
 def load_segments(row: Row, config: ClipConfig, segments: int) -> list[UInt8[Tensor, "t c h w"]]:

@@ -64,14 +64,18 @@ class WindowClips(Dataset):
         label = -1 if row.label is None else row.label
         try:
             with open_video(row.path) as video:
-                frames = torch.from_numpy(video.frames(times_in(row, window, config, video.start, video.end, video.fps)))
+                frames = torch.from_numpy(
+                    video.frames(times_in(row, window, config, video.start, video.end, video.fps))
+                )
         except DecodeError as error:
             return Sample(None, label, i, [str(error)])
         frames = rearrange(frames, "t h w c -> t c h w")
         return Sample(crop(frames, centre_box(*frames.shape[-2:], 1.0), config.size, False), label, i, [])
 
 
-def times_in(row: Row, window: Window, config: ClipConfig, begin: float, stop: float, fps: float) -> np.ndarray:
+def times_in(
+    row: Row, window: Window, config: ClipConfig, begin: float, stop: float, fps: float
+) -> np.ndarray:
     """Seconds of a window's frames."""
     start = begin if row.start is None else row.start
     end = stop if row.end is None else row.end

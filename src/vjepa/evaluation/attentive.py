@@ -10,7 +10,9 @@ from torch.nn.functional import cross_entropy
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
 
 
-def trained_probe(x: Float[Tensor, "b n d"], label: Int[Tensor, " b"], steps: int, lr: float) -> AttentiveProbe:
+def trained_probe(
+    x: Float[Tensor, "b n d"], label: Int[Tensor, " b"], steps: int, lr: float
+) -> AttentiveProbe:
     """AdamW on random batches of 16, warm-up over a tenth of the steps, cosine to zero; always the same start."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

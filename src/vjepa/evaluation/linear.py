@@ -1,6 +1,5 @@
 """Linear."""
 
-
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
@@ -28,19 +27,31 @@ def linear_accuracy(
 
 
 def few_label_accuracy(
-    x: Float[Tensor, "b f"], label: Int[Tensor, " b"], y: Float[Tensor, "c f"], wanted: Int[Tensor, " c"], few: int, draws: int
+    x: Float[Tensor, "b f"],
+    label: Int[Tensor, " b"],
+    y: Float[Tensor, "c f"],
+    wanted: Int[Tensor, " c"],
+    few: int,
+    draws: int,
 ) -> float:
     """The same with `few` labels per class, averaged over fixed random draws of them."""
     found = []
     for draw in range(draws):
         order = torch.randperm(len(label), generator=torch.Generator().manual_seed(draw))
-        rows = torch.cat([order[label[order] == number][:few] for number in range(int(label.max()) + 1)]).sort().values
+        rows = (
+            torch.cat([order[label[order] == number][:few] for number in range(int(label.max()) + 1)])
+            .sort()
+            .values
+        )
         found.append(linear_accuracy(x[rows], label[rows], y, wanted))
     return sum(found) / draws
 
 
 def explained(
-    x: Float[Tensor, "b f"], target: Float[Tensor, "b k"], y: Float[Tensor, "c f"], wanted: Float[Tensor, "c k"]
+    x: Float[Tensor, "b f"],
+    target: Float[Tensor, "b k"],
+    y: Float[Tensor, "c f"],
+    wanted: Float[Tensor, "c k"],
 ) -> float:
     """Share of the variance of `wanted` that a ridge regression explains, each number weighing the same (R^2)."""
     mean, std = target.mean(dim=0), target.std(dim=0).clamp_min(1e-6)
@@ -49,7 +60,9 @@ def explained(
     return float(1 - error / (wanted - wanted.mean(dim=0)).square().sum())
 
 
-def ridge(x: Float[Tensor, "b f"], target: Float[Tensor, "b k"], y: Float[Tensor, "c f"]) -> Float[Tensor, "c k"]:
+def ridge(
+    x: Float[Tensor, "b f"], target: Float[Tensor, "b k"], y: Float[Tensor, "c f"]
+) -> Float[Tensor, "c k"]:
     """Ridge regression of `target` on standardised features, at `y`. Solved among clips, which are few."""
     mean, std, level = x.mean(dim=0), x.std(dim=0).clamp_min(1e-6), target.mean(dim=0)
     x, y = ((features - mean) / std for features in (x, y))

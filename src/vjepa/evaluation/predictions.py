@@ -18,7 +18,7 @@ from torchmetrics.functional.classification import multilabel_average_precision
 from vjepa.data.targets import Targets
 
 
-class Answers(Metric):
+class Predictions(Metric):
     """The labels and every head's answers, each clip once, over all processes: shares of unequal length are gathered whole."""
 
     full_state_update = False
@@ -36,7 +36,9 @@ class Answers(Metric):
         none = torch.empty(0, dtype=torch.long, device=self.device)
         self.update(torch.empty(self.heads, 0, self.classes, device=self.device), none, none)
 
-    def update(self, shares: Float[Tensor, "p b classes"], label: Int[Tensor, " b"], row: Int[Tensor, " b"]) -> None:
+    def update(
+        self, shares: Float[Tensor, "p b classes"], label: Int[Tensor, " b"], row: Int[Tensor, " b"]
+    ) -> None:
         """shares: each head's probabilities."""
         sure, guess = shares.float().max(dim=-1)
         for name, value in (("row", row), ("label", label), ("guess", guess.T), ("sure", sure.T)):
@@ -49,14 +51,20 @@ class Answers(Metric):
         return {name: value[order] for name, value in found.items()}
 
 
-class Values(Answers):
+class ValuePredictions(Predictions):
     """The same, keeping every value: what several labels or numbers a clip are measured on."""
 
     KEPT = ("row", "label", "value")
 
-    def update(self, values: Float[Tensor, "p b k"], label: Int[Tensor, " b"], row: Int[Tensor, " b"]) -> None:
+    def update(
+        self, values: Float[Tensor, "p b k"], label: Int[Tensor, " b"], row: Int[Tensor, " b"]
+    ) -> None:
         """`compute` gives row b, label b, value b p k."""
-        for name, value in (("row", row), ("label", label), ("value", rearrange(values.float(), "p b k -> b p k"))):
+        for name, value in (
+            ("row", row),
+            ("label", label),
+            ("value", rearrange(values.float(), "p b k -> b p k")),
+        ):
             getattr(self, name).append(value)
 
 
@@ -66,7 +74,7 @@ def as_list(state: list[Tensor] | Tensor) -> list[Tensor]:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenHead:
     """One row of the report: its heads' accuracies (or other qualities), and the head that stands for it."""
 
     row: str
@@ -86,7 +94,9 @@ def accuracies(found: dict[str, np.ndarray]) -> tuple[float, ...]:
     return tuple(right.mean(axis=0).tolist()) if len(right) else (0.0,) * right.shape[1]
 
 
-def qualities(kind: Targets, value: Float[np.ndarray, "b p k"], wanted: Float[Tensor, "b k"]) -> Float[Tensor, "p k"]:
+def qualities(
+    kind: Targets, value: Float[np.ndarray, "b p k"], wanted: Float[Tensor, "b k"]
+) -> Float[Tensor, "p k"]:
     """Of every head and target: average precision of labels (NaN if no clip has it), explained share of variance of numbers."""
     heads, k = torch.from_numpy(value).unbind(1), wanted.shape[1]
     if kind == "multilabel":

@@ -17,10 +17,9 @@ from torch import Tensor
 from vjepa.data.clips import ClipConfig, EvaluationClips
 from vjepa.data.manifest import read_manifest
 from vjepa.data.transforms import normalise
-from vjepa.errors import UserError, refuse_unless
+from vjepa.errors import UserError, require
 from vjepa.evaluation.attentive import probe_accuracy, trained_probe
 from vjepa.evaluation.linear import explained, few_label_accuracy, linear_accuracy, pool
-from vjepa.locate import locate
 from vjepa.models.encoder import Encoder
 
 
@@ -44,11 +43,12 @@ class ReadOutConfig:
     """Peak learning rate of that probe."""
 
     def __post_init__(self) -> None:
-        refuse_unless(
-            min(self.cells, default=1) > 0, f"readout.cells={self.cells} are numbers of cells in a row; give 1 or more"
+        require(
+            min(self.cells, default=1) > 0,
+            f"readout.cells={self.cells} are numbers of cells in a row; give 1 or more",
         )
         counts = min(self.few, self.attentive_steps) >= 0 and self.draws > 0 and self.attentive_lr > 0
-        refuse_unless(counts, "readout: few and attentive_steps must be 0 or more, draws and attentive_lr positive")
+        require(counts, "readout: few and attentive_steps must be 0 or more, draws and attentive_lr positive")
 
 
 class LabelledClips(NamedTuple):
@@ -60,8 +60,9 @@ class LabelledClips(NamedTuple):
     def names(self, column: str) -> list:
         """The classes of a column in sorted order; an empty cell, or a label of -1, is none. Raises UserError below two."""
         names = sorted({value for value in self.columns[column] if value not in ("", None, -1)})
-        refuse_unless(
-            len(names) > 1, f"column {column} tells no two classes apart (it holds {names}), so it cannot be read out"
+        require(
+            len(names) > 1,
+            f"column {column} tells no two classes apart (it holds {names}), so it cannot be read out",
         )
         return names
 
@@ -69,7 +70,10 @@ class LabelledClips(NamedTuple):
         """Places in `names`, -1 where the column is empty. Raises UserError on a class that is not among them."""
         values = [value if value not in ("", None, -1) else None for value in self.columns[column]]
         unknown = sorted({value for value in values if value is not None} - set(names))
-        refuse_unless(not unknown, f"column {column} holds {unknown} where read-outs are scored, but not where they are fitted")
+        require(
+            not unknown,
+            f"column {column} holds {unknown} where read-outs are scored, but not where they are fitted",
+        )
         return torch.tensor([-1 if value is None else names.index(value) for value in values])
 
     def numbers(self, names: Sequence[str]) -> Float[Tensor, "b k"]:
@@ -81,25 +85,33 @@ def as_number(column: str, value: object) -> float:
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        raise UserError(f"column {column} is regressed, but holds {value!r}; every row needs a number") from None
+        raise UserError(
+            f"column {column} is regressed, but holds {value!r}; every row needs a number"
+        ) from None
 
 
-def labelled_clips(path: str, clip: ClipConfig, limit: int, columns: Sequence[str] = ("label",)) -> LabelledClips:
+def labelled_clips(
+    path: str, clip: ClipConfig, limit: int, columns: Sequence[str] = ("label",)
+) -> LabelledClips:
     """At most `limit` decodable clips of a manifest, evenly spread over it. Raises UserError if a column is missing."""
-    manifest = read_manifest(locate(path))
+    manifest = read_manifest(path)
     missing = [name for name in columns if name not in manifest.table.column_names]
-    refuse_unless(not missing, f"{path} has no column {', '.join(missing)}, which a read-out is to tell; it has "
+    require(not missing, f"{path} has no column {', '.join(missing)}, which a read-out is to tell; it has "
                                f"{', '.join(manifest.table.column_names)}")  # fmt: skip
     dataset = EvaluationClips(manifest, clip)
     rows = np.linspace(0, len(dataset) - 1, min(limit, len(dataset))).round().astype(int).tolist()
     samples = {i: sample.clip for i in rows if (sample := dataset[i]).clip is not None}
     if not samples:
-        raise UserError(f"{path}: no clip could be decoded; `python -m vjepa.data.manifest check {path}` says why")
+        raise UserError(f"{path}: no clip could be decoded; `python -m vjepa check-manifest {path}` says why")
     table = manifest.table.take(list(samples))
-    return LabelledClips(torch.stack(list(samples.values())), {name: table[name].to_pylist() for name in columns})
+    return LabelledClips(
+        torch.stack(list(samples.values())), {name: table[name].to_pylist() for name in columns}
+    )
 
 
-def read_out(encoder: Encoder, fit: LabelledClips, score: LabelledClips, config: ReadOutConfig) -> dict[str, float]:
+def read_out(
+    encoder: Encoder, fit: LabelledClips, score: LabelledClips, config: ReadOutConfig
+) -> dict[str, float]:
     """Every read-out of `config`, fitted on `fit`: share of right classes, or explained share of variance, on `score`."""
     return read_tokens(encode(encoder, fit.clips), fit, encode(encoder, score.clips), score, config)
 
@@ -120,9 +132,13 @@ def read_tokens(
             label, wanted = (clips.classes(name, fit.names(name)) for clips in (fit, score))
             found[f"{name}_linear{suffix}"] = linear_accuracy(x, label, y, wanted)
             if config.few:
-                found[f"{name}_few{suffix}"] = few_label_accuracy(x, label, y, wanted, config.few, config.draws)
+                found[f"{name}_few{suffix}"] = few_label_accuracy(
+                    x, label, y, wanted, config.few, config.draws
+                )
         if config.numbers:
-            found[f"numbers_r2{suffix}"] = explained(x, fit.numbers(config.numbers), y, score.numbers(config.numbers))
+            found[f"numbers_r2{suffix}"] = explained(
+                x, fit.numbers(config.numbers), y, score.numbers(config.numbers)
+            )
     if config.attentive_steps:
         x, y = rearrange(tokens, "b T H W d -> b (T H W) d"), rearrange(theirs, "b T H W d -> b (T H W) d")
         for name in config.classes:

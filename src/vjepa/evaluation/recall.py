@@ -34,12 +34,18 @@ class MeanClassRecall(Metric):
 
     full_state_update = False
 
-    def __init__(self, known: int, shown: Sequence[int], k: int = 5, unseen: Unseen = "missed", heads: int = 1) -> None:
+    def __init__(
+        self, known: int, shown: Sequence[int], k: int = 5, unseen: Unseen = "missed", heads: int = 1
+    ) -> None:
         super().__init__()
         self.known, both = known, [number for number in shown if number < known]
         self.share = len(both) / len(shown) if unseen == "missed" else 1.0
-        self.register_buffer("answers", torch.tensor(both if unseen == "left_out" else range(known)), persistent=False)
-        self.register_buffer("counted", torch.tensor(both if unseen == "left_out" else shown), persistent=False)
+        self.register_buffer(
+            "answers", torch.tensor(both if unseen == "left_out" else range(known)), persistent=False
+        )
+        self.register_buffer(
+            "counted", torch.tensor(both if unseen == "left_out" else shown), persistent=False
+        )
         self.k = min(k, len(self.answers))
         classes = max(known, *shown, 0) + 1
         self.add_state("hits", default=torch.zeros(heads, classes, dtype=torch.long), dist_reduce_fx="sum")

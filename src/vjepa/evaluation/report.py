@@ -1,16 +1,15 @@
 """Tables of scores, of one run or over seeds.
 
-    python -m vjepa.evaluation.report runs/demo-seed*/probe/scores.json          # or anticipate/scores.json
+python -m vjepa report runs/demo-seed*/probe/scores.json          # or anticipate/scores.json
 """
 
 import json
 import math
 import statistics
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from vjepa.errors import UserError, refuse_unless
+from vjepa.errors import UserError, require
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,9 @@ def width(scores: list[Score]) -> int:
 def over_seeds(runs: list[list[Score]]) -> str:
     """Mean and standard deviation of every row over runs that differ in their seed."""
     rows = {tuple((score.name, score.measure) for score in scores) for scores in runs}
-    refuse_unless(len(rows) == 1, "these runs' scores are not of the same rows and measure; give runs of one recipe")
+    require(
+        len(rows) == 1, "these runs' scores are not of the same rows and measure; give runs of one recipe"
+    )
     lines = [f"{runs[0][0].measure} over {len(runs)} seeds, mean and standard deviation"]
     for scores in zip(*runs, strict=True):
         values = [score.value for score in scores]
@@ -63,26 +64,28 @@ def read_scores(path: Path) -> list[Score]:
     try:
         found = [score for row in json.loads(path.read_text()) for score in scores_of(row)]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} holds no scores of a probe or of anticipation ({error}); give a run's scores.json") from error
-    refuse_unless(bool(found), f"{path} holds no scores; give a finished run's scores.json")
+        raise UserError(
+            f"{path} holds no scores of a probe or of anticipation ({error}); give a run's scores.json"
+        ) from error
+    require(bool(found), f"{path} holds no scores; give a finished run's scores.json")
     return found
 
 
 def scores_of(row: dict) -> list[Score]:
     if "value" in row:
         return [Score(**row)]
-    names = {kind: f"{row['name']}, {kind}, before the {row['anchor']}" for kind in ("verb", "noun", "action")}
+    names = {
+        kind: f"{row['name']}, {kind}, before the {row['anchor']}" for kind in ("verb", "noun", "action")
+    }
     return [Score(name, row[kind], row["clips"], row["measure"]) for kind, name in names.items()]
 
 
-def main(paths: list[str]) -> None:
-    refuse_unless(bool(paths), "usage: python -m vjepa.evaluation.report SCORES.json ...   (a run's scores.json, one for each seed)")
-    runs = [read_scores(Path(path)) for path in paths]
-    print(over_seeds(runs) if len(runs) > 1 else table(runs[0], f"{runs[0][0].measure} on {runs[0][0].clips} test clips"))
+def report(scores: list[Path]) -> None:
+    """Print the table of a run's scores, or mean and standard deviation over several runs.
 
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    Args:
+        scores: The scores.json of each run.
+    """
+    runs = [read_scores(path) for path in scores]
+    clips = f"{runs[0][0].measure} on {runs[0][0].clips} test clips"
+    print(over_seeds(runs) if len(runs) > 1 else table(runs[0], clips))

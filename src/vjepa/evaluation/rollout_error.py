@@ -54,7 +54,9 @@ def away(guess: Float[Tensor, "b #t n d"], truth: Float[Tensor, "b t n d"]) -> F
     return (guess.float() - truth).abs().mean(dim=(-2, -1))
 
 
-def followed(actions: Float[Tensor, "b T a"], states: Float[Tensor, "b T+1 s"], schema: StateSchema) -> Float[Tensor, "b T s"]:
+def followed(
+    actions: Float[Tensor, "b T a"], states: Float[Tensor, "b T+1 s"], schema: StateSchema
+) -> Float[Tensor, "b T s"]:
     """The states in which actions are taken, if they follow one another from the first state."""
     if schema.delta == "recorded":
         return states[:, :-1]
@@ -77,7 +79,9 @@ def figure(curves: dict[str, list[float]], title: str):
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UserError("the error-versus-horizon curve needs matplotlib; pip install 'vjepa[plot]'") from error
+        raise UserError(
+            "the error-versus-horizon curve needs matplotlib; pip install 'vjepa[plot]'"
+        ) from error
     picture = Figure(figsize=(5.4, 3.8), layout="constrained")
     axes = picture.subplots()
     for row, curve in curves.items():

@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vjepa.data.manifest import Manifest
-from vjepa.evaluation.predictions import Chosen
+from vjepa.evaluation.predictions import ChosenHead
 
 
-def write_heads(path: Path, rows: Sequence[Chosen], heads: Sequence[tuple[float, float]]) -> None:
+def write_heads(path: Path, rows: Sequence[ChosenHead], heads: Sequence[tuple[float, float]]) -> None:
     """A line a head of every row: its rate and decay, what it got right on both splits, and whether it was chosen."""
     lines = [
         (choice.row, i, lr, decay, f"{choice.val[i]:.4f}", f"{choice.test[i]:.4f}", int(i == choice.head))
@@ -27,14 +27,20 @@ def write_classes(path: Path, confusion: Int[np.ndarray, "c c"], names: Sequence
     """A line a class: how many clips it has, and the share of them that was recognised (empty without clips)."""
     counts, right = confusion.sum(axis=1), confusion.diagonal()
     shares = [f"{r / n:.4f}" if n else "" for r, n in zip(right, counts, strict=True)]
-    write_csv(path, ("label", "name", "clips", "accuracy"), list(zip(range(len(names)), names, counts, shares, strict=True)))
+    write_csv(
+        path,
+        ("label", "name", "clips", "accuracy"),
+        list(zip(range(len(names)), names, counts, shares, strict=True)),
+    )
 
 
 def write_predictions(path: Path, manifest: Manifest, found: dict[str, np.ndarray], head: int) -> None:
     """A line a clip: the manifest's row and path, its label, the answer, and how sure the head is of it."""
     lines = [
         (int(row), str(manifest.table["path"][int(row)]), int(label), int(guess[head]), f"{sure[head]:.4f}")
-        for row, label, guess, sure in zip(found["row"], found["label"], found["guess"], found["sure"], strict=True)
+        for row, label, guess, sure in zip(
+            found["row"], found["label"], found["guess"], found["sure"], strict=True
+        )
     ]
     write_csv(path, ("row", "path", "label", "answer", "probability"), lines)
 
@@ -51,7 +57,10 @@ def write_values(path: Path, manifest: Manifest, names: Sequence[str], rows: Int
     header = ("row", "path", *(f"{name}{what}" for name in names for what in ("", "_answer")))
     both = torch.stack([wanted, value], dim=-1).flatten(1).tolist()
     paths = manifest.table["path"]
-    lines = [(int(row), str(paths[int(row)]), *(f"{v:.5g}" for v in line)) for row, line in zip(rows, both, strict=True)]
+    lines = [
+        (int(row), str(paths[int(row)]), *(f"{v:.5g}" for v in line))
+        for row, line in zip(rows, both, strict=True)
+    ]
     write_csv(path, header, lines)
 
 
@@ -73,7 +82,9 @@ def draw_confusion(path: Path, confusion: Int[np.ndarray, "c c"], names: Sequenc
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
     shares = confusion / confusion.sum(axis=1, keepdims=True).clip(1)
-    figure.colorbar(axes.imshow(shares, vmin=0, vmax=1, cmap="Blues"), shrink=0.7, label="share of the true class")
+    figure.colorbar(
+        axes.imshow(shares, vmin=0, vmax=1, cmap="Blues"), shrink=0.7, label="share of the true class"
+    )
     axes.set(title=title, xlabel="answer", ylabel="true class")
     if few:
         axes.set_xticks(range(len(names)), names, rotation=90)

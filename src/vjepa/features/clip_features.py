@@ -12,7 +12,7 @@ from vjepa.data.clips import ClipConfig
 from vjepa.data.manifest import Row
 from vjepa.data.transforms import centre_box, crop, normalise
 from vjepa.data.views import load_segments
-from vjepa.errors import refuse_unless
+from vjepa.errors import require
 from vjepa.models.encoder import Encoder
 from vjepa.models.probe import AttentivePool
 
@@ -26,7 +26,7 @@ def read_clip(path: str | Path, config: ClipConfig) -> UInt8[Tensor, "t c h w"]:
 
 
 @torch.no_grad()
-def features(
+def clip_features(
     encoder: Encoder,
     clip: UInt8[Tensor, "*b t c h w"],
     pool: Pool = "mean",
@@ -59,6 +59,6 @@ def pooled(
     if pool == "frame":
         return rearrange(tokens, "b l (T s) d -> b l T s d", s=per_step).mean(dim=3)
     if pool == "attentive":
-        refuse_unless(pooler is not None, "attentive pooling reads a trained probe; give its pooler")
+        require(pooler is not None, "attentive pooling reads a trained probe; give its pooler")
         return rearrange(pooler(rearrange(tokens, "b l n d -> (b l) n d")), "(b l) d -> b l d", b=len(tokens))
     return tokens

@@ -1,6 +1,6 @@
 """Features of videos and pictures from a frozen encoder, to files; and clips that look alike.
 
-    python -m vjepa.features.extraction --encoder vitl16.pt --videos videos.csv --out features
+    python -m vjepa features --encoder vitl16.pt --videos videos.csv --out features
 
 Tokens are bidirectional in time: each has attended to the whole clip, the frames after it too. So the tokens of half a clip
 are not a half of the clip's tokens, a token tells of its future, and windows that overlap give different tokens for the same
@@ -10,18 +10,17 @@ In Python:
 
     encoder = load_encoder("vitl16.pt")
     clip = read_clip("video.mp4", ClipConfig(frames=64, fps=4.0, size=256))
-    vector = features(encoder, clip, pool="mean")
+    vector = clip_features(encoder, clip, pool="mean")
 
 The answer of a probe stage's export to a clip, as it was trained (`told["names"]` are its classes; of regression, its numbers):
 
     encoder, probe, told = load_encoder("vitl16.pt"), load_probe("probe.safetensors"), read_schema("probe.safetensors", "probe")
-    tokens = features(encoder, read_clip("video.mp4", ClipConfig(**told["clip"])), layers=tuple(told["layers"]), pool="none")
+    tokens = clip_features(encoder, read_clip("video.mp4", ClipConfig(**told["clip"])), layers=tuple(told["layers"]), pool="none")
     answer = told["names"][int(probe(tokens.reshape(1, -1, tokens.shape[-1])).argmax())]
 """
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,18 +29,16 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import torch
-from jsonargparse import ArgumentParser, set_parsing_settings
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from vjepa.data.clips import ClipConfig, Sample
 from vjepa.data.manifest import Manifest, read_manifest
-from vjepa.data.manifest_files import PICTURES, VIDEOS, ManifestError
+from vjepa.data.manifest_files import PICTURES, VIDEOS
 from vjepa.data.windows import Window, WindowClips, windows_of
-from vjepa.errors import UserError, refuse_unless
-from vjepa.features.clip_features import Pool, features, read_clip
+from vjepa.errors import UserError, require
+from vjepa.features.clip_features import Pool, clip_features, read_clip
 from vjepa.features.files import NOTE, Shard, finished, is_empty, read_features, write_note, write_shard
-from vjepa.locate import locate
 from vjepa.models.encoder import Encoder
 from vjepa.models.probe import AttentivePool
 from vjepa.weights.checkpoints import checkpoint_in
@@ -49,7 +46,15 @@ from vjepa.weights.export import read_schema
 from vjepa.weights.files import digest
 from vjepa.weights.load import Weights, load_encoder, load_probe
 
-__all__ = ["ClipConfig", "features", "load_encoder", "load_probe", "read_clip", "read_features", "read_schema"]
+__all__ = [
+    "ClipConfig",
+    "features",
+    "load_encoder",
+    "load_probe",
+    "read_clip",
+    "read_features",
+    "read_schema",
+]
 
 
 @dataclass(frozen=True)
@@ -97,11 +102,19 @@ class FeatureConfig:
     """cpu, cuda, cuda:1, mps; auto takes a GPU if there is one."""
 
     def __post_init__(self) -> None:
-        refuse_unless(self.overlap is None or 0 <= self.overlap < 1, f"--overlap {self.overlap} is a share: 0 to below 1")
-        refuse_unless(0 <= self.part < self.parts, f"--part {self.part} must be from 0 to --parts - 1 = {self.parts - 1}")
-        refuse_unless(min(self.shard, self.batch_size) > 0, "--shard and --batch_size must be 1 or more")
-        refuse_unless(self.workers >= 0, f"--workers {self.workers} must be 0 or more")
-        refuse_unless((self.pool == "attentive") == (self.probe is not None), "--pool attentive and --probe go together")
+        require(
+            self.overlap is None or 0 <= self.overlap < 1,
+            f"--overlap {self.overlap} is a share: 0 to below 1",
+        )
+        require(
+            0 <= self.part < self.parts,
+            f"--part {self.part} must be from 0 to --parts - 1 = {self.parts - 1}",
+        )
+        require(min(self.shard, self.batch_size) > 0, "--shard and --batch_size must be 1 or more")
+        require(self.workers >= 0, f"--workers {self.workers} must be 0 or more")
+        require(
+            (self.pool == "attentive") == (self.probe is not None), "--pool attentive and --probe go together"
+        )
 
     @property
     def clip(self) -> ClipConfig:
@@ -112,20 +125,27 @@ class FeatureConfig:
         known by what they hold, wherever they lie; the videos by their list and its place."""
         moot = ("encoder", "videos", "probe", "out", "part", "parts", "batch_size", "workers", "device")
         kept = {key: value for key, value in asdict(self).items() if key not in moot}
-        kept |= {"encoder_digest": digest_of(self.encoder), "probe_digest": self.probe and digest_of(self.probe)}
-        rows = f"{locate(self.videos).resolve()} {manifest.table.to_pydict()}"
-        return json.loads(json.dumps(kept | {"videos_digest": hashlib.sha256(rows.encode()).hexdigest()[:12]}))
+        kept |= {
+            "encoder_digest": digest_of(self.encoder),
+            "probe_digest": self.probe and digest_of(self.probe),
+        }
+        rows = f"{Path(self.videos).resolve()} {manifest.table.to_pydict()}"
+        return json.loads(
+            json.dumps(kept | {"videos_digest": hashlib.sha256(rows.encode()).hexdigest()[:12]})
+        )
 
 
 def extract(config: FeatureConfig) -> Path:
     """Write what is missing in `config.out`, and return it. Raises UserError if no clip can be decoded."""
-    manifest = listed(locate(config.videos))
-    encoder = load_encoder(locate(config.encoder), config.weights).to(device_of(config.device)).eval()
+    manifest = listed(config.videos)
+    encoder = load_encoder(config.encoder, config.weights).to(device_of(config.device)).eval()
     frames = encoder.config.tubelet if config.frames == 1 else config.frames
-    encoder.grid(torch.empty(1, 3, frames, config.size, config.size, device="meta"))  # refuses before anything is decoded
+    encoder.grid(
+        torch.empty(1, 3, frames, config.size, config.size, device="meta")
+    )  # refuses before anything is decoded
     pooler = pooler_of(config, encoder) if config.probe else None
     identity = config.identity(manifest)
-    refuse_other(config.out, identity)
+    check_same_features(config.out, identity)
     windows, bad = windows_of(manifest, config.clip, config.overlap)
     firsts = range(0, len(windows), config.shard)
     shards = [Shard(number, windows[first : first + config.shard]) for number, first in enumerate(firsts)]
@@ -135,12 +155,19 @@ def extract(config: FeatureConfig) -> Path:
     missing = [shard for shard in mine if not finished(config.out, shard, config.format)]
     write_missing(config, manifest, encoder, pooler, missing)
     if (mine or not shards) and all(is_empty(shard.file(config.out, config.format)) for shard in mine):
-        raise UserError(f"no clip of {config.videos} could be decoded; {config.out / 'bad_files.txt'} says why")
+        raise UserError(
+            f"no clip of {config.videos} could be decoded; {config.out / 'bad_files.txt'} says why"
+        )
+    print(f"features: {config.out}")
     return config.out
 
 
 def write_missing(
-    config: FeatureConfig, manifest: Manifest, encoder: Encoder, pooler: AttentivePool | None, shards: list[Shard]
+    config: FeatureConfig,
+    manifest: Manifest,
+    encoder: Encoder,
+    pooler: AttentivePool | None,
+    shards: list[Shard],
 ) -> None:
     with tqdm(total=sum(len(shard.windows) for shard in shards), unit="clip", disable=not shards) as progress:
         for shard in shards:
@@ -156,15 +183,22 @@ def listed(videos: Path) -> Manifest:
     if not files:
         return read_manifest(videos)
     paths, empty = [str(path.resolve()) for path in files], pa.nulls(len(files), pa.float64())
-    return Manifest(videos, pa.table({"path": paths, "label": [-1] * len(files), "start": empty, "end": empty}))
+    return Manifest(
+        videos, pa.table({"path": paths, "label": [-1] * len(files), "start": empty, "end": empty})
+    )
 
 
 def pooler_of(config: FeatureConfig, encoder: Encoder) -> AttentivePool:
     """The probe's, on the device. Raises UserError if it averages, or reads another width of tokens."""
-    pool = load_probe(locate(config.probe)).pool
-    refuse_unless(isinstance(pool, AttentivePool), f"{config.probe} is a linear probe, without attention; use --pool mean")
+    pool = load_probe(config.probe).pool
+    require(
+        isinstance(pool, AttentivePool),
+        f"{config.probe} is a linear probe, without attention; use --pool mean",
+    )
     width, ours = pool.query.shape[-1], encoder.config.width
-    refuse_unless(width == ours, f"{config.probe} reads tokens of width {width}, not the {ours} of {config.encoder}")
+    require(
+        width == ours, f"{config.probe} reads tokens of width {width}, not the {ours} of {config.encoder}"
+    )
     return pool.to(device_of(config.device)).eval()
 
 
@@ -185,19 +219,27 @@ def encoded(
         tick(len(samples))
 
 
-def values(encoder: Encoder, good: list[Sample], config: FeatureConfig, pooler: AttentivePool | None) -> list[np.ndarray]:
+def values(
+    encoder: Encoder, good: list[Sample], config: FeatureConfig, pooler: AttentivePool | None
+) -> list[np.ndarray]:
     if not good:
         return []
-    found = features(encoder, torch.stack([sample.clip for sample in good]), config.pool, config.layers, pooler)
+    found = clip_features(
+        encoder, torch.stack([sample.clip for sample in good]), config.pool, config.layers, pooler
+    )
     return list(found.cpu().numpy().astype(config.dtype))
 
 
-def refuse_other(out: Path, identity: dict) -> None:
+def check_same_features(out: Path, identity: dict) -> None:
     """Raise UserError if the folder holds something else."""
     if (out / NOTE).exists():
         known = json.loads((out / NOTE).read_text())
-        changed = [f"{key}: {known.get(key)} -> {identity[key]}" for key in identity if known.get(key) != identity[key]]
-        refuse_unless(not changed, f"{out} holds other features ({'; '.join(changed[:3])}); choose another --out")
+        changed = [
+            f"{key}: {known.get(key)} -> {identity[key]}"
+            for key in identity
+            if known.get(key) != identity[key]
+        ]
+        require(not changed, f"{out} holds other features ({'; '.join(changed[:3])}); choose another --out")
 
 
 def claim(config: FeatureConfig, identity: dict, shards: int) -> None:
@@ -209,7 +251,7 @@ def claim(config: FeatureConfig, identity: dict, shards: int) -> None:
 
 def digest_of(source: Path) -> str:
     """Of the file that is read; of a Hugging Face directory, of its config and weights."""
-    path = checkpoint_in(locate(source))
+    path = checkpoint_in(source)
     if path.is_file():
         return digest(path)
     files = [path / "config.json", *sorted(path.glob("model*.safetensors"))]
@@ -234,21 +276,6 @@ def device_of(name: str) -> torch.device:
         return torch.empty(0, device=chosen).device
     except (RuntimeError, AssertionError) as error:
         words = str(error).partition("\n")[0]
-        raise UserError(f"--device {name} cannot be used ({words}); give cpu, cuda, cuda:1, mps or auto") from error
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """A refusal is one sentence and exit status 2."""
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(prog="python -m vjepa.features.extraction", description=FeatureConfig.__doc__)
-    parser.add_class_arguments(FeatureConfig)
-    try:
-        options = parser.parse_args(arguments)
-        print(f"features: {extract(FeatureConfig(**options.as_dict()))}")
-    except (UserError, ManifestError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-
-
-if __name__ == "__main__":
-    main()
+        raise UserError(
+            f"--device {name} cannot be used ({words}); give cpu, cuda, cuda:1, mps or auto"
+        ) from error

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 from vjepa.data.manifest import Manifest
 from vjepa.data.windows import Window
-from vjepa.errors import refuse_unless
+from vjepa.errors import require
 
 Format = Literal["parquet", "safetensors"]
 
@@ -58,7 +58,7 @@ def write_note(out: Path, note: dict) -> None:
 def described(out: str | Path) -> dict:
     """The note of a folder. Raises UserError if it is no folder of features."""
     file = Path(out) / NOTE
-    refuse_unless(file.exists(), f"{out} holds no features; write some with `python -m vjepa.features.extraction`")
+    require(file.exists(), f"{out} holds no features; write some with `python -m vjepa features`")
     return json.loads(file.read_text())
 
 
@@ -111,9 +111,9 @@ def read_features(out: str | Path) -> Features:
     files = [Shard(number, ()).file(Path(out), note["format"]) for number in range(note.get("shards", 0))]
     missing = [file.name for file in files if not file.exists()]
     sentence = f"{out} is not finished: {len(missing)} of {len(files)} files are missing; run the command that began it again"
-    refuse_unless(bool(files) and not missing, sentence)
+    require(bool(files) and not missing, sentence)
     parts = [part for part in map(read_shard, files) if len(part.values)]
-    refuse_unless(bool(parts), f"{out} holds no clip: none could be decoded")
+    require(bool(parts), f"{out} holds no clip: none could be decoded")
     columns = {name: [value for part in parts for value in part.columns[name]] for name in parts[0].columns}
     return Features(np.concatenate([part.values for part in parts]), columns)
 

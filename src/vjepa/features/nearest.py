@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
 from vjepa.data.manifest import Manifest
-from vjepa.errors import refuse_unless
+from vjepa.errors import require
 from vjepa.features.files import Features, described
 
 
@@ -44,24 +44,29 @@ def knn_accuracy(fitted: Features, scored: Features, k: int = 20) -> float:
     """Share of clips whose label their k nearest clips of `fitted` tell. Of `scored`, one clip's answer depends on no other."""
     shapes = [found.values.shape[1:] for found in (fitted, scored)]
     sentence = f"features of shape {shapes[0]} and {shapes[1]} cannot be compared; extract both with the same settings"
-    refuse_unless(shapes[0] == shapes[1], sentence)
-    refuse_unless(k > 0, f"k={k}: no neighbour votes; use 1 or more")
+    require(shapes[0] == shapes[1], sentence)
+    require(k > 0, f"k={k}: no neighbour votes; use 1 or more")
     label, wanted = (torch.tensor(found.columns["label"]) for found in (fitted, scored))
-    refuse_unless(int(min(label.min(), wanted.min())) >= 0, "k-NN needs labels, and some clips have none")
+    require(int(min(label.min(), wanted.min())) >= 0, "k-NN needs labels, and some clips have none")
     closeness, places = nearest(unit_vectors(scored, fitted), unit_vectors(fitted), k)
     return float((knn_guess(closeness, label[places], int(label.max()) + 1) == wanted).float().mean())
 
 
-def refuse_other_manifest(manifest: Manifest, found: Features) -> None:
+def check_manifest(manifest: Manifest, found: Features) -> None:
     paths = manifest.table["path"].to_pylist()
     rows = zip(found.columns["row"], found.columns["path"], strict=True)
     same = all(row < len(paths) and paths[row] == path for row, path in rows)
-    refuse_unless(same, f"the features are not of {manifest.source}; give the manifest that they were written from")
+    require(same, f"the features are not of {manifest.source}; give the manifest that they were written from")
 
 
-def refuse_other_kind(features: Path, scored: Path) -> None:
+def check_kind(features: Path, scored: Path) -> None:
     """Both folders have to hold the same encoder's features, made alike."""
     one, other = described(features), described(scored)
-    keys = [key for key in one if key not in ("videos_digest", "shard", "shards", "format", "dtype", "sources")]
+    keys = [
+        key for key in one if key not in ("videos_digest", "shard", "shards", "format", "dtype", "sources")
+    ]
     differ = [f"{key}: {one[key]} and {other.get(key)}" for key in keys if one[key] != other.get(key)]
-    refuse_unless(not differ, f"{features} and {scored} hold different features ({'; '.join(differ[:3])}); extract both alike")
+    require(
+        not differ,
+        f"{features} and {scored} hold different features ({'; '.join(differ[:3])}); extract both alike",
+    )

@@ -8,7 +8,9 @@ from torch import Tensor
 from vjepa.models.grid import Grid
 
 
-def token_colours(tokens: Float[Tensor, "b n d"], grid: Grid, frame: tuple[int, int]) -> UInt8[Tensor, "b t c h w"]:
+def token_colours(
+    tokens: Float[Tensor, "b n d"], grid: Grid, frame: tuple[int, int]
+) -> UInt8[Tensor, "b t c h w"]:
     """The first three principal components of all shown tokens as red, green and blue, one picture per time step."""
     flat = rearrange(tokens.float(), "b n d -> (b n) d")
     flat = flat - flat.mean(dim=0)
@@ -18,7 +20,9 @@ def token_colours(tokens: Float[Tensor, "b n d"], grid: Grid, frame: tuple[int, 
     return (spread(colours, grid, (grid[0], *frame)) * 255).byte()
 
 
-def spread(values: Float[Tensor, "b n c"], grid: Grid, size: tuple[int, int, int]) -> Float[Tensor, "b t c h w"]:
+def spread(
+    values: Float[Tensor, "b n c"], grid: Grid, size: tuple[int, int, int]
+) -> Float[Tensor, "b t c h w"]:
     """One value per token, as pixels of its tubelet."""
     T, H, W = grid
     t, h, w = size[0] // T, size[1] // H, size[2] // W
@@ -28,5 +32,7 @@ def spread(values: Float[Tensor, "b n c"], grid: Grid, size: tuple[int, int, int
 def filmstrip(clips: UInt8[Tensor, "b t c h w"]) -> UInt8[Tensor, "c height width"]:
     """Clips as rows, frames as columns, with a thin gap."""
     times = max(1, 128 // clips.shape[-1])  # small frames are shown larger
-    padded = torch.nn.functional.pad(repeat(clips, "b t c h w -> b t c (h i) (w j)", i=times, j=times), (0, 2, 0, 2), value=255)
+    padded = torch.nn.functional.pad(
+        repeat(clips, "b t c h w -> b t c (h i) (w j)", i=times, j=times), (0, 2, 0, 2), value=255
+    )
     return rearrange(padded, "b t c h w -> c (b h) (t w)")

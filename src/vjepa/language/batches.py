@@ -47,7 +47,12 @@ class TrainingCaptions(Shown):
     """Sample number k, for ever. A row whose media cannot be decoded is replaced by another of its source."""
 
     def __init__(
-        self, sources: Sequence[Captions], weights: Sequence[float], config: FrameConfig, cache: LatentCache | None, seed: int
+        self,
+        sources: Sequence[Captions],
+        weights: Sequence[float],
+        config: FrameConfig,
+        cache: LatentCache | None,
+        seed: int,
     ) -> None:
         super().__init__(config, cache)
         self.sources, self.mixture = sources, Mixture([len(source) for source in sources], weights, seed)
@@ -90,7 +95,9 @@ class LikeLengths(GlobalOrder):
     """As GlobalOrder, but the samples of every `among` batches over all ranks are sorted by length before they are cut into
     batches, so that little is padded; the batches come shuffled."""
 
-    def __init__(self, samples: TrainingCaptions, per_epoch: int, batch: int, rank: int, world: int, among: int) -> None:
+    def __init__(
+        self, samples: TrainingCaptions, per_epoch: int, batch: int, rank: int, world: int, among: int
+    ) -> None:
         super().__init__(per_epoch, batch, rank, world)
         self.samples, self.among = samples, among
         self.window: tuple[int, list[list[int]]] = (-1, [])

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 from jinja2 import TemplateError
 
-from vjepa.errors import UserError, refuse_unless
+from vjepa.errors import UserError, require
 from vjepa.language.conversations import Turn
 from vjepa.language.model import IGNORE, PLACE
 
@@ -49,7 +49,9 @@ class Chat:
     def __init__(self, tokenizer, context: int) -> None:
         if not tokenizer.chat_template:
             where = tokenizer.name_or_path
-            raise UserError(f"the tokenizer in {where} has no chat template; take that of an instruction-tuned model")
+            raise UserError(
+                f"the tokenizer in {where} has no chat template; take that of an instruction-tuned model"
+            )
         self.tokenizer, self.context = tokenizer, context
         self.gap = self.gap_before_answers()
         self.stop = self.stops()
@@ -65,7 +67,9 @@ class Chat:
         Raises UserError if no answer is left within the context."""
         encoded = self.fit(self.pieces(turns, sizes, prompt=False))
         if all(label == IGNORE for label in encoded.labels):
-            raise UserError(f"no answer fits into {self.context} tokens beside {sum(sizes)} of clips; raise context")
+            raise UserError(
+                f"no answer fits into {self.context} tokens beside {sum(sizes)} of clips; raise context"
+            )
         return encoded
 
     def prompt(self, turns: Sequence[Turn], sizes: Sequence[int]) -> Encoded:
@@ -82,17 +86,23 @@ class Chat:
     def fit(self, pieces: list[Piece], whole: bool = False) -> Encoded:
         """The rule above; `whole`: only texts of the user may be cut."""
         excess = cut = max(0, sum(len(piece.ids) for piece in pieces) - self.context)
-        longest = max((p for p in pieces if p.kind == "user"), key=lambda p: len(p.ids), default=Piece("user", []))
+        longest = max(
+            (p for p in pieces if p.kind == "user"), key=lambda p: len(p.ids), default=Piece("user", [])
+        )
         spare = min(excess, max(0, len(longest.ids) - 1))
         pieces = [p._replace(ids=p.ids[: len(p.ids) - spare]) if p is longest else p for p in pieces]
         ids, labels, clips = [], [], 0
         for before, piece in pairwise([Piece("template", []), *pieces]):
-            learned = len(piece.ids) if piece.kind == "answer" else int(before.kind == "answer")  # an answer and its end
+            learned = (
+                len(piece.ids) if piece.kind == "answer" else int(before.kind == "answer")
+            )  # an answer and its end
             ids += piece.ids
             labels += piece.ids[:learned] + [IGNORE] * (len(piece.ids) - learned)
             clips = len(ids) if piece.kind == "clip" else clips
         if clips > self.context or (whole and len(ids) > self.context):
-            raise UserError(f"clips and template of a conversation take {len(ids)} tokens; raise context={self.context}")
+            raise UserError(
+                f"clips and template of a conversation take {len(ids)} tokens; raise context={self.context}"
+            )
         return Encoded(ids[: self.context], labels[: self.context], cut)
 
     def pieces(self, turns: Sequence[Turn], sizes: Sequence[int], prompt: bool) -> list[Piece]:
@@ -108,7 +118,12 @@ class Chat:
                 role, part = parts[int(chunk)]
                 place, answer = isinstance(part, int), role == "assistant"
                 kind = "clip" if place else "answer" if answer else "user"
-                out.append(Piece(kind, [PLACE] * sizes[part] if place else self.said(part) if answer else self.plain(part)))
+                out.append(
+                    Piece(
+                        kind,
+                        [PLACE] * sizes[part] if place else self.said(part) if answer else self.plain(part),
+                    )
+                )
         return out
 
     def between(self, text: str, after_answer: bool) -> list[Piece]:
@@ -133,7 +148,9 @@ class Chat:
                 messages, tokenize=False, add_generation_prompt=prompt, enable_thinking=False
             )
         except TemplateError as error:
-            raise UserError(f"{named} refuses turns of {', '.join(turn.role for turn in turns)}: {error}") from error
+            raise UserError(
+                f"{named} refuses turns of {', '.join(turn.role for turn in turns)}: {error}"
+            ) from error
         shown = [int(mark) for mark in re.findall(f"{OPEN}(\\d+){CLOSE}", text)]
         if shown != list(range(number)):
             roles = ", ".join(turn.role for turn in turns)
@@ -147,7 +164,9 @@ class Chat:
     def said(self, answer: str) -> list[int]:
         """An answer as it is said, with what the template has in front of it. Tokenizers of the first Llamas put a space in
         front of every text by themselves."""
-        spaced = self.gap == " " and self.tokenizer.convert_ids_to_tokens(self.plain("a"))[0].startswith("\u2581")
+        spaced = self.gap == " " and self.tokenizer.convert_ids_to_tokens(self.plain("a"))[0].startswith(
+            "\u2581"
+        )
         return self.plain(answer if spaced else self.gap + answer)
 
     def gap_before_answers(self) -> str:
@@ -156,7 +175,7 @@ class Chat:
         round_ = [Turn("user", ("q",)), Turn("assistant", ("a",))]
         asked = self.render(round_[:1], prompt=True)
         shown = self.render(round_, prompt=False).split(f"{OPEN}1{CLOSE}")[0]
-        refuse_unless(
+        require(
             shown.startswith(asked) and not shown.removeprefix(asked).strip(),
             f"the chat template of {self.tokenizer.name_or_path} does not begin an answered conversation as it asks for an "
             "answer, so an aligned model would be asked what it never learned; take another template",
@@ -170,6 +189,6 @@ class Chat:
         answered, twice = (self.pieces(turns, [], prompt=False) for turns in (round_, round_ + round_))
         ends = [b.ids[0] for pieces in (answered, twice) for a, b in pairwise(pieces) if a.kind == "answer"]
         named = f"the chat template of {self.tokenizer.name_or_path}"
-        refuse_unless(len(ends) == 3, f"{named} does not end its answers, and its tokenizer has no end of text")
+        require(len(ends) == 3, f"{named} does not end its answers, and its tokenizer has no end of text")
         end = self.tokenizer.eos_token_id
         return list(dict.fromkeys([*ends, *([] if end is None else [end])]))

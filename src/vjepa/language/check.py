@@ -1,17 +1,16 @@
 """Check."""
 
-import argparse
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from vjepa.data.manifest_files import ManifestError
+from vjepa.errors import require
 from vjepa.language.conversation_files import (
     Captions,
     read_rows,
 )
 
-# python -m vjepa.language.conversations check
+# python -m vjepa check-conversations
 
 
 def problems(captions: Captions, longest: int) -> Iterator[tuple[int, str]]:
@@ -30,25 +29,18 @@ def problems(captions: Captions, longest: int) -> Iterator[tuple[int, str]]:
             yield i, f"{length} characters of text are too long, more than {longest}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. Exit status: 0 all rows are good, 1 some are bad, 2 the file cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m vjepa.language.conversations", description=main.__doc__)
-    commands = parser.add_subparsers(required=True)
-    does = "report every row that is malformed, too long, or whose media are missing"
-    one = commands.add_parser("check", help=does, description=does, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    one.add_argument("file", help=".json, .jsonl or .parquet")
-    one.add_argument("--folder", type=Path, help="what the media's paths are relative to, if not the file's folder")
-    one.add_argument("--longest", type=int, default=16_000, help="characters of text in a row; about four make a token")
-    options = parser.parse_args(arguments)
-    try:
-        captions = read_rows(options.file, options.folder)
-    except ManifestError as error:
-        one.exit(2, f"{error}\n")
-    bad = dict(problems(captions, options.longest))
-    print(f"{options.file}: {len(captions)} rows, {len(captions) - len(bad)} ok, {len(bad)} bad")
+def check_conversations(file: Path, *, folder: Path | None = None, longest: int = 16_000) -> None:
+    """Report every row that is malformed, too long, or whose media are missing.
+
+    Args:
+        file: .json, .jsonl or .parquet.
+        folder: What the media's paths are relative to, if not the file's folder.
+        longest: Characters of text in a row; about four make a token.
+
+    Raises UserError if the file cannot be read, or if any row is bad.
+    """
+    captions = read_rows(file, folder)
+    bad = dict(problems(captions, longest))
+    print(f"{file}: {len(captions)} rows, {len(captions) - len(bad)} ok, {len(bad)} bad")
     print("".join(f"row {i + 1}: {why}\n" for i, why in bad.items()), end="")
-    return 1 if bad else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    require(not bad, f"{len(bad)} of {len(captions)} rows are bad")

@@ -16,7 +16,9 @@ from jaxtyping import Int64
 from vjepa.data.manifest_files import ManifestError
 from vjepa.language.conversations import Conversation, Media, Turn
 
-ROLES = {"system": "system", "human": "user", "user": "user"} | dict.fromkeys(("gpt", "assistant", "model"), "assistant")
+ROLES = {"system": "system", "human": "user", "user": "user"} | dict.fromkeys(
+    ("gpt", "assistant", "model"), "assistant"
+)
 MARK = re.compile(r"\s*<(video|image)>\s*")
 MEDIA = {"video": ("video", "videos"), "image": ("image", "images")}
 
@@ -87,7 +89,9 @@ def json_texts(source: Path) -> Iterator[str]:
             raise ManifestError(f"{source}: holds a {type(rows).__name__}; expected a list of conversations")
         yield from map(json.dumps, rows)
     else:
-        raise ManifestError(f"{source}: conversations are kept in .json, .jsonl or .parquet, not in {ending!r}")
+        raise ManifestError(
+            f"{source}: conversations are kept in .json, .jsonl or .parquet, not in {ending!r}"
+        )
 
 
 def json_lines(source: Path) -> Iterator[tuple[str, object]]:
@@ -132,11 +136,14 @@ def conversation(row: object, folder: Path) -> Conversation:
     if not isinstance(row, dict):
         raise ManifestError(f"is a {type(row).__name__}; expected an object with conversations or messages")
     spoken, inside = spoken_turns(row)
-    paths = {kind: inside[kind] or [path for key in keys for path in listed(row, key)] for kind, keys in MEDIA.items()}
+    paths = {
+        kind: inside[kind] or [path for key in keys for path in listed(row, key)]
+        for kind, keys in MEDIA.items()
+    }
     start, end = interval(row)
     media = [Media(folder / path, start, end) for path in (*paths["video"], *paths["image"])]
     turns = placed(spoken, len(paths["video"]), len(paths["image"]))
-    refuse_order(turns)
+    check_order(turns)
     found = Conversation(tuple(media), turns, options_of(row), word(row, "kind"), word(row, "pair"))
     if found.options and found.answer not in found.options:
         raise ManifestError(f"the answer {found.answer!r} is none of the options {list(found.options)}")
@@ -154,16 +161,27 @@ def spoken_turns(row: dict) -> tuple[list[tuple[str, list[str | Place]]], dict[s
     for number, turn in enumerate(row[name], 1):
         said = turn.get("from", turn.get("role")) if isinstance(turn, dict) else None
         if not isinstance(said, str) or said not in ROLES:
-            raise ManifestError(f"turn {number} is spoken by {brief(said)}; expected one of {', '.join(ROLES)}")
-        turns.append((ROLES[said], pieces(turn.get("value", turn.get("content")), ROLES[said], inside, f"turn {number}")))
+            raise ManifestError(
+                f"turn {number} is spoken by {brief(said)}; expected one of {', '.join(ROLES)}"
+            )
+        turns.append(
+            (
+                ROLES[said],
+                pieces(turn.get("value", turn.get("content")), ROLES[said], inside, f"turn {number}"),
+            )
+        )
     return turns, inside
 
 
 def pieces(content: object, role: str, inside: dict[str, list[str]], place: str) -> list[str | Place]:
     """What a turn says, in order; the paths of media among its parts come into `inside`."""
     if not isinstance(content, str | list | None):
-        raise ManifestError(f"{place} says {brief(content)}; expected a text, or a list of texts, videos and images")
-    said = [piece(part, inside, place) for part in (content if isinstance(content, list) else [content or ""])]
+        raise ManifestError(
+            f"{place} says {brief(content)}; expected a text, or a list of texts, videos and images"
+        )
+    said = [
+        piece(part, inside, place) for part in (content if isinstance(content, list) else [content or ""])
+    ]
     shown = any(isinstance(part, Place) for part in said)  # then a mark in a text is the word itself
     if shown and role != "user":
         raise ManifestError(f"{place} is the {role}'s and holds media; only a user shows them")
@@ -179,7 +197,9 @@ def piece(part: object, inside: dict[str, list[str]], place: str) -> str | Place
     if kind == "text" and isinstance(part.get("text"), str):
         return part["text"]
     if kind not in ("video", "image"):
-        raise ManifestError(f"{place} holds {brief(part)}; expected a part of type text (with a text), video or image")
+        raise ManifestError(
+            f"{place} holds {brief(part)}; expected a part of type text (with a text), video or image"
+        )
     inside[kind] += next((listed(part, key) for key in (kind, "path", "url") if part.get(key)), [])
     return Place(kind)
 
@@ -219,7 +239,9 @@ def interval(row: dict) -> tuple[float | None, float | None]:
 
 def options_of(row: dict) -> tuple[str, ...]:
     options = row.get("options")
-    if not isinstance(options, list | None) or not all(isinstance(option, str | int | float) for option in options or ()):
+    if not isinstance(options, list | None) or not all(
+        isinstance(option, str | int | float) for option in options or ()
+    ):
         raise ManifestError(f"options is {brief(options)}; expected a list of texts")
     return tuple(map(str, options or ()))
 
@@ -246,9 +268,14 @@ def placed(spoken: Sequence[tuple[str, list[str | Place]]], videos: int, images:
     if not marks and videos + images:  # before the first question
         first = next((i for i, (role, _) in enumerate(spoken) if role == "user"), 0)
         marks = ["video"] * videos + ["image"] * images
-        spoken = [(role, [*map(Place, marks), *said] if i == first else said) for i, (role, said) in enumerate(spoken)]
+        spoken = [
+            (role, [*map(Place, marks), *said] if i == first else said)
+            for i, (role, said) in enumerate(spoken)
+        ]
     if len(marks) != videos + images:
-        raise ManifestError(f"the text has {len(marks)} places for media, but {videos} videos and {images} images are named")
+        raise ManifestError(
+            f"the text has {len(marks)} places for media, but {videos} videos and {images} images are named"
+        )
     mixed = bool(videos and images)
     if mixed and marks.count("video") != videos:
         raise ManifestError(f"the text has {marks.count('video')} places for videos, but {videos} are named")
@@ -269,12 +296,16 @@ def numbered(said: Sequence[str | Place], counts: dict[str, int], mixed: bool) -
             yield text if number == 0 else "\n" + text
 
 
-def refuse_order(turns: Sequence[Turn]) -> None:
+def check_order(turns: Sequence[Turn]) -> None:
     """Raise ManifestError unless user and assistant take turns, something is asked and every answer says something."""
     roles = [turn.role for turn in turns]
     talk = roles[1:] if roles[:1] == ["system"] else roles
     if not talk or len(talk) % 2 or talk != ["user", "assistant"] * (len(talk) // 2):
-        raise ManifestError(f"the turns are {', '.join(roles) or 'none'}; expected user and assistant in turn, to an answer")
+        raise ManifestError(
+            f"the turns are {', '.join(roles) or 'none'}; expected user and assistant in turn, to an answer"
+        )
     for number, turn in enumerate(turns, 1):
         if not turn.parts:
-            raise ManifestError(f"turn {number} {'is an empty answer' if turn.role == 'assistant' else 'says nothing'}")
+            raise ManifestError(
+                f"turn {number} {'is an empty answer' if turn.role == 'assistant' else 'says nothing'}"
+            )

@@ -14,7 +14,7 @@ Public video data often writes `<image>` for a video: where there are no picture
 itself gives `content` as a list of parts: with a part for each medium, texts are only texts. For evaluation
 `options` (texts, the right one being the last answer), `kind` and `pair` (questions that count only together) may be added.
 
-    python -m vjepa.language.conversations check train.jsonl
+    python -m vjepa check-conversations train.jsonl
 """
 
 from pathlib import Path
@@ -49,7 +49,10 @@ class Conversation(NamedTuple):
 
     def without_media(self) -> "Conversation":
         """The texts alone."""
-        turns = (Turn(turn.role, tuple(part for part in turn.parts if isinstance(part, str))) for turn in self.turns)
+        turns = (
+            Turn(turn.role, tuple(part for part in turn.parts if isinstance(part, str)))
+            for turn in self.turns
+        )
         return self._replace(media=(), turns=tuple(turns))
 
     @property

@@ -14,8 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from vjepa.errors import UserError, refuse_unless
-from vjepa.locate import locate
+from vjepa.errors import UserError, require
 
 ADAPTER = "adapter_config.json"
 
@@ -51,7 +50,9 @@ def load_language(config: LanguageConfig) -> nn.Module:
     """The model, frozen but for a new or trained adapter. Raises UserError if there is none at the source."""
     folder = found(config.source)
     adapted = (Path(folder) / ADAPTER).is_file()
-    model = language_at(adapter_base(Path(folder), config.lora) if adapted else folder, config.dtype).requires_grad_(False)
+    model = language_at(
+        adapter_base(Path(folder), config.lora) if adapted else folder, config.dtype
+    ).requires_grad_(False)
     if adapted:
         adapter = peft().PeftModel
         with loading(folder, "an adapter"):
@@ -68,7 +69,10 @@ def language_at(source: str, dtype: str) -> nn.Module:
     kind = "AutoModelForCausalLM"
     model, about = pretrained(kind, source, dtype=getattr(torch, dtype), output_loading_info=True)
     missing = sorted(about["missing_keys"])
-    refuse_unless(not missing, f"language.source={source} lacks {len(missing)} of its model's weights, such as {missing[:1]}")
+    require(
+        not missing,
+        f"language.source={source} lacks {len(missing)} of its model's weights, such as {missing[:1]}",
+    )
     return model
 
 
@@ -78,7 +82,10 @@ def adapter_base(folder: Path, lora: LoRA | None) -> str:
         about = json.loads((folder / ADAPTER).read_text())
         theirs = LoRA(about["r"], float(about["lora_alpha"]), float(about["lora_dropout"]))
         base = about["base_model_name_or_path"]
-    refuse_unless(lora in (None, theirs), f"{folder} holds an adapter of {theirs}, not model.language.lora's {lora}; give it")
+    require(
+        lora in (None, theirs),
+        f"{folder} holds an adapter of {theirs}, not model.language.lora's {lora}; give it",
+    )
     return found(base)
 
 
@@ -87,7 +94,7 @@ def load_tokenizer(source: str):
     files gives."""
     tokenizer = pretrained("AutoTokenizer", found(source))
     read = set(tokenizer.encode("What happens here?", add_special_tokens=False)) - {tokenizer.unk_token_id}
-    refuse_unless(bool(read), f"the tokenizer in {source} reads no word of a sentence; is tokenizer.json missing?")
+    require(bool(read), f"the tokenizer in {source} reads no word of a sentence; is tokenizer.json missing?")
     return tokenizer
 
 
@@ -158,14 +165,18 @@ def embedding_std(model: nn.Module) -> float:
 
 def with_adapter(model: nn.Module, lora: LoRA) -> nn.Module:
     config = peft().LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
     )
     return peft().get_peft_model(model, config)
 
 
 def found(source: str) -> str:
     """The source as a folder, from wherever it is looked for, if it is one; else as the hub's name that it must be."""
-    folder = locate(source)
+    folder = Path(source)
     return str(folder.resolve()) if folder.is_dir() else source
 
 

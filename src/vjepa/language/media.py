@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from vjepa.data.decode import DecodeError, open_video
 from vjepa.data.latents import LatentCache, read_rows
 from vjepa.data.transforms import centre_box, crop
-from vjepa.errors import refuse_unless
+from vjepa.errors import require
 from vjepa.language.conversations import Conversation, Media
 
 
@@ -30,7 +30,10 @@ class FrameConfig:
     """Height and width of the largest centred square, pixels."""
 
     def __post_init__(self) -> None:
-        refuse_unless(min(self.frames, self.size) > 0, f"clip: frames={self.frames} and size={self.size} must be positive")
+        require(
+            min(self.frames, self.size) > 0,
+            f"clip: frames={self.frames} and size={self.size} must be positive",
+        )
 
 
 class CaptionSample(NamedTuple):

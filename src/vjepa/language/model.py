@@ -13,16 +13,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from vjepa.errors import UserError, refuse_unless
-from vjepa.models.projector import Projector, Seen
+from vjepa.errors import UserError, require
+from vjepa.models.projector import Projector, VideoTokens
 
-PLACE = -1  # among token ids: a token of a clip stands here. No entry of any vocabulary, so that nobody can type it.
+PLACE = (
+    -1
+)  # among token ids: a token of a clip stands here. No entry of any vocabulary, so that nobody can type it.
 IGNORE = -100  # among labels: not an answer
 
 Ids = Int[Tensor, "b l"]
 
 
-class Reading(NamedTuple):
+class AnswerLoss(NamedTuple):
     """Mean negative log-likelihood of the answers' tokens, and which share of them is the most likely one."""
 
     loss: Float[Tensor, ""]
@@ -39,14 +41,16 @@ class VisionLanguageModel(nn.Module):
         super().__init__()
         self.projector, self.language = projector, language
 
-    def forward(self, ids: Ids, mask: Ids, seen: Sequence[Seen], labels: Ids) -> Reading:
+    def forward(self, ids: Ids, mask: Ids, seen: Sequence[VideoTokens], labels: Ids) -> AnswerLoss:
         """How well the answers are read. Labels are IGNORE wherever no answer stands. Raises UserError if there is none.
 
         The loss depends on the projector even where there are words alone, if only by nothing: it can always be learned from,
         and processes that train together all have a gradient for each weight."""
         answers = labels[:, 1:] != IGNORE
-        refuse_unless(bool(answers.any()), "no answer is left in this batch, so there is nothing to learn from it")
-        columns = answers.any(dim=0).nonzero()[:, 0]  # the vocabulary is large: no logits where nobody answers
+        require(bool(answers.any()), "no answer is left in this batch, so there is nothing to learn from it")
+        columns = answers.any(dim=0).nonzero()[
+            :, 0
+        ]  # the vocabulary is large: no logits where nobody answers
         read = self.language(
             inputs_embeds=self.embed(ids, seen),
             attention_mask=mask,
@@ -57,20 +61,24 @@ class VisionLanguageModel(nn.Module):
         wanted, there = labels[:, 1:][:, columns], answers[:, columns]
         logits, wanted = read.logits[there].float(), wanted[there]
         nothing = sum(0.0 * parameter.sum() for parameter in self.projector.parameters()) if not seen else 0.0
-        return Reading(cross_entropy(logits, wanted) + nothing, (logits.argmax(dim=-1) == wanted).float().mean())
+        return AnswerLoss(
+            cross_entropy(logits, wanted) + nothing, (logits.argmax(dim=-1) == wanted).float().mean()
+        )
 
-    def embed(self, ids: Ids, seen: Sequence[Seen]) -> Float[Tensor, "b l e"]:
+    def embed(self, ids: Ids, seen: Sequence[VideoTokens]) -> Float[Tensor, "b l e"]:
         """Words from the language model's table, and clips through the projector in their places."""
         words = self.language.get_input_embeddings()(ids.clamp(min=0))
         places = int((ids == PLACE).sum())
         clips = self.projector(seen).to(words.dtype) if seen else words.new_empty(0, words.shape[-1])
         if places != len(clips):
-            raise UserError(f"the prompts have places for {places} tokens of clips, but {len(clips)} were given")
+            raise UserError(
+                f"the prompts have places for {places} tokens of clips, but {len(clips)} were given"
+            )
         return words.masked_scatter((ids == PLACE)[..., None], clips) if seen else words
 
     @torch.no_grad()
     def option_scores(
-        self, ids: Ids, mask: Ids, seen: Sequence[Seen], options: Int[Tensor, "b o m"]
+        self, ids: Ids, mask: Ids, seen: Sequence[VideoTokens], options: Int[Tensor, "b o m"]
     ) -> Float[Tensor, "b o"]:
         """Log-likelihood of each option as the continuation of its prompt, summed over its tokens.
 
@@ -94,8 +102,8 @@ class VisionLanguageModel(nn.Module):
         return rearrange((likely * there).sum(dim=1), "(b o) -> b o", o=o)
 
     @torch.no_grad()
-    def speak(
-        self, ids: Ids, mask: Ids, seen: Sequence[Seen], stop: Sequence[int], limit: int
+    def generate(
+        self, ids: Ids, mask: Ids, seen: Sequence[VideoTokens], stop: Sequence[int], limit: int
     ) -> Iterator[Int[Tensor, " b"]]:
         """The most likely next token of every conversation, again and again, until all have said a `stop` or `limit` tokens.
 
@@ -120,18 +128,22 @@ class VisionLanguageModel(nn.Module):
             )
 
     def answers(
-        self, ids: Ids, mask: Ids, seen: Sequence[Seen], stop: Sequence[int], limit: int
+        self, ids: Ids, mask: Ids, seen: Sequence[VideoTokens], stop: Sequence[int], limit: int
     ) -> list[list[int]]:
         """What every conversation goes on with, up to its stop."""
-        columns = list(self.speak(ids, mask, seen, stop, limit))
+        columns = list(self.generate(ids, mask, seen, stop, limit))
         return [up_to(row, stop) for row in torch.stack(columns, dim=1).tolist()]
 
-    def read(self, ids: Ids, mask: Ids, seen: Sequence[Seen]):
+    def read(self, ids: Ids, mask: Ids, seen: Sequence[VideoTokens]):
         """transformers' output for the prompts, with the cache to go on from. Raises UserError for padding on the right."""
-        refuse_unless(bool(mask[:, -1].all()), "prompts that are to be continued must be padded on the left")
+        require(bool(mask[:, -1].all()), "prompts that are to be continued must be padded on the left")
         embeds = self.embed(ids, seen)
         return self.language(
-            inputs_embeds=embeds, attention_mask=mask, position_ids=positions(mask), use_cache=True, logits_to_keep=1
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            position_ids=positions(mask),
+            use_cache=True,
+            logits_to_keep=1,
         )
 
 

@@ -15,12 +15,11 @@ from torch.utils.data import DataLoader, Subset
 
 from vjepa.data.latents import LatentCache
 from vjepa.data.loader import ResumableLoader, ignore_interrupt
-from vjepa.errors import refuse_unless
+from vjepa.errors import require
 from vjepa.language.batches import EvaluationCaptions, LikeLengths, TrainingCaptions, collate_captions
 from vjepa.language.conversation_files import Captions, read_captions
 from vjepa.language.conversations import Media
 from vjepa.language.media import FrameConfig
-from vjepa.locate import locate
 
 
 @dataclass(frozen=True)
@@ -62,23 +61,34 @@ class CaptionData(L.LightningDataModule):
             seed: Decides the order.
         """
         super().__init__()
-        refuse_unless(bool(train), "data.train is empty; give one file of conversations or more")
-        refuse_unless(batch_size > 0 and workers >= 0, f"data: batch_size={batch_size} and workers={workers} are too few")
-        refuse_unless(like_lengths > 0, f"data.like_lengths={like_lengths} is a number of batches; give 1 or more")
-        refuse_unless(0 <= max_bad_share <= 1, f"data.max_bad_share={max_bad_share} is a share; give a number from 0 to 1")
-        refuse_unless(all(source.weight > 0 for source in train), "data.train: every weight must be positive")
+        require(bool(train), "data.train is empty; give one file of conversations or more")
+        require(
+            batch_size > 0 and workers >= 0,
+            f"data: batch_size={batch_size} and workers={workers} are too few",
+        )
+        require(like_lengths > 0, f"data.like_lengths={like_lengths} is a number of batches; give 1 or more")
+        require(
+            0 <= max_bad_share <= 1,
+            f"data.max_bad_share={max_bad_share} is a share; give a number from 0 to 1",
+        )
+        require(all(source.weight > 0 for source in train), "data.train: every weight must be positive")
         self.sources, self.val, self.clip = train, val, clip
-        self.batch_size, self.workers, self.max_bad_share, self.seed = batch_size, workers, max_bad_share, seed
+        self.batch_size, self.workers, self.max_bad_share, self.seed = (
+            batch_size,
+            workers,
+            max_bad_share,
+            seed,
+        )
         self.like_lengths = like_lengths
         self.cache: LatentCache | None = None  # a stage with a frozen encoder may give one
 
     @cached_property
     def train_captions(self) -> list[Captions]:
-        return [read_captions(locate(source.file), source.folder and locate(source.folder)) for source in self.sources]
+        return [read_captions(source.file, source.folder) for source in self.sources]
 
     @cached_property
     def val_captions(self) -> Captions | None:
-        return self.val and read_captions(locate(self.val))
+        return self.val and read_captions(self.val)
 
     @cached_property
     def val_kinds(self) -> list[str]:
@@ -93,7 +103,9 @@ class CaptionData(L.LightningDataModule):
     def all_media(self) -> list[Media]:
         """Every video and picture once."""
         files = [*self.train_captions, *([self.val_captions] if self.val_captions else [])]
-        return list(dict.fromkeys(media for file in files for i in range(len(file)) for media in file.row(i).media))
+        return list(
+            dict.fromkeys(media for file in files for i in range(len(file)) for media in file.row(i).media)
+        )
 
     def examples(self, count: int) -> Iterator[Tensor]:
         """Media of at most `count` rows, evenly spread over the first file, as a batch holds them."""
@@ -106,7 +118,9 @@ class CaptionData(L.LightningDataModule):
         samples = TrainingCaptions(self.train_captions, weights, self.clip, self.cache, self.seed)
         world, accumulated = self.trainer.world_size, self.trainer.accumulate_grad_batches
         steps = max(1, sum(map(len, self.train_captions)) // (self.batch_size * world * accumulated))
-        order = LikeLengths(samples, steps * accumulated, self.batch_size, self.trainer.global_rank, world, self.like_lengths)
+        order = LikeLengths(
+            samples, steps * accumulated, self.batch_size, self.trainer.global_rank, world, self.like_lengths
+        )
         return ResumableLoader(samples, batch_sampler=order, **self.loader_settings())
 
     def val_dataloader(self) -> DataLoader | list:

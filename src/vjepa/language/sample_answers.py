@@ -9,7 +9,7 @@ from vjepa.language.conversations import Conversation
 from vjepa.language.media import frames_of
 
 
-class Samples(L.Callback):
+class SampleAnswers(L.Callback):
     """After every validation: a table of questions with gold and generated answers, and the clips as filmstrips."""
 
     def __init__(self, rows: int = 4, limit: int = 24) -> None:
@@ -22,9 +22,16 @@ class Samples(L.Callback):
 
     def on_validation_end(self, trainer, stage) -> None:
         data = trainer.datamodule
-        if trainer.sanity_checking or not trainer.is_global_zero or not trainer.loggers or data.val_captions is None:
+        if (
+            trainer.sanity_checking
+            or not trainer.is_global_zero
+            or not trainer.loggers
+            or data.val_captions is None
+        ):
             return
-        shown = [found for row in self.chosen(data.val_captions) if (found := self.frames(row, stage.talker.clip))]
+        shown = [
+            found for row in self.chosen(data.val_captions) if (found := self.frames(row, stage.talker.clip))
+        ]
         if not shown:
             return
         rows, clips = [row for row, _ in shown], [clip for _, mine in shown for clip in mine]

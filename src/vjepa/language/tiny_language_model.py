@@ -1,13 +1,11 @@
 """A language model small enough to train on the spot: a tokenizer and a few layers, from the demo's own conversations.
 
-    python -m vjepa.language.tiny_language_model --texts data/demo/captions.jsonl data/demo/train.jsonl --out runs/demo/language
+    python -m vjepa tiny-language-model --texts data/demo/captions.jsonl data/demo/train.jsonl --out runs/demo/language
 
 It reads the conversations without their clips, so it learns how they are worded and nothing that only a clip can tell. The
 result is a folder like any other language model's.
 """
 
-import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +14,6 @@ import numpy as np
 import torch
 from tqdm import trange
 
-from vjepa.data.manifest_files import ManifestError
-from vjepa.errors import UserError
 from vjepa.language.chat import Chat
 from vjepa.language.conversation_files import Captions, read_captions
 from vjepa.language.language_model import new_language, new_tokenizer, save_language
@@ -49,7 +45,9 @@ class TinyLanguageConfig:
 def train_tiny_language(files: Sequence[Captions], config: TinyLanguageConfig):
     """(model, tokenizer, last loss), trained to write the conversations' questions and answers."""
     rows = [captions.row(i).without_media() for captions in files for i in range(len(captions))]
-    tokenizer = new_tokenizer((text for row in rows for turn in row.turns for text in turn.parts), config.vocabulary)
+    tokenizer = new_tokenizer(
+        (text for row in rows for turn in row.turns for text in turn.parts), config.vocabulary
+    )
     chat = Chat(tokenizer, config.context)
     torch.manual_seed(config.seed)
     model = new_language(len(tokenizer), config.width, config.depth, config.heads)
@@ -67,22 +65,22 @@ def train_tiny_language(files: Sequence[Captions], config: TinyLanguageConfig):
     return model.eval(), tokenizer, loss.item()
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m vjepa.language.tiny_language_model", description=__doc__.split("\n")[0])
-    parser.add_argument("--texts", required=True, nargs="+", help="files of conversations: .json, .jsonl or .parquet")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--steps", type=int, default=TinyLanguageConfig.steps)
-    parser.add_argument("--seed", type=int, default=TinyLanguageConfig.seed)
-    options = parser.parse_args(arguments)
-    try:
-        captions = [read_captions(file) for file in options.texts]
-        config = TinyLanguageConfig(steps=options.steps, seed=options.seed)
-        model, tokenizer, loss = train_tiny_language(captions, config)
-    except (UserError, ManifestError) as error:
-        sys.exit(f"error: {error}")
-    save_language(model, tokenizer, options.out)
-    print(f"{options.out} is written: {len(tokenizer)} tokens, last loss {loss:.2f}")
+def train_on_files(
+    *,
+    texts: list[Path],
+    out: Path,
+    steps: int = TinyLanguageConfig.steps,
+    seed: int = TinyLanguageConfig.seed,
+) -> None:
+    """Train a small language model and its tokenizer on conversations.
 
-
-if __name__ == "__main__":
-    main()
+    Args:
+        texts: Files of conversations: .json, .jsonl or .parquet.
+        out: Folder to write.
+        steps: Optimiser steps.
+        seed: Decides the initial weights and the batches.
+    """
+    captions = [read_captions(file) for file in texts]
+    model, tokenizer, loss = train_tiny_language(captions, TinyLanguageConfig(steps=steps, seed=seed))
+    save_language(model, tokenizer, out)
+    print(f"{out} is written: {len(tokenizer)} tokens, last loss {loss:.2f}")

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-from vjepa.errors import UserError, refuse_unless
+from vjepa.errors import UserError, require
 from vjepa.models.encoder import Encoder, EncoderConfig
-from vjepa.models.layers import EPS, Block, initialise, plain_norm, refuse_heads
+from vjepa.models.layers import EPS, Block, check_heads, initialise, plain_norm
 from vjepa.models.rope import Rotation, rotate, rotation
 
 DEVIATION = 0.01
@@ -55,10 +55,13 @@ class ACPredictorConfig:
     """Standard deviation of the initial matrices. Narrow networks want more: about 1 over the square root of the width."""
 
     def __post_init__(self) -> None:
-        refuse_heads("ac_predictor", self.width, self.heads)
+        check_heads("ac_predictor", self.width, self.heads)
         sizes = (self.depth, self.mlp_width, self.action_dim, self.state_dim, self.merge, self.init_std)
         positive = min(sizes) > 0 and self.extrinsics_dim >= 0
-        refuse_unless(positive, "ac_predictor: depth, mlp_width, action_dim, state_dim, merge and init_std must be positive")
+        require(
+            positive,
+            "ac_predictor: depth, mlp_width, action_dim, state_dim, merge and init_std must be positive",
+        )
 
 
 class KeysValues(NamedTuple):
@@ -78,13 +81,17 @@ class ACPredictor(nn.Module):
         super().__init__()
         self.config = config
         self.rope = encoder.rope
-        self.recompute = False  # activation checkpointing, for training
+        self.activation_checkpointing = False  # activation checkpointing, for training
         merged = config.merge**2 * encoder.width
         self.embed = nn.Linear(merged, config.width)
         self.embed_action = nn.Linear(config.action_dim, config.width)
         self.embed_state = nn.Linear(config.state_dim, config.width)
-        self.embed_extrinsics = nn.Linear(config.extrinsics_dim, config.width) if config.extrinsics_dim else None
-        self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_width) for _ in range(config.depth))
+        self.embed_extrinsics = (
+            nn.Linear(config.extrinsics_dim, config.width) if config.extrinsics_dim else None
+        )
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, config.mlp_width) for _ in range(config.depth)
+        )
         self.norm = nn.LayerNorm(config.width, eps=EPS)
         self.out = nn.Linear(config.width, merged)
         initialise(self, config.init_std)
@@ -127,8 +134,8 @@ class ACPredictor(nn.Module):
         x = self.steps(frame_tokens, actions, states, extrinsics)
         by, mask = self.places(x, past=cache[0].keys.shape[2] // x.shape[2] if cache else 0)
         x = rearrange(x, "b T k d -> b (T k) d")
-        grown, recompute = [], self.recompute and self.training
-        read = partial(checkpoint, read_past, use_reentrant=False) if recompute else read_past
+        grown, activation_checkpointing = [], self.activation_checkpointing and self.training
+        read = partial(checkpoint, read_past, use_reentrant=False) if activation_checkpointing else read_past
         for block, past in zip(self.blocks, cache or [None] * len(self.blocks), strict=True):
             x, seen = read(block, x, by, mask, past)
             grown.append(seen)
@@ -149,7 +156,9 @@ class ACPredictor(nn.Module):
         guesses = [frame_tokens[:, :0]]
         for k in range(actions.shape[1]):
             camera = None if extrinsics is None else extrinsics[:, k : k + 1]
-            frame_tokens, cache = self.extend(cache, frame_tokens, actions[:, k : k + 1], states[:, k : k + 1], camera)
+            frame_tokens, cache = self.extend(
+                cache, frame_tokens, actions[:, k : k + 1], states[:, k : k + 1], camera
+            )
             guesses.append(frame_tokens)
         return torch.cat(guesses, dim=1)
 
@@ -167,24 +176,30 @@ class ACPredictor(nn.Module):
     ) -> Float[Tensor, "b T k w"]:
         """The embedded sequence: action, state and extrinsics of every step before its frame."""
         T = actions.shape[1]
-        self.refuse_misfit(frame_tokens.shape[1], T, extrinsics)
+        self.check_fit(frame_tokens.shape[1], T, extrinsics)
         conditions = [self.embed_action(actions), self.embed_state(states)]
         if self.embed_extrinsics is not None:
             conditions.append(self.embed_extrinsics(extrinsics))
         frames = self.embed(merge(frame_tokens, T, self.config.merge))
         return torch.cat([rearrange(conditions, "r b T d -> b T r d"), frames], dim=2)
 
-    def refuse_misfit(self, tokens: int, steps: int, extrinsics: Tensor | None) -> None:
+    def check_fit(self, tokens: int, steps: int, extrinsics: Tensor | None) -> None:
         side = isqrt(tokens // steps)
         if tokens % steps or side**2 != tokens // steps:
-            raise UserError(f"{tokens} tokens are not {steps} square frames, one per action; crop the frames to squares")
+            raise UserError(
+                f"{tokens} tokens are not {steps} square frames, one per action; crop the frames to squares"
+            )
         if side % self.config.merge:
-            raise UserError(f"ac_predictor.merge={self.config.merge} does not divide a frame of {side}x{side} tokens")
+            raise UserError(
+                f"ac_predictor.merge={self.config.merge} does not divide a frame of {side}x{side} tokens"
+            )
         wanted = self.embed_extrinsics is not None
         given = "given to a predictor without" if extrinsics is not None else "missing for a predictor with"
-        refuse_unless(wanted == (extrinsics is not None), f"extrinsics are {given} extrinsics_dim")
+        require(wanted == (extrinsics is not None), f"extrinsics are {given} extrinsics_dim")
 
-    def places(self, x: Float[Tensor, "b T k w"], past: int) -> tuple[Rotation, Bool[Tensor, "q k_all"] | None]:
+    def places(
+        self, x: Float[Tensor, "b T k w"], past: int
+    ) -> tuple[Rotation, Bool[Tensor, "q k_all"] | None]:
         """Rotary tables of the sequence's tokens, and what each may see of the past and of the sequence.
 
         Action, state and extrinsics take the frame's first row and column: an angle of zero turns nothing, so only time
@@ -203,7 +218,9 @@ class ACPredictor(nn.Module):
         """Tokens of a step before its frame."""
         return 2 if self.embed_extrinsics is None else 3
 
-    def frames(self, x: Float[Tensor, "b k w"], frame_tokens: Float[Tensor, "b n d"], T: int) -> Float[Tensor, "b n d"]:
+    def frames(
+        self, x: Float[Tensor, "b k w"], frame_tokens: Float[Tensor, "b n d"], T: int
+    ) -> Float[Tensor, "b n d"]:
         """The guesses at the frames' places."""
         x = rearrange(x, "b (T k) w -> b T k w", T=T)[:, :, self.conditions :]
         guess = split(self.out(self.norm(x)), self.config.merge)
@@ -212,10 +229,16 @@ class ACPredictor(nn.Module):
 
 
 def read_past(
-    block: Block, x: Float[Tensor, "b n d"], by: Rotation, mask: Bool[Tensor, "n k"] | None, past: KeysValues | None
+    block: Block,
+    x: Float[Tensor, "b n d"],
+    by: Rotation,
+    mask: Bool[Tensor, "n k"] | None,
+    past: KeysValues | None,
 ) -> tuple[Float[Tensor, "b n d"], KeysValues]:
     """One block's pass whose tokens also see `past`; returns the keys and values of both."""
-    q, k, v = rearrange(block.attention.qkv(block.norm1(x)), "b n (r g e) -> r b g n e", r=3, g=block.attention.heads)
+    q, k, v = rearrange(
+        block.attention.qkv(block.norm1(x)), "b n (r g e) -> r b g n e", r=3, g=block.attention.heads
+    )
     q, k = rotate(q, by).to(v.dtype), rotate(k, by).to(v.dtype)
     if past is not None:
         k, v = torch.cat([past.keys, k], dim=2), torch.cat([past.values, v], dim=2)

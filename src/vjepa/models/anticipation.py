@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vjepa.models.grid import Grid
-from vjepa.models.layers import EPS, MLP, Block, CrossAttention, initialise, refuse_heads
+from vjepa.models.layers import EPS, MLP, Block, CrossAttention, check_heads, initialise
 from vjepa.models.predictor import Predictor
 from vjepa.models.probe import ProbeConfig
 from vjepa.models.probe_grid import Stacked
@@ -35,7 +35,7 @@ class AnticipationProbe(nn.Module):
 
     def __init__(self, config: ProbeConfig, width: int, sizes: tuple[int, int, int]) -> None:
         super().__init__()
-        refuse_heads("probe", width, config.heads)
+        check_heads("probe", width, config.heads)
         self.config = config
         self.blocks = nn.ModuleList(Block(width, config.heads, 4 * width) for _ in range(config.depth - 1))
         self.queries = nn.Parameter(torch.zeros(3, width))
@@ -58,18 +58,20 @@ class AnticipationProbe(nn.Module):
 class AnticipationGrid(Stacked):
     """Many such probes, one after the other: their blocks have nothing to share.
 
-    recompute: hold one probe's activations at a time, for a third more arithmetic."""
+    activation_checkpointing: hold one probe's activations at a time, for a third more arithmetic."""
 
-    def __init__(self, probe: AnticipationProbe, size: int, recompute: bool = False) -> None:
+    def __init__(self, probe: AnticipationProbe, size: int, activation_checkpointing: bool = False) -> None:
         super().__init__(probe, size)
-        self.recompute = recompute
+        self.activation_checkpointing = activation_checkpointing
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> ActionLogits:
-        each = self.one_by_one(tokens, self.recompute)
+        each = self.one_by_one(tokens, self.activation_checkpointing)
         return ActionLogits(*(torch.stack(logits) for logits in zip(*each, strict=True)))
 
 
-def placed(tokens: Float[Tensor, "b n d"], grid: Grid, first: Int[Tensor, " b"]) -> Float[Tensor, "b n d"]:
+def add_position_embedding(
+    tokens: Float[Tensor, "b n d"], grid: Grid, first: Int[Tensor, " b"]
+) -> Float[Tensor, "b n d"]:
     """Tokens in (T H W) order, with the sines and cosines of their time, row and column added. Time is counted from the moment
     that is asked for, `first` being that of the first token (negative: before it), so that a probe knows how far ahead it is.
     """
@@ -79,7 +81,7 @@ def placed(tokens: Float[Tensor, "b n d"], grid: Grid, first: Int[Tensor, " b"])
     return tokens + torch.cat([by.cos[:, 0, :, ::2], by.sin[:, 0, :, ::2]], dim=-1).to(tokens)
 
 
-def foresee(
+def predict_ahead(
     predictor: Predictor, tokens: Float[Tensor, "b n d"], grid: Grid, ahead: Int[Tensor, " b"]
 ) -> Float[Tensor, "b m d"]:
     """The predictor's tokens of one time step: `ahead` steps are skipped after the clip's last, for each clip its own."""
@@ -94,7 +96,9 @@ def look_ahead(
     predictor: Predictor, seen: Float[Tensor, "b n d"], grid: Grid, steps: Int[Tensor, " b"], positions: bool
 ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b m d"]]:
     """A clip's tokens and those of the moment `steps` time steps after its last, with their places if `positions`."""
-    ahead = foresee(predictor, seen, grid, steps)
+    ahead = predict_ahead(predictor, seen, grid, steps)
     if not positions:
         return seen, ahead
-    return placed(seen, grid, -grid[0] - steps), placed(ahead, grid, torch.zeros_like(steps))
+    return add_position_embedding(seen, grid, -grid[0] - steps), add_position_embedding(
+        ahead, grid, torch.zeros_like(steps)
+    )

@@ -11,11 +11,11 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vjepa.errors import refuse_unless
+from vjepa.errors import require
 
 
 @dataclass(frozen=True)
-class GoalPolicyConfig:
+class ClonedPolicyConfig:
     """Its input is fixed by the encoder's tokens of one frame: how many, how wide."""
 
     tokens: int = 64
@@ -33,13 +33,13 @@ class GoalPolicyConfig:
 
     def __post_init__(self) -> None:
         sizes = (self.tokens, self.token_width, self.narrow, self.width, self.state_dim, self.action_dim)
-        refuse_unless(min(sizes) > 0, "policy: every size must be positive")
+        require(min(sizes) > 0, "policy: every size must be positive")
 
 
-class GoalPolicy(nn.Module):
+class ClonedPolicy(nn.Module):
     """Tokens of now and of the goal, and the state, to the next action. Places keep their own weights: they are positions."""
 
-    def __init__(self, config: GoalPolicyConfig) -> None:
+    def __init__(self, config: ClonedPolicyConfig) -> None:
         super().__init__()
         self.config = config
         self.squeeze = nn.Linear(2 * config.token_width, config.narrow)

@@ -8,9 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vjepa.errors import UserError, refuse_unless
+from vjepa.errors import UserError, require
 from vjepa.models.grid import Grid, take
-from vjepa.models.layers import EPS, Block, initialise, refuse_heads
+from vjepa.models.layers import EPS, Block, check_heads, initialise
 from vjepa.models.rope import Layout, Rotation, rotation
 
 
@@ -36,9 +36,9 @@ class EncoderConfig:
     """Standard deviation of the initial matrices. Narrow networks want more: about 1 over the square root of the width."""
 
     def __post_init__(self) -> None:
-        refuse_heads("encoder", self.width, self.heads)
+        check_heads("encoder", self.width, self.heads)
         positive = min(self.depth, self.mlp_width, self.patch, self.tubelet, self.init_std) > 0
-        refuse_unless(positive, "encoder: depth, mlp_width, patch, tubelet and init_std must be positive")
+        require(positive, "encoder: depth, mlp_width, patch, tubelet and init_std must be positive")
 
 
 class Encoder(nn.Module):
@@ -47,9 +47,11 @@ class Encoder(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.recompute = False  # activation checkpointing, for training
+        self.activation_checkpointing = False  # activation checkpointing, for training
         self.embed = nn.Linear(3 * config.tubelet * config.patch**2, config.width)
-        self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_width) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, config.mlp_width) for _ in range(config.depth)
+        )
         self.norm = nn.LayerNorm(config.width, eps=EPS)
         initialise(self, config.init_std)
 
@@ -73,15 +75,23 @@ class Encoder(nn.Module):
         """
         x, by = self.embedded(clip, keep)
         for block in self.blocks:
-            x = checkpoint(block, x, by, use_reentrant=False) if self.recompute and self.training else block(x, by)
+            x = (
+                checkpoint(block, x, by, use_reentrant=False)
+                if self.activation_checkpointing and self.training
+                else block(x, by)
+            )
         return self.norm(x)
 
-    def layers(self, clip: Float[Tensor, "b c t h w"], layers: tuple[int, ...]) -> Float[Tensor, "b layers n d"]:
+    def layers(
+        self, clip: Float[Tensor, "b c t h w"], layers: tuple[int, ...]
+    ) -> Float[Tensor, "b layers n d"]:
         """Tokens after several blocks, counted from 0 (or from the end: -1), each through the final norm as released."""
-        wanted = [layer % self.config.depth for layer in layers if -self.config.depth <= layer < self.config.depth]
+        wanted = [
+            layer % self.config.depth for layer in layers if -self.config.depth <= layer < self.config.depth
+        ]
         last = self.config.depth - 1
         sentence = f"layers={list(layers)}: the encoder has {self.config.depth} blocks; give numbers from 0 to {last}"
-        refuse_unless(len(wanted) == len(layers) > 0, sentence)
+        require(len(wanted) == len(layers) > 0, sentence)
         x, by = self.embedded(clip, None)
         found = {}
         for number, block in enumerate(self.blocks[: max(wanted) + 1]):

@@ -1,6 +1,5 @@
 """Grid."""
 
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor

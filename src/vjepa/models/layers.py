@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
-from vjepa.errors import UserError, refuse_unless
+from vjepa.errors import UserError, require
 from vjepa.models.rope import Rotation, rotate
 
 EPS = 1e-6
@@ -40,7 +40,9 @@ class CrossAttention(nn.Module):
         self.q = nn.Linear(width, width)
         self.kv = nn.Linear(width, 2 * width)
 
-    def forward(self, query: Float[Tensor, "b q d"], tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b q d"]:
+    def forward(
+        self, query: Float[Tensor, "b q d"], tokens: Float[Tensor, "b n d"]
+    ) -> Float[Tensor, "b q d"]:
         q = rearrange(self.q(query), "b q (g e) -> b g q e", g=self.heads)
         k, v = rearrange(self.kv(tokens), "b n (r g e) -> r b g n e", r=2, g=self.heads)
         return rearrange(scaled_dot_product_attention(q, k, v), "b g q e -> b q (g e)")
@@ -71,12 +73,16 @@ def plain_norm(tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
     return layer_norm(tokens.float(), tokens.shape[-1:])
 
 
-def refuse_heads(name: str, width: int, heads: int) -> None:
-    refuse_unless(width > 0 and heads > 0, f"{name}.width={width} and {name}.heads={heads} must be positive")
+def check_heads(name: str, width: int, heads: int) -> None:
+    require(width > 0 and heads > 0, f"{name}.width={width} and {name}.heads={heads} must be positive")
     if width % heads:
-        raise UserError(f"{name}.heads={heads} does not divide {name}.width={width}; choose a divisor of the width")
+        raise UserError(
+            f"{name}.heads={heads} does not divide {name}.width={width}; choose a divisor of the width"
+        )
     if width // heads % 2:
-        raise UserError(f"{name}.width={width} over {name}.heads={heads} gives heads of odd width; rotary positions need even")
+        raise UserError(
+            f"{name}.width={width} over {name}.heads={heads} gives heads of odd width; rotary positions need even"
+        )
 
 
 def initialise(module: nn.Module, std: float = 0.02) -> None:

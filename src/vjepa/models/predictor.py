@@ -7,10 +7,10 @@ from einops import repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vjepa.errors import refuse_unless
+from vjepa.errors import require
 from vjepa.models.encoder import EncoderConfig
 from vjepa.models.grid import Grid
-from vjepa.models.layers import EPS, Block, initialise, refuse_heads
+from vjepa.models.layers import EPS, Block, check_heads, initialise
 from vjepa.models.rope import rotation
 
 
@@ -32,9 +32,9 @@ class PredictorConfig:
     """Standard deviation of the initial matrices."""
 
     def __post_init__(self) -> None:
-        refuse_heads("predictor", self.width, self.heads)
+        check_heads("predictor", self.width, self.heads)
         positive = min(self.depth, self.mlp_width, self.mask_tokens, self.init_std) > 0
-        refuse_unless(positive, "predictor: depth, mlp_width, mask_tokens and init_std must be positive")
+        require(positive, "predictor: depth, mlp_width, mask_tokens and init_std must be positive")
 
 
 class Predictor(nn.Module):
@@ -46,7 +46,9 @@ class Predictor(nn.Module):
         self.rope = encoder.rope
         self.embed = nn.Linear(encoder.width, config.width)
         self.mask_tokens = nn.Parameter(torch.zeros(config.mask_tokens, config.width))
-        self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_width) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, config.mlp_width) for _ in range(config.depth)
+        )
         self.norm = nn.LayerNorm(config.width, eps=EPS)
         self.out = nn.Linear(config.width, encoder.width)
         initialise(self, config.init_std)

@@ -7,8 +7,8 @@ from einops import repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vjepa.errors import refuse_unless
-from vjepa.models.layers import EPS, MLP, Block, CrossAttention, initialise, refuse_heads
+from vjepa.errors import require
+from vjepa.models.layers import EPS, MLP, Block, CrossAttention, check_heads, initialise
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ProbeConfig:
     """Attention heads per block."""
 
     def __post_init__(self) -> None:
-        refuse_unless(self.depth >= 0, f"probe.depth={self.depth}: use 1 or more blocks, or 0 for a linear probe")
+        require(self.depth >= 0, f"probe.depth={self.depth}: use 1 or more blocks, or 0 for a linear probe")
 
 
 class AttentivePool(nn.Module):
@@ -30,7 +30,7 @@ class AttentivePool(nn.Module):
 
     def __init__(self, config: ProbeConfig, width: int) -> None:
         super().__init__()
-        refuse_heads("probe", width, config.heads)
+        check_heads("probe", width, config.heads)
         self.blocks = nn.ModuleList(Block(width, config.heads, 4 * width) for _ in range(config.depth - 1))
         self.query = nn.Parameter(torch.zeros(1, width))
         self.norm1 = nn.LayerNorm(width, eps=EPS)

@@ -12,10 +12,10 @@ every probe, and nothing to share: twenty probes are twenty times the arithmetic
 core's peak or more (50 of 95 GFLOP/s at width 64, 73 at width 384).
 
 What such blocks compute is kept for the gradient, of every probe at once: 20 probes of 4 blocks on a batch of the papers' size
-fit no GPU. With `recompute` the probes are computed one after the other, and each once more when its gradient is due, so that
+fit no GPU. With `activation_checkpointing` the probes are computed one after the other, and each once more when its gradient is due, so that
 no more than one of them is held at a time. They all read the same tokens, which are never copied.
 
-    python -m vjepa.models.probe_grid       measures a training step beside a loop over heads
+    python -m vjepa bench-probe-grid       measures a training step beside a loop over heads
 
 Axes: `p` probes, `g` attention heads.
 """
@@ -31,7 +31,7 @@ from torch.func import functional_call
 from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-from vjepa.errors import refuse_unless
+from vjepa.errors import require
 from vjepa.models.layers import EPS, Block
 from vjepa.models.probe import AttentivePool, AttentiveProbe
 
@@ -42,7 +42,9 @@ class Stacked(nn.Module):
     def __init__(self, network: nn.Module, size: int) -> None:
         super().__init__()
         self.stacked = copy.deepcopy(network)
-        self.template = [copy.deepcopy(network).to("meta")]  # in a list, so that it is no part of this network
+        self.template = [
+            copy.deepcopy(network).to("meta")
+        ]  # in a list, so that it is no part of this network
         for module in self.stacked.modules():
             for name, value in list(module.named_parameters(recurse=False)):
                 setattr(module, name, nn.Parameter(value.detach().repeat(size, *[1] * value.ndim)))
@@ -56,12 +58,15 @@ class Stacked(nn.Module):
         network.load_state_dict({name: value[i] for name, value in self.stacked.state_dict().items()})
         return network
 
-    def one_by_one(self, tokens: Float[Tensor, "b n d"], recompute: bool) -> list:
-        """What each network answers, computed in turn; with `recompute`, nothing is kept for the gradient but the tokens.
+    def one_by_one(self, tokens: Float[Tensor, "b n d"], activation_checkpointing: bool) -> list:
+        """What each network answers, computed in turn; with `activation_checkpointing`, nothing is kept for the gradient but the tokens.
         Parameters are taken apart once, so that their gradients are put together once."""
-        apart, network = {name: value.unbind() for name, value in self.stacked.named_parameters()}, self.template[0]
+        apart, network = (
+            {name: value.unbind() for name, value in self.stacked.named_parameters()},
+            self.template[0],
+        )
         each = [{name: values[i] for name, values in apart.items()} for i in range(len(self))]
-        if recompute:
+        if activation_checkpointing:
             return [checkpoint(functional_call, network, own, tokens, use_reentrant=False) for own in each]
         return [functional_call(network, own, tokens) for own in each]
 
@@ -69,20 +74,22 @@ class Stacked(nn.Module):
 class ProbeGrid(Stacked):
     """Attentive probes as one network.
 
-    recompute: hold one probe's activations at a time, for a third more arithmetic."""
+    activation_checkpointing: hold one probe's activations at a time, for a third more arithmetic."""
 
-    def __init__(self, probe: AttentiveProbe, size: int, recompute: bool = False) -> None:
+    def __init__(self, probe: AttentiveProbe, size: int, activation_checkpointing: bool = False) -> None:
         super().__init__(probe, size)
-        self.recompute = recompute
+        self.activation_checkpointing = activation_checkpointing
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "p b classes"]:
-        if self.recompute:
-            return torch.stack(self.one_by_one(tokens, recompute=True))
+        if self.activation_checkpointing:
+            return torch.stack(self.one_by_one(tokens, activation_checkpointing=True))
         probe, config = self.stacked, self.stacked.config
         if not config.depth:
             return linear(tokens.mean(dim=1).expand(len(self), -1, -1), probe.head)
         for block in probe.pool.blocks:
-            tokens = self_attention(tokens if tokens.ndim == 4 else tokens.expand(len(self), -1, -1, -1), block, config.heads)
+            tokens = self_attention(
+                tokens if tokens.ndim == 4 else tokens.expand(len(self), -1, -1, -1), block, config.heads
+            )
         return linear(pooled(tokens, probe.pool, config.heads), probe.head)
 
 
@@ -91,10 +98,16 @@ def pooled(tokens: Float[Tensor, "*p b n d"], pool: AttentivePool, heads: int) -
     axes = "pbnd" if tokens.ndim == 4 else "bnd"
     unit, scale, shift = layer_norm(tokens, tokens.shape[-1:], eps=EPS), pool.norm1.weight, pool.norm1.bias
     to_key, to_value = rearrange(pool.attention.kv.weight, "p (r g e) d -> r p g e d", r=2, g=heads)
-    query = rearrange(linear(pool.query, pool.attention.q), "p 1 (g e) -> p g e", g=heads) / to_key.shape[2] ** 0.5
+    query = (
+        rearrange(linear(pool.query, pool.attention.q), "p 1 (g e) -> p g e", g=heads)
+        / to_key.shape[2] ** 0.5
+    )
     asked = torch.einsum("pge,pged->pgd", query, to_key) * scale[:, None]
     attention = torch.einsum(f"pgd,{axes}->pbgn", asked, unit).softmax(dim=-1)
-    seen = torch.einsum(f"pbgn,{axes}->pbgd", attention.to(unit), unit) * scale[:, None, None] + shift[:, None, None]
+    seen = (
+        torch.einsum(f"pbgn,{axes}->pbgd", attention.to(unit), unit) * scale[:, None, None]
+        + shift[:, None, None]
+    )
     value = rearrange(torch.einsum("pbgd,pged->pbge", seen, to_value), "p b g e -> p b (g e)")
     x = pool.query + value + pool.attention.kv.bias.chunk(2, dim=-1)[1][:, None]
     return x + perceptron(norm(x, pool.norm2), pool.mlp)
@@ -102,7 +115,9 @@ def pooled(tokens: Float[Tensor, "*p b n d"], pool: AttentivePool, heads: int) -
 
 def self_attention(x: Float[Tensor, "p b n d"], block: Block, heads: int) -> Float[Tensor, "p b n d"]:
     """A transformer block without positions, of every probe on its own tokens."""
-    q, k, v = rearrange(linear(norm(x, block.norm1), block.attention.qkv), "p b n (r g e) -> r (p b) g n e", r=3, g=heads)
+    q, k, v = rearrange(
+        linear(norm(x, block.norm1), block.attention.qkv), "p b n (r g e) -> r (p b) g n e", r=3, g=heads
+    )
     read = rearrange(scaled_dot_product_attention(q, k, v), "(p b) g n e -> p b n (g e)", p=len(x))
     x = x + linear(read, block.attention.out)
     return x + perceptron(norm(x, block.norm2), block.mlp)
@@ -122,7 +137,7 @@ def perceptron(x: Float[Tensor, "p *rest d"], mlp: nn.Sequential) -> Float[Tenso
     return linear(gelu(linear(x, mlp[0])), mlp[2])
 
 
-def refuse_negative(rates: Sequence[float], decays: Sequence[float]) -> None:
+def check_not_negative(rates: Sequence[float], decays: Sequence[float]) -> None:
     """Raise UserError for a grid of rates and decays that no optimiser takes."""
-    refuse_unless(min((*rates, *decays), default=0) >= 0, f"model.grid: lr={rates} and weight_decay={decays} hold a negative "
+    require(min((*rates, *decays), default=0) >= 0, f"model.grid: lr={rates} and weight_decay={decays} hold a negative "
                                                           "number; rates and decays are 0 or more")  # fmt: skip

@@ -10,13 +10,13 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vjepa.errors import UserError, refuse_unless
+from vjepa.errors import UserError, require
 from vjepa.models.grid import Grid
 from vjepa.models.layers import initialise
 from vjepa.models.probe import AttentivePool, ProbeConfig
 
 
-class Seen(NamedTuple):
+class VideoTokens(NamedTuple):
     """What the encoder saw of one clip or picture: tokens (n, d) in (T H W) order, and their grid."""
 
     tokens: Tensor
@@ -36,7 +36,9 @@ class ProjectorConfig:
     """Attention heads of that query."""
 
     def __post_init__(self) -> None:
-        refuse_unless(min(self.window) > 0, f"projector.window={self.window} must be three positive numbers of tokens")
+        require(
+            min(self.window) > 0, f"projector.window={self.window} must be three positive numbers of tokens"
+        )
 
 
 class Projector(nn.Module):
@@ -56,7 +58,9 @@ class Projector(nn.Module):
         inputs = width * math.prod(config.window) if config.pooling == "concat" else width
         self.mlp = nn.Sequential(nn.Linear(inputs, words), nn.GELU(), nn.Linear(words, words))
         initialise(self.mlp, std=inputs**-0.5)
-        nn.init.trunc_normal_(self.mlp[2].weight, std=std / math.sqrt(0.42 * words))  # 0.42: the mean square of a GELU
+        nn.init.trunc_normal_(
+            self.mlp[2].weight, std=std / math.sqrt(0.42 * words)
+        )  # 0.42: the mean square of a GELU
         if config.pooling == "attention":
             self.pool = AttentivePool(ProbeConfig(depth=1, heads=config.heads), width)
             initialise(self.pool, std=width**-0.5)
@@ -64,14 +68,18 @@ class Projector(nn.Module):
             self.places = nn.Parameter(0.02 * torch.randn(math.prod(config.window), width))
 
     @torch.no_grad()
-    def standardise(self, seen: Iterable[Seen]) -> None:
+    def standardise(self, seen: Iterable[VideoTokens]) -> None:
         """Take over mean and spread of each channel over these clips, so that every channel is read at the same size.
 
         An encoder's channels differ in size, and a few large ones that tell nothing would drown the others."""
         count, total, squares = 0, 0.0, 0.0
         for clip in seen:
             tokens = clip.tokens.double()
-            count, total, squares = count + len(tokens), total + tokens.sum(dim=0), squares + tokens.square().sum(dim=0)
+            count, total, squares = (
+                count + len(tokens),
+                total + tokens.sum(dim=0),
+                squares + tokens.square().sum(dim=0),
+            )
         if count:
             self.mean.copy_(total / count)
             self.std.copy_((squares / count - (total / count) ** 2).clamp_min(1e-12).sqrt())
@@ -85,14 +93,16 @@ class Projector(nn.Module):
             )
         return math.prod(grid) // math.prod(self.config.window)
 
-    def forward(self, seen: Sequence[Seen]) -> Float[Tensor, "m e"]:
+    def forward(self, seen: Sequence[VideoTokens]) -> Float[Tensor, "m e"]:
         """The tokens of all clips, one clip after the other."""
         return self.mlp(torch.cat([self.pooled(clip) for clip in seen]))
 
-    def pooled(self, clip: Seen) -> Float[Tensor, "m inputs"]:
+    def pooled(self, clip: VideoTokens) -> Float[Tensor, "m inputs"]:
         self.size(clip.grid)
         if clip.tokens.shape[-1] != self.width:
-            raise UserError(f"the projector reads tokens of width {self.width}, this encoder's have {clip.tokens.shape[-1]}")
+            raise UserError(
+                f"the projector reads tokens of width {self.width}, this encoder's have {clip.tokens.shape[-1]}"
+            )
         tokens = (clip.tokens - self.mean) / self.std
         if self.config.window == (1, 1, 1) and self.config.pooling == "average":
             return tokens

@@ -38,7 +38,9 @@ def rotation(index: Int[Tensor, "b n"], grid: Grid, head_width: int, layout: Lay
     trained with.
     """
     segment = 2 * (head_width // 3 // 2)
-    frequency = BASE ** (-torch.arange(segment // 2, device=index.device, dtype=torch.float32) / (segment / 2))
+    frequency = BASE ** (
+        -torch.arange(segment // 2, device=index.device, dtype=torch.float32) / (segment / 2)
+    )
     pattern = "b n x f -> b n (x r f)" if layout == "released" else "b n x f -> b n (x f r)"
     angle = repeat(positions(index, grid)[..., None] * frequency, pattern, r=2)
     angle = torch.nn.functional.pad(angle, (0, head_width - 3 * segment))[:, None]

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from vjepa.errors import refuse_unless
+from vjepa.errors import require
 from vjepa.models.ac_predictor import ACPredictor
 
 
@@ -28,8 +28,10 @@ class ObjectiveConfig:
     asks as much of a background that is nearly right as of an arm that is in the wrong place."""
 
     def __post_init__(self) -> None:
-        refuse_unless(0 <= self.huber < float("inf"), f"objective.huber={self.huber} must be 0 or more")
-        refuse_unless(self.rollout_steps > 0, f"rollout_steps={self.rollout_steps} predicts nothing; give 1 or more")
+        require(0 <= self.huber < float("inf"), f"objective.huber={self.huber} must be 0 or more")
+        require(
+            self.rollout_steps > 0, f"rollout_steps={self.rollout_steps} predicts nothing; give 1 or more"
+        )
 
 
 class Losses(NamedTuple):
@@ -53,11 +55,18 @@ def action_conditioned(
     Raises UserError if the episode is shorter than that.
     """
     steps, frame = config.rollout_steps, frame_tokens.shape[1] // states.shape[1]
-    refuse_unless(steps <= actions.shape[1], f"rollout_steps={steps}, but an episode has {actions.shape[1]} actions")
+    require(
+        steps <= actions.shape[1], f"rollout_steps={steps}, but an episode has {actions.shape[1]} actions"
+    )
     camera = None if extrinsics is None else extrinsics[:, :-1]
     guesses, cache = predictor.extend((), frame_tokens[:, :-frame], actions, states[:, :-1], camera)
-    first, rest = guesses[:, :frame], [given if given is None else given[:, 1:steps] for given in (actions, states, camera)]
-    rolled = torch.cat([first, predictor.rollout(first, *rest, cache=predictor.first_step(cache, frame))], dim=1)
+    first, rest = (
+        guesses[:, :frame],
+        [given if given is None else given[:, 1:steps] for given in (actions, states, camera)],
+    )
+    rolled = torch.cat(
+        [first, predictor.rollout(first, *rest, cache=predictor.first_step(cache, frame))], dim=1
+    )
     judged = slice(0 if config.every_step else frame * (steps - 1), frame * steps)
     teacher_forcing = smooth_l1_loss(guesses.float(), frame_tokens[:, frame:], beta=config.huber)
     rollout = smooth_l1_loss(rolled[:, judged].float(), frame_tokens[:, frame:][:, judged], beta=config.huber)

@@ -16,7 +16,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vjepa.errors import UserError, refuse_unless
+from vjepa.errors import UserError, require
 from vjepa.models.grid import Grid
 
 REDRAWS = 100
@@ -38,7 +38,7 @@ class BlockConfig:
     def __post_init__(self) -> None:
         fits = self.blocks > 0 and 0 < self.scale <= 1 and 0 < self.duration <= 1
         found = f"{self.blocks} blocks of {self.scale} of the frame and {self.duration} of the time"
-        refuse_unless(fits, f"masks.kinds: {found}; give 1 or more blocks of shares in (0, 1]")
+        require(fits, f"masks.kinds: {found}; give 1 or more blocks of shares in (0, 1]")
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,14 @@ class MaskConfig:
     """Round both numbers down to a multiple of this; 64 gives compiled kernels few shapes to learn."""
 
     def __post_init__(self) -> None:
-        refuse_unless(len(self.kinds) > 0, "masks.kinds is empty, so nothing would be predicted; give one kind or more")
-        refuse_unless(self.group > 0 and self.multiple > 0, "masks.group and masks.multiple must be positive")
-        refuse_unless(0 < self.aspect[0] <= self.aspect[1], f"masks.aspect={self.aspect} must be two growing positive ratios")
+        require(
+            len(self.kinds) > 0, "masks.kinds is empty, so nothing would be predicted; give one kind or more"
+        )
+        require(self.group > 0 and self.multiple > 0, "masks.group and masks.multiple must be positive")
+        require(
+            0 < self.aspect[0] <= self.aspect[1],
+            f"masks.aspect={self.aspect} must be two growing positive ratios",
+        )
 
 
 class View(NamedTuple):
@@ -65,16 +70,22 @@ class View(NamedTuple):
     drop: Int[Tensor, "b m"]
 
 
-def sample_masks(config: MaskConfig, grid: Grid, batch: int, *, seed: int, step: int, rank: int) -> list[View]:
+def sample_masks(
+    config: MaskConfig, grid: Grid, batch: int, *, seed: int, step: int, rank: int
+) -> list[View]:
     """One view per mask kind for `batch` clips: a pure function of its arguments.
 
     `rank` numbers the batches of one optimiser step, over devices and accumulated micro-batches alike: batches 0..n-1 of
     size b see the same masks as one batch of n*b. Raises UserError if the batch does not divide the group.
     """
     if config.group % batch:
-        raise UserError(f"masks.group={config.group} is not a multiple of {batch} clips; split the batch or change the group")
+        raise UserError(
+            f"masks.group={config.group} is not a multiple of {batch} clips; split the batch or change the group"
+        )
     group, first = divmod(rank * batch, config.group)
-    rng = np.random.Generator(np.random.Philox(key=np.array([seed, step], np.uint64), counter=[0, 0, 0, group]))
+    rng = np.random.Generator(
+        np.random.Philox(key=np.array([seed, step], np.uint64), counter=[0, 0, 0, group])
+    )
     views = (sample_view(kind, config, grid, rng) for kind in config.kinds)
     return [View(keep[first : first + batch], drop[first : first + batch]) for keep, drop in views]
 
@@ -86,7 +97,9 @@ def sample_view(kind: BlockConfig, config: MaskConfig, grid: Grid, rng: np.rando
     return View(equal_subset(~dropped, order, config.multiple), equal_subset(dropped, order, config.multiple))
 
 
-def sample_blocks(kind: BlockConfig, config: MaskConfig, grid: Grid, rng: np.random.Generator) -> Bool[np.ndarray, "b T H W"]:
+def sample_blocks(
+    kind: BlockConfig, config: MaskConfig, grid: Grid, rng: np.random.Generator
+) -> Bool[np.ndarray, "b T H W"]:
     """Places under a block. One block shape is drawn for the group, as in the released sampler; clips that would keep
     nothing are drawn again."""
     shape = block_shape(kind, rng.uniform(*config.aspect), grid)
@@ -127,7 +140,9 @@ def place_blocks(
     return (rearrange(times, "b s T -> b s T 1 1") & frame).any(axis=1)
 
 
-def equal_subset(member: Bool[np.ndarray, "b n"], order: Float[np.ndarray, "b n"], multiple: int) -> Int[Tensor, "b k"]:
+def equal_subset(
+    member: Bool[np.ndarray, "b n"], order: Float[np.ndarray, "b n"], multiple: int
+) -> Int[Tensor, "b k"]:
     """Indices of the first k members of every row in a random order, k the least count of any row; ascending."""
     count = int(member.sum(axis=1).min())
     count = max(count // multiple * multiple, min(count, multiple))

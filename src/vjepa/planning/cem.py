@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vjepa.errors import UserError, refuse_unless
+from vjepa.errors import UserError, require
 
 Energy = Callable[[Float[Tensor, "s T a"]], Float[Tensor, " s"]]
 
@@ -37,7 +37,7 @@ class ActionBounds:
     """Greatest size of every other dimension: the gripper's as released."""
 
     def __post_init__(self) -> None:
-        refuse_unless(self.radius > 0 and self.limit > 0, "bounds: radius and limit must be positive")
+        require(self.radius > 0 and self.limit > 0, "bounds: radius and limit must be positive")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class CEMConfig:
     iterations: int = 10
     """Rounds of drawing and weighing."""
     top: int = 10
-    """Samples that count, for `cem`."""
+    """SampleAnswers that count, for `cem`."""
     temperature: float = 0.2
     """Energy that divides a weight by e, in standard deviations of the iteration's energies, for `mppi`."""
     horizon: int = 1
@@ -72,19 +72,30 @@ class CEMConfig:
     """Where actions must lie."""
 
     def __post_init__(self) -> None:
-        positive = min(self.samples, self.iterations, self.top, self.horizon, self.action_dim) > 0 and self.temperature > 0
-        refuse_unless(positive, "cem: samples, iterations, top, temperature, horizon and action_dim must be positive")
-        refuse_unless(self.top <= self.samples, f"cem.top={self.top} of {self.samples} samples; choose fewer")
+        positive = (
+            min(self.samples, self.iterations, self.top, self.horizon, self.action_dim) > 0
+            and self.temperature > 0
+        )
+        require(
+            positive, "cem: samples, iterations, top, temperature, horizon and action_dim must be positive"
+        )
+        require(self.top <= self.samples, f"cem.top={self.top} of {self.samples} samples; choose fewer")
         dims = (*self.searched, *self.bounds.moved)
         known = bool(self.searched) and all(0 <= dim < self.action_dim for dim in dims)
-        refuse_unless(known, f"cem: searched {self.searched} and bounds.moved {self.bounds.moved} must be among "
+        require(known, f"cem: searched {self.searched} and bounds.moved {self.bounds.moved} must be among "
                       f"the {self.action_dim} dimensions of an action, counted from 0")  # fmt: skip
         if not len(self.searched) == len(self.mean) == len(self.std):
-            raise UserError(f"cem: give one number of mean and of std for each searched dimension {self.searched}")
-        once = len(set(self.searched)) == len(self.searched) and all(0 < std < float("inf") for std in self.std)
-        refuse_unless(once, f"cem: searched {self.searched} once each, with a positive std, got {self.std}")
+            raise UserError(
+                f"cem: give one number of mean and of std for each searched dimension {self.searched}"
+            )
+        once = len(set(self.searched)) == len(self.searched) and all(
+            0 < std < float("inf") for std in self.std
+        )
+        require(once, f"cem: searched {self.searched} once each, with a positive std, got {self.std}")
         stays = (self.momentum_mean, self.momentum_std)
-        refuse_unless(all(0 <= share < 1 for share in stays), f"cem: momentum {stays} must be shares from 0 to below 1")
+        require(
+            all(0 <= share < 1 for share in stays), f"cem: momentum {stays} must be shares from 0 to below 1"
+        )
 
 
 class Statistics(NamedTuple):
@@ -106,7 +117,13 @@ class Plan(NamedTuple):
     statistics: Statistics
 
 
-def cem(energy: Energy, config: CEMConfig, *, generator: torch.Generator, start: Float[Tensor, "T a"] | None = None) -> Plan:
+def cem(
+    energy: Energy,
+    config: CEMConfig,
+    *,
+    generator: torch.Generator,
+    start: Float[Tensor, "T a"] | None = None,
+) -> Plan:
     """The mean of the search after its last iteration, as the released planner, which is not always the best sample.
 
     energy: of many sequences at once, on the generator's device; called once per iteration and once for the plan.
@@ -131,7 +148,10 @@ def cem(energy: Energy, config: CEMConfig, *, generator: torch.Generator, start:
     reached = energy(actions[None])[0]
     statistics = Statistics(*torch.stack(history, dim=1))
     finite = torch.isfinite(reached) & torch.isfinite(statistics.mean).all()
-    refuse_unless(bool(finite), "the energies of planned actions are not finite; look at the world model's inputs and weights")
+    require(
+        bool(finite),
+        "the energies of planned actions are not finite; look at the world model's inputs and weights",
+    )
     return Plan(actions, reached, statistics)
 
 
@@ -154,8 +174,9 @@ def beginning(
     std[:, config.searched] = torch.tensor(config.std, device=device)
     if start is None:
         return mean, std
-    refuse_unless(
-        tuple(start.shape) == shape, f"the start of a plan is {tuple(start.shape)}, expected {shape} (horizon, action)"
+    require(
+        tuple(start.shape) == shape,
+        f"the start of a plan is {tuple(start.shape)}, expected {shape} (horizon, action)",
     )
     return start.to(mean), std
 

@@ -10,7 +10,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from vjepa.errors import UserError, refuse_unless
+from vjepa.errors import UserError, require
 from vjepa.planning.cem import Energy
 from vjepa.robots.schema import StateSchema
 
@@ -22,13 +22,15 @@ class LandscapeConfig:
     span: tuple[float, float] = (0.15, 0.15)
     """Largest value of each, in its unit; swept from minus to plus."""
     points: int = 21
-    """Values along each axis; an odd number includes zero."""
+    """ValuePredictions along each axis; an odd number includes zero."""
     step: int = 0
     """Which action of the sequence is swept."""
 
     def __post_init__(self) -> None:
-        refuse_unless(self.axes[0] != self.axes[1], f"landscape.axes={self.axes} are one axis; give two")
-        refuse_unless(min(self.span) > 0 and self.points > 1, "landscape: span must be positive and points 2 or more")
+        require(self.axes[0] != self.axes[1], f"landscape.axes={self.axes} are one axis; give two")
+        require(
+            min(self.span) > 0 and self.points > 1, "landscape: span must be positive and points 2 or more"
+        )
 
 
 class Landscape(NamedTuple):
@@ -59,7 +61,9 @@ class Landscape(NamedTuple):
 
     def save(self, path: Path) -> None:
         """All numbers, and the minimum, as `.npz`."""
-        arrays = {name: value.cpu().numpy() for name, value in (self._asdict() | {"minimum": self.minimum}).items()}
+        arrays = {
+            name: value.cpu().numpy() for name, value in (self._asdict() | {"minimum": self.minimum}).items()
+        }
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, **arrays)
 
@@ -71,13 +75,15 @@ def energy_landscape(energy: Energy, actions: Float[Tensor, "T a"], config: Land
     """
     T, a = actions.shape
     known = 0 <= config.step < T and all(0 <= axis < a for axis in config.axes)
-    refuse_unless(known, f"landscape: step {config.step}, axes {config.axes} are not in {T} actions of {a} numbers")
+    require(known, f"landscape: step {config.step}, axes {config.axes} are not in {T} actions of {a} numbers")
     x, y = (torch.linspace(-span, span, config.points, device=actions.device) for span in config.span)
     swept = repeat(actions, "T a -> Y X T a", Y=len(y), X=len(x)).clone()
     swept[:, :, config.step, config.axes[0]] = x
     swept[:, :, config.step, config.axes[1]] = y[:, None]
     energies = energy(rearrange(swept, "Y X T a -> (Y X) T a"))
-    return Landscape(x, y, rearrange(energies, "(Y X) -> Y X", X=len(x)), actions[config.step, list(config.axes)])
+    return Landscape(
+        x, y, rearrange(energies, "(Y X) -> Y X", X=len(x)), actions[config.step, list(config.axes)]
+    )
 
 
 def axis_names(schema: StateSchema, sweep: LandscapeConfig) -> tuple[str, str]:
@@ -101,8 +107,15 @@ def plot_landscape(landscape: Landscape, names: tuple[str, str], path: Path) -> 
     for line in (axes.axhline, axes.axvline):
         line(0, color="white", linewidth=0.8, linestyle=":")
     axes.plot(*truth, "o", color="tab:red", markeredgecolor="white", markersize=10, label="true action")
-    axes.plot(*least, "X", color="white", markeredgecolor="black", markersize=11, label="minimum", clip_on=False)
-    axes.set(xlabel=names[0], ylabel=names[1], title=f"Energy of reaching the goal; least {energies.min():.4f}", box_aspect=1)
+    axes.plot(
+        *least, "X", color="white", markeredgecolor="black", markersize=11, label="minimum", clip_on=False
+    )
+    axes.set(
+        xlabel=names[0],
+        ylabel=names[1],
+        title=f"Energy of reaching the goal; least {energies.min():.4f}",
+        box_aspect=1,
+    )
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     figure.colorbar(colours, label="above the least, mean |difference| of tokens", shrink=0.9)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vjepa.errors import refuse_unless
+from vjepa.errors import require
 from vjepa.planning.cem import CEMConfig, Energy, Plan, cem
 from vjepa.planning.world_model import distance
 
@@ -29,9 +29,12 @@ class MPCConfig:
 
     def __post_init__(self) -> None:
         fits = 0 < self.execute <= self.planner.horizon
-        refuse_unless(fits, f"mpc.execute={self.execute} of a plan of {self.planner.horizon} actions; give 1 to its horizon")
+        require(
+            fits,
+            f"mpc.execute={self.execute} of a plan of {self.planner.horizon} actions; give 1 to its horizon",
+        )
         both = bool(self.switch) and self.threshold is not None
-        refuse_unless(not both, "mpc: sub-goals switch by switch or by threshold; give one")
+        require(not both, "mpc: sub-goals switch by switch or by threshold; give one")
 
 
 @runtime_checkable
@@ -40,22 +43,32 @@ class World(Protocol):
 
     def encode(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]: ...
 
-    def energy(self, tokens: Float[Tensor, "1 n d"], state: Float[Tensor, "1 Ds"], goal: Float[Tensor, "1 n d"]) -> Energy: ...
+    def energy(
+        self, tokens: Float[Tensor, "1 n d"], state: Float[Tensor, "1 Ds"], goal: Float[Tensor, "1 n d"]
+    ) -> Energy: ...
 
 
 class MPC:
     """A policy for one episode: images and states to actions, towards one goal image after another."""
 
-    def __init__(self, world: World, config: MPCConfig, goals: Float[Tensor, "g c h w"], generator: torch.Generator) -> None:
+    def __init__(
+        self, world: World, config: MPCConfig, goals: Float[Tensor, "g c h w"], generator: torch.Generator
+    ) -> None:
         """goals: normalised images, in the order in which they are to be reached.
 
         Raises UserError if there are no goals, or not one switch time for each.
         """
-        refuse_unless(len(goals) > 0, "a policy without a goal image has nothing to plan for; give one or more")
+        require(len(goals) > 0, "a policy without a goal image has nothing to plan for; give one or more")
         moves_on = len(goals) == 1 or bool(config.switch) or config.threshold is not None
-        refuse_unless(moves_on, f"nothing says when the next of {len(goals)} goal images begins; give mpc.switch or threshold")
+        require(
+            moves_on,
+            f"nothing says when the next of {len(goals)} goal images begins; give mpc.switch or threshold",
+        )
         fits = not config.switch or len(config.switch) == len(goals)
-        refuse_unless(fits, f"mpc.switch={config.switch} for {len(goals)} goal images; give one number of actions for each")
+        require(
+            fits,
+            f"mpc.switch={config.switch} for {len(goals)} goal images; give one number of actions for each",
+        )
         self.world, self.config, self.generator = world, config, generator
         self.goals = world.encode(goals)
         self.goal = 0  # number of the present goal
@@ -82,7 +95,11 @@ class MPC:
         elif self.config.threshold is not None:
             goal += bool(distance(tokens, self.goals[goal][None]) < self.config.threshold)
         if min(goal, last) != self.goal:
-            self.goal, self.left, self.pending = min(goal, last), None, 0  # the old plan leads to the old goal
+            self.goal, self.left, self.pending = (
+                min(goal, last),
+                None,
+                0,
+            )  # the old plan leads to the old goal
 
     def replan(self, tokens: Float[Tensor, "1 n d"], state: Float[Tensor, "1 Ds"]) -> None:
         energy = self.world.energy(tokens, state, self.goals[self.goal][None])

@@ -1,10 +1,9 @@
-"""python -m vjepa.planning.recorded_landscape --trajectory FILE.npz --encoder FILE --ac FILE --out DIR: the energy around a true action.
+"""python -m vjepa landscape --trajectory FILE.npz --encoder FILE --ac FILE --out DIR: the energy around a true action.
 
 The trajectory holds `observations` (t h w c, uint8) and `states` (t Ds), maybe with a leading axis of one episode. The goal is
 a later frame, the swept action the one that the states say was taken.
 """
 
-import sys
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -13,11 +12,10 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
-from jsonargparse import auto_cli, set_parsing_settings
 from torch import Tensor
 
 from vjepa.data.transforms import centre_box, crop, normalise
-from vjepa.errors import UserError, refuse_unless
+from vjepa.errors import UserError, require
 from vjepa.planning.landscape import Landscape, LandscapeConfig, axis_names, energy_landscape, plot_landscape
 from vjepa.planning.world_model import WorldModel, WorldModelConfig
 from vjepa.robots.pose import pose_delta
@@ -33,22 +31,29 @@ class Trajectory(NamedTuple):
 
 def read_trajectory(path: Path) -> Trajectory:
     """Frames and states of one episode. Raises UserError if the file is missing or holds something else."""
-    refuse_unless(path.is_file(), f"{path} does not exist; give an .npz with observations and states")
+    require(path.is_file(), f"{path} does not exist; give an .npz with observations and states")
     try:
         with np.load(path) as file:
             arrays = dict(file)
     except (BadZipFile, EOFError, TypeError, ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read as an .npz of plain arrays: {error}") from error
-    refuse_unless({"observations", "states"} <= set(arrays), f"{path} holds {list(arrays)}; expected observations and states")
+    require(
+        {"observations", "states"} <= set(arrays),
+        f"{path} holds {list(arrays)}; expected observations and states",
+    )
     frames, states = arrays["observations"], arrays["states"]
     if frames.ndim == 5 and len(frames) == 1:
         frames, states = frames[0], states[0]
-    fits = frames.ndim == 4 and frames.dtype == np.uint8 and states.ndim == 2 and len(frames) == len(states) > 1
-    refuse_unless(fits, f"{path}: observations {frames.dtype} {frames.shape} and states {states.shape} are not one episode "
+    fits = (
+        frames.ndim == 4 and frames.dtype == np.uint8 and states.ndim == 2 and len(frames) == len(states) > 1
+    )
+    require(fits, f"{path}: observations {frames.dtype} {frames.shape} and states {states.shape} are not one episode "
                   "of two or more steps, (t h w c) uint8 and (t numbers)")  # fmt: skip
     finite = bool(np.isfinite(states).all())
-    refuse_unless(finite, f"{path}: a state is NaN or infinite; cut the trajectory to what was measured")
-    return Trajectory(rearrange(torch.from_numpy(frames), "t h w c -> t c h w"), torch.from_numpy(states).float())
+    require(finite, f"{path}: a state is NaN or infinite; cut the trajectory to what was measured")
+    return Trajectory(
+        rearrange(torch.from_numpy(frames), "t h w c -> t c h w"), torch.from_numpy(states).float()
+    )
 
 
 def trajectory_landscape(
@@ -56,7 +61,7 @@ def trajectory_landscape(
 ) -> Landscape:
     """The energy of reaching frame `start + horizon` from frame `start`, around the actions that did."""
     frames, states = (part[start : start + horizon + 1] for part in trajectory)
-    refuse_unless(len(frames) == horizon + 1, f"frames {start} to {start + horizon} are not all in the trajectory")
+    require(len(frames) == horizon + 1, f"frames {start} to {start + horizon} are not all in the trajectory")
     frames = crop(frames, centre_box(*frames.shape[-2:], 1.0), size, flip=False)
     images = rearrange(normalise(frames[None]), "1 c t h w -> t c h w")
     tokens = world.encode(images[[0, -1]])
@@ -69,7 +74,8 @@ def schema_of(ac: Path) -> StateSchema:
     return END_EFFECTOR if ac.suffix == ".pt" else schema_from(read_schema(ac))
 
 
-def energy(
+def landscape(
+    *,
     trajectory: Path,
     encoder: Path,
     ac: Path,
@@ -77,8 +83,8 @@ def energy(
     size: int = 256,
     start: int = 0,
     horizon: int = 1,
-    sweep: LandscapeConfig = LandscapeConfig(),  # noqa: B008  frozen, as all configs are
-    world: WorldModelConfig = WorldModelConfig(),  # noqa: B008
+    sweep: LandscapeConfig = LandscapeConfig(),
+    world: WorldModelConfig = WorldModelConfig(),
 ) -> None:
     """Write the energy over a plane of actions, `landscape.npz` and `landscape.png`.
 
@@ -98,15 +104,9 @@ def energy(
     landscape = trajectory_landscape(model, read_trajectory(trajectory), size, sweep, start, horizon)
     landscape.save(out / "landscape.npz")
     plot_landscape(landscape, axis_names(schema, sweep), out / "landscape.png")
-    least, truth = (", ".join(f"{value:.3f}" for value in place) for place in (landscape.minimum, landscape.truth))
+    least, truth = (
+        ", ".join(f"{value:.3f}" for value in place) for place in (landscape.minimum, landscape.truth)
+    )
     print(
         f"{out / 'landscape.png'}: minimum at ({least}), true action ({truth}), {np.degrees(landscape.angle):.0f} degrees apart"
     )
-
-
-if __name__ == "__main__":
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    try:
-        auto_cli(energy, as_positional=False)
-    except UserError as error:
-        sys.exit(f"error: {error}")

@@ -9,7 +9,7 @@ from einops import reduce
 from jaxtyping import Float
 from torch import Tensor
 
-from vjepa.errors import UserError, refuse_unless
+from vjepa.errors import UserError, require
 from vjepa.models.ac_predictor import ACPredictor, encode_frames
 from vjepa.models.encoder import Encoder
 from vjepa.planning.cem import Energy
@@ -31,9 +31,11 @@ class WorldModelConfig:
 
     def __post_init__(self) -> None:
         enough = self.memory is None or self.memory > 0
-        refuse_unless(enough, f"world_model.memory={self.memory} GiB holds no sample; give a positive number")
+        require(enough, f"world_model.memory={self.memory} GiB holds no sample; give a positive number")
         fits = bool(self.scales) and min(self.scales) > 0
-        refuse_unless(fits, f"world_model.scales={self.scales}: give sides of squares of tokens; (1,) is the paper's")
+        require(
+            fits, f"world_model.scales={self.scales}: give sides of squares of tokens; (1,) is the paper's"
+        )
 
 
 class WorldModel:
@@ -51,7 +53,7 @@ class WorldModel:
         schema: StateSchema = END_EFFECTOR,
     ) -> None:
         """Raises UserError if the predictor is of another encoder or schema, or wants the camera's pose."""
-        refuse_misfit(encoder, ac, schema)
+        check_fit(encoder, ac, schema)
         self.encoder, self.ac = encoder.eval(), ac.eval()
         self.schema, self.scales = schema, config.scales
         self.memory = config.memory or free_memory(next(ac.parameters()).device)  # GiB
@@ -79,7 +81,9 @@ class WorldModel:
         frames = 0 if every_step else -tokens.shape[1]
         return torch.cat([future[:, frames:] for future in self.futures(tokens, state, actions)])
 
-    def energy(self, tokens: Float[Tensor, "1 n d"], state: Float[Tensor, "1 Ds"], goal: Float[Tensor, "1 n d"]) -> Energy:
+    def energy(
+        self, tokens: Float[Tensor, "1 n d"], state: Float[Tensor, "1 Ds"], goal: Float[Tensor, "1 n d"]
+    ) -> Energy:
         """Equation 5 as a function of actions: how far from the goal they lead."""
 
         @torch.no_grad()
@@ -97,7 +101,9 @@ class WorldModel:
         for some in zip(tokens.split(size), actions.split(size), states.split(size), strict=True):
             yield self.ac.rollout(*some)
 
-    def states(self, state: Float[Tensor, "s Ds"], actions: Float[Tensor, "s T a"]) -> Float[Tensor, "s T Ds"]:
+    def states(
+        self, state: Float[Tensor, "s Ds"], actions: Float[Tensor, "s T a"]
+    ) -> Float[Tensor, "s T Ds"]:
         """The states in which the actions are taken."""
         states = [state]
         for action in actions[:, :-1].unbind(1):
@@ -110,21 +116,21 @@ class WorldModel:
             return pose_apply(state, action, self.schema)
 
     def chunk(self, tokens: int, steps: int) -> int:
-        """Samples that fit the memory: kept keys and values of every step, and one block's activations."""
+        """SampleAnswers that fit the memory: kept keys and values of every step, and one block's activations."""
         ac = self.ac.config
         kept, passing = 2 * ac.depth * ac.width * steps, 8 * ac.width + 2 * ac.mlp_width
         return max(1, int(self.memory * GIB / ((tokens + self.ac.conditions) * 4 * (kept + passing))))
 
 
-def refuse_misfit(encoder: Encoder, ac: ACPredictor, schema: StateSchema) -> None:
+def check_fit(encoder: Encoder, ac: ACPredictor, schema: StateSchema) -> None:
     """Raises UserError for networks that only the first plan would find not to fit."""
     width = ac.embed.in_features // ac.config.merge**2
-    refuse_unless(width == encoder.config.width, f"the predictor was trained on tokens of width {width}, but the encoder makes "
+    require(width == encoder.config.width, f"the predictor was trained on tokens of width {width}, but the encoder makes "
                   f"{encoder.config.width}; give the encoder that the AC stage was run with")  # fmt: skip
     wanted, given = (ac.config.state_dim, ac.config.action_dim), (schema.state_dims, schema.action_dims)
-    refuse_unless(wanted == given, f"the predictor takes states and actions of {wanted} numbers, the schema has {given}; "
+    require(wanted == given, f"the predictor takes states and actions of {wanted} numbers, the schema has {given}; "
                   "give the one that it was trained under")  # fmt: skip
-    refuse_unless(not ac.config.extrinsics_dim, "the predictor wants the camera's pose at every step, which planning does not "
+    require(not ac.config.extrinsics_dim, "the predictor wants the camera's pose at every step, which planning does not "
                   "give; train the AC stage with model.predictor.extrinsics_dim: 0")  # fmt: skip
 
 
@@ -148,5 +154,7 @@ def coarse(tokens: Float[Tensor, "*s n d"], side: int) -> Float[Tensor, "*s m d"
         return tokens
     H, left = divmod(isqrt(tokens.shape[-2]), side)
     if left or not H:
-        raise UserError(f"world_model.scales: squares of {side} tokens do not divide a frame of {tokens.shape[-2]} tokens")
+        raise UserError(
+            f"world_model.scales: squares of {side} tokens do not divide a frame of {tokens.shape[-2]} tokens"
+        )
     return reduce(tokens, "... (H p W q) d -> ... (H W) d", "mean", H=H, p=side, q=side)

@@ -1,7 +1,7 @@
 """Windows of trajectories as tokens: looked up in a latent cache, or encoded whole episodes at a time.
 
-    tokens = CachedWindows(windows, encode, weights, LatentsConfig(), device)
-    frame_tokens = tokens(batch)      # b (t n) d, for batches read with `pixels: false`
+tokens = CachedWindows(windows, encode, weights, LatentsConfig(), device)
+frame_tokens = tokens(batch)      # b (t n) d, for batches read with `pixels: false`
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +16,7 @@ from torch import Tensor
 
 from vjepa.data.decode import DecodeError
 from vjepa.data.latents import LatentCache, encode_frames, latent_key
-from vjepa.errors import refuse_unless
-from vjepa.locate import locate
+from vjepa.errors import require
 from vjepa.robots.episodes import TrajectoryError
 from vjepa.robots.windows import TrajectoryBatch, Windows
 
@@ -38,7 +37,7 @@ class LatentsConfig:
     """What is kept; float16 takes half the room, and rounds."""
 
     def __post_init__(self) -> None:
-        refuse_unless(self.gigabytes > 0 and self.batch > 0, "latents: gigabytes and batch must be positive")
+        require(self.gigabytes > 0 and self.batch > 0, "latents: gigabytes and batch must be positive")
 
 
 class CachedWindows:
@@ -64,11 +63,13 @@ class CachedWindows:
             crop = {"size": part.config.size, "aspect": part.config.aspect}
             seen = crop | {"batch": config.batch, "encoder": dict(encoder)}
             key = latent_key(weights, part.data.fingerprint, seen, device)
-            self.caches.append(LatentCache(locate(config.folder), key, limit, dtype))
+            self.caches.append(LatentCache(config.folder, key, limit, dtype))
 
     def __call__(self, batch: TrajectoryBatch) -> Float[Tensor, "b n d"]:
         """Tokens in (T H W) order, on the CPU. Raises TrajectoryError if an episode cannot be decoded."""
-        where = zip(batch.source.tolist(), batch.episode.tolist(), batch.camera, batch.rows.tolist(), strict=True)
+        where = zip(
+            batch.source.tolist(), batch.episode.tolist(), batch.camera, batch.rows.tolist(), strict=True
+        )
         return torch.stack([self.window(*one) for one in where])
 
     def window(self, source: int, episode: int, camera: str, rows: list[int]) -> Float[Tensor, "n d"]:
@@ -83,5 +84,7 @@ class CachedWindows:
         try:
             frames = windows.frames(episode, camera, rows)
         except DecodeError as error:
-            raise TrajectoryError(f"{error}; tokens are kept by whole episodes, so remove it from the dataset") from error
+            raise TrajectoryError(
+                f"{error}; tokens are kept by whole episodes, so remove it from the dataset"
+            ) from error
         return encode_frames(frames, self.encode, self.batch)

@@ -10,8 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Subset
 
 from vjepa.data.loader import GlobalOrder, ResumableLoader, ignore_interrupt
-from vjepa.errors import refuse_unless
-from vjepa.locate import locate
+from vjepa.errors import require
 from vjepa.robots.episodes import Columns
 from vjepa.robots.readers.lerobot import LeRobot, load_lerobot
 from vjepa.robots.schema import END_EFFECTOR, StateSchema
@@ -35,7 +34,7 @@ class RobotSource:
     """A LeRobotDataset v3.0."""
     weight: float = 1.0
     """Share of the draws, relative to the other sources."""
-    columns: Columns = Columns()  # noqa: RUF009  frozen
+    columns: Columns = Columns()
     """What its columns are called."""
 
 
@@ -48,7 +47,7 @@ class TrajectoryData(L.LightningDataModule):
         val: RobotSource | None = None,
         test: RobotSource | None = None,
         schema: StateSchema = END_EFFECTOR,
-        window: TrajectoryConfig = TrajectoryConfig(),  # noqa: B008  frozen
+        window: TrajectoryConfig = TrajectoryConfig(),
         batch_size: int = 8,
         workers: int = 8,
         max_bad_share: float = 0.05,
@@ -67,17 +66,25 @@ class TrajectoryData(L.LightningDataModule):
             seed: Decides the order of episodes, the moments, the cameras and the crops.
         """
         super().__init__()
-        refuse_unless(bool(train), "data.train is empty; give one dataset or more")
-        refuse_unless(batch_size > 0, f"data.batch_size={batch_size} must be 1 or more")
-        refuse_unless(workers >= 0, f"data.workers={workers} must be 0 or more")
-        refuse_unless(0 <= max_bad_share <= 1, f"data.max_bad_share={max_bad_share} is a share; give a number from 0 to 1")
-        refuse_unless(all(source.weight > 0 for source in train), "data.train: every weight must be positive")
+        require(bool(train), "data.train is empty; give one dataset or more")
+        require(batch_size > 0, f"data.batch_size={batch_size} must be 1 or more")
+        require(workers >= 0, f"data.workers={workers} must be 0 or more")
+        require(
+            0 <= max_bad_share <= 1,
+            f"data.max_bad_share={max_bad_share} is a share; give a number from 0 to 1",
+        )
+        require(all(source.weight > 0 for source in train), "data.train: every weight must be positive")
         self.train, self.val, self.test, self.schema, self.window = train, val, test, schema, window
-        self.batch_size, self.workers, self.max_bad_share, self.seed = batch_size, workers, max_bad_share, seed
+        self.batch_size, self.workers, self.max_bad_share, self.seed = (
+            batch_size,
+            workers,
+            max_bad_share,
+            seed,
+        )
 
     def load(self, source: RobotSource) -> LeRobot:
         """Read and check one dataset. Raises TrajectoryError."""
-        return load_lerobot(locate(source.folder), self.schema, source.columns, self.window.cameras)
+        return load_lerobot(source.folder, self.schema, source.columns, self.window.cameras)
 
     @cached_property
     def train_data(self) -> list[LeRobot]:
@@ -109,7 +116,9 @@ class TrajectoryData(L.LightningDataModule):
             _ = self.test_data
 
     def training_windows(self, window: TrajectoryConfig) -> TrainingTrajectories:
-        return TrainingTrajectories(self.train_data, [source.weight for source in self.train], window, self.seed)
+        return TrainingTrajectories(
+            self.train_data, [source.weight for source in self.train], window, self.seed
+        )
 
     def train_dataloader(self) -> ResumableLoader:
         windows, world = self.training_windows(self.window), self.trainer.world_size

@@ -8,7 +8,6 @@ trained under it, as JSON. Angles are radians, extrinsic xyz: `R = Rz @ Ry @ Rx`
 `R1 R0^T` in the robot's base frame, everything else by difference, as in the public V-JEPA 2-AC loader (`app/vjepa_droid`).
 """
 
-
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -57,10 +56,15 @@ def pose_in_camera(
     if len(schema.position) != len(schema.rotation):
         raise UserError("only a schema with three angles for every position has a pose in the camera's frame")
     to_camera = euler_to_matrix(extrinsics[..., 3:])[..., None, :, :].mT
-    away = rearrange(state[..., _index(schema.position)], "... (g xyz) -> ... g xyz", xyz=3) - extrinsics[..., None, :3]
+    away = (
+        rearrange(state[..., _index(schema.position)], "... (g xyz) -> ... g xyz", xyz=3)
+        - extrinsics[..., None, :3]
+    )
     rotation = to_camera @ _rotations(state, schema)
     seen = state.expand(*rotation.shape[:-3], -1).clone()
-    seen[..., _index(schema.position)] = rearrange((to_camera @ away[..., None])[..., 0], "... g xyz -> ... (g xyz)")
+    seen[..., _index(schema.position)] = rearrange(
+        (to_camera @ away[..., None])[..., 0], "... g xyz -> ... (g xyz)"
+    )
     seen[..., _index(schema.rotation)] = _angles(rotation)
     return seen
 
@@ -106,6 +110,10 @@ def _index(dims: tuple[int, ...]) -> slice | list[int]:
 
 def _check_rule(state: Tensor, schema: StateSchema) -> None:
     if schema.delta == "recorded":
-        raise UserError("schema.delta=recorded: these actions are the data's own, and what they do to a state is not known")
+        raise UserError(
+            "schema.delta=recorded: these actions are the data's own, and what they do to a state is not known"
+        )
     if state.shape[-1] != schema.state_dims:
-        raise UserError(f"a state of {state.shape[-1]} numbers contradicts the schema, which names {list(schema.names)}")
+        raise UserError(
+            f"a state of {state.shape[-1]} numbers contradicts the schema, which names {list(schema.names)}"
+        )

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vjepa.errors import refuse_unless
+from vjepa.errors import require
 
 FULL_TURN = 2 * math.pi
 """Radians. Greater angles are most likely degrees."""
@@ -46,32 +46,32 @@ class StateSchema:
 
     def _check_dimensions(self) -> None:
         dims = (*self.position, *self.rotation, *self.gripper)
-        refuse_unless(bool(self.names), "schema.names is empty; name the dimensions of a state")
-        refuse_unless(
+        require(bool(self.names), "schema.names is empty; name the dimensions of a state")
+        require(
             len(self.units) == len(self.names),
             f"schema.units has {len(self.units)} entries for {len(self.names)} names; give one unit for each dimension",
         )
-        refuse_unless(
+        require(
             len(set(dims)) == len(dims) and all(0 <= dim < len(self.names) for dim in dims),
             f"schema: position, rotation and gripper name {dims}; each must be one of 0..{len(self.names) - 1}, once",
         )
-        refuse_unless(
+        require(
             len(self.rotation) % 3 == 0 and len(self.position) % 3 == 0,
             f"schema: {len(self.position)} position and {len(self.rotation)} rotation dimensions; both come in threes",
         )
         wrong = [self.names[dim] for dim in self.rotation if self.units[dim] != "rad"]
-        refuse_unless(not wrong, f"schema.units: the angles {wrong} must be in rad; convert the data")
-        refuse_unless(
+        require(not wrong, f"schema.units: the angles {wrong} must be in rad; convert the data")
+        require(
             len(self.centres) in (0, len(self.rotation)) and all(map(math.isfinite, self.centres)),
             f"schema.centres={self.centres} for {len(self.rotation)} angles; give one number of radians for each, or none",
         )
 
     def _check_actions(self) -> None:
-        refuse_unless(
+        require(
             self.delta == "recorded" or not self.actions,
             f"schema.actions names dimensions, but under delta={self.delta} they are the state's; leave it empty",
         )
-        refuse_unless(
+        require(
             len(self.bounds) == self.action_dims and all(low < high for low, high in self.bounds),
             f"schema.bounds must be {self.action_dims} pairs (least, greatest), one for each dimension of an action, "
             f"got {self.bounds}",
@@ -94,7 +94,9 @@ class StateSchema:
         if not self.centres:
             return state
         wrapped = state.clone()
-        for dim, centre in zip(self.rotation, self.centres, strict=True):  # not one tensor: that would be a copy to the GPU
+        for dim, centre in zip(
+            self.rotation, self.centres, strict=True
+        ):  # not one tensor: that would be a copy to the GPU
             wrapped[..., dim] += FULL_TURN * ((centre - state[..., dim]) / FULL_TURN).round()
         return wrapped
 

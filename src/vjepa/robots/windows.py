@@ -54,13 +54,20 @@ class TrajectoryConfig:
     """False: windows without pictures, for training from cached latents; `clip` is then empty."""
 
     def __post_init__(self) -> None:
-        if min(self.frames, self.evaluated_frames) < 2 or not 0 < self.fps < float("inf") or self.size < 1 or self.windows < 1:
+        if (
+            min(self.frames, self.evaluated_frames) < 2
+            or not 0 < self.fps < float("inf")
+            or self.size < 1
+            or self.windows < 1
+        ):
             raise UserError(
                 f"trajectory: frames={self.frames} must be 2 or more, and so must evaluation_frames={self.evaluation_frames}; "
                 f"fps={self.fps}, size={self.size} and windows={self.windows} must be positive"
             )
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise UserError(f"trajectory.scale={self.scale} must be two growing shares of the area within (0, 1]")
+            raise UserError(
+                f"trajectory.scale={self.scale} must be two growing shares of the area within (0, 1]"
+            )
         if not 0 < self.aspect[0] <= self.aspect[1]:
             raise UserError(f"trajectory.aspect={self.aspect} must be two growing positive ratios")
 
@@ -79,7 +86,7 @@ class TrajectoryConfig:
         return (self.frames - 1) / self.fps
 
 
-class Window(NamedTuple):
+class EpisodeWindow(NamedTuple):
     clip: UInt8[Tensor, "t c h w"] | None
     """None if the episode could not be decoded and nothing replaces it."""
     states: Float32[Tensor, "t Ds"]
@@ -103,7 +110,7 @@ class Window(NamedTuple):
 
 
 class TrajectoryBatch(NamedTuple):
-    """Windows side by side; fields as in `Window`."""
+    """Windows side by side; fields as in `EpisodeWindow`."""
 
     clip: UInt8[Tensor, "b t c h w"]
     states: Float32[Tensor, "b t Ds"]
@@ -121,22 +128,26 @@ class TrajectoryBatch(NamedTuple):
     """Windows that are missing from this batch."""
 
 
-def lost_window(index: int, bad: list[str]) -> Window:
+def lost_window(index: int, bad: list[str]) -> EpisodeWindow:
     nothing = torch.empty(0)
-    return Window(None, *[nothing] * 4, nothing.long(), -1, -1, "", index, bad)
+    return EpisodeWindow(None, *[nothing] * 4, nothing.long(), -1, -1, "", index, bad)
 
 
-def collate_windows(windows: Sequence[Window]) -> TrajectoryBatch:
+def collate_windows(windows: Sequence[EpisodeWindow]) -> TrajectoryBatch:
     """A batch of the decodable windows, which may be none."""
     good = [window for window in windows if window.clip is not None]
     bad = [reason for window in windows for reason in window.bad]
     fields = ("clip", "states", "actions", "times", "extrinsics", "rows")
     stacked = [torch.stack([getattr(w, name) for w in good]) if good else torch.empty(0) for name in fields]
-    numbers = torch.tensor([[w.source for w in good], [w.episode for w in good], [w.index for w in good]], dtype=torch.long)
+    numbers = torch.tensor(
+        [[w.source for w in good], [w.episode for w in good], [w.index for w in good]], dtype=torch.long
+    )
     return TrajectoryBatch(*stacked, *numbers, [w.camera for w in good], bad, lost=len(windows) - len(good))
 
 
-def window_rows(times: Float64[np.ndarray, " n"], start: int, config: TrajectoryConfig, fps: float) -> Int64[np.ndarray, " t"]:
+def window_rows(
+    times: Float64[np.ndarray, " n"], start: int, config: TrajectoryConfig, fps: float
+) -> Int64[np.ndarray, " t"]:
     """The rows nearest to moments 1 / config.fps apart, from row `start` on, in a recording of `fps` rows a second."""
     wanted = times[start] + np.arange(config.frames) / config.fps
     return np.searchsorted(times, wanted - 0.5 / fps).clip(max=len(times) - 1)
@@ -153,16 +164,23 @@ class Windows:
         self._check_rate()
         self.cameras = config.cameras or data.cameras
         if absent := set(self.cameras) - set(data.cameras):
-            raise TrajectoryError(f"{data.folder}: cameras {sorted(absent)} were not loaded, only {data.cameras}")
+            raise TrajectoryError(
+                f"{data.folder}: cameras {sorted(absent)} were not loaded, only {data.cameras}"
+            )
         last = data.times[data.first + data.length - 1]
         fits = last + ROUNDING / data.fps >= config.span
         broken = np.isin(np.arange(len(data)), list(data.broken))
         self.episodes = np.flatnonzero(fits & ~broken)
         need = f"a window of {config.frames} rows at {config.fps:g} a second spans {config.span:.3f} s"
-        self.short = [f"{data.name(e)}: too short: {last[e]:.3f} s; {need}" for e in np.flatnonzero(~fits & ~broken).tolist()]
+        self.short = [
+            f"{data.name(e)}: too short: {last[e]:.3f} s; {need}"
+            for e in np.flatnonzero(~fits & ~broken).tolist()
+        ]
         self.short += data.broken.values()
         if not len(self.episodes):
-            raise TrajectoryError(f"{data.folder}: none of {len(data)} episodes can be used, the first: {self.short[0]}")
+            raise TrajectoryError(
+                f"{data.folder}: none of {len(data)} episodes can be used, the first: {self.short[0]}"
+            )
 
     def _check_rate(self) -> None:
         asked, there = self.config.fps, self.data.fps
@@ -188,16 +206,26 @@ class Windows:
         times = self.data.times[self.data.rows(episode)]
         return int(np.count_nonzero(times <= times[-1] - self.config.span + ROUNDING / self.data.fps))
 
-    def read(self, episode: int, start: int, camera: str, rng: np.random.Generator | None) -> Window:
+    def read(self, episode: int, start: int, camera: str, rng: np.random.Generator | None) -> EpisodeWindow:
         """One window, randomly cropped with `rng`. Raises DecodeError, which names the episode."""
         data, here = self.data, self.data.rows(episode)
         rows = window_rows(data.times[here], start, self.config, data.fps)
         states = data.schema.wrap(data.states[here][rows])
-        actions = pose_delta(states[:-1], states[1:], data.schema) if data.actions is None else data.actions[here][rows[:-1]]
+        actions = (
+            pose_delta(states[:-1], states[1:], data.schema)
+            if data.actions is None
+            else data.actions[here][rows[:-1]]
+        )
         extrinsics = data.extrinsics[camera][here][rows] if data.extrinsics else torch.empty(len(rows), 0)
-        clip = self.frames(episode, camera, rows, rng) if self.config.pixels else torch.empty(0, 3, 0, 0, dtype=torch.uint8)
+        clip = (
+            self.frames(episode, camera, rows, rng)
+            if self.config.pixels
+            else torch.empty(0, 3, 0, 0, dtype=torch.uint8)
+        )
         times = torch.from_numpy(data.times[here][rows]).float()
-        return Window(clip, states, actions, times, extrinsics, torch.from_numpy(rows), 0, episode, camera, 0, [])
+        return EpisodeWindow(
+            clip, states, actions, times, extrinsics, torch.from_numpy(rows), 0, episode, camera, 0, []
+        )
 
     def frames(
         self, episode: int, camera: str, rows: Int64[np.ndarray, " t"], rng: np.random.Generator | None = None
@@ -220,18 +248,25 @@ class Windows:
 class TrainingTrajectories(Dataset):
     """Sample number k, for ever: the mixture says which episode, a generator keyed by (seed, k) says the rest."""
 
-    def __init__(self, datasets: Sequence[LeRobot], weights: Sequence[float], config: TrajectoryConfig, seed: int) -> None:
+    def __init__(
+        self, datasets: Sequence[LeRobot], weights: Sequence[float], config: TrajectoryConfig, seed: int
+    ) -> None:
         self.windows, self.seed = [Windows(data, config) for data in datasets], seed
         self.mixture = Mixture([len(windows) for windows in self.windows], weights, seed)
 
-    def __getitem__(self, k: int) -> Window:
+    def __getitem__(self, k: int) -> EpisodeWindow:
         bad: list[str] = []
         for attempt in range(ATTEMPTS):
             source, i = self.mixture(k) if attempt == 0 else self.mixture.replacement(k, attempt)
-            rng = np.random.Generator(np.random.Philox(key=np.array([self.seed, k], np.uint64), counter=attempt))
+            rng = np.random.Generator(
+                np.random.Philox(key=np.array([self.seed, k], np.uint64), counter=attempt)
+            )
             windows = self.windows[source]
             episode = int(windows.episodes[i])
-            start, camera = int(rng.integers(windows.starts(episode))), windows.cameras[rng.integers(len(windows.cameras))]
+            start, camera = (
+                int(rng.integers(windows.starts(episode))),
+                windows.cameras[rng.integers(len(windows.cameras))],
+            )
             try:
                 return windows.read(episode, start, camera, rng)._replace(source=source, index=k, bad=bad)
             except DecodeError as error:
@@ -254,7 +289,7 @@ class EvaluationTrajectories(Dataset):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, i: int) -> Window:
+    def __getitem__(self, i: int) -> EpisodeWindow:
         episode, start = self.items[i]
         try:
             return self.windows.read(episode, start, self.windows.cameras[0], None)._replace(index=i)

@@ -13,27 +13,28 @@ from vjepa.models.encoder import Encoder
 from vjepa.robots.cached_windows import CachedWindows, LatentsConfig
 from vjepa.robots.module import TrajectoryData
 from vjepa.robots.windows import TrajectoryBatch, Windows
-from vjepa.training.stage_cli import Refusal
 
 
 class FrameTokens:
     """`tokens(batch, split)`: layer-normed, each frame encoded alone. With `data.window.pixels: false` from the cache."""
 
     def __init__(self, encoder: Encoder, data: TrajectoryData, config: LatentsConfig) -> None:
-        """Raises Refusal if the encoder does not take such frames, or their crops vary and cannot be kept."""
+        """Raises UserError if the encoder does not take such frames, or their crops vary and cannot be kept."""
         self.encoder, self.data, self.config = encoder, data, config
         self.readers: dict[str, CachedWindows] = {}
         if not data.window.pixels and not data.window.fixed_crop:
-            raise Refusal("data.window.pixels=false keeps one crop's tokens; give data.window.scale and aspect a single value")
+            raise UserError(
+                "data.window.pixels=false keeps one crop's tokens; give data.window.scale and aspect a single value"
+            )
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of a frame's tokens. Raises Refusal if the patches do not divide the frames."""
+        """Rows and columns of a frame's tokens. Raises UserError if the patches do not divide the frames."""
         size, t = self.data.window.size, self.encoder.config.tubelet
         try:
             return self.encoder.grid(torch.empty(1, 3, t, size, size, device="meta"))[1:]
         except UserError as error:
-            raise Refusal(f"data.window: {error}") from error
+            raise UserError(f"data.window: {error}") from error
 
     @property
     def device(self) -> torch.device:
@@ -54,13 +55,19 @@ class FrameTokens:
 
     def reader(self, split: str) -> CachedWindows:
         data = self.data
-        datasets = {"train": lambda: data.train_data, "val": lambda: [data.val_data], "test": lambda: [data.test_data]}
+        datasets = {
+            "train": lambda: data.train_data,
+            "val": lambda: [data.val_data],
+            "test": lambda: [data.test_data],
+        }
         windows = [Windows(dataset, data.window) for dataset in datasets[split]()]
         about = asdict(self.encoder.config)
         return CachedWindows(windows, self.encode, about, self.encoder.state_dict(), self.config, self.device)
 
 
-def refuse_unequal(name: str, given: int, schema: str, expected: int) -> None:
+def check_equal(name: str, given: int, schema: str, expected: int) -> None:
     """Refuse a network whose inputs are not those of the data's schema."""
     if given != expected:
-        raise Refusal(f"{name}={given}, but data.schema has {schema} of {expected} numbers; give {expected}")
+        raise UserError(
+            f"{name}={given}, but data.schema has {schema} of {expected} numbers; give {expected}"
+        )

@@ -34,7 +34,9 @@ class FrozenStage(L.LightningModule):
         checkpoint["state_dict"] = {key: value for key, value in state.items() if not self.is_frozen(key)}
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["state_dict"] |= {key: value for key, value in self.state_dict().items() if self.is_frozen(key)}
+        checkpoint["state_dict"] |= {
+            key: value for key, value in self.state_dict().items() if self.is_frozen(key)
+        }
 
     def is_frozen(self, key: str) -> bool:
         return key.split(".")[0] in self.FROZEN

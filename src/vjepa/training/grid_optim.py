@@ -26,7 +26,9 @@ class GridConfig:
         peaks = ("lr", self.lr, optim.lr.peak), ("weight_decay", self.weight_decay, optim.weight_decay.peak)
         for name, wanted, peak in peaks:
             if wanted and (peak <= 0 or min(wanted) < 0):
-                raise UserError(f"grid.{name}={list(wanted)} scales optim.{name}, so its peak ({peak}) must be positive")
+                raise UserError(
+                    f"grid.{name}={list(wanted)} scales optim.{name}, so its peak ({peak}) must be positive"
+                )
         rates, decays = self.lr or (optim.lr.peak,), self.weight_decay or (optim.weight_decay.peak,)
         return [(rate, decay) for rate in rates for decay in decays]
 
@@ -50,7 +52,9 @@ class GridAdamW(torch.optim.Optimizer):
         self.rates = torch.tensor([rate / config.lr.peak if config.lr.peak else 0.0 for rate, _ in heads])
         peak = config.weight_decay.peak
         self.decays = torch.tensor([decay / peak if peak else 0.0 for _, decay in heads])
-        super().__init__([{"params": matrices}, {"params": vectors}], {"lr": config.lr.peak, "weight_decay": peak})
+        super().__init__(
+            [{"params": matrices}, {"params": vectors}], {"lr": config.lr.peak, "weight_decay": peak}
+        )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:

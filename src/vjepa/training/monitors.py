@@ -36,12 +36,16 @@ class OptimizerMonitor(L.Callback):
     def on_fit_start(self, trainer, stage) -> None:
         steps, lr = int(trainer.estimated_stepping_batches), stage.optim.lr
         if trainer.is_global_zero and steps < lr.warmup + lr.decay:
-            print(f"note: optim.lr warms up over {lr.warmup} and decays over {lr.decay} steps, but the run has only {steps}")
+            print(
+                f"note: optim.lr warms up over {lr.warmup} and decays over {lr.decay} steps, but the run has only {steps}"
+            )
 
     def on_before_optimizer_step(self, trainer, stage, optimizer) -> None:
         grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(grads)
-        if trainer.scaler is None and not torch.isfinite(norm):  # every step, before it can reach a checkpoint
+        if trainer.scaler is None and not torch.isfinite(
+            norm
+        ):  # every step, before it can reach a checkpoint
             raise DataError(
                 f"the gradient at step {trainer.global_step + 1} is {norm}; lower optim.lr, set trainer.gradient_clip_val, "
                 "or look at train/loss in TensorBoard for where it began"
@@ -49,7 +53,11 @@ class OptimizerMonitor(L.Callback):
         if not due(trainer, trainer.global_step + 1):
             return
         matrices = optimizer.param_groups[0]
-        values = {"optim/grad_norm": norm, "optim/lr": matrices["lr"], "optim/weight_decay": matrices["weight_decay"]}
+        values = {
+            "optim/grad_norm": norm,
+            "optim/lr": matrices["lr"],
+            "optim/weight_decay": matrices["weight_decay"],
+        }
         write(trainer, values, trainer.global_step + 1)
 
 
@@ -68,7 +76,11 @@ class SpeedMonitor(L.Callback):
             return
         elapsed, waited = time.perf_counter() - self.since, trainer.train_dataloader.waited - self.waited
         rate = self.clips * trainer.world_size / elapsed
-        write(trainer, {"speed/clips_per_s": rate, "speed/data_wait_share": waited / elapsed}, trainer.global_step)
+        write(
+            trainer,
+            {"speed/clips_per_s": rate, "speed/data_wait_share": waited / elapsed},
+            trainer.global_step,
+        )
         self.restart(trainer)
 
     def on_validation_end(self, trainer, stage) -> None:
@@ -98,7 +110,9 @@ class DataHealth(L.Callback):
             write(trainer, {"data/bad_draws": float(self.failed)}, trainer.global_step + 1)
         limit = trainer.datamodule.max_bad_share
         if batch.lost:
-            raise DataError(f"several draws in a row could not be decoded, listed in {self.file}, the last: {batch.bad[-1]}")
+            raise DataError(
+                f"several draws in a row could not be decoded, listed in {self.file}, the last: {batch.bad[-1]}"
+            )
         if self.failed > limit * max(self.draws, GRACE):
             raise DataError(
                 f"{self.failed} of {self.draws} draws could not be decoded, more than data.max_bad_share={limit}; they are "
@@ -114,7 +128,9 @@ class DataHealth(L.Callback):
 
     def on_validation_end(self, trainer, stage) -> None:
         if self.excluded and not trainer.sanity_checking:
-            print(f"{self.excluded} clips could not be decoded and are left out of the score; see {self.file}")
+            print(
+                f"{self.excluded} clips could not be decoded and are left out of the score; see {self.file}"
+            )
         self.excluded = 0
 
     def on_test_end(self, trainer, stage) -> None:

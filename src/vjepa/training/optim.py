@@ -33,11 +33,17 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.warmup < 0 or self.decay < 0:
-            raise UserError(f"warmup={self.warmup} and decay={self.decay} are numbers of steps; neither can be negative")
+            raise UserError(
+                f"warmup={self.warmup} and decay={self.decay} are numbers of steps; neither can be negative"
+            )
         if self.final is not None and self.decay == 0:
-            raise UserError(f"final={self.final} is never reached with decay=0; give the number of steps of decay")
+            raise UserError(
+                f"final={self.final} is never reached with decay=0; give the number of steps of decay"
+            )
         if self.start is not None and self.warmup == 0:
-            raise UserError(f"start={self.start} is never used with warmup=0; give the number of steps of warm-up")
+            raise UserError(
+                f"start={self.start} is never used with warmup=0; give the number of steps of warm-up"
+            )
 
     def at(self, step: int, total: int) -> float:
         """The value for optimiser step `step` of `total`."""

@@ -27,12 +27,18 @@ class Pictures(L.Callback):
     def on_train_batch_end(self, trainer, stage, outputs, batch: Batch, batch_idx) -> None:
         if trainer.global_step % self.every and trainer.global_step != 1:
             return
-        if not trainer.loggers or not trainer.is_global_zero or (batch_idx + 1) % trainer.accumulate_grad_batches:
+        if (
+            not trainer.loggers
+            or not trainer.is_global_zero
+            or (batch_idx + 1) % trainer.accumulate_grad_batches
+        ):
             return
         clip = normalise(batch.clip[: min(self.clips, stage.masks.group)])
         grid, tokens = stage.encoder.grid(clip), outputs["target"][: len(clip)]
         writer = trainer.logger.experiment
-        for kind, view in zip(stage.masks.kinds, self.views(stage, grid, len(batch.clip), batch_idx), strict=True):
+        for kind, view in zip(
+            stage.masks.kinds, self.views(stage, grid, len(batch.clip), batch_idx), strict=True
+        ):
             when = "" if kind.duration == 1 else f"_for_{kind.duration:.0%}_of_the_time"
             name = f"masks/{kind.blocks}_blocks_of_{kind.scale:.0%}{when}_bright_kept_dim_predicted"
             writer.add_image(name, filmstrip(masked_clip(clip, view, grid)), trainer.global_step)
@@ -51,5 +57,7 @@ class Pictures(L.Callback):
 def masked_clip(clip: Float[Tensor, "b c t h w"], view: View, grid: Grid) -> UInt8[Tensor, "b t c h w"]:
     """The clip with dropped tubelets dimmed, and those that the cut to equal lengths left out of both nearly black."""
     light = torch.full((len(clip), grid[0] * grid[1] * grid[2]), 0.08)
-    light = light.scatter(1, view.drop[: len(clip)], 0.35).scatter(1, view.keep[: len(clip)], 1.0).to(clip.device)
+    light = (
+        light.scatter(1, view.drop[: len(clip)], 0.35).scatter(1, view.keep[: len(clip)], 1.0).to(clip.device)
+    )
     return (denormalise(clip).float() * spread(light[..., None], grid, clip.shape[2:])).byte()

@@ -1,6 +1,5 @@
 """Pretraining monitors."""
 
-
 import lightning as L
 import torch
 from jaxtyping import Int
@@ -45,7 +44,7 @@ class ReadOut(L.Callback):
         clip: ClipConfig,
         every: int = 100,
         limit: int = 400,
-        readout: ReadOutConfig = ReadOutConfig(),  # noqa: B008  frozen, as all configs are
+        readout: ReadOutConfig = ReadOutConfig(),
     ) -> None:
         """
         Args:
@@ -96,7 +95,10 @@ class LossByDistance(L.Callback):
 
     def on_validation_end(self, trainer, stage) -> None:
         if not trainer.sanity_checking:
-            means = {f"val/loss_{step}_steps_from_kept": error / count for step, (error, count) in sorted(self.sums.items())}
+            means = {
+                f"val/loss_{step}_steps_from_kept": error / count
+                for step, (error, count) in sorted(self.sums.items())
+            }
             write(trainer, means, trainer.global_step)
 
 
@@ -104,5 +106,7 @@ def time_distance(view: View, grid: Grid) -> Int[Tensor, "b m"]:
     """Time steps between each dropped token and the nearest moment of which its clip keeps any token."""
     times = torch.arange(grid[0], device=view.keep.device)
     kept = (view.keep // (grid[1] * grid[2]))[..., None] == times
-    to_kept = (times[:, None] - times).abs().float().masked_fill(~kept.any(dim=1)[:, None], torch.inf).amin(dim=-1)
+    to_kept = (
+        (times[:, None] - times).abs().float().masked_fill(~kept.any(dim=1)[:, None], torch.inf).amin(dim=-1)
+    )
     return to_kept.long().gather(1, view.drop // (grid[1] * grid[2]))

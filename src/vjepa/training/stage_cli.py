@@ -27,9 +27,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from vjepa.data.clips import ClipConfig
-from vjepa.data.manifest_files import ManifestError
 from vjepa.errors import UserError
-from vjepa.locate import locate
 from vjepa.models.encoder import Encoder
 from vjepa.models.grid import Grid
 from vjepa.training.monitors import DataHealth, OptimizerMonitor, SpeedMonitor, StopOnSignal
@@ -45,16 +43,14 @@ NO_EFFECT = (
 )
 
 
-class Refusal(UserError):
-    """A run that must not start."""
-
-
 class StageCLI(LightningCLI):
     """Adds `--out`, the checkpoints' settings, the monitors, and the rules above."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         out = f"runs/demo/{stage_name(self._model_class)}"
-        parser.add_argument("--out", type=str, default=out, help="Folder of this run: checkpoints, TensorBoard, export.")
+        parser.add_argument(
+            "--out", type=str, default=out, help="Folder of this run: checkpoints, TensorBoard, export."
+        )
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults({"checkpoint.filename": "{step}", "checkpoint.enable_version_counter": False})
         # Our loaders know their rank; Lightning's table of modules counts no operation inside our steps.
@@ -79,7 +75,9 @@ class StageCLI(LightningCLI):
         """A fit claims its folder and continues there; the other commands read its newest checkpoint."""
         if self.subcommand == "fit":
             if self.settings.ckpt_path:
-                raise Refusal("fit resumes by itself; to start from other weights give --model.init_from, not --ckpt_path")
+                raise UserError(
+                    "fit resumes by itself; to start from other weights give --model.init_from, not --ckpt_path"
+                )
             self.claim_folder()
         self.settings.weights_only = True
         if self.settings.trainer.precision is None:
@@ -94,7 +92,7 @@ class StageCLI(LightningCLI):
         """Leave if this recipe is finished here; refuse if the folder holds another one; else write ours down."""
         claimed, recipe = self.out / "config.yaml", self.recipe()
         if claimed.exists() and (self.newest() or (self.out / EXPORT).exists()):
-            self.refuse_changes(yaml.safe_load(claimed.read_text()), recipe)
+            self.check_unchanged(yaml.safe_load(claimed.read_text()), recipe)
         if (self.out / EXPORT).exists():
             (self.out / EXPORT).touch()  # newer than its YAML again, so that make knows too
             print(f"{self.out} is finished, nothing to do")
@@ -102,20 +100,20 @@ class StageCLI(LightningCLI):
         try:
             self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise Refusal(f"--out {self.out} cannot be a folder: {error.strerror}") from error
+            raise UserError(f"--out {self.out} cannot be a folder: {error.strerror}") from error
         claimed.write_text(yaml.safe_dump(recipe, sort_keys=False))
         (self.out / "commit.txt").write_text(commit() + "\n")
 
     def newest(self) -> Path | None:
         return newest_checkpoint(Path(checkpoint_folder(self.out)))
 
-    def refuse_changes(self, known: dict, recipe: dict) -> None:
+    def check_unchanged(self, known: dict, recipe: dict) -> None:
         old, new = flat(known), flat(recipe)
         keys = [key for key in sorted(old.keys() | new.keys()) if not key.startswith(NO_EFFECT)]
         changed = [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys if old.get(key) != new.get(key)]
         if changed:
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-            raise Refusal(
+            raise UserError(
                 f"{self.out} holds a run of another recipe ({'; '.join(changed[:3])}{more}); "
                 "choose another RUN= (--out), or remove that folder to train anew"
             )
@@ -124,15 +122,24 @@ class StageCLI(LightningCLI):
         """The resolved settings as plain values, and the digests of the files this stage starts from."""
         recipe = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
         starts = {key: recipe["model"].get(key) for key in ("init_from", "encoder")}
-        return recipe | {"digest": {key: digest_of(path) for key, path in starts.items() if isinstance(path, str)}}
+        return recipe | {
+            "digest": {key: digest_of(path) for key, path in starts.items() if isinstance(path, str)}
+        }
 
     def instantiate_trainer(self, **kwargs: object) -> L.Trainer:
         """The recipe's Trainer with our logger, and our monitors before the recipe's own callbacks."""
         if self.settings.trainer.logger is None:
             step = step_of(self.resumed) + 1 if self.resumed else None
-            kwargs["logger"] = TensorBoardLogger(self.out, name="", version="", default_hp_metric=False, purge_step=step)
+            kwargs["logger"] = TensorBoardLogger(
+                self.out, name="", version="", default_hp_metric=False, purge_step=step
+            )
         trainer = super().instantiate_trainer(default_root_dir=self.out, **kwargs)
-        trainer.callbacks[:0] = [OptimizerMonitor(), SpeedMonitor(), DataHealth(self.out), StopOnSignal(self.out)]
+        trainer.callbacks[:0] = [
+            OptimizerMonitor(),
+            SpeedMonitor(),
+            DataHealth(self.out),
+            StopOnSignal(self.out),
+        ]
         return trainer
 
     def after_fit(self) -> None:
@@ -146,11 +153,17 @@ class StageCLI(LightningCLI):
             return
         last = Path(checkpoint_folder(self.out)) / f"step={steps}.ckpt"
         if self.trainer.strategy.broadcast(not last.exists()):  # all ranks save together or none
-            self.trainer.save_checkpoint(last, weights_only=False)  # with the optimiser, which a cooldown takes over
+            self.trainer.save_checkpoint(
+                last, weights_only=False
+            )  # with the optimiser, which a cooldown takes over
         if is_overridden("test_step", self.model):
             self.trainer.test(self.model, datamodule=self.datamodule, verbose=False, weights_only=True)
         if self.trainer.is_global_zero:
-            info = {"stage": stage_name(self._model_class), "steps": steps, "seed": self.settings.seed_everything}
+            info = {
+                "stage": stage_name(self._model_class),
+                "steps": steps,
+                "seed": self.settings.seed_everything,
+            }
             export(self.out / EXPORT, self.model.parts(), info)
             print(f"{self.out / EXPORT} is written")
 
@@ -160,8 +173,14 @@ def run(stage: type[L.LightningModule], data: type[L.LightningDataModule]) -> No
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     quiet()
     try:
-        StageCLI(stage, data, seed_everything_default=0, save_config_callback=None, load_from_checkpoint_support=False)
-    except (UserError, ManifestError, MisconfigurationException) as error:
+        StageCLI(
+            stage,
+            data,
+            seed_everything_default=0,
+            save_config_callback=None,
+            load_from_checkpoint_support=False,
+        )
+    except (UserError, MisconfigurationException) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
@@ -184,12 +203,12 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message=f".*{message}.*")
 
 
-def refuse_indivisible(encoder: Encoder, clip: ClipConfig) -> Grid:
+def check_divisible(encoder: Encoder, clip: ClipConfig) -> Grid:
     """The token grid of the recipe's clips, or a refusal before anything is trained."""
     try:
         return encoder.grid(torch.empty(1, 3, clip.frames, clip.size, clip.size, device="meta"))
     except UserError as error:
-        raise Refusal(f"data.clip: {error}") from error
+        raise UserError(f"data.clip: {error}") from error
 
 
 def bf16_is_native() -> bool:
@@ -208,7 +227,7 @@ def checkpoint_folder(out: str | Path) -> str:
 
 def digest_of(source: str) -> str:
     """Of the file that `source` leads to, so that a stage notices when its predecessor was trained anew."""
-    path = checkpoint_in(locate(source))
+    path = checkpoint_in(source)
     return "folder" if path.is_dir() else digest(path)
 
 
@@ -216,7 +235,11 @@ def commit() -> str:
     """Of the code that runs, with `-dirty` if it was changed since; `unknown` outside a repository."""
     try:
         asked = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except OSError:  # no git on this machine
         return "unknown"

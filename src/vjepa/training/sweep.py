@@ -1,6 +1,6 @@
 """Several recipes that differ in a few settings, over seeds: one command runs them, draws their curves and writes their table.
 
-    python -m vjepa.training.sweep conf/sweeps/masks.yaml
+    python -m vjepa sweep conf/sweeps/masks.yaml
 
 The file names a stage, the recipes it starts from, and what each run changes:
 
@@ -28,9 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
-from jsonargparse import auto_cli
 
-from vjepa.errors import UserError, refuse_unless
+from vjepa.errors import UserError, require
 
 Curve = dict[int, float]  # step -> value
 
@@ -47,15 +46,19 @@ class Sweep:
     """Name of a run -> dotted settings that it changes."""
     seeds: list[int] = field(default_factory=lambda: [0])
     """Every run is made with each of them."""
-    curves: list[str] = field(default_factory=lambda: ["readout/label_linear", "readout/label_few", "collapse/effective_rank"])
+    curves: list[str] = field(
+        default_factory=lambda: ["readout/label_linear", "readout/label_few", "collapse/effective_rank"]
+    )
     """TensorBoard scalars that are drawn and tabled."""
 
     def __post_init__(self) -> None:
-        refuse_unless(bool(self.runs) and bool(self.seeds), "a sweep needs one run and one seed or more")
+        require(bool(self.runs) and bool(self.seeds), "a sweep needs one run and one seed or more")
         places = {folder(Path(), name, 0) for name in self.runs}
-        refuse_unless(len(places) == len(self.runs), "two runs have names that differ only in signs; rename one")
+        require(len(places) == len(self.runs), "two runs have names that differ only in signs; rename one")
         for name, changes in self.runs.items():
-            refuse_unless(isinstance(changes, dict), f"runs.{name} must be settings like {{model.momentum.peak: 0.999}}")
+            require(
+                isinstance(changes, dict), f"runs.{name} must be settings like {{model.momentum.peak: 0.999}}"
+            )
 
 
 def read_sweep(path: Path) -> Sweep:
@@ -63,7 +66,7 @@ def read_sweep(path: Path) -> Sweep:
     try:
         return Sweep(**yaml.safe_load(path.read_text()))
     except (OSError, TypeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not a sweep: {error}; see python -m vjepa.training.sweep --help") from error
+        raise UserError(f"{path}: not a sweep: {error}; see python -m vjepa sweep --help") from error
 
 
 def folder(out: Path, name: str, seed: int) -> Path:
@@ -73,7 +76,9 @@ def folder(out: Path, name: str, seed: int) -> Path:
 def command(sweep: Sweep, changes: dict[str, object], seed: int, out: Path) -> list[str]:
     """The command line of one run."""
     configs = [word for config in sweep.configs for word in ("--config", config)]
-    settings = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in changes.items()]
+    settings = [
+        f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in changes.items()
+    ]
     return [sys.executable, "-m", f"stages.{sweep.stage}", "fit", *configs, "--out", str(out),
             "--seed_everything", str(seed), *settings]  # fmt: skip
 
@@ -89,11 +94,17 @@ def run_all(sweep: Sweep, out: Path, jobs: int) -> None:
         print(f"{place} ...", flush=True)
         with open(place / "log.txt", "w") as log:
             environment = {**os.environ, "OMP_NUM_THREADS": threads}
-            done = subprocess.run(command(sweep, changes, seed, place), stdout=log, stderr=subprocess.STDOUT, env=environment)
+            done = subprocess.run(
+                command(sweep, changes, seed, place), stdout=log, stderr=subprocess.STDOUT, env=environment
+            )
         return f"{place} failed, see its log.txt" if done.returncode else None
 
     with ThreadPoolExecutor(jobs) as pool:
-        failed = [word for word in pool.map(one, [(n, c, s) for n, c in sweep.runs.items() for s in sweep.seeds]) if word]
+        failed = [
+            word
+            for word in pool.map(one, [(n, c, s) for n, c in sweep.runs.items() for s in sweep.seeds])
+            if word
+        ]
     if failed:
         raise UserError("; ".join(failed))
 
@@ -112,7 +123,11 @@ def over_seeds(curves: list[Curve]) -> tuple[list[int], list[float], list[float]
     """Steps that all seeds have, mean and standard deviation there."""
     steps = sorted(set.intersection(*(set(curve) for curve in curves)))
     values = [[curve[step] for curve in curves] for step in steps]
-    return steps, [statistics.fmean(v) for v in values], [statistics.stdev(v) if len(v) > 1 else 0.0 for v in values]
+    return (
+        steps,
+        [statistics.fmean(v) for v in values],
+        [statistics.stdev(v) if len(v) > 1 else 0.0 for v in values],
+    )
 
 
 def draw(sweep: Sweep, out: Path) -> Path:
@@ -152,7 +167,7 @@ def first_and_last(steps: list[int], mean: list[float], spread: list[float]) -> 
     return f"{mean[0]:.3f} -> {mean[-1]:.3f}" + (f" ± {spread[-1]:.3f}" if any(spread) else "")
 
 
-def main(file: Path, out: Path | None = None, jobs: int = 1) -> None:
+def run_sweep(file: Path, *, out: Path | None = None, jobs: int = 1) -> None:
     """Run a sweep, draw its curves and print its table.
 
     Args:
@@ -165,10 +180,3 @@ def main(file: Path, out: Path | None = None, jobs: int = 1) -> None:
     text = table(sweep, out)
     (out / "table.md").write_text(text + "\n")
     print(f"{text}\ncurves: {draw(sweep, out)}")
-
-
-if __name__ == "__main__":
-    try:
-        auto_cli(main)
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from None

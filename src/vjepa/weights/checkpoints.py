@@ -10,7 +10,9 @@ from vjepa.weights.files import CheckpointError, existing
 def newest_checkpoint(folder: Path) -> Path | None:
     """The readable `step=N.ckpt` of the highest N in a folder; a file cut off by a kill is passed over."""
     numbered = {path: re.fullmatch(r"step=(\d+)", path.stem) for path in folder.glob("step=*.ckpt")}
-    by_step = sorted((path for path, match in numbered.items() if match), key=lambda path: -int(numbered[path][1]))
+    by_step = sorted(
+        (path for path, match in numbered.items() if match), key=lambda path: -int(numbered[path][1])
+    )
     whole = next(filter(is_whole, by_step), None)
     if by_step and whole is None:
         raise CheckpointError(f"none of the checkpoints in {folder} can be read; remove them to start anew")
@@ -25,7 +27,7 @@ def is_whole(archive: Path) -> bool:
         return members.testzip() is None
 
 
-def checkpoint_in(source: Path) -> Path:
+def checkpoint_in(source: str | Path) -> Path:
     """The newest checkpoint in a folder of them; any other source, a Hugging Face directory too, is returned as it is."""
     source = existing(source)
     if not source.is_dir() or (source / "config.json").is_file():

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from vjepa.models.ac_predictor import ACPredictor
-from vjepa.models.cloned_policy import GoalPolicy
+from vjepa.models.cloned_policy import ClonedPolicy
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor
 from vjepa.models.probe import AttentiveProbe
@@ -35,7 +35,11 @@ def predictor_part(predictor: Predictor, encoder: EncoderConfig) -> Part:
 
 
 def probe_part(probe: AttentiveProbe) -> Part:
-    description = {"config": asdict(probe.config), "width": probe.head.in_features, "classes": probe.head.out_features}
+    description = {
+        "config": asdict(probe.config),
+        "width": probe.head.in_features,
+        "classes": probe.head.out_features,
+    }
     return Part(probe, description)
 
 
@@ -48,14 +52,18 @@ def ac_predictor_part(
     return Part(predictor, config | {"schema": dict(schema), "size": size})
 
 
-def policy_part(policy: GoalPolicy, schema: Mapping[str, object]) -> Part:
+def policy_part(policy: ClonedPolicy, schema: Mapping[str, object]) -> Part:
     """schema: as in `ac_predictor_part`."""
     return Part(policy, {"config": asdict(policy.config), "schema": dict(schema)})
 
 
 def export(path: Path, parts: Mapping[str, Part], info: Mapping[str, object]) -> None:
     """Write the parts' weights and descriptions, and `info` (plain values) beside them; atomic."""
-    weights = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.module.state_dict().items()}
+    weights = {
+        f"{name}.{key}": value
+        for name, part in parts.items()
+        for key, value in part.module.state_dict().items()
+    }
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in weights.items()}
     described = {"parts": {name: part.description for name, part in parts.items()}, "info": dict(info)}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +81,9 @@ def read_description(path: Path) -> dict:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read as a safetensors file: {error}") from error
     if "vjepa" not in metadata:
-        raise CheckpointError(f"{path} was not written by a stage of this project; give a stage's model.safetensors")
+        raise CheckpointError(
+            f"{path} was not written by a stage of this project; give a stage's model.safetensors"
+        )
     return json.loads(metadata["vjepa"])
 
 
@@ -81,7 +91,9 @@ def read_schema(source: str | Path, part: str = "ac_predictor") -> dict:
     """What states and actions mean to the action-conditioned predictor, or another part, in one of our exports."""
     parts = read_description(existing(source))["parts"]
     if part not in parts:
-        raise CheckpointError(f"{source} holds {', '.join(parts)} but no {part}, so no schema; give an AC stage's export")
+        raise CheckpointError(
+            f"{source} holds {', '.join(parts)} but no {part}, so no schema; give an AC stage's export"
+        )
     return parts[part]["schema"]
 
 
@@ -96,4 +108,6 @@ def read_export(path: Path, part: str) -> tuple[dict, State]:
     if part not in parts:
         raise CheckpointError(f"{path} holds {', '.join(parts)} but no part named {part}")
     prefix = part + "."
-    return parts[part], {key.removeprefix(prefix): value for key, value in load_file(path).items() if key.startswith(prefix)}
+    return parts[part], {
+        key.removeprefix(prefix): value for key, value in load_file(path).items() if key.startswith(prefix)
+    }

@@ -16,13 +16,16 @@ State = dict[str, Tensor]
 class CheckpointError(UserError):
     """Weights that cannot be loaded as asked; says which file, what was found and what was expected."""
 
+
 M = TypeVar("M", bound=nn.Module)
 
 
 def existing(source: str | Path) -> Path:
     path = Path(source)
     if not path.exists():
-        raise CheckpointError(f"{path} does not exist; give a stage's model.safetensors, an upstream .pt or a HF directory")
+        raise CheckpointError(
+            f"{path} does not exist; give a stage's model.safetensors, an upstream .pt or a HF directory"
+        )
     return path
 
 
@@ -38,7 +41,9 @@ def strictly(module: M, state: State, source: Path) -> M:
     ]
     if problems:
         more = f"; and {len(problems) - 6} more" if len(problems) > 6 else ""
-        raise CheckpointError(f"{source} does not fit a {type(module).__name__}: {'; '.join(problems[:6])}{more}")
+        raise CheckpointError(
+            f"{source} does not fit a {type(module).__name__}: {'; '.join(problems[:6])}{more}"
+        )
     module.load_state_dict(state, strict=True)
     return module
 
@@ -56,5 +61,7 @@ def read_pickle(path: Path) -> dict:
     except Exception as error:  # torch raises whatever a broken pickle or archive provokes
         raise CheckpointError(f"{path} cannot be read as a checkpoint of tensors: {error}") from error
     if not isinstance(checkpoint, dict):
-        raise CheckpointError(f"{path} holds a {type(checkpoint).__name__}, expected a dictionary of networks")
+        raise CheckpointError(
+            f"{path} holds a {type(checkpoint).__name__}, expected a dictionary of networks"
+        )
     return checkpoint

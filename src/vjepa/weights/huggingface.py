@@ -18,7 +18,9 @@ def read_hf(folder: Path) -> tuple[dict, State]:
         raise CheckpointError(f"{folder} has no config.json, so it is not a Hugging Face model directory")
     config = json.loads((folder / "config.json").read_text())
     if config.get("model_type") != "vjepa2":
-        raise CheckpointError(f"{folder}/config.json says model_type={config.get('model_type')!r}, expected 'vjepa2'")
+        raise CheckpointError(
+            f"{folder}/config.json says model_type={config.get('model_type')!r}, expected 'vjepa2'"
+        )
     files = sorted(folder.glob("model*.safetensors"))
     if not files:
         raise CheckpointError(f"{folder} holds no model*.safetensors")
@@ -51,8 +53,12 @@ def hf_probe(folder: Path) -> AttentiveProbe:
     config, state = read_hf(folder)
     state = {key: value for key, value in state.items() if key.startswith(("pooler.", "classifier."))}
     if not state:
-        raise CheckpointError(f"{folder} holds no classifier; expected the directory of a VJEPA2ForVideoClassification")
+        raise CheckpointError(
+            f"{folder} holds no classifier; expected the directory of a VJEPA2ForVideoClassification"
+        )
     translated = translate(state, "", HF_PROBE, folder)
     classes, width = translated["head.weight"].shape
     depth = 1 + len({key.split(".")[2] for key in translated if key.startswith("pool.blocks.")})
-    return strictly(AttentiveProbe(ProbeConfig(depth, config["num_attention_heads"]), width, classes), translated, folder)
+    return strictly(
+        AttentiveProbe(ProbeConfig(depth, config["num_attention_heads"]), width, classes), translated, folder
+    )

@@ -98,7 +98,9 @@ HF_PROBE = {
 
 def translate(state: State, prefix: str, table: Mapping[str, str], source: Path) -> State:
     """The tensors under `prefix`, renamed by `table` and brought to our shapes. An unknown key raises."""
-    patterns = [(re.compile(re.escape(theirs).replace(r"\{\}", r"(\d+)")), ours) for theirs, ours in table.items()]
+    patterns = [
+        (re.compile(re.escape(theirs).replace(r"\{\}", r"(\d+)")), ours) for theirs, ours in table.items()
+    ]
     renamed = {}
     for key, value in state.items():
         if key.startswith(prefix):
@@ -114,7 +116,9 @@ def rename(key: str, patterns: list[tuple[re.Pattern, str]], source: Path) -> st
     for pattern, ours in patterns:
         if match := pattern.fullmatch(module):
             return ".".join(filter(None, [ours.format(*match.groups()), kind]))
-    raise CheckpointError(f"{source} holds '{key}', which no V-JEPA 2 network of ours has (V-JEPA 2.1 is not supported yet)")
+    raise CheckpointError(
+        f"{source} holds '{key}', which no V-JEPA 2 network of ours has (V-JEPA 2.1 is not supported yet)"
+    )
 
 
 def our_shape(key: str, value: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.models.anticipation import AnticipationProbe
-from vjepa.models.cloned_policy import GoalPolicy, GoalPolicyConfig
+from vjepa.models.cloned_policy import ClonedPolicy, ClonedPolicyConfig
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor, PredictorConfig
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
@@ -49,7 +49,9 @@ def load_encoder(source: str | Path, weights: Weights = "ema", heads: int | None
     source = existing(source)
     if source.is_dir():
         config, state = read_hf(source)
-        return strictly(Encoder(hf_encoder_config(config)), translate(state, "encoder.", HF_ENCODER, source), source)
+        return strictly(
+            Encoder(hf_encoder_config(config)), translate(state, "encoder.", HF_ENCODER, source), source
+        )
     if source.suffix == ".safetensors":
         description, state = read_export(source, weights)
         return strictly(Encoder(EncoderConfig(**description)), state, source)
@@ -94,7 +96,11 @@ def load_anticipation(source: str | Path) -> AnticipationProbe:
     """The probe of coming actions in the export of an anticipation stage, whose schema names its classes."""
     description, state = read_export(existing(source), "anticipation")
     sizes = tuple(len(description["schema"][kind]) for kind in ("verbs", "nouns", "actions"))
-    return strictly(AnticipationProbe(ProbeConfig(**description["config"]), description["width"], sizes), state, Path(source))
+    return strictly(
+        AnticipationProbe(ProbeConfig(**description["config"]), description["width"], sizes),
+        state,
+        Path(source),
+    )
 
 
 def load_ac_predictor(source: str | Path, heads: int = 16, extrinsics: bool = False) -> ACPredictor:
@@ -105,7 +111,11 @@ def load_ac_predictor(source: str | Path, heads: int = 16, extrinsics: bool = Fa
     source = existing(source)
     if source.suffix == ".pt":
         state = read_upstream(source, "predictor")
-        used = {key: value for key, value in state.items() if extrinsics or not key.startswith("extrinsics_encoder.")}
+        used = {
+            key: value
+            for key, value in state.items()
+            if extrinsics or not key.startswith("extrinsics_encoder.")
+        }
         translated = translate(used, "", UPSTREAM_AC_PREDICTOR, source)
         return strictly(upstream_ac_predictor(translated, heads), translated, source)
     description, state = read_export(source, "ac_predictor")
@@ -113,7 +123,7 @@ def load_ac_predictor(source: str | Path, heads: int = 16, extrinsics: bool = Fa
     return strictly(ACPredictor(ACPredictorConfig(**description["config"]), encoder), state, source)
 
 
-def load_policy(source: str | Path) -> GoalPolicy:
+def load_policy(source: str | Path) -> ClonedPolicy:
     """The cloned policy in the export of a clone stage."""
     description, state = read_export(existing(source), "policy")
-    return strictly(GoalPolicy(GoalPolicyConfig(**description["config"])), state, Path(source))
+    return strictly(ClonedPolicy(ClonedPolicyConfig(**description["config"])), state, Path(source))

@@ -18,8 +18,13 @@ def read_upstream(path: Path, name: str) -> State:
     checkpoint = read_pickle(path)
     if name not in checkpoint:
         found = ", ".join(map(str, checkpoint))
-        raise CheckpointError(f"{path} holds no '{name}' but {found}; expected a checkpoint of the public V-JEPA 2 trainer")
-    return {key.removeprefix("module.").removeprefix("backbone."): value for key, value in checkpoint[name].items()}
+        raise CheckpointError(
+            f"{path} holds no '{name}' but {found}; expected a checkpoint of the public V-JEPA 2 trainer"
+        )
+    return {
+        key.removeprefix("module.").removeprefix("backbone."): value
+        for key, value in checkpoint[name].items()
+    }
 
 
 def upstream_encoder_config(state: State, heads: int | None, source: Path) -> EncoderConfig:
@@ -27,9 +32,13 @@ def upstream_encoder_config(state: State, heads: int | None, source: Path) -> En
     width, _, tubelet, patch, _ = state["patch_embed.proj.weight"].shape
     heads = heads or RELEASED_HEADS.get(width)
     if heads is None:
-        raise CheckpointError(f"{source}: width {width} is not a published network's, so its heads are unknown; pass heads=")
+        raise CheckpointError(
+            f"{source}: width {width} is not a published network's, so its heads are unknown; pass heads="
+        )
     mlp_width, depth = state["blocks.0.mlp.fc1.weight"].shape[0], block_count(state)
-    return EncoderConfig(width=width, depth=depth, heads=heads, mlp_width=mlp_width, patch=patch, tubelet=tubelet)
+    return EncoderConfig(
+        width=width, depth=depth, heads=heads, mlp_width=mlp_width, patch=patch, tubelet=tubelet
+    )
 
 
 def upstream_predictor(translated: State, heads: int) -> Predictor:
@@ -62,7 +71,9 @@ def upstream_ac_predictor(translated: State, heads: int) -> ACPredictor:
 def upstream_probe(source: Path, heads: int) -> AttentiveProbe:
     networks = read_pickle(source).get("classifiers")
     if not networks:
-        raise CheckpointError(f"{source} holds no 'classifiers'; expected a checkpoint of the public evaluation code")
+        raise CheckpointError(
+            f"{source} holds no 'classifiers'; expected a checkpoint of the public evaluation code"
+        )
     state = {key.removeprefix("module."): value for key, value in networks[0].items()}
     translated = translate(state, "", UPSTREAM_PROBE, source)
     classes, width = translated["head.weight"].shape

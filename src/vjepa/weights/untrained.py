@@ -1,21 +1,18 @@
-"""python -m vjepa.weights.untrained --encoder FILE --out FILE: an encoder of the same architecture that was never trained.
+"""python -m vjepa untrained --encoder FILE --out FILE: an encoder of the same architecture that was never trained.
 
 The control of every stage that takes an encoder: whatever works as well on it does not come from pretraining.
 """
 
-import sys
 from pathlib import Path
 
 import torch
-from jsonargparse import auto_cli
 
-from vjepa.errors import UserError
 from vjepa.models.encoder import Encoder
 from vjepa.weights.export import encoder_part, export
 from vjepa.weights.load import load_encoder
 
 
-def untrained(encoder: Path, out: Path, seed: int = 0) -> None:
+def untrained(*, encoder: Path, out: Path, seed: int = 0) -> None:
     """Write an export with random weights.
 
     Args:
@@ -26,10 +23,3 @@ def untrained(encoder: Path, out: Path, seed: int = 0) -> None:
     config = load_encoder(encoder).config
     torch.manual_seed(seed)
     export(out, {"ema": encoder_part(Encoder(config))}, {"stage": "untrained", "seed": seed})
-
-
-if __name__ == "__main__":
-    try:
-        auto_cli(untrained, as_positional=False)
-    except UserError as error:
-        sys.exit(f"error: {error}")

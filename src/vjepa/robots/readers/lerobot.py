@@ -61,7 +61,9 @@ class LeRobot:
         """Where the rows of an episode are in `states` and `times`; episodes are counted from 0."""
         return slice(int(self.first[episode]), int(self.first[episode] + self.length[episode]))
 
-    def frames(self, episode: int, camera: str, rows: Sequence[int] | Int64[np.ndarray, " t"]) -> UInt8[Tensor, "t h w c"]:
+    def frames(
+        self, episode: int, camera: str, rows: Sequence[int] | Int64[np.ndarray, " t"]
+    ) -> UInt8[Tensor, "t h w c"]:
         """Pictures of some rows of an episode, counted from its first. Raises DecodeError."""
         files, starts = self.footage[camera]
         # Half a frame later: in the middle of the time for which a picture is on screen, no rounding can miss it.
@@ -76,7 +78,9 @@ class LeRobot:
     def fingerprint(self) -> str:
         """SHA-256 of the tables and of the names and sizes of the videos: changes when the data does."""
         digest = hashlib.sha256()
-        for file in sorted(file for kind in ("meta", "data", "videos") for file in (self.folder / kind).rglob("*.*")):
+        for file in sorted(
+            file for kind in ("meta", "data", "videos") for file in (self.folder / kind).rglob("*.*")
+        ):
             if not file.is_file():
                 continue  # folders have dots in their names
             digest.update(f"{file.relative_to(self.folder).as_posix()} {file.stat().st_size}\n".encode())
@@ -87,13 +91,21 @@ class LeRobot:
 
     def _chosen_cameras(self, wanted: Sequence[str]) -> tuple[str, ...]:
         features = self.info["features"]
-        video = [key for key, feature in features.items() if feature["dtype"] == "video" and not _is_depth(feature)]
+        video = [
+            key for key, feature in features.items() if feature["dtype"] == "video" and not _is_depth(feature)
+        ]
         for camera in wanted:
             if camera not in video:
-                kind = f"its dtype is {features[camera]['dtype']}" if camera in features else "it is not there"
-                raise TrajectoryError(f"{self.folder}: camera {camera!r} cannot be used, {kind}; there are {video}")
+                kind = (
+                    f"its dtype is {features[camera]['dtype']}" if camera in features else "it is not there"
+                )
+                raise TrajectoryError(
+                    f"{self.folder}: camera {camera!r} cannot be used, {kind}; there are {video}"
+                )
         if not video:
-            raise TrajectoryError(f"{self.folder}: no feature of dtype video; pictures inside Parquet files are not read")
+            raise TrajectoryError(
+                f"{self.folder}: no feature of dtype video; pictures inside Parquet files are not read"
+            )
         return tuple(wanted) or tuple(video)
 
     def _check_features(self) -> None:
@@ -119,48 +131,73 @@ class LeRobot:
 
     def _extrinsics_columns(self) -> dict[str, str]:
         pattern = self.columns.extrinsics
-        return {camera: pattern.replace("{camera}", camera.split(".")[-1]) for camera in self.cameras if pattern}
+        return {
+            camera: pattern.replace("{camera}", camera.split(".")[-1]) for camera in self.cameras if pattern
+        }
 
     # The tables
 
     def _read_episodes(self) -> None:
         """Which episodes there are, where their rows and pictures are: of up to 110 columns, only those that are needed."""
-        where = [f"videos/{camera}/{part}" for camera in self.cameras for part in ("chunk_index", "file_index")]
-        when = [f"videos/{camera}/{part}" for camera in self.cameras for part in ("from_timestamp", "to_timestamp")]
+        where = [
+            f"videos/{camera}/{part}" for camera in self.cameras for part in ("chunk_index", "file_index")
+        ]
+        when = [
+            f"videos/{camera}/{part}"
+            for camera in self.cameras
+            for part in ("from_timestamp", "to_timestamp")
+        ]
         names = ["episode_index", "length", "data/chunk_index", "data/file_index", *where, *when]
         files = sorted((self.folder / "meta/episodes").glob("chunk-*/file-*.parquet"))
         if not files:
-            raise TrajectoryError(f"{self.folder}/meta/episodes: no chunk-*/file-*.parquet; the dataset is not complete")
+            raise TrajectoryError(
+                f"{self.folder}/meta/episodes: no chunk-*/file-*.parquet; the dataset is not complete"
+            )
         table = self._joined([_read_table(file, names) for file in files]).sort_by("episode_index")
         column = {name: table[name].to_numpy() for name in names}
         self.numbers, self.length = column["episode_index"], column["length"]
         self._check_episodes()
-        self.data_files = self._paths(self.info["data_path"], "", column["data/chunk_index"], column["data/file_index"])
+        self.data_files = self._paths(
+            self.info["data_path"], "", column["data/chunk_index"], column["data/file_index"]
+        )
         self.footage, self.broken = {}, {}
         for camera in self.cameras:
-            self._read_footage(camera, {part.split("/")[-1]: column[part] for part in where + when if f"/{camera}/" in part})
+            self._read_footage(
+                camera, {part.split("/")[-1]: column[part] for part in where + when if f"/{camera}/" in part}
+            )
 
     def _joined(self, tables: list[pa.Table]) -> pa.Table:
         try:
             return pa.concat_tables(tables)
         except pa.ArrowException as error:
-            raise TrajectoryError(f"{self.folder}: its Parquet files do not hold the same kinds of columns: {error}") from error
+            raise TrajectoryError(
+                f"{self.folder}: its Parquet files do not hold the same kinds of columns: {error}"
+            ) from error
 
     def _read_footage(self, camera: str, column: dict[str, np.ndarray]) -> None:
         files = self._paths(self.info["video_path"], camera, column["chunk_index"], column["file_index"])
         self.footage[camera] = Footage(files, column["from_timestamp"].astype(np.float64))
         seconds = column["to_timestamp"] - column["from_timestamp"]
-        for episode in np.flatnonzero(~(seconds * self.fps >= self.length - 0.5)).tolist():  # not a number is too few
+        for episode in np.flatnonzero(
+            ~(seconds * self.fps >= self.length - 0.5)
+        ).tolist():  # not a number is too few
             shown = f"{seconds[episode]:.3f} s of {camera} for {self.length[episode]} rows at {self.fps:g} a second"
-            self.broken[episode] = f"{self.name(episode)}: there are {shown}; the rest would be another episode's pictures"
+            self.broken[episode] = (
+                f"{self.name(episode)}: there are {shown}; the rest would be another episode's pictures"
+            )
 
     def _paths(self, template: str, key: str, chunks: np.ndarray, files: np.ndarray) -> list[Path]:
         """A path for each episode. Raises TrajectoryError if a file is not there."""
         cells = list(zip(chunks.tolist(), files.tolist(), strict=True))
-        paths = {c: self.folder / template.format(video_key=key, chunk_index=c[0], file_index=c[1]) for c in set(cells)}
+        paths = {
+            c: self.folder / template.format(video_key=key, chunk_index=c[0], file_index=c[1])
+            for c in set(cells)
+        }
         for path in sorted(paths.values()):
             if not path.is_file():
-                raise TrajectoryError(f"{path}: no such file, but episodes of {self.folder} are said to be in it")
+                raise TrajectoryError(
+                    f"{path}: no such file, but episodes of {self.folder} are said to be in it"
+                )
         return [paths[cell] for cell in cells]
 
     def _read_rows(self) -> None:
@@ -173,7 +210,9 @@ class LeRobot:
         self.first = np.searchsorted(episode[order], self.numbers)
         self._check_lengths(np.searchsorted(episode[order], self.numbers, side="right") - self.first)
         self.times = table["timestamp"].to_numpy().astype(np.float64)[order]
-        values = {name: torch.from_numpy(self._vectors(table[name], name)[order]) for name in self._wanted_columns()}
+        values = {
+            name: torch.from_numpy(self._vectors(table[name], name)[order]) for name in self._wanted_columns()
+        }
         self.states = torch.cat([values[name] for name in self.columns.state], -1)
         self.actions = values[self.columns.action] if self.schema.delta == "recorded" else None
         self.extrinsics = {camera: values[name] for camera, name in self._extrinsics_columns().items()}
@@ -197,9 +236,14 @@ class LeRobot:
         numbers, counts = np.unique(self.numbers, return_counts=True)
         if not len(numbers):
             raise TrajectoryError(f"{self.folder}/meta/episodes: no episodes")
-        for what, wrong in (("several rows", numbers[counts > 1]), ("no frames", self.numbers[self.length < 1])):
+        for what, wrong in (
+            ("several rows", numbers[counts > 1]),
+            ("no frames", self.numbers[self.length < 1]),
+        ):
             if wrong.size:
-                raise TrajectoryError(f"{self.folder}/meta/episodes: episode {wrong[0]} has {what}; remove or repair it")
+                raise TrajectoryError(
+                    f"{self.folder}/meta/episodes: episode {wrong[0]} has {what}; remove or repair it"
+                )
 
     def _check_lengths(self, found: Int64[np.ndarray, " e"]) -> None:
         wrong = np.flatnonzero(found != self.length)
@@ -226,7 +270,9 @@ class LeRobot:
         steps = np.diff(self.times, prepend=0.0) * self.fps
         steps[self.first] = self.times[self.first] * self.fps + 1  # an episode begins at 0
         odd = ~((steps > 0.5) & (steps < 1.5))
-        self._refuse(torch.from_numpy(odd), f"column timestamp does not rise by 1/{self.fps:g} s from the row before")
+        self._refuse(
+            torch.from_numpy(odd), f"column timestamp does not rise by 1/{self.fps:g} s from the row before"
+        )
 
     def _refuse(self, wrong: Bool[Tensor, " rows"], words: str) -> None:
         """Raise TrajectoryError for the first row that is wrong, if any."""
@@ -234,7 +280,9 @@ class LeRobot:
             return
         row = int(wrong.int().argmax())
         e = int(np.searchsorted(self.first, row, side="right")) - 1
-        raise TrajectoryError(f"{self.data_files[e]}, episode {self.numbers[e]}, frame {row - self.first[e]}: {words}")
+        raise TrajectoryError(
+            f"{self.data_files[e]}, episode {self.numbers[e]}, frame {row - self.first[e]}: {words}"
+        )
 
 
 def load_lerobot(
@@ -260,7 +308,9 @@ def _read_info(folder: Path) -> dict:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         _unreadable(file, error)
     if not isinstance(info, dict):
-        raise TrajectoryError(f"{file}: holds a {type(info).__name__}, expected the names and values of a LeRobotDataset v3.0")
+        raise TrajectoryError(
+            f"{file}: holds a {type(info).__name__}, expected the names and values of a LeRobotDataset v3.0"
+        )
     version = str(info.get("codebase_version"))
     # Some public datasets say v3.0 and have the paths of v2.1, so the paths are asked too.
     if not version.startswith("v3.") or "{file_index" not in str(info.get("data_path")):
@@ -277,11 +327,15 @@ def _check_info(file: Path, info: dict) -> None:
     features, fps = info.get("features"), info.get("fps")
     told = features.values() if isinstance(features, dict) else [None]
     if not all(isinstance(feature, dict) and {"dtype", "shape"} <= feature.keys() for feature in told):
-        raise TrajectoryError(f"{file}: every one of its features should have a dtype and a shape; the file is not complete")
+        raise TrajectoryError(
+            f"{file}: every one of its features should have a dtype and a shape; the file is not complete"
+        )
     if not isinstance(fps, int | float) or not 0 < fps < float("inf"):
         raise TrajectoryError(f"{file}: fps is {fps!r}, expected the number of rows in a second")
     if "{file_index" not in str(info.get("video_path")):
-        raise TrajectoryError(f"{file}: video_path is {info.get('video_path')!r}; pictures inside Parquet files are not read")
+        raise TrajectoryError(
+            f"{file}: video_path is {info.get('video_path')!r}; pictures inside Parquet files are not read"
+        )
 
 
 def _read_table(file: Path, names: list[str]) -> pa.Table:
@@ -292,7 +346,9 @@ def _read_table(file: Path, names: list[str]) -> pa.Table:
                 return parquet.read(names)
     except (OSError, pa.ArrowException) as error:
         _unreadable(file, error)
-    raise TrajectoryError(f"{file}: no column {missing[0]!r}, though meta/info.json promises it; the dataset is not complete")
+    raise TrajectoryError(
+        f"{file}: no column {missing[0]!r}, though meta/info.json promises it; the dataset is not complete"
+    )
 
 
 def _unreadable(file: Path, error: Exception) -> NoReturn:

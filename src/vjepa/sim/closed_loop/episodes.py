@@ -22,13 +22,21 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from vjepa.errors import UserError, refuse_unless
+from vjepa.errors import UserError, require
 from vjepa.planning.cem import ActionBounds, CEMConfig
 from vjepa.planning.mpc import MPCConfig
 from vjepa.planning.world_model import WorldModel, WorldModelConfig
 from vjepa.robots.schema import StateSchema, schema_from
-from vjepa.sim.closed_loop.policies import Cloned, Planner, Policy, Random, Script, Still, TrueDynamics
-from vjepa.sim.closed_loop.tasks import Episode, TaskName, start, within_reach
+from vjepa.sim.closed_loop.policies import (
+    CloningPolicy,
+    NoOpPolicy,
+    PlanningPolicy,
+    Policy,
+    RandomPolicy,
+    ScriptedPolicy,
+    SimulatorModel,
+)
+from vjepa.sim.closed_loop.tasks import TaskEpisode, TaskName, start, within_reach
 from vjepa.sim.recording.robot_episodes import RobotConfig
 from vjepa.sim.world.env import DemoWorld, WorldConfig
 from vjepa.sim.world.scene import SceneConfig
@@ -66,7 +74,7 @@ class PlannerConfig:
     iterations: int = 3
     """Rounds; the paper's 10."""
     top: int = 8
-    """Samples that count; the paper's 10."""
+    """SampleAnswers that count; the paper's 10."""
     horizon: int = 1
     """Actions in a plan, of which the first is executed."""
     std: float = 0.05
@@ -100,7 +108,9 @@ class PlannerConfig:
     def loop(self, task: TaskName, switch: tuple[int, ...]) -> MPCConfig:
         """Receding horizon over the task's sub-goals."""
         times = switch if self.threshold is None else ()
-        return MPCConfig(self.search(task), switch=times, threshold=self.threshold, warm_start=self.warm_start)
+        return MPCConfig(
+            self.search(task), switch=times, threshold=self.threshold, warm_start=self.warm_start
+        )
 
 
 @dataclass(frozen=True)
@@ -148,7 +158,7 @@ def turned(scene: SceneConfig, azimuth: float) -> SceneConfig:
     return replace(scene, camera=replace(scene.camera, azimuth=azimuth))
 
 
-class Player:
+class EpisodeRunner:
     """Plays episodes in one process; networks are loaded when they are first needed."""
 
     def __init__(self, setting: Setting) -> None:
@@ -174,33 +184,44 @@ class Player:
         success = episode.succeeded(distances)
         return Outcome(job, success, distances[-1], episode.azimuth, episode.steps, policy.calls, thought)
 
-    def policy(self, job: Job, episode: Episode) -> Policy:
-        planner = self.setting.planner if job.horizon is None else replace(self.setting.planner, horizon=job.horizon)
+    def policy(self, job: Job, episode: TaskEpisode) -> Policy:
+        planner = (
+            self.setting.planner
+            if job.horizon is None
+            else replace(self.setting.planner, horizon=job.horizon)
+        )
         mpc = planner.loop(job.task, episode.switch)
         search = mpc.planner
         match job.row:
             case "still":
-                return Still()
+                return NoOpPolicy()
             case "random":
-                return Random(search, episode.seed)
+                return RandomPolicy(search, episode.seed)
             case "oracle":
-                return Script(episode.script())
+                return ScriptedPolicy(episode.script())
             case "clone":
-                return Cloned(self.encoder("encoder"), *self.clone(), episode.goals, episode.switch)
+                return CloningPolicy(self.encoder("encoder"), *self.clone(), episode.goals, episode.switch)
             case "perfect" | "pixels":
                 few = replace(search, samples=planner.pixel_samples, top=min(search.top, 4))
-                seen = (self.encoder("encoder"), planner.scales) if job.row == "perfect" else ()  # pixels one by one
-                world = TrueDynamics(episode.world, *seen)
-                return Planner(world, replace(mpc, planner=few), episode.goals, StateSchema(), episode.seed)
+                seen = (
+                    (self.encoder("encoder"), planner.scales) if job.row == "perfect" else ()
+                )  # pixels one by one
+                world = SimulatorModel(episode.world, *seen)
+                return PlanningPolicy(
+                    world, replace(mpc, planner=few), episode.goals, StateSchema(), episode.seed
+                )
         world = self.model(job.row)
-        return Planner(world, mpc, episode.goals, world.schema, episode.seed)
+        return PlanningPolicy(world, mpc, episode.goals, world.schema, episode.seed)
 
     def model(self, row: Row) -> WorldModel:
         names = ("encoder", "ac") if row == "model" else ("untrained", "untrained_ac")
         if row not in self.loaded:
             encoder, ac = (getattr(self.setting.weights, name) for name in names)
             size, ours = read_frame_size(ac), self.setting.size
-            refuse_unless(size in (None, ours), f"{ac} learned from frames of {size} pixels; set setting.size, now {ours}")
+            require(
+                size in (None, ours),
+                f"{ac} learned from frames of {size} pixels; set setting.size, now {ours}",
+            )
             self.loaded[row] = world_model(encoder, ac, self.setting.planner.scales)
         return self.loaded[row]
 
@@ -219,10 +240,12 @@ class Player:
 def world_model(encoder: str, ac: str, scales: tuple[int, ...] = (1,)) -> WorldModel:
     """Raises UserError if the two do not belong together, or are not of an arm like the demo world's."""
     schema = schema_from(read_schema(ac))
-    refuse_unless(schema.state_dims == schema.action_dims == NUMBERS, f"{ac} is of a robot with states of {schema.state_dims} "
+    require(schema.state_dims == schema.action_dims == NUMBERS, f"{ac} is of a robot with states of {schema.state_dims} "
                   f"and actions of {schema.action_dims} numbers; the demo world's arm has {NUMBERS} of both")  # fmt: skip
     try:
-        return WorldModel(load_encoder(encoder), load_ac_predictor(ac), WorldModelConfig(scales=scales), schema)
+        return WorldModel(
+            load_encoder(encoder), load_ac_predictor(ac), WorldModelConfig(scales=scales), schema
+        )
     except UserError as error:
         raise UserError(f"{encoder} and {ac}: {error}") from error
 
@@ -234,7 +257,10 @@ def rows_of(weights: Weights, wanted: Sequence[Row]) -> list[Row]:
     rows = [row for row in wanted if all(getattr(weights, name) for name in needs.get(row, ()))]
     for row in rows:
         for name in needs.get(row, ()):
-            refuse_unless(Path(getattr(weights, name)).exists(), f"weights.{name}={getattr(weights, name)} does not exist")
+            require(
+                Path(getattr(weights, name)).exists(),
+                f"weights.{name}={getattr(weights, name)} does not exist",
+            )
     if not rows:
         raise UserError(f"none of the rows {list(wanted)} can be played: name their weights")
     return rows
@@ -247,7 +273,7 @@ def play_all(jobs: Sequence[Job], setting: Setting, workers: int) -> Iterator[tu
     """Jobs and their outcomes as they are played, in the jobs' order whatever the number of workers; None where the seed's
     world does not allow the task."""
     if workers < 2 or len(jobs) < 2:
-        yield from zip(jobs, map(Player(setting).play, tqdm(jobs, "episodes")), strict=True)
+        yield from zip(jobs, map(EpisodeRunner(setting).play, tqdm(jobs, "episodes")), strict=True)
         return
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=begin, initargs=(setting,)) as pool:
@@ -258,7 +284,7 @@ def begin(setting: Setting) -> None:
     """Once per worker process: one thread, because there is a worker for every core."""
     global player
     torch.set_num_threads(1)
-    player = Player(setting)
+    player = EpisodeRunner(setting)
 
 
 def play(job: Job) -> Outcome | None:

@@ -13,9 +13,9 @@ from einops import rearrange, repeat
 from numpy import ndarray
 
 from vjepa.data.video_files import filmstrip, write_png, write_video
-from vjepa.errors import refuse_unless
+from vjepa.errors import require
 from vjepa.features.token_colours import token_colours
-from vjepa.sim.closed_loop.episodes import Job, Player, Row
+from vjepa.sim.closed_loop.episodes import EpisodeRunner, Job, Row
 from vjepa.sim.closed_loop.policies import frames
 from vjepa.sim.closed_loop.tasks import TaskName, start, within_reach
 from vjepa.sim.world.env import HERTZ
@@ -26,26 +26,34 @@ TRIES = 100
 """Seeds of which one should allow the task."""
 
 
-def film(player: Player, task: TaskName, row: Row, seed: int, out: Path) -> ndarray:
+def film(player: EpisodeRunner, task: TaskName, row: Row, seed: int, out: Path) -> ndarray:
     """Play an episode of a planner; write `film.mp4` and `film.png` and return the latter, (h, w, 3) uint8.
 
     Where a seed's world does not allow the task, the next seed's is taken. Raises UserError if none of the next 100 does.
     """
     stage = player.world(None)
     episode = next(filter(None, (start(task, seed + more, stage) for more in range(TRIES))), None)
-    refuse_unless(episode is not None, f"none of the worlds {seed} to {seed + TRIES - 1} allows {task!r}, so there is no film")
+    require(
+        episode is not None,
+        f"none of the worlds {seed} to {seed + TRIES - 1} allows {task!r}, so there is no film",
+    )
     policy, world = player.policy(Job(task, row, seed), episode), player.model(row)
     seen, shown, imagined = episode.world.observe(), [], []
     for _ in range(episode.steps):
         image, state = seen["image"], seen["state"]
         action = policy.act(image, state)
         where = world.schema.wrap(torch.from_numpy(state).float())[None]
-        imagined.append(world.predict(world.encode(frames(image[None])), where, torch.from_numpy(action).float()[None])[0])
+        imagined.append(
+            world.predict(world.encode(frames(image[None])), where, torch.from_numpy(action).float()[None])[0]
+        )
         shown.append((image, policy.mpc.goal))
         seen = episode.world.step(within_reach(episode.world, action))[0]
     pictures = colours(torch.cat([*imagined, policy.mpc.goals]), player.setting.size)
     ahead, goals = pictures[: len(imagined)], pictures[len(imagined) :]
-    rows = [np.concatenate([image, ahead[k], goals[g], episode.goals[g]], axis=1) for k, (image, g) in enumerate(shown)]
+    rows = [
+        np.concatenate([image, ahead[k], goals[g], episode.goals[g]], axis=1)
+        for k, (image, g) in enumerate(shown)
+    ]
     return save(np.stack(rows), out)
 
 
@@ -60,7 +68,9 @@ def animation(film: Path) -> bytes:
     with av.open(str(film)) as file:
         pictures = [picture.to_image() for picture in file.decode(video=0)]
     buffer = BytesIO()
-    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / HERTZ), loop=0)
+    pictures[0].save(
+        buffer, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / HERTZ), loop=0
+    )
     return buffer.getvalue()
 
 

@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 
 from vjepa.data.transforms import normalise
-from vjepa.errors import refuse_unless
+from vjepa.errors import require
 from vjepa.planning.landscape import Landscape, LandscapeConfig, energy_landscape
 from vjepa.planning.world_model import WorldModel
 from vjepa.robots.readers.lerobot import LeRobot
@@ -57,7 +57,10 @@ def moving_steps(windows: Windows, config: StepsConfig, seed: int = 0) -> list[S
         for row in torch.nonzero(moves(data, episode, config))[:, 0].tolist()
     ]
     enough = len(moving) >= config.steps
-    refuse_unless(enough, f"{data.folder}: {len(moving)} steps move {config.least} m along both axes, of {config.steps} wanted")
+    require(
+        enough,
+        f"{data.folder}: {len(moving)} steps move {config.least} m along both axes, of {config.steps} wanted",
+    )
     chosen = np.random.default_rng(seed).permutation(len(moving))[: config.steps]
     return [moving[i] for i in chosen.tolist()]
 

@@ -13,7 +13,7 @@ from vjepa.sim.closed_loop.episodes import Job, Outcome, Setting
 from vjepa.weights.files import digest
 
 
-class Journal:
+class EpisodeLog:
     """`found`: outcomes by job, all that the file holds."""
 
     def __init__(self, path: Path, setting: Setting) -> None:
@@ -21,7 +21,9 @@ class Journal:
         first = json.dumps(identity(setting), default=str)
         lines = path.read_text().split("\n") if path.is_file() else []
         if lines[:1] == [first]:
-            self.found = dict(read(line) for line in lines[1:-1])  # the last one was never finished, or is empty
+            self.found = dict(
+                read(line) for line in lines[1:-1]
+            )  # the last one was never finished, or is empty
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(line + "\n" for line in (first, *map(written, self.found.items()))))
 
@@ -43,7 +45,9 @@ class Journal:
 
 def identity(setting: Setting) -> dict:
     """All that decides an outcome: the settings, and what the weights' files hold."""
-    return asdict(setting) | {"weights": {name: digest(Path(file)) for name, file in asdict(setting.weights).items() if file}}
+    return asdict(setting) | {
+        "weights": {name: digest(Path(file)) for name, file in asdict(setting.weights).items() if file}
+    }
 
 
 def written(played: tuple[Job, Outcome | None]) -> str:

@@ -16,9 +16,9 @@ from numpy import ndarray
 from torch import Tensor
 
 from vjepa.data.transforms import normalise
-from vjepa.errors import refuse_unless
+from vjepa.errors import require
 from vjepa.models.ac_predictor import encode_frames
-from vjepa.models.cloned_policy import GoalPolicy
+from vjepa.models.cloned_policy import ClonedPolicy
 from vjepa.models.encoder import Encoder
 from vjepa.planning.cem import CEMConfig, Energy
 from vjepa.planning.mpc import MPC, MPCConfig, World
@@ -35,7 +35,7 @@ class Policy(Protocol):
     def act(self, image: ndarray, state: ndarray) -> ndarray: ...
 
 
-class Still:
+class NoOpPolicy:
     """No motion."""
 
     calls = 0
@@ -44,7 +44,7 @@ class Still:
         return np.zeros(7)
 
 
-class Random:
+class RandomPolicy:
     """Actions drawn evenly from what the planner may choose."""
 
     calls = 0
@@ -63,7 +63,7 @@ class Random:
         return action
 
 
-class Script:
+class ScriptedPolicy:
     """The oracle: what the world's own script does, from its true state."""
 
     calls = 0
@@ -75,37 +75,48 @@ class Script:
         return next(self.actions, np.zeros(7))
 
 
-class Planner:
+class PlanningPolicy:
     """Plans in a world model towards goal images, one action after another (section 4.2)."""
 
-    def __init__(self, world: World, config: MPCConfig, goals: ndarray, schema: StateSchema, seed: int) -> None:
+    def __init__(
+        self, world: World, config: MPCConfig, goals: ndarray, schema: StateSchema, seed: int
+    ) -> None:
         self.schema, self.calls = schema, 0
         self.mpc = MPC(world, config, frames(goals), torch.Generator().manual_seed(seed))
 
     def act(self, image: ndarray, state: ndarray) -> ndarray:
         before, search = self.mpc.plan, self.mpc.config.planner
         action = self.mpc.act(frames(image[None])[0], self.schema.wrap(torch.from_numpy(state).float()))
-        self.calls += 0 if self.mpc.plan is before else (search.samples * search.iterations + 1) * search.horizon
+        self.calls += (
+            0 if self.mpc.plan is before else (search.samples * search.iterations + 1) * search.horizon
+        )
         return action.double().numpy()
 
 
 def frames(images: UInt8[ndarray, "g h w c"]) -> Float[Tensor, "g c h w"]:
     """Images as networks take them."""
-    return rearrange(normalise(rearrange(torch.from_numpy(images), "g h w c -> g 1 c h w")), "g c 1 h w -> g c h w")
+    return rearrange(
+        normalise(rearrange(torch.from_numpy(images), "g h w c -> g 1 c h w")), "g c 1 h w -> g c h w"
+    )
 
 
-class Cloned:
+class CloningPolicy:
     """Does what the recorded episodes did on their way to such a goal; goals switch as the planner's do."""
 
     calls = 0
 
     def __init__(
-        self, encoder: Encoder, policy: GoalPolicy, schema: StateSchema, goals: ndarray, switch: tuple[int, ...]
+        self,
+        encoder: Encoder,
+        policy: ClonedPolicy,
+        schema: StateSchema,
+        goals: ndarray,
+        switch: tuple[int, ...],
     ) -> None:
         self.encoder, self.policy, self.schema = encoder, policy, schema
         self.goals, self.until, self.taken = self.encode(goals), list(accumulate(switch)), 0
         wanted, given = (policy.config.tokens, policy.config.token_width), tuple(self.goals.shape[1:])
-        refuse_unless(wanted == given, f"the cloned policy takes {wanted} tokens and channels of a frame, the encoder makes "
+        require(wanted == given, f"the cloned policy takes {wanted} tokens and channels of a frame, the encoder makes "
                       f"{given}; give the encoder, and setting.size, that it was trained with")  # fmt: skip
 
     @torch.no_grad()
@@ -120,7 +131,7 @@ class Cloned:
         return self.schema.clip(self.policy(self.encode(image[None]), goal, where))[0].double().numpy()
 
 
-class TrueDynamics:
+class SimulatorModel:
     """The simulator itself as a world model: what planning can do if the model is perfect. Tokens are those of an encoder, or
     without one the pixels.
 
@@ -128,7 +139,9 @@ class TrueDynamics:
     all, and undone.
     """
 
-    def __init__(self, world: DemoWorld, encoder: Encoder | None = None, scales: tuple[int, ...] = (1,)) -> None:
+    def __init__(
+        self, world: DemoWorld, encoder: Encoder | None = None, scales: tuple[int, ...] = (1,)
+    ) -> None:
         self.world, self.encoder, self.scales = world, encoder, scales
 
     @torch.no_grad()
@@ -137,7 +150,9 @@ class TrueDynamics:
             return rearrange(image, "b c h w -> b (h w) c")
         return encode_frames(self.encoder, image[:, :, None])
 
-    def energy(self, tokens: Float[Tensor, "1 n d"], state: Float[Tensor, "1 Ds"], goal: Float[Tensor, "1 n d"]) -> Energy:
+    def energy(
+        self, tokens: Float[Tensor, "1 n d"], state: Float[Tensor, "1 Ds"], goal: Float[Tensor, "1 n d"]
+    ) -> Energy:
         def of(actions: Float[Tensor, "s T a"]) -> Float[Tensor, " s"]:
             images = np.stack([self.after(plan) for plan in actions.double().numpy()])
             return distance(self.encode(frames(images)), goal, self.scales)

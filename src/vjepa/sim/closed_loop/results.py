@@ -37,7 +37,9 @@ def line(name: str, outcomes: Sequence[Outcome]) -> Line:
     score = Score(name, float(np.mean([outcome.success for outcome in outcomes])), len(outcomes))
     calls = sum(outcome.calls for outcome in outcomes) / sum(outcome.actions for outcome in outcomes)
     share, median = float((distances <= CLOSE).mean()), float(np.median(distances))
-    return Line(name, score.clips, score.value, *score.interval, share, median, seconds_per_action(outcomes), calls)
+    return Line(
+        name, score.clips, score.value, *score.interval, share, median, seconds_per_action(outcomes), calls
+    )
 
 
 def lines(outcomes: Sequence[Outcome], key: Callable[[Outcome], Hashable]) -> list[Line]:

@@ -42,7 +42,7 @@ LIFTED = 0.05
 """Metres above its first place from which an object counts as lifted."""
 
 
-class Episode(NamedTuple):
+class TaskEpisode(NamedTuple):
     """A world at its start, and what is asked of a policy in it."""
 
     world: DemoWorld
@@ -77,22 +77,24 @@ def within_reach(world: DemoWorld, action: ndarray) -> ndarray:
     return action
 
 
-def start(task: TaskName, seed: int, world: DemoWorld) -> Episode | None:
-    """Episode number `seed` of a task, or None if this seed's world does not allow it."""
+def start(task: TaskName, seed: int, world: DemoWorld) -> TaskEpisode | None:
+    """TaskEpisode number `seed` of a task, or None if this seed's world does not allow it."""
     seed += FIRST_SEED
     world.reset(seed=seed)
     if task == "reach":
         return reach(world, seed)
     if not world.scene.things or (task == "pick_and_place" and world.scene.tray is None):
         return None
-    return {"grasp": grasp, "reach_with_object": reach_with_object, "pick_and_place": pick_and_place}[task](world, seed)
+    return {"grasp": grasp, "reach_with_object": reach_with_object, "pick_and_place": pick_and_place}[task](
+        world, seed
+    )
 
 
-def reach(world: DemoWorld, seed: int) -> Episode:
+def reach(world: DemoWorld, seed: int) -> TaskEpisode:
     goal = draw_place(np.random.default_rng([seed, 2]), world.simulation.state[:3])
     image = picture_of_hand_at(world, goal)
     world.reset(seed=seed)
-    return Episode(
+    return TaskEpisode(
         world, "reach", seed, image[None], (REACH_STEPS,),
         script=lambda: skills.go(world, goal),
         distance=lambda: float(np.linalg.norm(world.simulation.state[:3] - goal)),
@@ -115,12 +117,12 @@ def picture_of_hand_at(world: DemoWorld, place: ndarray) -> ndarray:
     return world.observe()["image"]
 
 
-def grasp(world: DemoWorld, seed: int) -> Episode | None:
+def grasp(world: DemoWorld, seed: int) -> TaskEpisode | None:
     thing = choose_thing(world)
     return scripted(world, "grasp", seed, thing, lambda: skills.lift(world, thing), (took_hold, ended))
 
 
-def reach_with_object(world: DemoWorld, seed: int) -> Episode | None:
+def reach_with_object(world: DemoWorld, seed: int) -> TaskEpisode | None:
     """The start is the end of a lift, so the lift belongs to the set-up."""
     thing = choose_thing(world)
     run(world, skills.lift(world, thing))
@@ -135,7 +137,7 @@ def reach_with_object(world: DemoWorld, seed: int) -> Episode | None:
     def away() -> float:
         return float(np.linalg.norm(world.position(thing) - target))
 
-    return Episode(
+    return TaskEpisode(
         world, "reach_with_object", seed, image[None], (REACH_STEPS,),
         script=lambda: skills.go(world, goal),
         distance=away,
@@ -143,7 +145,7 @@ def reach_with_object(world: DemoWorld, seed: int) -> Episode | None:
     )  # fmt: skip
 
 
-def pick_and_place(world: DemoWorld, seed: int) -> Episode | None:
+def pick_and_place(world: DemoWorld, seed: int) -> TaskEpisode | None:
     thing = choose_thing(world)
     moments = (took_hold, over_tray, ended)
     return scripted(world, "pick_and_place", seed, thing, lambda: skills.put_in_tray(world, thing), moments)
@@ -169,8 +171,13 @@ def ended(world: DemoWorld, thing: Thing, over: bool) -> bool:
 
 
 def scripted(
-    world: DemoWorld, task: TaskName, seed: int, thing: Thing, script: Callable[[], Actions], moments: tuple[Moment, ...]
-) -> Episode | None:
+    world: DemoWorld,
+    task: TaskName,
+    seed: int,
+    thing: Thing,
+    script: Callable[[], Actions],
+    moments: tuple[Moment, ...],
+) -> TaskEpisode | None:
     """The episode whose goals are images of what a script did, at certain moments; None if it did not do it."""
     rest, images, steps = float(world.position(thing)[2]), [], []
     actions = list_of_steps(world, script())
@@ -178,11 +185,11 @@ def scripted(
         if len(images) < len(moments) and moments[len(images)](world, thing, over):
             images.append(world.observe()["image"])
             steps.append(number)
-    done = lifted_by(world, thing, rest) >= LIFTED if task == "grasp" else placed(world, thing)
+    done = lifted_by(world, thing, rest) >= LIFTED if task == "grasp" else is_placed(world, thing)
     if len(images) < len(moments) or not done:
         return None
     world.reset(seed=seed)
-    if task == "pick_and_place" and placed(world, thing):
+    if task == "pick_and_place" and is_placed(world, thing):
         return None  # solved before it begins
 
     def missing() -> float:
@@ -191,9 +198,9 @@ def scripted(
         return float(np.linalg.norm(world.position(thing)[:2] - np.array(world.scene.tray)))
 
     def succeeded(distances: list[float]) -> bool:
-        return max(distances[-2:]) == 0.0 if task == "grasp" else placed(world, thing)
+        return max(distances[-2:]) == 0.0 if task == "grasp" else is_placed(world, thing)
 
-    return Episode(world, task, seed, np.stack(images), allowed(steps), script, missing, succeeded)
+    return TaskEpisode(world, task, seed, np.stack(images), allowed(steps), script, missing, succeeded)
 
 
 def allowed(steps: list[int]) -> tuple[int, ...]:
@@ -228,6 +235,6 @@ def lifted_by(world: DemoWorld, thing: Thing, rest: float) -> float:
     return float(world.position(thing)[2]) - rest
 
 
-def placed(world: DemoWorld, thing: Thing) -> bool:
+def is_placed(world: DemoWorld, thing: Thing) -> bool:
     """In the tray and let go, as the event log of the demo world sees it."""
     return Director(world).situations[thing.name].in_tray

@@ -81,7 +81,9 @@ class Director:
         height, held = float(self.world.position(thing)[2]), thing.name in held_things(self.world)
         pixels = int(self.world.mask(thing).sum())
         most = max(pixels, before.most_pixels if before else 0)
-        threshold = 0.3 if before and before.hidden else 0.1  # two thresholds, so that one pixel does not make events
+        threshold = (
+            0.3 if before and before.hidden else 0.1
+        )  # two thresholds, so that one pixel does not make events
         return Situation(
             height=height,
             most_pixels=most,

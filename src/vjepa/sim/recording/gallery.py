@@ -1,16 +1,15 @@
-"""python -m vjepa.sim.recording.gallery --out classes.png: one filmstrip per class, partners below each other."""
+"""python -m vjepa gallery --out classes.png: one filmstrip per class, partners below each other."""
 
 from pathlib import Path
 
 import numpy as np
-from jsonargparse import auto_cli, set_parsing_settings
 from numpy import ndarray
 
 from vjepa.data.video_files import filmstrip, write_png
-from vjepa.sim.recording.motion_clips import CLASSES, ClipConfig, film_pair
+from vjepa.sim.recording.motion_clips import CLASSES, MotionClipConfig, film_pair
 
 
-def class_strips(seed: int, config: ClipConfig, columns: int) -> ndarray:
+def class_strips(seed: int, config: MotionClipConfig, columns: int) -> ndarray:
     """A picture with one row of `columns` frames for each class, in the order of the labels."""
     clips = [clip for pair in range(len(CLASSES) // 2) for clip in film_pair(seed + pair, pair, config)]
     rows = [filmstrip(clip.frames, columns) for clip in sorted(clips, key=lambda clip: clip.label)]
@@ -18,7 +17,7 @@ def class_strips(seed: int, config: ClipConfig, columns: int) -> ndarray:
     return np.concatenate(list(padded))
 
 
-def gallery(out: Path, size: int = 128, columns: int = 7, seed: int = 0) -> None:
+def gallery(*, out: Path, size: int = 128, columns: int = 7, seed: int = 0) -> None:
     """Write a PNG with one filmstrip per class.
 
     Args:
@@ -27,10 +26,5 @@ def gallery(out: Path, size: int = 128, columns: int = 7, seed: int = 0) -> None
         columns: Frames per row; an odd number shows the middle one, which partners share.
         seed: Another seed, other scenes.
     """
-    write_png(out, class_strips(seed, ClipConfig(size=size), columns))
+    write_png(out, class_strips(seed, MotionClipConfig(size=size), columns))
     print(f"{out}: rows from top to bottom are {', '.join(CLASSES)}")
-
-
-if __name__ == "__main__":
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    auto_cli(gallery, as_positional=False)

@@ -67,7 +67,10 @@ def write_dataset(out: Path, takes: Sequence[Take], size: int, fps: int) -> None
     write_table(out / "meta/episodes/chunk-000/file-000.parquet", pa.concat_tables(episodes))
     write_table(out / "meta/tasks.parquet", task_table(tasks))
     write_json(out / "meta/stats.json", statistics(takes))
-    write_json(out / "meta/info.json", info(first_episode, first_row, len(tasks), takes[0].objects.shape[1], size, fps))
+    write_json(
+        out / "meta/info.json",
+        info(first_episode, first_row, len(tasks), takes[0].objects.shape[1], size, fps),
+    )
 
 
 def data_table(take: Take, tasks: list[str], first_row: int, numbers: ndarray, fps: int) -> pa.Table:
@@ -97,7 +100,10 @@ def episode_table(take: Take, number: int, first_row: int, numbers: ndarray, fps
     """One row per episode of one file."""
     ends = np.cumsum(take.lengths)
     starts = ends - take.lengths
-    where = {"chunk_index": np.full(len(ends), number // CHUNK), "file_index": np.full(len(ends), number % CHUNK)}
+    where = {
+        "chunk_index": np.full(len(ends), number // CHUNK),
+        "file_index": np.full(len(ends), number % CHUNK),
+    }
     columns = {
         "episode_index": numbers,
         "tasks": pa.array([[str(task)] for task in take.tasks]),
@@ -121,10 +127,22 @@ def task_table(tasks: list[str]) -> pa.Table:
     index = "__index_level_0__"
     kinds = (("task_index", "int64", "int64"), (None, "unicode", "object"))
     about = [
-        {"name": name, "field_name": name or index, "pandas_type": kind, "numpy_type": numpy, "metadata": None}
+        {
+            "name": name,
+            "field_name": name or index,
+            "pandas_type": kind,
+            "numpy_type": numpy,
+            "metadata": None,
+        }
         for name, kind, numpy in kinds
     ]
-    notes = {"index_columns": [index], "column_indexes": [], "columns": about, "creator": {}, "pandas_version": "2.2.0"}
+    notes = {
+        "index_columns": [index],
+        "column_indexes": [],
+        "columns": about,
+        "creator": {},
+        "pandas_version": "2.2.0",
+    }
     table = pa.table({"task_index": np.arange(len(tasks)), index: pa.array(tasks)})
     return table.replace_schema_metadata({"pandas": json.dumps(notes)})
 
@@ -133,10 +151,13 @@ def statistics(takes: Sequence[Take]) -> dict[str, dict[str, list[float | int]]]
     """Least, greatest, mean and spread of every number, over all rows."""
     columns = {"observation.state": "states", "action": "actions", EXTRINSICS: "extrinsics"}
     columns["observation.environment_state"] = "objects"
-    values = {name: np.concatenate([getattr(take, field) for take in takes]) for name, field in columns.items()}
+    values = {
+        name: np.concatenate([getattr(take, field) for take in takes]) for name, field in columns.items()
+    }
     measures = {"min": np.min, "max": np.max, "mean": np.mean, "std": np.std}
     return {
-        name: {measure: of(rows, axis=0).tolist() for measure, of in measures.items()} | {"count": [len(rows)]}
+        name: {measure: of(rows, axis=0).tolist() for measure, of in measures.items()}
+        | {"count": [len(rows)]}
         for name, rows in values.items()
     }
 
@@ -144,10 +165,21 @@ def statistics(takes: Sequence[Take]) -> dict[str, dict[str, list[float | int]]]
 def info(episodes: int, rows: int, tasks: int, coordinates: int, size: int, fps: int) -> dict:
     """What the folder holds, in the words of the format."""
     coordinate_names = [f"{axis}{number}" for number in range(coordinates // 3) for axis in "xyz"]
-    video = {"video.height": size, "video.width": size, "video.channels": 3, "video.fps": fps, "video.codec": "h264"}
+    video = {
+        "video.height": size,
+        "video.width": size,
+        "video.channels": 3,
+        "video.fps": fps,
+        "video.codec": "h264",
+    }
     video |= {"video.pix_fmt": "yuv420p", "video.is_depth_map": False, "has_audio": False}
     features = {
-        VIDEO: {"dtype": "video", "shape": [size, size, 3], "names": ["height", "width", "channels"], "info": video},
+        VIDEO: {
+            "dtype": "video",
+            "shape": [size, size, 3],
+            "names": ["height", "width", "channels"],
+            "info": video,
+        },
         "observation.state": feature("float32", STATE_NAMES),
         "action": feature("float32", STATE_NAMES),
         EXTRINSICS: feature("float32", POSE_NAMES),

@@ -15,6 +15,7 @@ import numpy as np
 from numpy import ndarray
 from numpy.random import Generator
 
+from vjepa.errors import UserError
 from vjepa.sim.world.arm import TIMESTEP, Command, Simulation
 from vjepa.sim.world.looks import COLOURS, Viewpoints
 from vjepa.sim.world.panda import OPENING
@@ -43,7 +44,12 @@ CLASSES = (
 )
 """Partners stand side by side: label ^ 1 is the same motion backwards. Left, right, away and toward are the picture's;
 turns are seen from above."""
-DIRECTIONS = {"move_left": (0, -1, 0), "move_right": (0, 1, 0), "move_away": (-1, 0, 0), "move_toward": (1, 0, 0)}
+DIRECTIONS = {
+    "move_left": (0, -1, 0),
+    "move_right": (0, 1, 0),
+    "move_away": (-1, 0, 0),
+    "move_toward": (1, 0, 0),
+}
 DIRECTIONS |= {"lift": (0, 0, 1), "lower": (0, 0, -1)}
 TURNS = {"turn_clockwise": -1, "turn_counterclockwise": 1}
 STATE = ("x", "y", "z", "roll", "pitch", "yaw", "closedness")
@@ -55,7 +61,7 @@ SETTLE = 0.3
 
 
 @dataclass(frozen=True)
-class ClipConfig:
+class MotionClipConfig:
     """How a clip is filmed, and how much moves in it."""
 
     size: int = 64
@@ -77,11 +83,17 @@ class ClipConfig:
 
     def __post_init__(self) -> None:
         if self.frames < 3:
-            raise ValueError(f"seconds={self.seconds} at fps={self.fps} make {self.frames} frame: expected at least 3")
+            raise UserError(
+                f"seconds={self.seconds} at fps={self.fps} make {self.frames} frame: expected at least 3"
+            )
         if not 0 <= self.shift[0] <= self.shift[1] <= 0.3:
-            raise ValueError(f"shift={self.shift} should be two lengths up to 0.3 m: the hand would meet the table beyond")
+            raise UserError(
+                f"shift={self.shift} should be two lengths up to 0.3 m: the hand would meet the table beyond"
+            )
         if not 0 <= self.turn[0] <= self.turn[1] <= 2.4:
-            raise ValueError(f"turn={self.turn} should be two angles up to 2.4 rad: the wrist turns no further")
+            raise UserError(
+                f"turn={self.turn} should be two angles up to 2.4 rad: the wrist turns no further"
+            )
 
     @property
     def frames(self) -> int:
@@ -131,13 +143,15 @@ class Clip(NamedTuple):
         return CLASSES[self.label] if CLASSES[self.label] in DIRECTIONS else ""
 
 
-def film_pair(seed: int, pair: int, config: ClipConfig) -> tuple[Clip, Clip]:
+def film_pair(seed: int, pair: int, config: MotionClipConfig) -> tuple[Clip, Clip]:
     """Simulate and render one motion of pair 0..3: (forwards, backwards). The same arguments give the same bytes."""
     for attempt in range(ATTEMPTS):
         clip = film(np.random.default_rng([seed, attempt]), pair, config)
         if clip is not None:
             return clip, clip.backwards
-    raise RuntimeError(f"clip seed {seed}: the hand lost its object {ATTEMPTS} times in a row; please report this seed")
+    raise RuntimeError(
+        f"clip seed {seed}: the hand lost its object {ATTEMPTS} times in a row; please report this seed"
+    )
 
 
 class Shot(NamedTuple):
@@ -149,12 +163,18 @@ class Shot(NamedTuple):
     scene: Scene
 
 
-def draw_shot(random: Generator, pair: int, config: ClipConfig) -> Shot:
+def draw_shot(random: Generator, pair: int, config: MotionClipConfig) -> Shot:
     """One motion of the pair in either direction. Nothing is simulated yet."""
     label = 2 * pair + int(random.integers(2))
-    thing = draw_thing(random, "held", str(random.choice(list(COLOURS)))) if random.random() < config.held else None
+    thing = (
+        draw_thing(random, "held", str(random.choice(list(COLOURS))))
+        if random.random() < config.held
+        else None
+    )
     passage = draw_passage(random, CLASSES[label], thing is not None, config)
-    hang = 0.0 if thing is None else max(0.0, thing.size[2] - 0.035)  # tall objects hang lower, clear of the palm
+    hang = (
+        0.0 if thing is None else max(0.0, thing.size[2] - 0.035)
+    )  # tall objects hang lower, clear of the palm
     start = passage(0.0)
     if thing is not None:
         thing = moved_to(thing, start.position - (0, 0, hang), passage.yaw - passage.turn / 2)
@@ -165,17 +185,17 @@ def draw_shot(random: Generator, pair: int, config: ClipConfig) -> Shot:
     return Shot(label, passage, thing, draw_scene(random, scene_config, thing, keep_free))
 
 
-def shot_of(clip: Mapping[str, str], config: ClipConfig) -> Shot:
+def shot_of(clip: Mapping[str, str], config: MotionClipConfig) -> Shot:
     """What a row of the manifest was filmed from, drawn again. Raises ValueError if no drawing of its seed is like the row."""
     for attempt in range(ATTEMPTS):
         shot = draw_shot(np.random.default_rng([int(clip["seed"]), attempt]), int(clip["label"]) // 2, config)
         about = facts(shot.passage, shot.thing)
         if all(str(about[name]) == clip[name] for name in ("held", "metres", "radians", "moving_seconds")):
             return shot
-    raise ValueError(f"{clip['path']} was not filmed by this version of the demo world; make the clips anew")
+    raise UserError(f"{clip['path']} was not filmed by this version of the demo world; make the clips anew")
 
 
-def film(random: Generator, pair: int, config: ClipConfig) -> Clip | None:
+def film(random: Generator, pair: int, config: MotionClipConfig) -> Clip | None:
     """One motion of the pair in either direction, or None if the hand lost the object that it held."""
     label, passage, thing, scene = draw_shot(random, pair, config)
     start = passage(0.0)
@@ -196,7 +216,7 @@ def film(random: Generator, pair: int, config: ClipConfig) -> Clip | None:
     return Clip(np.stack(frames), label, facts(passage, thing) | middle_state(states))
 
 
-def draw_passage(random: Generator, name: str, holding: bool, config: ClipConfig) -> Passage:
+def draw_passage(random: Generator, name: str, holding: bool, config: MotionClipConfig) -> Passage:
     """A motion of the class. Nothing about its middle depends on the class."""
     seconds = (config.frames - 1) / config.fps
     direction = np.array(DIRECTIONS.get(name, (0, 0, 0)), float)
@@ -204,7 +224,9 @@ def draw_passage(random: Generator, name: str, holding: bool, config: ClipConfig
         position=random.uniform((0.45, -0.07, 0.21), (0.55, 0.07, 0.27)),
         yaw=random.uniform(-0.5, 0.5),
         closedness=1.0 if holding else random.uniform(0, 1),
-        shift=direction * random.uniform(*config.shift) * (0.85 if direction[2] else 1.0),  # stay clear of the table
+        shift=direction
+        * random.uniform(*config.shift)
+        * (0.85 if direction[2] else 1.0),  # stay clear of the table
         turn=TURNS.get(name, 0) * random.uniform(*config.turn),
         seconds=seconds,
         rest=random.uniform(0.05, 0.4) * seconds,

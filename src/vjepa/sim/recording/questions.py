@@ -1,6 +1,6 @@
 """Questions about the demo world, and their answers: from the labels of its clips and the event log of its episodes.
 
-    python -m vjepa.sim.recording.questions --world data/demo
+    python -m vjepa record-questions --world data/demo
 
 writes conversations as `vjepa.language.conversations` reads them: `DIR/captions.jsonl` describes the clips of the training split, and
 `DIR/{train,val,test}.jsonl` ask about the clips (and, where there are any, the episodes) of each split. The answers of each
@@ -8,11 +8,9 @@ kind of question are equally frequent in each split, so that no answer is a bett
 reversal have the same `pair` where they have opposite answers.
 """
 
-import argparse
 import colorsys
 import csv
 import json
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
@@ -22,11 +20,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vjepa.sim.recording.motion_clips import CLASSES, DIRECTIONS, ClipConfig, shot_of
+from vjepa.errors import UserError
+from vjepa.sim.recording.motion_clips import CLASSES, DIRECTIONS, MotionClipConfig, shot_of
 from vjepa.sim.world.scene import Scene, SceneConfig, draw_scene
 
 SPLITS = ("train", "val", "test")
-WORDS = dict(zip(CLASSES, ("to the left", "to the right", "away from us", "towards us", "up", "down"), strict=False))
+WORDS = dict(
+    zip(CLASSES, ("to the left", "to the right", "away from us", "towards us", "up", "down"), strict=False)
+)
 WORDS |= {"turn_clockwise": "clockwise", "turn_counterclockwise": "counterclockwise"}
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 PUSHES = {"push_left": "to the left", "push_right": "to the right"}
@@ -45,7 +46,10 @@ class Question(NamedTuple):
 
     @property
     def row(self) -> dict:
-        said = [{"from": "human", "value": f"<video>\n{self.question}"}, {"from": "gpt", "value": self.answer}]
+        said = [
+            {"from": "human", "value": f"<video>\n{self.question}"},
+            {"from": "gpt", "value": self.answer},
+        ]
         return {"video": self.video, "conversations": said, **self._asdict()}
 
 
@@ -62,8 +66,17 @@ def about_clip(clip: dict[str, str], scene: Scene) -> Iterator[Question]:
     if name in DIRECTIONS:
         axis = CLASSES.index(name) // 2
         other = int(random.choice([number for number in range(len(DIRECTIONS) // 2) if number != axis]))
-        options = tuple(WORDS[CLASSES[2 * number + side]] for number in sorted((axis, other)) for side in (0, 1))
-        yield Question(video, "direction", "Which way does the hand move?", WORDS[name], options, f"direction {clip['seed']}")
+        options = tuple(
+            WORDS[CLASSES[2 * number + side]] for number in sorted((axis, other)) for side in (0, 1)
+        )
+        yield Question(
+            video,
+            "direction",
+            "Which way does the hand move?",
+            WORDS[name],
+            options,
+            f"direction {clip['seed']}",
+        )
     else:
         options = tuple(WORDS[turn] for turn in CLASSES[len(DIRECTIONS) :])
         asked = "Which way does the hand turn, seen from above?"
@@ -112,7 +125,9 @@ def side(video: str, scene: Scene, names: dict[str, str], random: np.random.Gene
     if len(across) < 2:
         return
     one, other = random.permutation(list(across))[:2]
-    if abs(across[one] - across[other]) > 0.1:  # of the distance to the camera, about a quarter of the picture's half width
+    if (
+        abs(across[one] - across[other]) > 0.1
+    ):  # of the distance to the camera, about a quarter of the picture's half width
         asked = f"At first, is the {names[one]} to the left or to the right of the {names[other]}?"
         answer = "to the left" if across[one] < across[other] else "to the right"
         yield Question(video, "side", asked, answer, ("to the left", "to the right"))
@@ -124,7 +139,9 @@ def columns(scene: Scene, place: Sequence[float]) -> float:
     return float(x / z)
 
 
-def order(video: str, events: list[dict], names: dict[str, str], random: np.random.Generator) -> Iterator[Question]:
+def order(
+    video: str, events: list[dict], names: dict[str, str], random: np.random.Generator
+) -> Iterator[Question]:
     """What happened before what: whose turn it was first."""
     handled = list(dict.fromkeys(event["object"]["name"] for event in events if event["event"] == "start"))
     if len(handled) > 1:
@@ -142,7 +159,9 @@ def pushes(video: str, events: list[dict], names: dict[str, str]) -> Iterator[Qu
             ways[event["object"]["name"]].add(PUSHES[event["skill"]])
     for name, way in ways.items():
         if len(way) == 1:
-            yield Question(video, "pushed", f"Which way is the {names[name]} pushed?", *way, tuple(PUSHES.values()))
+            yield Question(
+                video, "pushed", f"Which way is the {names[name]} pushed?", *way, tuple(PUSHES.values())
+            )
 
 
 def whereabouts(video: str, events: list[dict], names: dict[str, str]) -> Iterator[Question]:
@@ -167,7 +186,9 @@ def balanced(questions: Sequence[Question], seed: int = 0) -> list[Question]:
     groups: dict[str, dict[str, list[Question]]] = defaultdict(lambda: defaultdict(list))
     for question in questions:
         two = question.kind == "before"  # its options are named in the question, in either order
-        groups[question.kind][str(question.options.index(question.answer)) if two else question.answer].append(question)
+        groups[question.kind][
+            str(question.options.index(question.answer)) if two else question.answer
+        ].append(question)
     random, kept = np.random.default_rng(seed), set()
     for answers in groups.values():
         fewest = min(map(len, answers.values()))
@@ -194,7 +215,9 @@ def conversations(questions: Sequence[Question], seed: int = 0) -> list[dict]:
 def write_questions(world: Path) -> dict[str, int]:
     """Write all files; how many rows each has."""
     if not (world / "done.json").exists():
-        raise ValueError(f"{world} holds no finished demo world: run python -m vjepa.sim.recording --out {world}")
+        raise UserError(
+            f"{world} holds no finished demo world: run python -m vjepa record-clips --out {world}"
+        )
     config = clip_config(json.loads((world / "done.json").read_text()))
     log, written = world / "episodes" / "events.jsonl", {}
     episodes = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
@@ -202,8 +225,14 @@ def write_questions(world: Path) -> dict[str, int]:
         file = world / f"{split}.csv"
         rows = list(csv.DictReader(file.open(newline=""))) if file.exists() else []
         clips = [(clip, shot_of(clip, config).scene) for clip in rows]
-        mine = [episode for i, episode in enumerate(episodes) if (0 if i % 10 < 7 else 1 if i % 10 == 7 else 2) == number]
-        questions = [q for clip in clips for q in about_clip(*clip)] + [q for episode in mine for q in about_episode(episode)]
+        mine = [
+            episode
+            for i, episode in enumerate(episodes)
+            if (0 if i % 10 < 7 else 1 if i % 10 == 7 else 2) == number
+        ]
+        questions = [q for clip in clips for q in about_clip(*clip)] + [
+            q for episode in mine for q in about_episode(episode)
+        ]
         questions = balanced(questions)
         asked = conversations(questions) if split == "train" else [question.row for question in questions]
         written[f"{split}.jsonl"] = write_rows(world / f"{split}.jsonl", asked)
@@ -212,10 +241,12 @@ def write_questions(world: Path) -> dict[str, int]:
     return written
 
 
-def clip_config(about: dict) -> ClipConfig:
+def clip_config(about: dict) -> MotionClipConfig:
     """How a world's clips were filmed, as its `done.json` says. JSON knows no tuples."""
-    said = {field.name: about[field.name] for field in fields(ClipConfig) if field.name in about}
-    return ClipConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in said.items()})
+    said = {field.name: about[field.name] for field in fields(MotionClipConfig) if field.name in about}
+    return MotionClipConfig(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
+    )
 
 
 def write_rows(file: Path, rows: Iterable[dict]) -> int:
@@ -224,15 +255,11 @@ def write_rows(file: Path, rows: Iterable[dict]) -> int:
     return len(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m vjepa.sim.recording.questions", description=__doc__.split("\n")[0])
-    parser.add_argument("--world", type=Path, required=True, help="folder of a finished demo world")
-    try:
-        written = write_questions(parser.parse_args(arguments).world)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+def record_questions(*, world: Path) -> None:
+    """Write captions and questions about the clips of a demo world.
+
+    Args:
+        world: Folder of a finished demo world.
+    """
+    written = write_questions(world)
     print(", ".join(f"{name}: {count} rows" for name, count in written.items()))
-
-
-if __name__ == "__main__":
-    main()

@@ -22,7 +22,8 @@ import numpy as np
 from tqdm import tqdm
 
 from vjepa.data.video_files import write_video
-from vjepa.sim.recording.motion_clips import CLASSES, ClipConfig, film_pair
+from vjepa.errors import UserError
+from vjepa.sim.recording.motion_clips import CLASSES, MotionClipConfig, film_pair
 from vjepa.sim.recording.scripted_episodes import play
 from vjepa.sim.world.env import WorldConfig
 
@@ -36,7 +37,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordConfig(ClipConfig):
+class RecordConfig(MotionClipConfig):
     """Labelled motion clips in time-reversed pairs, eight classes, split into train, val and test."""
 
     out: Path
@@ -57,19 +58,27 @@ class RecordConfig(ClipConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.clips % len(CLASSES) or not 0 <= self.clips <= 2 * MOST:
-            raise ValueError(f"clips={self.clips} should be a multiple of {len(CLASSES)}, so that classes are balanced")
+            raise UserError(
+                f"clips={self.clips} should be a multiple of {len(CLASSES)}, so that classes are balanced"
+            )
         if self.val < 0 or self.test < 0 or self.val + self.test > 1:
-            raise ValueError(f"val={self.val} and test={self.test} are shares of the clips: expected 0 <= val + test <= 1")
+            raise UserError(
+                f"val={self.val} and test={self.test} are shares of the clips: expected 0 <= val + test <= 1"
+            )
         if self.size % 16 or self.size <= 0:
-            raise ValueError(f"size={self.size} should be a multiple of 16 pixels, as encoders and codecs expect")
+            raise UserError(
+                f"size={self.size} should be a multiple of 16 pixels, as encoders and codecs expect"
+            )
         if self.seed < 0 or self.episodes < 0 or self.workers < 1:
             found = f"seed={self.seed}, episodes={self.episodes}, workers={self.workers}"
-            raise ValueError(f"{found}: expected seed and episodes of 0 or more and at least one worker")
+            raise UserError(f"{found}: expected seed and episodes of 0 or more and at least one worker")
 
     @property
     def identity(self) -> dict:
         """What decides the bytes: everything but the folder and the number of workers."""
-        return {key: value for key, value in asdict(self).items() if key not in ("out", "workers")} | {"version": VERSION}
+        return {key: value for key, value in asdict(self).items() if key not in ("out", "workers")} | {
+            "version": VERSION
+        }
 
 
 def pairs_per_split(config: RecordConfig) -> dict[str, int]:
@@ -99,7 +108,9 @@ def record(config: RecordConfig) -> Path:
     for split in SPLITS:
         write_manifest(config.out, split, [row_file(config.out, *job) for job in jobs if job[0] == split])
     if lines:
-        write_text(config.out / "episodes" / "events.jsonl", "".join(line.read_text() for line in lines).rstrip())
+        write_text(
+            config.out / "episodes" / "events.jsonl", "".join(line.read_text() for line in lines).rstrip()
+        )
     write_text(config.out / "done.json", json.dumps(config.identity, indent=2))
     return config.out
 
@@ -111,7 +122,7 @@ def claim(out: Path, identity: dict) -> bool:
     if note.exists() and (found := json.loads(note.read_text())) != identity:
         changed = [key for key in identity if found.get(key) != identity[key]]
         wanted = ", ".join(f"{key}={found.get(key)} (now {identity[key]})" for key in changed)
-        raise ValueError(f"{out} holds a demo world with {wanted}: choose another folder or delete this one")
+        raise UserError(f"{out} holds a demo world with {wanted}: choose another folder or delete this one")
     out.mkdir(parents=True, exist_ok=True)
     write_text(note, json.dumps(identity, indent=2))
     return (out / "done.json").exists()

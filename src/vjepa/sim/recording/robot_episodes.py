@@ -1,6 +1,6 @@
 """Robot episodes of the demo world as LeRobotDataset v3.0 folders `DIR/{train,val,test}`: random motion and scripts.
 
-    python -m vjepa.sim.recording.robot_episodes --out data/robot --episodes 400 --size 64
+    python -m vjepa record-robot --out data/robot --episodes 400 --size 64
 
 One row, and one picture, per action: four a second. Several episodes share an MP4 file. A file's numbers go to
 `DIR/rows/<split>/<file>.npz` after its video, so an interrupted run knows what it has; the tables of each split are
@@ -11,17 +11,16 @@ bytes, whatever the number of workers.
 import itertools
 import json
 import os
-import sys
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jsonargparse import ArgumentParser, set_parsing_settings
 from numpy import ndarray
 from numpy.random import Generator
 
 from vjepa.data.video_files import write_video
+from vjepa.errors import UserError
 from vjepa.sim.recording.lerobot_writer import VIDEO_PATH, Take, place, write_dataset
 from vjepa.sim.recording.record import MOST, SPLITS, claim, spread, write_text
 from vjepa.sim.recording.scripted_episodes import PLANS
@@ -41,7 +40,12 @@ FIRST_SEED = 2**40
 SCRIPTS = (*PLANS, (skills.reach,), (skills.lift,), (skills.put_in_tray,))
 """What can happen in a scripted episode, again and again with different objects. The tray is planned for most: twice."""
 TRIPOD = Viewpoints(
-    azimuth=10.0, height=(30.0, 38.0), distance=(1.0, 1.05), target=(0.42, 0.0, 0.22), jitter=0.01, fovy=(44.0, 46.0)
+    azimuth=10.0,
+    height=(30.0, 38.0),
+    distance=(1.0, 1.05),
+    target=(0.42, 0.0, 0.22),
+    jitter=0.01,
+    fovy=(44.0, 46.0),
 )
 """One camera on its tripod, moved a little between episodes; the whole reach of the hand is in the picture."""
 ABSENT = (0.0, 0.0, -1.0)
@@ -66,7 +70,9 @@ class RobotConfig:
     """Share of the episodes for validation."""
     test: float = 0.1
     """Share of the episodes for testing."""
-    scene: SceneConfig = field(default_factory=lambda: SceneConfig(objects=(1, 3), occluder=0.0, camera=TRIPOD))
+    scene: SceneConfig = field(
+        default_factory=lambda: SceneConfig(objects=(1, 3), occluder=0.0, camera=TRIPOD)
+    )
     """What stands on the table, and where the camera may be."""
     per_file: int = 10
     """Episodes in one MP4 file."""
@@ -78,20 +84,28 @@ class RobotConfig:
     def __post_init__(self) -> None:
         counts = {name: getattr(self, name) for name in ("episodes", "steps", "per_file", "workers")}
         if min(counts.values()) < 1 or self.seed < 0:
-            raise ValueError(f"{counts}, seed={self.seed}: expected 1 or more, and a seed of 0 or more")
+            raise UserError(f"{counts}, seed={self.seed}: expected 1 or more, and a seed of 0 or more")
         if not 0 <= self.scripted <= 1:
-            raise ValueError(f"scripted={self.scripted} is a share of the episodes: expected 0 to 1")
+            raise UserError(f"scripted={self.scripted} is a share of the episodes: expected 0 to 1")
         if self.val < 0 or self.test < 0 or self.val + self.test > 1:
-            raise ValueError(f"val={self.val} and test={self.test} are shares of the episodes: expected 0 <= val + test <= 1")
+            raise UserError(
+                f"val={self.val} and test={self.test} are shares of the episodes: expected 0 <= val + test <= 1"
+            )
         if self.size % 16 or self.size <= 0:
-            raise ValueError(f"size={self.size} should be a multiple of 16 pixels, as encoders and codecs expect")
+            raise UserError(
+                f"size={self.size} should be a multiple of 16 pixels, as encoders and codecs expect"
+            )
         if self.episodes > MOST:
-            raise ValueError(f"episodes={self.episodes} are more than the {MOST} seeds of a split: take another seed instead")
+            raise UserError(
+                f"episodes={self.episodes} are more than the {MOST} seeds of a split: take another seed instead"
+            )
 
     @property
     def identity(self) -> dict:
         """What decides the bytes: everything but the folder and the number of workers."""
-        return {key: value for key, value in asdict(self).items() if key not in ("out", "workers")} | {"version": VERSION}
+        return {key: value for key, value in asdict(self).items() if key not in ("out", "workers")} | {
+            "version": VERSION
+        }
 
 
 def record_robot(config: RobotConfig) -> Path:
@@ -197,19 +211,3 @@ def rows_file(out: Path, split: str, number: int) -> Path:
 def read_take(file: Path) -> Take:
     with np.load(file) as arrays:
         return Take(**arrays)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Record what the command line asks for; a refusal is one sentence and exit status 1."""
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(prog="python -m vjepa.sim.recording.robot_episodes", description=RobotConfig.__doc__)
-    parser.add_class_arguments(RobotConfig)
-    options = parser.instantiate(parser.parse_args(arguments)).as_dict()
-    try:
-        record_robot(RobotConfig(**options))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-
-
-if __name__ == "__main__":
-    main()

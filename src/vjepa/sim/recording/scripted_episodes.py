@@ -22,7 +22,7 @@ PLANS = (
 """What can happen to an object."""
 
 
-class Episode(NamedTuple):
+class ScriptedEpisode(NamedTuple):
     """`frames` (t, h, w, 3) uint8 at the world's fps; `actions` (s, 7) and `states` (s + 1, 7) at 4 Hz; the event log."""
 
     frames: ndarray
@@ -34,7 +34,7 @@ class Episode(NamedTuple):
     objects: list[dict]
 
 
-def play(seed: int, config: WorldConfig, plans: int = 3) -> Episode:
+def play(seed: int, config: WorldConfig, plans: int = 3) -> ScriptedEpisode:
     """A new world in which something happens to up to `plans` of its objects, one after the other."""
     world = DemoWorld(config)
     observation, info = world.reset(seed=seed)
@@ -50,7 +50,9 @@ def play(seed: int, config: WorldConfig, plans: int = 3) -> Episode:
         director.run(skill, name)
     objects = [thing.label for thing in world.scene.things]
     camera = info["extrinsics"], info["intrinsics"]
-    return Episode(np.concatenate(frames), np.array(actions), np.array(states), *camera, director.events, objects)
+    return ScriptedEpisode(
+        np.concatenate(frames), np.array(actions), np.array(states), *camera, director.events, objects
+    )
 
 
 def draw_script(random: Generator, world: DemoWorld, plans: int) -> list[tuple]:

@@ -108,7 +108,9 @@ class Simulation:
         self.kinematics.data.qpos[:] = joints
         mujoco.mj_kinematics(self.model, self.data)
 
-    def follow(self, motion: Motion, steps: int, fps: int = 0, on_frame: Callable[[], None] | None = None) -> None:
+    def follow(
+        self, motion: Motion, steps: int, fps: int = 0, on_frame: Callable[[], None] | None = None
+    ) -> None:
         """Advance `steps` of 2 ms while tracking the motion; call `on_frame` whenever one of `fps` frames a second is due."""
         for step in range(steps):
             if step % CONTROL_STEPS == 0:

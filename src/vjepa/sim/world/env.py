@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy import ndarray
 
+from vjepa.errors import UserError
 from vjepa.sim.world.arm import TIMESTEP, Command, Motion, Simulation
 from vjepa.sim.world.poses import euler_to_matrix, matrix_to_rotvec, rotvec_to_matrix, smoothstep
 from vjepa.sim.world.render import Picture, Renderer
@@ -56,7 +57,9 @@ class DemoWorld:
             self.random = np.random.default_rng(seed)
         self.scene = draw_scene(self.random, self.config.scene)
         self.simulation = Simulation(self.scene.xml)
-        self.command = Command(self.random.uniform((0.4, -0.1, 0.25), (0.5, 0.1, 0.33)), hand_rotation(0.0), 0.0)
+        self.command = Command(
+            self.random.uniform((0.4, -0.1, 0.25), (0.5, 0.1, 0.33)), hand_rotation(0.0), 0.0
+        )
         self.simulation.place(self.command)
         self.simulation.follow(lambda time: self.command, SETTLE)
         self.simulation.steps = self.elapsed = 0
@@ -89,8 +92,14 @@ class DemoWorld:
     def info(self) -> dict:
         """Time in seconds, where the camera is, where the objects are, and the frames since the last action."""
         camera, size = self.scene.camera, self.config.size
-        objects = {thing.name: {**thing.label, "position": self.position(thing)} for thing in self.scene.things}
-        info = {"time": self.simulation.time, "extrinsics": camera.extrinsics, "intrinsics": camera.intrinsics(size)}
+        objects = {
+            thing.name: {**thing.label, "position": self.position(thing)} for thing in self.scene.things
+        }
+        info = {
+            "time": self.simulation.time,
+            "extrinsics": camera.extrinsics,
+            "intrinsics": camera.intrinsics(size),
+        }
         frames = np.stack(self.frames) if self.frames else np.zeros((0, size, size, 3), np.uint8)
         return {**info, "objects": objects, "frames": frames}
 
@@ -107,18 +116,22 @@ class DemoWorld:
         for thing in self.scene.things:
             if thing.name == name:
                 return thing
-        raise ValueError(f"no object {name!r} in this world: expected one of {[thing.name for thing in self.scene.things]}")
+        raise UserError(
+            f"no object {name!r} in this world: expected one of {[thing.name for thing in self.scene.things]}"
+        )
 
 
 def checked(action: ndarray | Sequence[float | int]) -> ndarray:
     """The action as (7,) float64, or one clear sentence."""
     action = np.asarray(action, np.float64)
     if action.shape != (7,):
-        raise ValueError(
+        raise UserError(
             f"action has shape {action.shape}: expected (7,), change of x y z in metres, of three angles, of closedness"
         )
     if not np.isfinite(action).all():
-        raise ValueError(f"action {action.tolist()} is not finite: expected seven ordinary numbers, no NaN or infinity")
+        raise UserError(
+            f"action {action.tolist()} is not finite: expected seven ordinary numbers, no NaN or infinity"
+        )
     return action
 
 

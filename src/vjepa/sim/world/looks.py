@@ -96,7 +96,9 @@ def draw_materials(random: Generator, objects: dict[str, str]) -> dict[str, Mate
     looks = {name: plain(white) for name in panda.BODY_GEOMS}
     looks |= {name: plain(grey) for name in (*panda.JOINT_GEOMS, *panda.FINGER_GEOMS)}
     looks |= {"hand": plain(soft_colour(random, 0.15, (0.7, 0.95))), "mount": plain(hue(random, 0.8, 0.7))}
-    looks |= {name: draw_texture(random, soft_colour(random, 0.35, (0.35, 0.8)), 1.0) for name in ("floor", "wall")}
+    looks |= {
+        name: draw_texture(random, soft_colour(random, 0.35, (0.35, 0.8)), 1.0) for name in ("floor", "wall")
+    }
     looks["table"] = draw_texture(random, soft_colour(random, 0.4, (0.45, 0.9)), 4.0)
     tray = plain(soft_colour(random, 0.5, (0.3, 0.8)))
     looks |= {f"tray{index}": tray for index in range(5)}
@@ -111,9 +113,13 @@ def plain(colour: ndarray) -> Material:
 
 def draw_texture(random: Generator, colour: ndarray, frequency: float) -> Material:
     """The colour with a lighter or darker shade of itself in a random pattern."""
-    second = np.clip(colour * random.uniform(0.55, 0.8) if random.random() < 0.6 else 0.6 * colour + 0.4, 0, 1)
+    second = np.clip(
+        colour * random.uniform(0.55, 0.8) if random.random() < 0.6 else 0.6 * colour + 0.4, 0, 1
+    )
     pattern = str(random.choice(PATTERNS))
-    return Material(colour, second, pattern, frequency * random.uniform(0.7, 1.4), random.uniform(0, 2 * np.pi, 3))
+    return Material(
+        colour, second, pattern, frequency * random.uniform(0.7, 1.4), random.uniform(0, 2 * np.pi, 3)
+    )
 
 
 def soft_colour(random: Generator, saturation: float, brightness: tuple[float, float]) -> ndarray:
@@ -126,7 +132,10 @@ def hue(random: Generator, saturation: float, brightness: float) -> ndarray:
 
 def draw_camera(random: Generator, views: Viewpoints) -> Camera:
     """A camera on a dome in front of the robot, looking at the middle of the workspace."""
-    angle, height = np.radians(random.uniform(-views.azimuth, views.azimuth)), np.radians(random.uniform(*views.height))
+    angle, height = (
+        np.radians(random.uniform(-views.azimuth, views.azimuth)),
+        np.radians(random.uniform(*views.height)),
+    )
     target = np.array(views.target) + random.uniform(-views.jitter, views.jitter, 3)
     direction = np.array([np.cos(height) * np.cos(angle), np.cos(height) * np.sin(angle), np.sin(height)])
     position = target + random.uniform(*views.distance) * direction
@@ -138,4 +147,6 @@ def draw_light(random: Generator) -> Light:
     angle, height = random.uniform(-1.4, 1.4), random.uniform(0.85, 1.35)
     direction = np.array([np.cos(height) * np.cos(angle), np.cos(height) * np.sin(angle), np.sin(height)])
     position = np.array([0.4, 0.0, 0.0]) + random.uniform(2.0, 3.0) * direction
-    return Light(tuple(position.tolist()), float(random.uniform(0.5, 0.75)), float(random.uniform(0.42, 0.58)))
+    return Light(
+        tuple(position.tolist()), float(random.uniform(0.5, 0.75)), float(random.uniform(0.42, 0.58))
+    )

@@ -55,8 +55,14 @@ class Textures:
         """Colours (n, 3) at points (n, 3) given in each geom's own frame, so that texture travels with the object."""
         x, y, z = np.sin(local * self.wave[geom, None] + self.phase[geom]).T
         pattern = self.pattern[geom]
-        patterns = {"checker": 6 * x * y * z, "stripes": 3 * y, "noise": x * y + 0.7 * np.sin(2.3 * z + 3.1 * x)}
-        level = np.select([pattern == PATTERNS.index(name) for name in patterns], list(patterns.values()), -1.0)
+        patterns = {
+            "checker": 6 * x * y * z,
+            "stripes": 3 * y,
+            "noise": x * y + 0.7 * np.sin(2.3 * z + 3.1 * x),
+        }
+        level = np.select(
+            [pattern == PATTERNS.index(name) for name in patterns], list(patterns.values()), -1.0
+        )
         mix = np.clip(0.5 + 0.5 * level, 0, 1, dtype=np.float32)[:, None]
         return self.colour[geom] * (1 - mix) + self.second[geom] * mix
 
@@ -145,9 +151,13 @@ class Renderer:
         frame = data.geom_xmat.reshape(-1, 3, 3)[hits.geom]
         local = np.einsum("nij,ni->nj", frame, hits.point - data.geom_xpos[hits.geom]).astype(np.float32)
         to_lamp = (self.lamp - hits.point).astype(np.float32)
-        cosine = np.einsum("ni,ni->n", hits.normal, to_lamp) / np.sqrt(np.einsum("ni,ni->n", to_lamp, to_lamp))
+        cosine = np.einsum("ni,ni->n", hits.normal, to_lamp) / np.sqrt(
+            np.einsum("ni,ni->n", to_lamp, to_lamp)
+        )
         lambert = self.light.strength * np.clip(cosine, 0, None) * (hits.geom >= 0)
-        ambient = self.light.ambient * (0.8 + 0.2 * hits.normal[:, 2])  # the ceiling is brighter than the floor
+        ambient = self.light.ambient * (
+            0.8 + 0.2 * hits.normal[:, 2]
+        )  # the ceiling is brighter than the floor
         texture = self.textures(hits.geom, local)
         return texture * ambient[:, None], texture * lambert[:, None]
 
@@ -160,7 +170,9 @@ class Renderer:
         centre = data.geom_xpos[moving] - origin
         x, y, z = rays.T.astype(np.float32)
         near = np.zeros(len(rays), bool)
-        for (cx, cy, cz), radius in zip(centre.tolist(), self.model.geom_rbound[moving].tolist(), strict=True):
+        for (cx, cy, cz), radius in zip(
+            centre.tolist(), self.model.geom_rbound[moving].tolist(), strict=True
+        ):
             reach = max(cx * cx + cy * cy + cz * cz - radius * radius, 0.0) ** 0.5
             near |= x * cx + y * cy + z * cz > reach
         return near
@@ -184,7 +196,9 @@ def multi_ray(
     count = len(rays)
     geom, distance, normal = np.full(count, -1, np.int32), np.full(count, -1.0), np.zeros(3 * count)
     if count > 0:
-        mujoco.mj_multiRay(model, data, origin, rays.reshape(-1), groups, 1, -1, geom, distance, normal, count, FAR)
+        mujoco.mj_multiRay(
+            model, data, origin, rays.reshape(-1), groups, 1, -1, geom, distance, normal, count, FAR
+        )
     return geom, distance, normal.reshape(-1, 3)
 
 

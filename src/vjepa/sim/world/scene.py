@@ -95,13 +95,17 @@ class Layout:
         """A free place within the arm's comfortable reach, or None after 50 tries."""
         for _ in range(50):
             x, y = random.uniform((0.36, -0.28), (0.66, 0.28)).tolist()
-            gaps = [np.hypot(x - cx, y - cy) - r for (cx, cy), r in zip(self.centres, self.radii, strict=True)]
+            gaps = [
+                np.hypot(x - cx, y - cy) - r for (cx, cy), r in zip(self.centres, self.radii, strict=True)
+            ]
             if min(gaps, default=1.0) > radius:
                 return x, y
         return None
 
 
-def draw_scene(random: Generator, config: SceneConfig, held: Thing | None = None, keep_free: Layout | None = None) -> Scene:
+def draw_scene(
+    random: Generator, config: SceneConfig, held: Thing | None = None, keep_free: Layout | None = None
+) -> Scene:
     """One random scene; `held` is a further object for the hand, `keep_free` says where nothing may stand."""
     layout = keep_free or Layout()
     tray, occluder = draw_furniture(random, config, layout)
@@ -118,8 +122,16 @@ def draw_scene(random: Generator, config: SceneConfig, held: Thing | None = None
 def draw_furniture(random: Generator, config: SceneConfig, layout: Layout):
     """Where tray and occluder stand, on opposite sides of the table: two centres (x, y), None where absent."""
     side = random.choice([-1.0, 1.0])
-    tray = (random.uniform(0.42, 0.52), side * random.uniform(0.26, 0.32)) if random.random() < config.tray else None
-    wall = (random.uniform(0.6, 0.64), -side * random.uniform(0.12, 0.2)) if random.random() < config.occluder else None
+    tray = (
+        (random.uniform(0.42, 0.52), side * random.uniform(0.26, 0.32))
+        if random.random() < config.tray
+        else None
+    )
+    wall = (
+        (random.uniform(0.6, 0.64), -side * random.uniform(0.12, 0.2))
+        if random.random() < config.occluder
+        else None
+    )
     if tray is not None:
         layout.take(tray, 0.14)
     if wall is not None:
@@ -181,9 +193,16 @@ def furniture_xml(tray: tuple[float, float] | None, occluder: tuple[float, float
     parts = []
     if tray is not None:
         (x, y), (a, b, h) = tray, TRAY_SIZE
-        sides = [(0, 0, a, b, 0.004), (a, 0, 0.005, b, h / 2), (-a, 0, 0.005, b, h / 2), (0, b, a, 0.005, h / 2)]
+        sides = [
+            (0, 0, a, b, 0.004),
+            (a, 0, 0.005, b, h / 2),
+            (-a, 0, 0.005, b, h / 2),
+            (0, b, a, 0.005, h / 2),
+        ]
         for index, (dx, dy, sx, sy, sz) in enumerate([*sides, (0, -b, a, 0.005, h / 2)]):
-            parts.append(f'<geom name="tray{index}" type="box" pos="{x + dx} {y + dy} {sz}" size="{sx} {sy} {sz}"/>')
+            parts.append(
+                f'<geom name="tray{index}" type="box" pos="{x + dx} {y + dy} {sz}" size="{sx} {sy} {sz}"/>'
+            )
     if occluder is not None:
         (x, y), (a, b, h) = occluder, WALL_SIZE
         parts.append(f'<geom name="occluder" type="box" pos="{x} {y} {h / 2}" size="{a} {b} {h / 2}"/>')

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy import ndarray
 
+from vjepa.errors import UserError
 from vjepa.sim.world.env import DemoWorld
 from vjepa.sim.world.panda import FINGER_GEOMS
 from vjepa.sim.world.poses import matrix_to_euler, matrix_to_rotvec, rotvec_to_matrix
@@ -144,14 +145,14 @@ def turn(world: DemoWorld, thing: Thing) -> Actions:
 def put_in_tray(world: DemoWorld, thing: Thing) -> Actions:
     """Carry the object to the tray and set it down there."""
     if world.scene.tray is None:
-        raise ValueError("this world has no tray: draw one with SceneConfig(tray=1.0)")
+        raise UserError("this world has no tray: draw one with SceneConfig(tray=1.0)")
     yield from set_down(world, thing, np.array(world.scene.tray), 0.012)
 
 
 def hide(world: DemoWorld, thing: Thing) -> Actions:
     """Carry the object behind the occluder, as the camera sees it, and set it down there."""
     if world.scene.occluder is None:
-        raise ValueError("this world has no occluder to hide behind: draw one with SceneConfig(occluder=1.0)")
+        raise UserError("this world has no occluder to hide behind: draw one with SceneConfig(occluder=1.0)")
     wall = np.array(world.scene.occluder)
     away = wall - np.array(world.scene.camera.position[:2])
     gap = WALL_SIZE[0] + max(BEHIND, thing.size[0] + 0.012)
@@ -161,7 +162,9 @@ def hide(world: DemoWorld, thing: Thing) -> Actions:
 def set_down(world: DemoWorld, thing: Thing, place: ndarray, clearance: float) -> Actions:
     """Carry the object to a place (x, y), let go of it just above the surface, and rise."""
     yield from lift(world, thing)
-    yield from go(world, above(place), 0.0)  # along the tray and the occluder, whose tops the palm would touch otherwise
+    yield from go(
+        world, above(place), 0.0
+    )  # along the tray and the occluder, whose tops the palm would touch otherwise
     bottom = world.position(thing)[2] - thing.size[2]
     yield from rise(world, world.command.position[2] - bottom + clearance)
     yield from open_hand(world, thing)
@@ -187,5 +190,7 @@ def push(world: DemoWorld, thing: Thing, side: float, way: float = 0.15) -> Acti
     yield from go(world, above(place - np.array([0, side * gap, 0])), np.pi / 2)
     yield from rise(world, max(0.02, place[2] - 0.01))
     yield from go(world, world.command.position + np.array([0, side * (way + 0.02), 0]))
-    yield from go(world, world.command.position - np.array([0, side * 0.03, 0]))  # do not take it along upwards
+    yield from go(
+        world, world.command.position - np.array([0, side * 0.03, 0])
+    )  # do not take it along upwards
     yield from rise(world)

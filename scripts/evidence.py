@@ -1,6 +1,6 @@
 """Does pretraining help? Encoders of several runs beside random ones, read in several ways on clips no decision has seen.
 
-    make evidence     or   python -m vjepa.evidence --runs '[runs/evidence-seed0,...]' --score data/evidence/test.csv
+    make evidence     or   python -m scripts.evidence --runs '[runs/evidence-seed0,...]' --score data/evidence/test.csv
 
 A run's folder holds `pretrain`, `cooldown` and `constant` (the same compute as the cooldown, spent on more pretraining). Every
 read-out is fitted on labelled training clips; the rate of the attentive probes is chosen on validation clips, for each encoder
@@ -17,7 +17,6 @@ from einops import rearrange
 from jsonargparse import auto_cli
 
 from vjepa.data.clips import ClipConfig
-from vjepa.data.manifest_files import ManifestError
 from vjepa.errors import UserError
 from vjepa.evaluation.attentive import probe_accuracy, trained_probe
 from vjepa.evaluation.readouts import LabelledClips, ReadOutConfig, encode, labelled_clips, read_tokens
@@ -61,7 +60,9 @@ def encoders(run: Path, seed: int) -> dict[str, Encoder]:
 
 def scores(encoder: Encoder, clips: Clips, config: ReadOutConfig) -> dict[str, float]:
     """Every read-out of one encoder on the clips that nothing else has seen."""
-    fit, choose, score = (encode(encoder.eval(), some.clips) for some in (clips.fit, clips.choose, clips.score))
+    fit, choose, score = (
+        encode(encoder.eval(), some.clips) for some in (clips.fit, clips.choose, clips.score)
+    )
     found = read_tokens(fit, clips.fit, score, clips.score, replace(config, attentive_steps=0))
     x, y, z = (rearrange(tokens, "b T H W d -> b (T H W) d") for tokens in (fit, choose, score))
     names = clips.fit.names("label")
@@ -74,7 +75,10 @@ def scores(encoder: Encoder, clips: Clips, config: ReadOutConfig) -> dict[str, f
 def table(found: Scores, clips: int) -> str:
     """Markdown, mean and standard deviation over runs."""
     rows = [name for name in ENCODERS if name in found]
-    lines = ["| read-out | " + " | ".join(ENCODERS[name] for name in rows) + " |", "|---" * (len(rows) + 1) + "|"]
+    lines = [
+        "| read-out | " + " | ".join(ENCODERS[name] for name in rows) + " |",
+        "|---" * (len(rows) + 1) + "|",
+    ]
     for key, title in READ_OUTS.items():
         cells = [f"{statistics.fmean(v):.3f} ± {statistics.stdev(v) if len(v) > 1 else 0:.3f}"
                  for v in (found[name][key] for name in rows)]  # fmt: skip
@@ -96,7 +100,9 @@ def draw(found: Scores, runs: list[Path], out: Path) -> None:
     for key in list(READ_OUTS)[:4]:
         tag = f"readout/{key}"
         steps, mean, spread = over_seeds([read_curves(run / "pretrain", [tag])[tag] for run in runs])
-        left.errorbar(steps, mean, spread, capsize=2, marker="o", markersize=3, label=key.removeprefix("label_"))
+        left.errorbar(
+            steps, mean, spread, capsize=2, marker="o", markersize=3, label=key.removeprefix("label_")
+        )
     left.axhline(0.125, color="grey", linestyle=":", label="chance")
     left.set(title="validation clips, while training", ylabel="accuracy", ylim=(0, 1))
     left.set_xlabel("pretraining step (0: random encoder)")
@@ -106,9 +112,13 @@ def draw(found: Scores, runs: list[Path], out: Path) -> None:
         values = [found[name][key] for key in READ_OUTS]
         places = [j + (i - (len(found) - 1) / 2) * width for j in range(len(values))]
         spread = [statistics.stdev(v) if len(v) > 1 else 0 for v in values]
-        right.bar(places, [statistics.fmean(v) for v in values], width, yerr=spread, capsize=2, label=ENCODERS[name])
+        right.bar(
+            places, [statistics.fmean(v) for v in values], width, yerr=spread, capsize=2, label=ENCODERS[name]
+        )
     right.axhline(0.125, color="grey", linestyle=":")
-    right.set_xticks(range(len(READ_OUTS)), [key.removeprefix("label_").replace("_", "\n") for key in READ_OUTS])
+    right.set_xticks(
+        range(len(READ_OUTS)), [key.removeprefix("label_").replace("_", "\n") for key in READ_OUTS]
+    )
     right.set(title="test clips of seeds never used before", ylim=(0, 1.2))
     right.legend(fontsize="small", ncols=2, loc="upper left")
     figure.savefig(out / "evidence.png", dpi=110)
@@ -120,7 +130,7 @@ def main(
     fit: str = "data/demo/train.csv",
     choose: str = "data/demo/val.csv",
     out: Path = Path("runs/evidence"),
-    clip: ClipConfig = ClipConfig(frames=10, fps=5.0, size=64),  # noqa: B008  frozen, as all configs are
+    clip: ClipConfig = ClipConfig(frames=10, fps=5.0, size=64),
     limit: int = 800,
     attentive_steps: int = 600,
 ) -> None:
@@ -136,7 +146,9 @@ def main(
         limit: Most clips of the first two that are used.
         attentive_steps: Steps of an attentive probe.
     """
-    clips = Clips(*(labelled_clips(path, clip, most) for path, most in ((fit, limit), (choose, limit), (score, 10**6))))
+    clips = Clips(
+        *(labelled_clips(path, clip, most) for path, most in ((fit, limit), (choose, limit), (score, 10**6)))
+    )
     found: Scores = {}
     for seed, run in enumerate(runs):
         for name, encoder in encoders(run, seed).items():
@@ -153,5 +165,5 @@ def main(
 if __name__ == "__main__":
     try:
         auto_cli(main, as_positional=False)
-    except (UserError, ManifestError) as error:
+    except UserError as error:
         raise SystemExit(f"error: {error}") from None

@@ -1,0 +1,117 @@
+"""Every command of the library: `python -m vjepa NAME --help`. Stages are commands of their own: `python -m stages.NAME`.
+
+A command is a typed function that Python can call with the same arguments. Parameters that Python takes by position are
+positional here too; keyword-only ones are options; a parameter `config` that is a dataclass gives one option for each of
+its fields. A user's mistake (`UserError`) ends a command with one sentence and status 2.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import is_dataclass
+from importlib import import_module
+from typing import get_args, get_origin
+
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+
+from vjepa.errors import UserError
+
+COMMANDS = {
+    "check-manifest": "vjepa.data.check:check_manifest",
+    "check-conversations": "vjepa.language.check:check_conversations",
+    "features": "vjepa.features.extraction:extract",
+    "neighbours": "vjepa.features.neighbours:neighbours",
+    "landscape": "vjepa.planning.recorded_landscape:landscape",
+    "ask": "vjepa.language.ask:ask",
+    "evaluate": "vjepa.benchmarks.video_questions:evaluate_files",
+    "report": "vjepa.evaluation.report:report",
+    "sweep": "vjepa.training.sweep:run_sweep",
+    "untrained": "vjepa.weights.untrained:untrained",
+    "tiny-language-model": "vjepa.language.tiny_language_model:train_on_files",
+    "record-clips": "vjepa.sim.recording.record:record",
+    "record-robot": "vjepa.sim.recording.robot_episodes:record_robot",
+    "record-questions": "vjepa.sim.recording.questions:record_questions",
+    "gallery": "vjepa.sim.recording.gallery:gallery",
+    "bench-recording": "vjepa.sim.recording.speed:bench_recording",
+    "bench-planning": "vjepa.benchmarks.planning_speed:bench_planning",
+    "bench-probe-grid": "vjepa.benchmarks.probe_grid_speed:bench_probe_grid",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command that the first argument names with the arguments after it."""
+    name, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
+    if name in ("-h", "--help"):
+        print("usage: python -m vjepa NAME ...\n\n  " + "\n  ".join(COMMANDS))
+        return
+    if name not in COMMANDS:
+        exit_with(f"there is no command {name!r}; give one of {', '.join(COMMANDS)}")
+    try:
+        function = load(COMMANDS[name])
+        parser = parser_of(name, function)
+        call(function, parser.instantiate(parser.parse_args(rest)))
+    except UserError as error:
+        exit_with(str(error))
+
+
+def exit_with(sentence: str) -> None:
+    """End with status 2, the status of all mistakes that a user can mend."""
+    print(f"error: {sentence}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def load(target: str) -> Callable:
+    """The function that `module:name` names."""
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
+
+
+def parser_of(name: str, function: Callable) -> ArgumentParser:
+    """One argument for each parameter of the function, or for each field of its config."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    summary = (inspect.getdoc(function) or "").partition("\n\n")[0]
+    parser = ArgumentParser(prog=f"python -m vjepa {name}", description=summary)
+    parameters = inspect.signature(function).parameters
+    if config := parameters.get("config"):
+        parser.add_class_arguments(config.annotation)
+        return parser
+    by_hand = {key: p for key, p in parameters.items() if is_positional(p) or is_list(p)}
+    parser.add_function_arguments(function, skip=set(by_hand), as_positional=False)
+    for key, parameter in by_hand.items():
+        add_by_hand(parser, key, parameter)
+    return parser
+
+
+def is_positional(parameter: inspect.Parameter) -> bool:
+    return parameter.kind is not parameter.KEYWORD_ONLY
+
+
+def is_list(parameter: inspect.Parameter) -> bool:
+    return get_origin(parameter.annotation) is list
+
+
+def add_by_hand(parser: ArgumentParser, name: str, parameter: inspect.Parameter) -> None:
+    """A positional argument, or an option that takes several values, which jsonargparse does not derive by itself."""
+    settings: dict = {"type": parameter.annotation}
+    if is_list(parameter):
+        settings = {"type": get_args(parameter.annotation)[0], "nargs": "+"}
+    if is_positional(parameter):
+        parser.add_argument(name, **settings)
+    elif parameter.default is parameter.empty:
+        parser.add_argument(f"--{name}", required=True, **settings)
+    else:
+        parser.add_argument(f"--{name}", default=parameter.default, **settings)
+
+
+def call(function: Callable, options: Namespace) -> None:
+    """Call the function with what was parsed."""
+    parameters = inspect.signature(function).parameters
+    config = parameters.get("config")
+    if config and is_dataclass(config.annotation):
+        function(config.annotation(**options.as_dict()))
+    else:
+        function(**{key: value for key, value in vars(options).items() if key in parameters})
+
+
+if __name__ == "__main__":
+    main()
