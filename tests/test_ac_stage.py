@@ -31,7 +31,6 @@ from vjepa.sim.closed_loop.episodes import world_model
 from vjepa.sim.recording.robot_episodes import RobotConfig, record_robot
 from vjepa.training.monitors import OptimizerMonitor
 from vjepa.training.optim import OptimConfig, Schedule
-from vjepa.errors import UserError
 from vjepa.weights.export import encoder_part, export, read_schema
 from vjepa.weights.load import load_ac_predictor, load_encoder, load_policy
 from vjepa.weights.untrained import untrained

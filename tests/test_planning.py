@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vjepa.benchmarks.planning_speed import bench
+from vjepa.benchmarks.planning_speed import bench_planning
 from vjepa.errors import UserError
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.models.encoder import Encoder, EncoderConfig
@@ -14,7 +14,7 @@ from vjepa.planning import cem
 from vjepa.planning.cem import ActionBounds, CEMConfig, Limits
 from vjepa.planning.landscape import LandscapeConfig, energy_landscape
 from vjepa.planning.mpc import MPC, MPCConfig
-from vjepa.planning.recorded_landscape import energy as energy_command
+from vjepa.planning.recorded_landscape import landscape
 from vjepa.planning.recorded_landscape import read_trajectory
 from vjepa.planning.world_model import GIB, WorldModel, WorldModelConfig, distance
 from vjepa.robots.pose import pose_apply, pose_delta
@@ -326,14 +326,14 @@ def test_the_command_writes_numbers_and_a_picture(world, trajectory, tmp_path):
     }
     export(tmp_path / "model.safetensors", parts, {})
     sweep = LandscapeConfig(points=5)
-    energy_command(trajectory, *[tmp_path / "model.safetensors"] * 2, tmp_path, 24, 1, 1, sweep)
+    landscape(trajectory, *[tmp_path / "model.safetensors"] * 2, tmp_path, 24, 1, 1, sweep)
     states = read_trajectory(trajectory).states
     with np.load(tmp_path / "landscape.npz") as file:
         np.testing.assert_allclose(file["truth"], pose_delta(states[1], states[2])[:2], rtol=1e-5)
         assert np.isfinite(file["energies"]).all() and file["energies"].std() > 0
     assert (tmp_path / "landscape.png").stat().st_size > 5000
     with pytest.raises(UserError, match="frames 2 to 3 are not all"):
-        energy_command(trajectory, *[tmp_path / "model.safetensors"] * 2, tmp_path, 24, 2, 1, sweep)
+        landscape(trajectory, *[tmp_path / "model.safetensors"] * 2, tmp_path, 24, 2, 1, sweep)
 
 
 def test_a_foreign_trajectory_is_refused(tmp_path):
@@ -370,6 +370,6 @@ def test_coarser_scales_tell_how_far_apart_what_does_not_overlap_is():
 
 
 def test_the_bench_tells_what_the_cache_saves(capsys):
-    bench(width=48, depth=1, encoder_width=48, tokens=16, samples=8, iterations=2, horizons=(1, 3))
+    bench_planning(width=48, depth=1, encoder_width=48, tokens=16, samples=8, iterations=2, horizons=(1, 3))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and all(float(line.split()[-1]) < 1e-5 for line in lines[1:])

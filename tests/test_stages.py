@@ -21,7 +21,7 @@ from vjepa.data.clips import ClipConfig
 from vjepa.data.labelled_module import LabelledClipData
 from vjepa.data.manifest_files import ManifestError
 from vjepa.data.transforms import normalise
-from vjepa.errors import DataError
+from vjepa.errors import DataError, UserError
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import PredictorConfig
 from vjepa.models.probe import ProbeConfig
@@ -29,7 +29,6 @@ from vjepa.objectives import ema
 from vjepa.objectives.masks import BlockConfig, MaskConfig
 from vjepa.training.monitors import DataHealth, OptimizerMonitor
 from vjepa.training.optim import OptimConfig, Schedule
-from vjepa.errors import UserError
 from vjepa.weights.export import encoder_part, export
 from vjepa.weights.load import load_encoder, load_predictor, load_probe
 

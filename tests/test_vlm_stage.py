@@ -39,7 +39,6 @@ from vjepa.language.video_chat import VideoChat
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.projector import ProjectorConfig
 from vjepa.training.optim import OptimConfig, Schedule
-from vjepa.errors import UserError
 from vjepa.weights.export import encoder_part, export
 from vjepa.weights.files import CheckpointError
 
