@@ -1,14 +1,15 @@
-"""Does pretraining help? Encoders of several runs beside random ones, read in several ways on clips no decision has seen.
+"""Does pretraining help? Encoders of several runs beside random ones, on clips that no decision has seen.
 
-    make evidence     or   python -m scripts.evidence --runs '[runs/evidence-seed0,...]' --score data/evidence/test.csv
+    make evidence     or   python -m scripts.evidence --runs '[runs/evidence-seed0,...]' --score
+    data/evidence/test.csv
 
-A run's folder holds `pretrain`, `cooldown` and `constant` (the same compute as the cooldown, spent on more pretraining). Every
-read-out is fitted on labelled training clips; the rate of the attentive probes is chosen on validation clips, for each encoder
-by itself; the scores come from clips of seeds that nothing else uses. Writes evidence.json, evidence.md and evidence.png.
+A run's folder holds the stages `pretrain`, `cooldown` and `constant`, which spends the compute of the
+cooldown on more pretraining. Read-outs are fitted on labelled training clips. The learning rate of the
+attentive probes is chosen on validation clips, for each encoder separately. The scores come from test clips
+of seeds that nothing else uses. Writes evidence.json, evidence.md and evidence.png.
 """
 
 import json
-import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,10 +17,13 @@ import torch
 from einops import rearrange
 from jsonargparse import auto_cli
 
+from vjepa.__main__ import exit_with
 from vjepa.data.clips import ClipConfig
 from vjepa.errors import UserError
-from vjepa.evaluation.attentive import probe_accuracy, trained_probe
-from vjepa.evaluation.readouts import LabelledClips, ReadOutConfig, encode, labelled_clips, read_tokens
+from vjepa.evaluation.attentive import probe_accuracy, train_probe
+from vjepa.evaluation.labelled_clips import LabelledClips, read_labelled_clips
+from vjepa.evaluation.readouts import ReadOutConfig, encode, read_out_tokens
+from vjepa.evaluation.tables import markdown_table, mean_and_spread
 from vjepa.models.encoder import Encoder
 from vjepa.training.sweep import over_seeds, read_curves
 from vjepa.weights.load import load_encoder
@@ -38,7 +42,10 @@ READ_OUTS = {
     "label_attentive": "attentive probe",
 }
 RATES = (1e-3, 3e-3, 1e-2)
-Scores = dict[str, dict[str, list[float]]]  # encoder -> read-out -> one value a run
+"""Learning rates of attentive probes, of which the best is chosen."""
+CHANCE = 0.125
+Scores = dict[str, dict[str, list[float]]]
+"""Encoder -> read-out -> one value for each run."""
 
 
 @dataclass(frozen=True)
@@ -51,77 +58,84 @@ class Clips:
 
 
 def encoders(run: Path, seed: int) -> dict[str, Encoder]:
-    """Of one run, and a random one of the same architecture. Raises CheckpointError if a stage is not finished."""
-    found = {name: load_encoder(run / name / "model.safetensors") for name in ENCODERS if name != "random"}
+    """The encoders of a run, and a random one of their architecture. Raises CheckpointError without all
+    stages."""
+    trained = {name: load_encoder(run / name / "model.safetensors") for name in ENCODERS if name != "random"}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return {"random": Encoder(found["pretrain"].config), **found}
+        return {"random": Encoder(trained["pretrain"].config), **trained}
 
 
-def scores(encoder: Encoder, clips: Clips, config: ReadOutConfig) -> dict[str, float]:
-    """Every read-out of one encoder on the clips that nothing else has seen."""
-    fit, choose, score = (
-        encode(encoder.eval(), some.clips) for some in (clips.fit, clips.choose, clips.score)
-    )
-    found = read_tokens(fit, clips.fit, score, clips.score, replace(config, attentive_steps=0))
-    x, y, z = (rearrange(tokens, "b T H W d -> b (T H W) d") for tokens in (fit, choose, score))
+def read_outs(encoder: Encoder, clips: Clips, config: ReadOutConfig) -> dict[str, float]:
+    """Every read-out of one encoder on the test clips."""
+    encoder = encoder.eval()
+    fit = encode(encoder, clips.fit.clips)
+    choose = encode(encoder, clips.choose.clips)
+    score = encode(encoder, clips.score.clips)
+    scores = read_out_tokens(fit, clips.fit, score, clips.score, replace(config, attentive_steps=0))
+
+    # Unlike the read-outs of a training, the attentive probe gets the learning rate that suits the encoder.
     names = clips.fit.names("label")
-    label, chosen, wanted = (some.classes("label", names) for some in (clips.fit, clips.choose, clips.score))
-    probes = [trained_probe(x, label, config.attentive_steps, rate) for rate in RATES]
-    best = max(probes, key=lambda probe: probe_accuracy(probe, y, chosen))
-    return found | {"label_attentive": probe_accuracy(best, z, wanted)}
+    fit_labels = clips.fit.classes("label", names)
+    choose_labels = clips.choose.classes("label", names)
+    score_labels = clips.score.classes("label", names)
+    fit, choose, score = (rearrange(tokens, "b T H W d -> b (T H W) d") for tokens in (fit, choose, score))
+    probes = [train_probe(fit, fit_labels, config.attentive_steps, rate) for rate in RATES]
+    best = max(probes, key=lambda probe: probe_accuracy(probe, choose, choose_labels))
+    return scores | {"label_attentive": probe_accuracy(best, score, score_labels)}
 
 
-def table(found: Scores, clips: int) -> str:
+def evidence_table(scores: Scores, clips: int) -> str:
     """Markdown, mean and standard deviation over runs."""
-    rows = [name for name in ENCODERS if name in found]
-    lines = [
-        "| read-out | " + " | ".join(ENCODERS[name] for name in rows) + " |",
-        "|---" * (len(rows) + 1) + "|",
-    ]
+    names = [name for name in ENCODERS if name in scores]
+    rows = []
     for key, title in READ_OUTS.items():
-        cells = [f"{statistics.fmean(v):.3f} ± {statistics.stdev(v) if len(v) > 1 else 0:.3f}"
-                 for v in (found[name][key] for name in rows)]  # fmt: skip
-        lines.append(f"| {title} | " + " | ".join(cells) + " |")
-    return (
-        "\n".join(lines)
-        + f"\n\n{clips} test clips, 8 classes (chance 0.125), {len(next(iter(found['random'].values())))} seeds"
-    )
+        summaries = [mean_and_spread(scores[name][key]) for name in names]
+        rows.append([title, *(f"{mean:.3f} ± {spread:.3f}" for mean, spread in summaries)])
+    table = markdown_table(["read-out", *(ENCODERS[name] for name in names)], rows)
+    seeds = len(scores["random"]["label_linear"])
+    return f"{table}\n\n{clips} test clips, 8 classes (chance {CHANCE}), {seeds} seeds"
 
 
-def draw(found: Scores, runs: list[Path], out: Path) -> None:
-    """Left: read-outs on validation clips over pretraining. Right: the table as bars."""
+def draw_evidence(scores: Scores, runs: list[Path], out: Path) -> None:
+    """Two panels: read-outs on validation clips while pretraining, and the table as bars."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise UserError("the figure needs matplotlib; pip install 'vjepa[plot]'") from error
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
+    draw_curves(left, runs)
+    draw_bars(right, scores)
+    figure.savefig(out / "evidence.png", dpi=110)
+
+
+def draw_curves(axes, runs: list[Path]) -> None:
     for key in list(READ_OUTS)[:4]:
         tag = f"readout/{key}"
         steps, mean, spread = over_seeds([read_curves(run / "pretrain", [tag])[tag] for run in runs])
-        left.errorbar(
-            steps, mean, spread, capsize=2, marker="o", markersize=3, label=key.removeprefix("label_")
-        )
-    left.axhline(0.125, color="grey", linestyle=":", label="chance")
-    left.set(title="validation clips, while training", ylabel="accuracy", ylim=(0, 1))
-    left.set_xlabel("pretraining step (0: random encoder)")
-    left.legend(fontsize="small")
-    width = 0.8 / len(found)
-    for i, name in enumerate(found):
-        values = [found[name][key] for key in READ_OUTS]
-        places = [j + (i - (len(found) - 1) / 2) * width for j in range(len(values))]
-        spread = [statistics.stdev(v) if len(v) > 1 else 0 for v in values]
-        right.bar(
-            places, [statistics.fmean(v) for v in values], width, yerr=spread, capsize=2, label=ENCODERS[name]
-        )
-    right.axhline(0.125, color="grey", linestyle=":")
-    right.set_xticks(
-        range(len(READ_OUTS)), [key.removeprefix("label_").replace("_", "\n") for key in READ_OUTS]
-    )
-    right.set(title="test clips of seeds never used before", ylim=(0, 1.2))
-    right.legend(fontsize="small", ncols=2, loc="upper left")
-    figure.savefig(out / "evidence.png", dpi=110)
+        label = key.removeprefix("label_")
+        axes.errorbar(steps, mean, spread, capsize=2, marker="o", markersize=3, label=label)
+    axes.axhline(CHANCE, color="grey", linestyle=":", label="chance")
+    axes.set(title="validation clips, while training", ylabel="accuracy", ylim=(0, 1))
+    axes.set_xlabel("pretraining step (0: random encoder)")
+    axes.legend(fontsize="small")
+
+
+def draw_bars(axes, scores: Scores) -> None:
+    """One group of bars for each read-out, one bar of a group for each encoder."""
+    width = 0.8 / len(scores)
+    for i, name in enumerate(scores):
+        summaries = [mean_and_spread(scores[name][key]) for key in READ_OUTS]
+        means, spreads = zip(*summaries, strict=True)
+        offset = (i - (len(scores) - 1) / 2) * width
+        places = [group + offset for group in range(len(READ_OUTS))]
+        axes.bar(places, means, width, yerr=spreads, capsize=2, label=ENCODERS[name])
+    axes.axhline(CHANCE, color="grey", linestyle=":")
+    labels = [key.removeprefix("label_").replace("_", "\n") for key in READ_OUTS]
+    axes.set_xticks(range(len(READ_OUTS)), labels)
+    axes.set(title="test clips of seeds never used before", ylim=(0, 1.2))
+    axes.legend(fontsize="small", ncols=2, loc="upper left")
 
 
 def main(
@@ -137,33 +151,35 @@ def main(
     """Score the encoders of some runs, write the table and the figure.
 
     Args:
-        runs: Folders with pretrain, cooldown and constant; the place in the list is the seed of the random encoder.
-        score: Manifest of the clips that decide.
-        fit: Manifest that read-outs are fitted on.
-        choose: Manifest on which the attentive probes' rate is chosen.
-        out: Folder for the results.
-        clip: What one clip is.
-        limit: Most clips of the first two that are used.
-        attentive_steps: Steps of an attentive probe.
+        runs: Folders with pretrain, cooldown and constant; the place in the list is the seed of the random
+        encoder. score: Manifest of the test clips; all are used. fit: Manifest that read-outs are fitted on.
+        choose: Manifest on which the attentive probes' learning rate is chosen. out: Folder for the results.
+        clip: What one clip is. limit: Most clips of `fit` and of `choose` that are used. attentive_steps:
+        Steps of an attentive probe.
     """
     clips = Clips(
-        *(labelled_clips(path, clip, most) for path, most in ((fit, limit), (choose, limit), (score, 10**6)))
+        fit=read_labelled_clips(fit, clip, limit),
+        choose=read_labelled_clips(choose, clip, limit),
+        score=read_labelled_clips(score, clip, 10**6),
     )
-    found: Scores = {}
+    config = ReadOutConfig(attentive_steps=attentive_steps)
+    scores: Scores = {name: {} for name in ENCODERS}
     for seed, run in enumerate(runs):
         for name, encoder in encoders(run, seed).items():
             print(f"{run.name}: {ENCODERS[name]}", flush=True)
-            for key, value in scores(encoder, clips, ReadOutConfig(attentive_steps=attentive_steps)).items():
-                found.setdefault(name, {}).setdefault(key, []).append(value)
+            for key, value in read_outs(encoder, clips, config).items():
+                scores[name].setdefault(key, []).append(value)
+
+    table = evidence_table(scores, len(clips.score.clips))
     out.mkdir(parents=True, exist_ok=True)
-    (out / "evidence.json").write_text(json.dumps(found, indent=1))
-    (out / "evidence.md").write_text(table(found, len(clips.score.clips)) + "\n")
-    draw(found, runs, out)
-    print(table(found, len(clips.score.clips)) + f"\nfigure: {out / 'evidence.png'}")
+    (out / "evidence.json").write_text(json.dumps(scores, indent=1))
+    (out / "evidence.md").write_text(table + "\n")
+    draw_evidence(scores, runs, out)
+    print(f"{table}\nfigure: {out / 'evidence.png'}")
 
 
 if __name__ == "__main__":
     try:
         auto_cli(main, as_positional=False)
     except UserError as error:
-        raise SystemExit(f"error: {error}") from None
+        exit_with(str(error))

@@ -1,3 +1,3 @@
 """One LightningModule and one command per file: `python -m stages.<stage> fit --config conf/<stage>.yaml`."""
 
-import vjepa  # noqa: F401  before lightning: see vjepa.torchvision_ops
+from vjepa import torchvision_ops  # noqa: F401  before lightning imports torchvision

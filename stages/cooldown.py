@@ -2,9 +2,9 @@
 
     python -m stages.cooldown fit --config conf/cooldown.yaml
 
-It starts from any checkpoint of the constant phase and leaves that run untouched, so several cooldowns, of different sizes,
-can follow one pretraining run. From a `.ckpt` the optimiser's moments are taken over too; an export holds only weights, so
-there the moments start anew.
+It starts from any checkpoint of the constant phase and leaves that run untouched, so several cooldowns of
+different sizes can follow one pretraining run. From a `.ckpt` the moments of the optimiser are taken over
+too. An export holds only weights, so there the moments start anew.
 """
 
 from pathlib import Path
@@ -31,8 +31,9 @@ class Cooldown(Pretrain):
             self.take_over_moments(source)
 
     def take_over_moments(self, source: Path) -> None:
-        """AdamW's moments of the pretraining run, for the same parameters in the same order; none of its settings."""
+        """Load AdamW's moments of the pretraining run, for the same parameters in the same order."""
         optimizer = self.optimizers().optimizer
+        # Only moments: learning rate and weight decay are those of this recipe.
         moments = read_pickle(source)["optimizer_states"][0]["state"]
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-import vjepa  # noqa: F401  before lightning: see vjepa.torchvision_ops
 from tests.videos import even_times, write_video
+from vjepa import torchvision_ops  # noqa: F401  before lightning imports torchvision
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)  # the suite runs in two processes on two cores
@@ -17,14 +17,16 @@ torch.set_num_threads(1)  # the suite runs in two processes on two cores
 
 def moving_square(label: int, seed: int, frames: int = 30, size: int = 32) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
-    picture = rng.integers(0, 120, (size, size, 3), np.uint8)
-    row, pictures = int(rng.integers(0, size - 8)), []
+    background = rng.integers(0, 120, (size, size, 3), np.uint8)
+    row = int(rng.integers(0, size - 8))
+    film = []
     for t in range(frames):
-        column = round((size - 8) * (t / (frames - 1) if label else 1 - t / (frames - 1)))
-        frame = picture.copy()
+        passed = t / (frames - 1)
+        column = round((size - 8) * (passed if label else 1 - passed))
+        frame = background.copy()
         frame[row : row + 8, column : column + 8] = (250, 240, 60)
-        pictures.append(frame)
-    return pictures
+        film.append(frame)
+    return film
 
 
 @pytest.fixture(scope="session")
@@ -35,8 +37,7 @@ def clips_manifest(tmp_path_factory) -> Path:
         rows = csv.writer(file)
         rows.writerow(["path", "label"])
         for i in range(24):
-            write_video(
-                folder / f"{i:02}.mp4", even_times(30), pictures=moving_square(i % 2, i), size=(32, 32)
-            )
+            film = moving_square(i % 2, i)
+            write_video(folder / f"{i:02}.mp4", even_times(30), pictures=film, size=(32, 32))
             rows.writerow([f"{i:02}.mp4", i % 2])
     return folder / "clips.csv"

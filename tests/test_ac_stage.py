@@ -1,4 +1,4 @@
-"""Laws of the action-conditioned stage and of the cloned policy, on recorded robot episodes of the demo world."""
+"""Laws of the action-conditioned stage and of the cloned policy, on episodes recorded in the demo world."""
 
 import json
 import math
@@ -7,7 +7,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -16,18 +15,19 @@ pytest.importorskip("mujoco")
 
 from stages.ac import ActionConditioned
 from stages.clone import Clone
+from tests.stage_runs import equal, fit
 from vjepa.errors import DataError, UserError
 from vjepa.evaluation import rollout_error
-from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig, encode_frames
+from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.models.cloned_policy import ClonedPolicy, ClonedPolicyConfig
-from vjepa.models.encoder import Encoder, EncoderConfig
-from vjepa.objectives.action_conditioned import ObjectiveConfig, action_conditioned
+from vjepa.models.encoder import Encoder, EncoderConfig, encode_frames
+from vjepa.objectives.action_conditioned import ObjectiveConfig, action_conditioned_losses
 from vjepa.robots.cached_windows import LatentsConfig
 from vjepa.robots.episodes import TrajectoryError
 from vjepa.robots.module import RobotSource, TrajectoryData
 from vjepa.robots.schema import StateSchema, schema_from, vector_schema
 from vjepa.robots.windows import TrajectoryConfig
-from vjepa.sim.closed_loop.episodes import world_model
+from vjepa.sim.closed_loop.episodes import load_world_model
 from vjepa.sim.recording.robot_episodes import RobotConfig, record_robot
 from vjepa.training.monitors import OptimizerMonitor
 from vjepa.training.optim import OptimConfig, Schedule
@@ -44,8 +44,17 @@ WINDOW = TrajectoryConfig(frames=3, fps=4.0, size=32, evaluation_frames=5)
 
 @pytest.fixture(scope="module")
 def robot(tmp_path_factory) -> Path:
-    config = RobotConfig(out=tmp_path_factory.mktemp("robot"), episodes=8, steps=6, size=32, per_file=4, val=0.25, test=0.25,
-                         scripted=0.0, workers=1)  # fmt: skip
+    config = RobotConfig(
+        out=tmp_path_factory.mktemp("robot"),
+        episodes=8,
+        steps=6,
+        size=32,
+        per_file=4,
+        val=0.25,
+        test=0.25,
+        scripted=0.0,
+        workers=1,
+    )
     return record_robot(config)
 
 
@@ -69,51 +78,34 @@ def stage(encoder: Path, **changes) -> ActionConditioned:
     return ActionConditioned(str(encoder), **settings | changes)
 
 
-def fit(stage: L.LightningModule, module: TrajectoryData, folder: Path, steps: int, **settings) -> L.Trainer:
-    ckpt_path = settings.pop("ckpt_path", None)
-    quiet = dict.fromkeys(
-        ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False
-    )
-    settings = (
-        quiet
-        | {"accelerator": "cpu", "default_root_dir": folder, "use_distributed_sampler": False}
-        | settings
-    )
-    trainer = L.Trainer(max_steps=steps, **settings)
-    trainer.fit(stage, module, ckpt_path=ckpt_path)
-    return trainer
-
-
-def equal(a: torch.nn.Module, b: torch.nn.Module) -> bool:
-    theirs = b.state_dict()
-    return all(torch.equal(value, theirs[key]) for key, value in a.state_dict().items())
-
-
 def test_one_batch_is_overfitted_and_actions_are_what_it_takes():
     """Two futures of one frame, told apart by the action alone."""
     torch.manual_seed(0)
     predictor = ACPredictor(replace(PREDICTOR, width=64), TINY)
     frame = torch.nn.functional.layer_norm(torch.randn(1, 16, 48), (48,))
     futures = torch.nn.functional.layer_norm(frame + torch.randn(2, 16, 48), (48,))
-    tokens, states = torch.cat([frame.expand(2, -1, -1), futures], dim=1), torch.zeros(2, 2, 7)
+    tokens = torch.cat([frame.expand(2, -1, -1), futures], dim=1)
+    states = torch.zeros(2, 2, 7)
     actions = torch.zeros(2, 1, 7)
     actions[:, 0, 0] = torch.tensor([0.05, -0.05])
     predictor.standardise(actions[:, 0], states[:, 0])
     optimizer = torch.optim.AdamW(predictor.parameters(), 3e-3)
+    objective = ObjectiveConfig(rollout_steps=1)
     for _ in range(400):
-        loss = action_conditioned(predictor, tokens, actions, states, ObjectiveConfig(rollout_steps=1)).loss
+        loss = action_conditioned_losses(predictor, tokens, actions, states, objective).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    found = rollout_error.errors(predictor, tokens, actions, states, SCHEMA)
-    assert found["model"].mean() < 0.1 < 0.5 < found["shuffled"].mean()
-    assert found["model"].mean() < 0.2 * found["persistence"].mean()
+    errors = rollout_error.rollout_errors(predictor, tokens, actions, states, SCHEMA)
+    assert errors["model"].mean() < 0.1 < 0.5 < errors["shuffled"].mean()
+    assert errors["model"].mean() < 0.2 * errors["persistence"].mean()
 
 
 def test_standardised_maps_start_as_if_inputs_were():
     plain, scaled = (ACPredictor(PREDICTOR, TINY) for _ in range(2))
     scaled.load_state_dict(plain.state_dict())
-    actions, states = 0.05 * torch.randn(100, 7) + 0.01, torch.randn(100, 7) + torch.tensor([3.0] * 7)
+    actions = 0.05 * torch.randn(100, 7) + 0.01
+    states = torch.randn(100, 7) + 3.0
     scaled.standardise(actions, states)
     unit = (actions - actions.mean(dim=0)) / actions.std(dim=0)
     torch.testing.assert_close(scaled.embed_action(actions), plain.embed_action(unit), atol=1e-5, rtol=1e-4)
@@ -124,7 +116,9 @@ def test_a_rollout_is_exact_whatever_is_merged(merge):
     torch.manual_seed(0)
     predictor = ACPredictor(replace(PREDICTOR, merge=merge, residual=merge == 2), TINY).eval()
     torch.nn.init.normal_(predictor.out.weight, std=0.1)
-    frame, actions, states = torch.randn(2, 16, 48), torch.randn(2, 3, 7), torch.randn(2, 3, 7)
+    frame = torch.randn(2, 16, 48)
+    actions = torch.randn(2, 3, 7)
+    states = torch.randn(2, 3, 7)
     rolled = predictor.rollout(frame, actions, states)
     film = frame
     for k in range(3):
@@ -139,16 +133,16 @@ def test_a_residual_predictor_begins_at_persistence():
 
 
 def test_controls_know_less():
-    """Shuffled actions are another window's; states follow the actions of their row, so they give nothing away."""
+    """Shuffled actions are another window's; states follow the actions of their row, so they tell nothing."""
     actions = 0.05 * torch.randn(3, 4, 7)
     states = torch.cat([torch.zeros(3, 1, 7), actions.cumsum(dim=1)], dim=1)
     plain = replace(vector_schema(tuple("abcdefg"), "m", 1.0))
-    torch.testing.assert_close(rollout_error.followed(actions, states, plain), states[:, :-1])
+    torch.testing.assert_close(rollout_error.reached_states(actions, states, plain), states[:, :-1])
     torch.testing.assert_close(
-        rollout_error.followed(actions.roll(1, 0), states, plain), states.roll(1, 0)[:, :-1]
+        rollout_error.reached_states(actions.roll(1, 0), states, plain), states.roll(1, 0)[:, :-1]
     )
     assert torch.equal(
-        rollout_error.followed(actions, states, replace(plain, delta="recorded")), states[:, :-1]
+        rollout_error.reached_states(actions, states, replace(plain, delta="recorded")), states[:, :-1]
     )
 
 
@@ -156,49 +150,50 @@ def test_shuffled_actions_are_another_episodes_and_a_window_alone_has_none():
     """Windows of an episode stand side by side in a batch."""
     torch.manual_seed(0)
     predictor = ACPredictor(replace(PREDICTOR, residual=False), TINY)
-    tokens, actions, states = torch.randn(8, 3 * 16, 48), torch.randn(8, 2, 7), torch.randn(8, 3, 7)
-    found = rollout_error.errors(predictor, tokens, actions, states, SCHEMA)
-    swapped = rollout_error.errors(predictor, tokens, actions.roll(4, 0), states, SCHEMA)
-    assert torch.equal(found["shuffled"], swapped["model"]) and not torch.equal(
-        found["shuffled"], found["model"]
+    tokens = torch.randn(8, 3 * 16, 48)
+    actions = torch.randn(8, 2, 7)
+    states = torch.randn(8, 3, 7)
+    errors = rollout_error.rollout_errors(predictor, tokens, actions, states, SCHEMA)
+    swapped = rollout_error.rollout_errors(predictor, tokens, actions.roll(4, 0), states, SCHEMA)
+    assert torch.equal(errors["shuffled"], swapped["model"]) and not torch.equal(
+        errors["shuffled"], errors["model"]
     )
-    alone = rollout_error.errors(predictor, tokens[:1], actions[:1], states[:1], SCHEMA)
+    alone = rollout_error.rollout_errors(predictor, tokens[:1], actions[:1], states[:1], SCHEMA)
     assert len(alone["shuffled"]) == 0 and len(alone["model"]) == 1
 
 
 def test_cached_tokens_are_those_of_the_frames(robot, encoder, tmp_path):
-    module, kept = data(robot), data(robot, replace(WINDOW, pixels=False))
-    on_the_fly, cached = (
-        stage(encoder),
-        stage(encoder, latents=LatentsConfig(str(tmp_path / "latents"), batch=1)),
-    )
+    module = data(robot)
+    kept = data(robot, replace(WINDOW, pixels=False))
+    on_the_fly = stage(encoder)
+    cached = stage(encoder, latents=LatentsConfig(str(tmp_path / "latents"), batch=1))
     fit(on_the_fly, module, tmp_path, steps=1)
     fit(cached, kept, tmp_path, steps=1)
     for split, loader in (("train", "train_dataloader"), ("val", "val_dataloader")):
-        here, there = next(iter(getattr(module, loader)())), next(iter(getattr(kept, loader)()))
-        assert torch.equal(here.rows, there.rows)
-        torch.testing.assert_close(
-            cached.tokens(there, split), on_the_fly.tokens(here, split), atol=1e-4, rtol=1e-3
-        )
+        frames = next(iter(getattr(module, loader)()))
+        looked_up = next(iter(getattr(kept, loader)()))
+        assert torch.equal(frames.rows, looked_up.rows)
+        tokens = on_the_fly.tokens(frames, split)
+        torch.testing.assert_close(cached.tokens(looked_up, split), tokens, atol=1e-4, rtol=1e-3)
     assert sum(1 for _ in (tmp_path / "latents").rglob("*.safetensors")) > 0
     for key, value in on_the_fly.predictor.state_dict().items():
         torch.testing.assert_close(cached.predictor.state_dict()[key], value, atol=1e-3, rtol=1e-2)
 
 
 def test_the_encoder_stays_as_it_was_and_out_of_everything(robot, encoder, tmp_path):
-    one = stage(encoder)
-    trainer = fit(one, data(robot), tmp_path, steps=3)
+    model = stage(encoder)
+    trainer = fit(model, data(robot), tmp_path, steps=3)
     trainer.save_checkpoint(tmp_path / "step=3.ckpt")
-    assert equal(one.encoder, load_encoder(encoder)) and not one.encoder.training
+    assert equal(model.encoder, load_encoder(encoder)) and not model.encoder.training
     optimised = {id(p) for group in trainer.optimizers[0].param_groups for p in group["params"]}
-    assert optimised == {id(p) for p in one.predictor.parameters()}
+    assert optimised == {id(p) for p in model.predictor.parameters()}
     saved = torch.load(tmp_path / "step=3.ckpt", weights_only=True)["state_dict"]
     assert saved and all(key.startswith("predictor.") for key in saved)
-    export(tmp_path / "model.safetensors", one.parts(), {})
+    export(tmp_path / "model.safetensors", model.parts(), {})
     assert all(key.startswith("ac_predictor.") for key in load_file(tmp_path / "model.safetensors"))
-    assert equal(load_ac_predictor(tmp_path / "model.safetensors"), one.predictor)
+    assert equal(load_ac_predictor(tmp_path / "model.safetensors"), model.predictor)
     assert schema_from(read_schema(tmp_path / "model.safetensors")) == SCHEMA
-    world = world_model(
+    world = load_world_model(
         str(encoder), str(tmp_path / "model.safetensors")
     )  # chained: encoder and predictor, by their files
     assert world.encode(torch.randn(1, 3, 32, 32)).shape == (1, 16, 48) and world.schema == SCHEMA
@@ -206,7 +201,10 @@ def test_the_encoder_stays_as_it_was_and_out_of_everything(robot, encoder, tmp_p
 
 def test_a_cut_run_resumes_exactly(robot, encoder, tmp_path):
     latents = LatentsConfig(str(tmp_path / "latents"))
-    module = lambda: data(robot, replace(WINDOW, pixels=False))
+
+    def module() -> TrajectoryData:
+        return data(robot, replace(WINDOW, pixels=False))
+
     straight, first, second = (stage(encoder, latents=latents) for _ in range(3))
     fit(straight, module(), tmp_path, steps=6)
     fit(first, module(), tmp_path, steps=3).save_checkpoint(tmp_path / "step=3.ckpt")
@@ -232,8 +230,8 @@ def test_what_cannot_work_is_refused_before_training(robot, encoder, tmp_path):
     refused(r"pixels=false keeps one crop", data(robot, replace(WINDOW, pixels=False, scale=(0.5, 1.0))))
     refused(r"data\.batch_size=1, but shuffled", data(robot, batch_size=1))
     refused(r"extrinsics_dim=6, but the data have 0 numbers", predictor=replace(PREDICTOR, extrinsics_dim=6))
-    refused(r"holds 7 numbers, but the schema's state has 2", data(robot, schema=vector_schema(("x", "y"), "m", 1.0)),
-            kind=TrajectoryError)  # fmt: skip
+    plane = data(robot, schema=vector_schema(("x", "y"), "m", 1.0))
+    refused(r"holds 7 numbers, but the schema's state has 2", plane, kind=TrajectoryError)
 
 
 def test_an_encoder_of_no_numbers_stops_the_run(robot, tmp_path):
@@ -241,59 +239,55 @@ def test_an_encoder_of_no_numbers_stops_the_run(robot, tmp_path):
     torch.nn.init.constant_(broken.norm.bias, torch.nan)
     export(tmp_path / "broken.safetensors", {"ema": encoder_part(broken)}, {})
     with pytest.raises(DataError, match="gradient at step 1 is nan"):
-        fit(
-            stage(tmp_path / "broken.safetensors"),
-            data(robot),
-            tmp_path,
-            steps=1,
-            callbacks=[OptimizerMonitor()],
-        )
+        model = stage(tmp_path / "broken.safetensors")
+        fit(model, data(robot), tmp_path, steps=1, callbacks=[OptimizerMonitor()])
 
 
 def test_another_encoders_tokens_are_refused(robot, encoder, tmp_path):
-    one = stage(encoder)
-    fit(one, data(robot), tmp_path, steps=1)
-    export(tmp_path / "ac.safetensors", one.parts(), {})
+    model = stage(encoder)
+    fit(model, data(robot), tmp_path, steps=1)
+    export(tmp_path / "ac.safetensors", model.parts(), {})
     export(tmp_path / "wide.safetensors", {"ema": encoder_part(Encoder(replace(TINY, width=64)))}, {})
     with pytest.raises(
         UserError, match=r"wide\.safetensors .*trained on tokens of width 48, but the encoder makes 64"
     ):
-        world_model(str(tmp_path / "wide.safetensors"), str(tmp_path / "ac.safetensors"))
+        load_world_model(str(tmp_path / "wide.safetensors"), str(tmp_path / "ac.safetensors"))
 
 
 def test_held_out_errors_are_written_down_and_drawn(robot, encoder, tmp_path):
-    one = stage(encoder)
-    trainer = fit(one, data(robot), tmp_path, steps=2)
-    trainer.test(one, datamodule=data(robot), verbose=False)
-    found = json.loads((tmp_path / "horizons.json").read_text())
-    assert found["windows"] == 2 and all(len(found["errors"][row]) == 4 for row in rollout_error.ROWS)
+    model = stage(encoder)
+    trainer = fit(model, data(robot), tmp_path, steps=2)
+    trainer.test(model, datamodule=data(robot), verbose=False)
+    report = json.loads((tmp_path / "horizons.json").read_text())
+    assert report["windows"] == 2 and all(len(report["errors"][row]) == 4 for row in rollout_error.ROWS)
     assert (tmp_path / "horizons.png").stat().st_size > 10_000
 
 
 def test_a_policy_is_cloned_from_what_was_done(robot, encoder, tmp_path):
     """Overfitted on a batch: it does what was recorded. Its export is read back with its schema."""
     config = ClonedPolicyConfig(tokens=16, token_width=48, narrow=8, width=64)
-    one = Clone(str(encoder), config, optim=OptimConfig(lr=Schedule(3e-3)))
+    model = Clone(str(encoder), config, optim=OptimConfig(lr=Schedule(3e-3)))
     module = data(robot)
-    trainer = fit(one, module, tmp_path, steps=1)
+    trainer = fit(model, module, tmp_path, steps=1)
     module.trainer = trainer
     batch = next(iter(module.train_dataloader()))
-    optimizer, before = torch.optim.AdamW(one.policy.parameters(), 3e-3), one.error(batch, "train").item()
+    optimizer = torch.optim.AdamW(model.policy.parameters(), 3e-3)
+    before = model.error(batch, "train").item()
     for _ in range(200):
-        loss = one.error(batch, "train")
+        loss = model.error(batch, "train")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.2 * before
-    export(tmp_path / "model.safetensors", one.parts(), {})
-    assert equal(load_policy(tmp_path / "model.safetensors"), one.policy)
+    export(tmp_path / "model.safetensors", model.parts(), {})
+    assert equal(load_policy(tmp_path / "model.safetensors"), model.policy)
     assert schema_from(read_schema(tmp_path / "model.safetensors", "policy")) == SCHEMA
     with pytest.raises(UserError, match=r"policy\.tokens=64, but data\.schema has frames of 16"):
         fit(Clone(str(encoder), replace(config, tokens=64)), data(robot), tmp_path, steps=1)
 
 
 def test_an_untrained_encoder_has_the_architecture_and_other_weights(encoder, tmp_path):
-    untrained(encoder, tmp_path / "model.safetensors", seed=3)
+    untrained(encoder=encoder, out=tmp_path / "model.safetensors", seed=3)
     other = load_encoder(tmp_path / "model.safetensors")
     assert other.config == TINY and not equal(other, load_encoder(encoder))
     assert encode_frames(other, torch.randn(1, 3, 2, 32, 32)).shape == (1, 32, 48)
@@ -302,7 +296,9 @@ def test_an_untrained_encoder_has_the_architecture_and_other_weights(encoder, tm
 def test_a_policy_tells_places_apart():
     torch.manual_seed(0)
     policy = ClonedPolicy(ClonedPolicyConfig(tokens=4, token_width=6, narrow=3, width=8))
-    now, goal, state = torch.randn(1, 4, 6), torch.randn(1, 4, 6), torch.zeros(1, 7)
+    now = torch.randn(1, 4, 6)
+    goal = torch.randn(1, 4, 6)
+    state = torch.zeros(1, 7)
     assert not torch.allclose(policy(now, goal, state), policy(now.flip(1), goal.flip(1), state))
 
 
@@ -320,8 +316,8 @@ data:
   window: {frames: 3, fps: 4, size: 32, evaluation_frames: 5, pixels: false}
   batch_size: 4
   workers: 0
-trainer: {max_steps: 4, accelerator: cpu, enable_progress_bar: false, log_every_n_steps: 2, val_check_interval: 2,
-  check_val_every_n_epoch: null, num_sanity_val_steps: 0}
+trainer: {max_steps: 4, accelerator: cpu, enable_progress_bar: false, log_every_n_steps: 2,
+  val_check_interval: 2, check_val_every_n_epoch: null, num_sanity_val_steps: 0}
 checkpoint: {every_n_train_steps: 2}
 """
 

@@ -1,4 +1,4 @@
-"""Anticipation: what is read, when clips end, what the metric counts, and that a coming event can be learned."""
+"""Anticipation: what is read, when clips end, what the metric counts, and that coming events are learned."""
 
 import csv
 import json
@@ -16,13 +16,13 @@ from stages.anticipate import Anticipate
 from tests.test_probe_stage import twin
 from tests.test_stages import NARROW, TINY, fit
 from tests.videos import even_times, write_video
-from vjepa.benchmarks.action_files import place, read_actions
+from vjepa.benchmarks.action_files import image_third, read_actions
 from vjepa.benchmarks.actions import Action, vocabulary
 from vjepa.benchmarks.anticipation_clips import Ahead, AnticipationClips, frames_before
 from vjepa.benchmarks.anticipation_module import AnticipationData
-from vjepa.benchmarks.epic_kitchens import seconds
+from vjepa.benchmarks.epic_kitchens import parse_timestamp
 from vjepa.data.clips import ClipConfig
-from vjepa.data.decode import DecodeError
+from vjepa.data.decode_error import DecodeError
 from vjepa.data.manifest_files import ManifestError
 from vjepa.data.transforms import normalise
 from vjepa.errors import DataError, UserError
@@ -37,10 +37,11 @@ from vjepa.training.optim import OptimConfig, Schedule
 from vjepa.weights.export import encoder_part, export, predictor_part, read_schema
 from vjepa.weights.load import load_anticipation, load_encoder, load_predictor
 
-EPIC = """narration_id,participant_id,video_id,narration_timestamp,start_timestamp,stop_timestamp,start_frame,stop_frame,\
-narration,verb,verb_class,noun,noun_class,all_nouns,all_noun_classes
+EPIC = """narration_id,participant_id,video_id,narration_timestamp,start_timestamp,stop_timestamp,\
+start_frame,stop_frame,narration,verb,verb_class,noun,noun_class,all_nouns,all_noun_classes
 P01_01_0,P01,P01_01,00:00:01.089,00:00:00.140,00:00:03.370,8,202,open door,open,3,door,3,['door'],[3]
-P01_01_1,P01,P01_01,00:00:02.629,00:01:04.370,00:01:06.170,262,370,turn-on light,turn-on,6,light,114,['light'],[114]
+P01_01_1,P01,P01_01,00:00:02.629,00:01:04.370,00:01:06.170,262,370,turn-on light,turn-on,6,light,114,\
+['light'],[114]
 """
 CLIP = ClipConfig(frames=4, fps=8.0, size=32, short="hold")
 
@@ -51,7 +52,7 @@ def test_epic_kitchens_annotations(tmp_path):
     assert first == Action(Path("ek100/P01/videos/P01_01.MP4"), 0.14, 3.37, "3", "3")
     assert (second.start, second.noun) == (pytest.approx(64.37), "114")
     assert vocabulary([first, second]).nouns == ("3", "114")  # as numbers
-    assert seconds("01:00:02.5") == 3602.5
+    assert parse_timestamp("01:00:02.5") == 3602.5
     for wrong, sentence in (
         (EPIC.replace("00:00:03.370", "00:00:00.100"), r"line 2: the action runs from 0\.14 s to 0\.1 s"),
         (EPIC.replace(",114,['l", ",lamp,['l"), r"line 3: .*expected times as HH:MM:SS"),
@@ -70,8 +71,10 @@ def test_epic_kitchens_annotations(tmp_path):
 
 
 def test_the_demo_worlds_log(tmp_path):
-    """An action lasts to the next on its object or the skill's end; of one moment the last word counts; what is only seen
-    does not."""
+    """An action lasts to the next one on its object, or to the end of the skill.
+
+    Of several events at one moment the last counts. Events that are no action of the hand do not count.
+    """
     log = (
         (0.0, "start"),
         (2.0, "grasped"),
@@ -86,11 +89,11 @@ def test_the_demo_worlds_log(tmp_path):
         for time, event in (*log, (5.0, "end"))
     ]
     (tmp_path / "events.jsonl").write_text(json.dumps({"path": "0.mp4", "events": events}) + "\n")
-    found = read_actions(tmp_path / "events.jsonl", None, "colour")
+    actions = read_actions(tmp_path / "events.jsonl", None, "colour")
     bounds = (2.0, 2.5, "grasped"), (2.5, 4.0, "lifted"), (4.0, 5.0, "entered tray")
-    assert found == [Action(tmp_path / "0.mp4", start, stop, verb, "red") for start, stop, verb in bounds]
-    assert vocabulary(found).labels(found[1]) == (2, 0, 2)
-    assert vocabulary(found[:1]).labels(found[1]) == (-1, 0, -1)
+    assert actions == [Action(tmp_path / "0.mp4", start, stop, verb, "red") for start, stop, verb in bounds]
+    assert vocabulary(actions).labels(actions[1]) == (2, 0, 2)
+    assert vocabulary(actions[:1]).labels(actions[1]) == (-1, 0, -1)
     with pytest.raises(ManifestError, match=r"line 1: .*0\.npz is missing, which says where the hand was"):
         read_actions(tmp_path / "events.jsonl", None)
     for wrong, sentence in (
@@ -108,21 +111,19 @@ def test_places_are_thirds_of_the_picture(tmp_path):
     states[:, :3] = [[-0.4, 0, 1], [-0.2, 0, 1], [0, 0, 1], [0.4, 0, 1], [0.8, 0, 2]]
     camera = {"extrinsics": np.zeros(6), "intrinsics": np.array([[32.0, 0, 32], [0, 32, 32], [0, 0, 1]])}
     np.savez(tmp_path / "0.npz", states=states, **camera)
-    assert [place(tmp_path / "0.mp4", i / 4) for i in range(5)] == [
-        "left",
-        "middle",
-        "middle",
-        "right",
-        "right",
-    ]
+    places = [image_third(tmp_path / "0.mp4", i / 4) for i in range(5)]
+    assert places == ["left", "middle", "middle", "right", "right"]
 
 
-@pytest.mark.parametrize(("ending", "changes", "sentence"), [
-    ("jsonl", {}, "makes left of right"),
-    ("jsonl", {"videos": "v", "noun": "shape"}, r"data\.videos=v is for EPIC-KITCHENS"),
-    ("csv", {"noun": "colour"}, r"data\.noun=colour is of the demo world"),
-    ("csv", {"clip": ClipConfig(jitter=False)}, r"data\.clip\.jitter=false has no effect"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ending", "changes", "sentence"),
+    [
+        ("jsonl", {}, "makes left of right"),
+        ("jsonl", {"videos": "v", "noun": "shape"}, r"data\.videos=v is for EPIC-KITCHENS"),
+        ("csv", {"noun": "colour"}, r"data\.noun=colour is of the demo world"),
+        ("csv", {"clip": ClipConfig(jitter=False)}, r"data\.clip\.jitter=false has no effect"),
+    ],
+)
 def test_settings_without_effect_are_refused(ending, changes, sentence):
     with pytest.raises(UserError, match=sentence):
         AnticipationData(*[f"events.{ending}"] * 3, **{"clip": ClipConfig(flip=0.5)} | changes)
@@ -156,28 +157,33 @@ def test_clips_end_tau_before_the_anchor(tmp_path):
             Ahead(**fields)
 
 
-@pytest.mark.parametrize(("unseen", "k", "wanted", "chance"), [
-    ("missed", 1, (0.5 + 0 + 0) / 3, 2 / 3 * 1 / 3),  # class 2 of training takes an answer; class 3 is missed
-    ("missed", 2, (1 + 0.5 + 0) / 3, 2 / 3 * 2 / 3),
-    ("left_out", 1, (1 + 0.5) / 2, 1 / 2),
-])  # fmt: skip
-def test_mean_class_recall_by_hand(unseen, k, wanted, chance):
-    """Training shows classes 0 to 2. The split has two clips of class 0, two of class 1, and one of class 3."""
+@pytest.mark.parametrize(
+    ("unseen", "k", "recall", "chance"),
+    [
+        # Class 2 of training takes a prediction; class 3 is missed.
+        ("missed", 1, (0.5 + 0 + 0) / 3, 2 / 3 * 1 / 3),
+        ("missed", 2, (1 + 0.5 + 0) / 3, 2 / 3 * 2 / 3),
+        ("left_out", 1, (1 + 0.5) / 2, 1 / 2),
+    ],
+)
+def test_mean_class_recall_by_hand(unseen, k, recall, chance):
+    """Training shows classes 0 to 2. The split has two clips of class 0, two of class 1, one of class 3."""
     logits = torch.tensor([[3.0, 1, 9], [2, 1, 0], [1, 2, 9], [2, 1, 5], [0, 1, 2]])
     label = torch.tensor([0, 0, 1, 1, 3])
     metric = MeanClassRecall(3, [0, 1, 3], k, unseen)
     metric.update(logits[None, :2], label[:2])
     metric.update(logits[None, 2:], label[2:])
-    assert float(metric.compute()) == pytest.approx(wanted) and metric.chance == pytest.approx(chance)
+    assert float(metric.compute()) == pytest.approx(recall) and metric.chance == pytest.approx(chance)
     assert int(metric.seen.sum()) == 5 and int(metric.seen[3:].sum()) == 1
 
 
 def test_mean_class_recall_of_known_classes_is_torchmetrics():
-    logits, label = torch.randn(200, 9), torch.randint(9, (200,))
+    logits = torch.randn(200, 9)
+    label = torch.randint(9, (200,))
     ours = MeanClassRecall(9, list(range(9)), k=5)
     ours.update(logits[None], label)
-    theirs = MulticlassRecall(9, average="macro", top_k=5)
-    assert float(ours.compute()) == pytest.approx(float(theirs(logits, label)))
+    reference = MulticlassRecall(9, average="macro", top_k=5)
+    assert float(ours.compute()) == pytest.approx(float(reference(logits, label)))
 
 
 def test_focal_loss_by_hand():
@@ -188,26 +194,27 @@ def test_focal_loss_by_hand():
 
 def test_the_predictor_is_asked_for_its_own_moment_of_each_clip():
     torch.manual_seed(0)
-    predictor, tokens = Predictor(NARROW, TINY).eval(), torch.randn(2, 2 * 16, 48)
+    predictor = Predictor(NARROW, TINY).eval()
+    tokens = torch.randn(2, 2 * 16, 48)
     with torch.no_grad():
         torch.nn.init.normal_(predictor.mask_tokens)
         both = predict_ahead(predictor, tokens, (2, 4, 4), torch.tensor([0, 3]))
         alone = predict_ahead(predictor, tokens[1:], (2, 4, 4), torch.tensor([3]))
     assert both.shape == (2, 16, 48)
     torch.testing.assert_close(both[1:], alone, atol=1e-5, rtol=1e-4)
-    found = AnticipationProbe(ProbeConfig(2, 4), 48, (5, 7, 9))(torch.randn(3, 8, 48))
-    assert found.verb.shape == (3, 5) and found.noun.shape == (3, 7) and found.action.shape == (3, 9)
+    logits = AnticipationProbe(ProbeConfig(2, 4), 48, (5, 7, 9))(torch.randn(3, 8, 48))
+    assert logits.verb.shape == (3, 5) and logits.noun.shape == (3, 7) and logits.action.shape == (3, 9)
 
 
 def test_positions_count_from_the_moment_asked_for():
-    """Two clips whose moments lie one and three steps ahead: what is equally far from its moment is told the same."""
+    """Two clips whose moments lie one and three steps ahead: tokens equally far from them have one place."""
     where = add_position_embedding(torch.zeros(2, 4 * 4, 24), (4, 2, 2), torch.tensor([-5, -7]))
     torch.testing.assert_close(where[0, :8], where[1, 8:])
     assert torch.cdist(where[0], where[0]).add(torch.eye(16)).min() > 1e-2  # and no two tokens of a clip are
 
 
 def log_of(file: Path, clips: Path, numbers: range, odd: str = "") -> str:
-    """The log of a square that runs left or right; what the last clip shows is done to a square of colour `odd`."""
+    """The log of a square that runs left or right; in the last clip it has the colour `odd`."""
     lines = []
     for i in numbers:
         thing = {"name": "square", "colour": odd if odd and i == numbers[-1] else ("red", "blue")[i % 2]}
@@ -232,10 +239,8 @@ def episodes(clips_manifest, tmp_path) -> list[str]:
     return [log_of(tmp_path / f"{split}.jsonl", folder, range(23)) for split, folder in folders.items()]
 
 
-SEEN, AHEAD = (
-    ClipConfig(frames=4, fps=8.0, size=32, flip=0.0, scale=(0.8, 1.0)),
-    Ahead(tau=(0.2, 0.4), evaluation_tau=0.3),
-)
+SEEN = ClipConfig(frames=4, fps=8.0, size=32, flip=0.0, scale=(0.8, 1.0))
+AHEAD = Ahead(tau=(0.2, 0.4), evaluation_tau=0.3)
 
 
 def data_of(logs: list[str]) -> AnticipationData:
@@ -254,31 +259,31 @@ def test_the_stage_learns_and_writes_its_table(episodes, tmp_path, positions, ca
     trainer = fit(stage, data, tmp_path, steps=60)
     trainer.test(stage, data, verbose=False)
     scores = json.loads((tmp_path / "scores.json").read_text())
-    found = {row["name"]: row for row in scores if row["anchor"] == "start"}
-    assert (
-        found["both"]["verb"] >= 0.8
-        and found["chance"]["verb"] == found["most frequent in training"]["verb"] == 0.5
-    )
+    rows = {row["name"]: row for row in scores if row["anchor"] == "start"}
+    assert rows["both"]["verb"] >= 0.8
+    assert rows["chance"]["verb"] == rows["most frequent in training"]["verb"] == 0.5
     assert len(scores) == 12 and {row["anchor"] for row in scores} == {"start", "end"}
-    assert (
-        "never shows the verb of 0 of them, the noun of 0, the pair of 0: counted as missed"
-        in capsys.readouterr().out
-    )
+    unseen = "never shows the verb of 0 of them, the noun of 0, the pair of 0: counted as missed"
+    assert unseen in capsys.readouterr().out
     report([tmp_path / "scores.json"] * 2)
     assert "both, verb, before the start" in capsys.readouterr().out
 
-    done, source = tmp_path / "anticipation.safetensors", tmp_path / "encoder.safetensors"
-    export(done, stage.parts(), {})
+    file = tmp_path / "anticipation.safetensors"
+    export(file, stage.parts(), {})
+    schema = read_schema(file, "anticipation")
+    assert schema["verbs"] == ["dropped", "lifted"] and schema["top"] == 1
+    assert schema["ahead"]["evaluation_tau"] == 0.3
+
+    source = tmp_path / "encoder.safetensors"
+    encoder = load_encoder(source)
     batch = next(iter(data.val_dataloader()))
-    clip, steps = normalise(batch.clip), torch.full((8,), 1)  # 0.3 s are one step of 0.25 s
-    encoder, predictor, told = load_encoder(source), load_predictor(source), read_schema(done, "anticipation")
-    both = look_ahead(predictor, encoder(clip), encoder.grid(clip), steps, told["positions"])
-    logits = load_anticipation(done)(torch.cat(both, dim=1))
-    for ours, theirs in zip(logits, stage.probes["both"](stage.tokens(batch)["both"]), strict=True):
-        torch.testing.assert_close(ours, theirs[0], atol=1e-5, rtol=1e-4)
-    assert (
-        told["verbs"] == ["dropped", "lifted"] and told["top"] == 1 and told["ahead"]["evaluation_tau"] == 0.3
-    )
+    clip = normalise(batch.clip)
+    steps = torch.full((8,), 1)  # 0.3 s are one step of 0.25 s
+    both = look_ahead(load_predictor(source), encoder(clip), encoder.grid(clip), steps, schema["positions"])
+    exported = load_anticipation(file)(torch.cat(both, dim=1))
+    trained = stage.probes["both"](stage.tokens(batch)["both"])
+    for logits, heads in zip(exported, trained, strict=True):
+        torch.testing.assert_close(logits, heads[0], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -286,29 +291,23 @@ def test_the_stage_learns_and_writes_its_table(episodes, tmp_path, positions, ca
 )
 def test_a_class_that_training_never_shows_does_not_vanish(episodes, tmp_path, capsys, unseen, best, fate):
     train, val, test = episodes
-    log_of(
-        Path(test),
-        Path(json.loads(Path(test).read_text().splitlines()[0])["path"]).parent,
-        range(9),
-        odd="green",
-    )
+    clips = Path(json.loads(Path(test).read_text().splitlines()[0])["path"]).parent
+    log_of(Path(test), clips, range(9), odd="green")
     data, stage = data_of([train, val, test]), stage_of(tmp_path, unseen=unseen)
     fit(stage, data, tmp_path, steps=1).test(stage, data, verbose=False)
     row = json.loads((tmp_path / "scores.json").read_text())[0]
-    assert (
-        row["clips"] == 9
-        and row["unseen_clips"] == {"verb": 0, "noun": 1, "action": 1}
-        and row["noun"] <= best
-    )
+    assert row["clips"] == 9 and row["noun"] <= best
+    assert row["unseen_clips"] == {"verb": 0, "noun": 1, "action": 1}
     assert f"the verb of 0 of them, the noun of 1, the pair of 1: {fate}" in capsys.readouterr().out
-    assert data.known.sizes == (2, 2, 2) and data.asked.nouns == ("blue", "red", "green")
-    assert data.frequencies is data.frequencies and data.frequencies[0].sum() == 23  # counted once
+    assert data.training_classes.sizes == (2, 2, 2) and data.all_classes.nouns == ("blue", "red", "green")
+    assert data.class_counts is data.class_counts and data.class_counts[0].sum() == 23  # counted once
 
 
 @pytest.mark.parametrize("activation_checkpointing", [False, True])
 def test_a_head_is_chosen_on_validation_actions(episodes, tmp_path, activation_checkpointing):
     """Of four, one for each rate and decay; the export is the chosen one of `both`."""
-    data, grid = data_of(episodes), GridConfig(lr=(3e-3, 1e-5), weight_decay=(0.1, 0.01))
+    data = data_of(episodes)
+    grid = GridConfig(lr=(3e-3, 1e-5), weight_decay=(0.1, 0.01))
     stage = stage_of(tmp_path, grid=grid, activation_checkpointing=activation_checkpointing)
     fit(stage, data, tmp_path, steps=20).test(stage, data, verbose=False)
     with (tmp_path / "heads.csv").open() as file:
@@ -317,9 +316,10 @@ def test_a_head_is_chosen_on_validation_actions(episodes, tmp_path, activation_c
     assert len(heads) == 4 and stage.head == int(np.argmax(values)) and heads[stage.head]["chosen"] == "1"
     row = next(row for row in json.loads((tmp_path / "scores.json").read_text()) if row["name"] == "both")
     assert row["action"] == pytest.approx(float(heads[stage.head]["test"]), abs=1e-4)
-    tokens, probe = torch.randn(2, 32, 48), stage.parts()["anticipation"].module
-    for ours, theirs in zip(probe(tokens), stage.probes["both"](tokens), strict=True):
-        torch.testing.assert_close(ours, theirs[stage.head], atol=1e-5, rtol=1e-5)
+    tokens = torch.randn(2, 32, 48)
+    exported = stage.parts()["anticipation"].module(tokens)
+    for logits, heads in zip(exported, stage.probes["both"](tokens), strict=True):
+        torch.testing.assert_close(logits, heads[stage.head], atol=1e-5, rtol=1e-5)
 
 
 def test_anticipation_is_not_chosen_on_clips_that_cannot_be_decoded(episodes, tmp_path):
@@ -354,9 +354,8 @@ def test_epic_kitchens_videos_lie_as_they_are_distributed(tmp_path):
     )
     video.rename(video.with_suffix(".MP4"))
     actions = read_actions(tmp_path / "train.csv", tmp_path)
-    sample = AnticipationClips(actions, vocabulary(actions), CLIP, Ahead(evaluation_tau=20.0))[
-        1
-    ]  # 20 s before 64.37 s
+    ahead = Ahead(evaluation_tau=20.0)  # 20 s before 64.37 s
+    sample = AnticipationClips(actions, vocabulary(actions), CLIP, ahead)[1]
     assert sample.bad == [] and float(sample.clip[-1].float().mean()) / 4 == pytest.approx(44, abs=0.6)
 
 
@@ -371,7 +370,8 @@ data:
   ahead: {tau: [0.2, 0.4], evaluation_tau: 0.3}
   noun: colour
   workers: 0
-trainer: {max_steps: 3, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false, log_every_n_steps: 1}
+trainer: {max_steps: 3, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false,
+  log_every_n_steps: 1}
 """
 
 

@@ -16,7 +16,7 @@ from vjepa.data.manifest_files import ManifestError
 from vjepa.language.batches import EvaluationCaptions, LikeLengths, TrainingCaptions, collate_captions
 from vjepa.language.conversation_files import read_captions
 from vjepa.language.conversations import Media, Turn
-from vjepa.language.media import FrameConfig, frames_of
+from vjepa.language.media import FrameConfig, decode_media
 from vjepa.language.module import CaptionSource
 
 LLAVA = {
@@ -32,15 +32,26 @@ LLAVA = {
 MESSAGES = {
     "messages": [
         {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": [
-            {"type": "text", "text": "Compare"}, {"type": "video", "video": "a.mp4"},
-            {"type": "text", "text": "and"}, {"type": "image", "path": "b.png"}, {"type": "text", "text": "please."},
-        ]},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Compare"},
+                {"type": "video", "video": "a.mp4"},
+                {"type": "text", "text": "and"},
+                {"type": "image", "path": "b.png"},
+                {"type": "text", "text": "please."},
+            ],
+        },
         {"role": "assistant", "content": [{"type": "text", "text": "Same."}]},
     ],
-}  # fmt: skip
-UNMARKED = {"videos": ["a.mp4", "c.mp4"], "messages": [{"role": "user", "content": "Which is longer?"},
-                                                       {"role": "assistant", "content": "The first."}]}  # fmt: skip
+}
+UNMARKED = {
+    "videos": ["a.mp4", "c.mp4"],
+    "messages": [
+        {"role": "user", "content": "Which is longer?"},
+        {"role": "assistant", "content": "The first."},
+    ],
+}
 
 
 def written(tmp_path: Path, *rows: dict, ending: str = "jsonl") -> Path:
@@ -87,31 +98,46 @@ def talk(*turns: tuple[str, str]) -> list[dict]:
     return [{"from": role, "value": text} for role, text in turns]
 
 
-@pytest.mark.parametrize(("row", "sentence"), [
-    (changed(video=None), "has 1 places for media, but 0 videos and 0 images are named"),
-    (changed(video=["a.mp4", "b.mp4"]), "has 1 places for media, but 2 videos"),
-    (changed(conversations=talk(("human", "Why?"), ("gpt", " "))), "turn 2 is an empty answer"),
-    (changed(conversations=talk(("gpt", "So."), ("human", "Why?"))), "the turns are assistant, user; expected user"),
-    (changed(conversations=talk(("human", "Why?"))), "the turns are user; expected"),
-    (changed(conversations=talk(("robot", "Why?"))), "turn 1 is spoken by 'robot'"),
-    ({"video": "a.mp4", "text": "Why?"}, "has neither conversations nor messages, but video, text"),
-    (changed(options=["Up.", "Left."]), r"the answer 'Down.' is none of the options \['Up.', 'Left.'\]"),
-    (changed(options="Down."), "options is 'Down.'; expected a list of texts"),
-    (changed(video=5), "video is 5; expected a path or a list of paths"),
-    (changed(video=[None]), "video is None; expected a path"),
-    (changed(video=None, image={"bytes": "<bytes>", "path": "a.png"}), "image holds a file's bytes; write the file"),
-    (changed(pair=["a"]), r"pair is \['a'\]; expected a text"),
-    (changed(start="abc"), "start is 'abc'; expected seconds"),
-    (changed(start=float("nan")), "start is nan; expected seconds"),
-    (changed(end=-1), "end is -1; expected seconds"),
-    (changed(start=3, end=2.5), "end is 2.5, which is not after start"),
-    (changed(conversations="Why?"), "conversations is 'Why\\?'; expected a list of turns"),
-    (changed(conversations=talk((["human"], "Why?"))), r"turn 1 is spoken by \['human'\]"),
-    (changed(conversations=talk(("human", 5), ("gpt", "So."))), "turn 1 says 5; expected a text"),
-    (changed(conversations=talk(("human", [{"type": "text"}]), ("gpt", "So."))), "turn 1 holds {'type': 'text'}; expected"),
-    (changed(conversations=talk(("human", [5]), ("gpt", "So."))), "turn 1 holds 5; expected a part"),
-    (changed(conversations=talk(("human", "Why?"), ("gpt", [{"type": "video"}]))), "turn 2 is the assistant's and holds media"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        (changed(video=None), "has 1 places for media, but 0 videos and 0 images are named"),
+        (changed(video=["a.mp4", "b.mp4"]), "has 1 places for media, but 2 videos"),
+        (changed(conversations=talk(("human", "Why?"), ("gpt", " "))), "turn 2 is an empty answer"),
+        (
+            changed(conversations=talk(("gpt", "So."), ("human", "Why?"))),
+            "the turns are assistant, user; expected user",
+        ),
+        (changed(conversations=talk(("human", "Why?"))), "the turns are user; expected"),
+        (changed(conversations=talk(("robot", "Why?"))), "turn 1 is spoken by 'robot'"),
+        ({"video": "a.mp4", "text": "Why?"}, "has neither conversations nor messages, but video, text"),
+        (changed(options=["Up.", "Left."]), r"the answer 'Down.' is none of the options \['Up.', 'Left.'\]"),
+        (changed(options="Down."), "options is 'Down.'; expected a list of texts"),
+        (changed(video=5), "video is 5; expected a path or a list of paths"),
+        (changed(video=[None]), "video is None; expected a path"),
+        (
+            changed(video=None, image={"bytes": "<bytes>", "path": "a.png"}),
+            "image holds a file's bytes; write the file",
+        ),
+        (changed(pair=["a"]), r"pair is \['a'\]; expected a text"),
+        (changed(start="abc"), "start is 'abc'; expected seconds"),
+        (changed(start=float("nan")), "start is nan; expected seconds"),
+        (changed(end=-1), "end is -1; expected seconds"),
+        (changed(start=3, end=2.5), "end is 2.5, which is not after start"),
+        (changed(conversations="Why?"), "conversations is 'Why\\?'; expected a list of turns"),
+        (changed(conversations=talk((["human"], "Why?"))), r"turn 1 is spoken by \['human'\]"),
+        (changed(conversations=talk(("human", 5), ("gpt", "So."))), "turn 1 says 5; expected a text"),
+        (
+            changed(conversations=talk(("human", [{"type": "text"}]), ("gpt", "So."))),
+            "turn 1 holds {'type': 'text'}; expected",
+        ),
+        (changed(conversations=talk(("human", [5]), ("gpt", "So."))), "turn 1 holds 5; expected a part"),
+        (
+            changed(conversations=talk(("human", "Why?"), ("gpt", [{"type": "video"}]))),
+            "turn 2 is the assistant's and holds media",
+        ),
+    ],
+)
 def test_a_row_that_is_not_as_it_should_be_is_named(tmp_path, row, sentence):
     with pytest.raises(ManifestError, match=f"rows.jsonl, row 2: .*{sentence}"):
         read_captions(written(tmp_path, LLAVA, row))
@@ -144,8 +170,8 @@ def test_a_marker_typed_by_a_user_is_a_word_among_parts_and_refused_where_it_has
 
 
 def test_other_ends_of_lines_do_not_cut_a_row(tmp_path):
-    said = changed(conversations=talk(("human", "<video>What\u2028now\x85?"), ("gpt", "So.")))
-    text = json.dumps(said, ensure_ascii=False)
+    row = changed(conversations=talk(("human", "<video>What\u2028now\x85?"), ("gpt", "So.")))
+    text = json.dumps(row, ensure_ascii=False)
     (tmp_path / "rows.jsonl").write_bytes(b"\xef\xbb\xbf" + (text + "\r\n" + text).encode())
     captions = read_captions(tmp_path / "rows.jsonl")
     assert len(captions) == 2 and captions.row(1).question == "\nWhat\u2028now\x85?"
@@ -168,12 +194,15 @@ def test_a_table_holds_more_than_json(tmp_path):
         )
 
 
-@pytest.mark.parametrize(("name", "text", "sentence"), [
-    ("a.jsonl", '{"a": 1}\n{"a"', "a.jsonl, line 2: not JSON"),
-    ("a.json", '{"a": 1}', "holds a dict; expected a list"),
-    ("a.json", "[]", "there are no rows"),
-    ("a.csv", "a,b", "conversations are kept in .json, .jsonl or .parquet, not in '.csv'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("a.jsonl", '{"a": 1}\n{"a"', "a.jsonl, line 2: not JSON"),
+        ("a.json", '{"a": 1}', "holds a dict; expected a list"),
+        ("a.json", "[]", "there are no rows"),
+        ("a.csv", "a,b", "conversations are kept in .json, .jsonl or .parquet, not in '.csv'"),
+    ],
+)
 def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, name, text, sentence):
     (tmp_path / name).write_text(text)
     with pytest.raises(ManifestError, match=sentence):
@@ -182,14 +211,19 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, name, text, senten
 
 def test_check_names_every_bad_row(tmp_path, capsys):
     write_video(tmp_path / "a.mp4", even_times(4), size=(32, 32))
-    rows = (LLAVA, changed(video="gone.mp4"), changed(conversations=talk(("human", "Why?"), ("gpt", ""))),
-            changed(conversations=talk(("human", "Why? " * 50), ("gpt", "So."))))  # fmt: skip
+    rows = (
+        LLAVA,
+        changed(video="gone.mp4"),
+        changed(conversations=talk(("human", "Why?"), ("gpt", ""))),
+        changed(conversations=talk(("human", "Why? " * 50), ("gpt", "So."))),
+    )
     with pytest.raises(SystemExit, match="2"):
         main(["check-conversations", str(written(tmp_path, *rows)), "--longest", "200"])
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].endswith("4 rows, 1 ok, 3 bad")
-    assert [line.split(":")[0] for line in said[1:]] == ["row 2", "row 3", "row 4"]
-    assert "no file" in said[1] and "empty answer" in said[2] and "characters of text are too long" in said[3]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("4 rows, 1 ok, 3 bad")
+    assert [line.split(":")[0] for line in lines[1:]] == ["row 2", "row 3", "row 4"]
+    problems = ("no file", "empty answer", "characters of text are too long")
+    assert all(problem in line for problem, line in zip(problems, lines[1:], strict=True))
     main(["check-conversations", str(written(tmp_path, LLAVA))])
     with pytest.raises(SystemExit, match="2"):
         main(["check-conversations", str(tmp_path / "none.json")])
@@ -198,15 +232,15 @@ def test_check_names_every_bad_row(tmp_path, capsys):
 def test_videos_are_shown_whole_and_pictures_once(tmp_path):
     levels = [np.full((32, 48, 3), 8 * i, np.uint8) for i in range(30)]
     write_video(tmp_path / "a.mp4", even_times(30), pictures=levels, size=(48, 32))
-    frames = frames_of(Media(tmp_path / "a.mp4", None, None), FrameConfig(5, 16))
+    frames = decode_media(Media(tmp_path / "a.mp4", None, None), FrameConfig(5, 16))
     assert frames.shape == (5, 3, 16, 16)
     assert [round(float(frame.float().mean()) / 8) for frame in frames] == [3, 9, 15, 21, 27]
-    part = frames_of(Media(tmp_path / "a.mp4", 0.5, None), FrameConfig(2, 16))
+    part = decode_media(Media(tmp_path / "a.mp4", 0.5, None), FrameConfig(2, 16))
     assert part.float().mean() > frames.float().mean()
     from PIL import Image
 
     Image.fromarray(levels[20]).save(tmp_path / "b.png")
-    assert frames_of(Media(tmp_path / "b.png", None, None), FrameConfig(5, 16)).shape == (1, 3, 16, 16)
+    assert decode_media(Media(tmp_path / "b.png", None, None), FrameConfig(5, 16)).shape == (1, 3, 16, 16)
 
 
 @pytest.fixture

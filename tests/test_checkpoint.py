@@ -1,4 +1,4 @@
-"""Loading is strict and says what is wrong; an upstream file is read as the public trainer writes it."""
+"""Loading is strict and says what is wrong. Meta's files are read as the public trainer writes them."""
 
 import pytest
 import torch
@@ -13,9 +13,9 @@ from vjepa.weights.load import load_encoder, load_predictor, load_probe
 SMALL = EncoderConfig(width=48, depth=2, heads=4, mlp_width=96, patch=8)
 
 
-def upstream_names(module: torch.nn.Module, blocks: str, prefix: str) -> dict[str, torch.Tensor]:
+def meta_names(module: torch.nn.Module, blocks: str, prefix: str) -> dict[str, torch.Tensor]:
     """Our weights under the public trainer's names."""
-    words = {
+    names = {
         "attention.qkv": "attn.qkv",
         "attention.out": "attn.proj",
         "mlp.0": "mlp.fc1",
@@ -23,50 +23,53 @@ def upstream_names(module: torch.nn.Module, blocks: str, prefix: str) -> dict[st
     }
     out = {}
     for key, value in module.state_dict().items():
-        for ours, theirs in words.items():
-            key = key.replace(ours, theirs)
+        for ours, public in names.items():
+            key = key.replace(ours, public)
         key = key.replace("blocks.", blocks) if key.startswith("blocks.") else f"{prefix}{key}"
         out[f"module.backbone.{key}"] = value
     return out
 
 
 @pytest.fixture
-def upstream(tmp_path):
+def meta_file(tmp_path):
     torch.manual_seed(0)
-    student, target = Encoder(SMALL), Encoder(SMALL)
+    student = Encoder(SMALL)
+    target = Encoder(SMALL)
     predictor = Predictor(PredictorConfig(width=24, depth=1, heads=2, mlp_width=48, mask_tokens=2), SMALL)
     networks = {}
     for name, encoder in (("encoder", student), ("target_encoder", target)):
-        state = upstream_names(encoder, "blocks.", "")
+        state = meta_names(encoder, "blocks.", "")
         state["module.backbone.patch_embed.proj.bias"] = state.pop("module.backbone.embed.bias")
         weight = state.pop("module.backbone.embed.weight").reshape(48, 3, 2, 8, 8)
         networks[name] = state | {"module.backbone.patch_embed.proj.weight": weight}
-    state = upstream_names(predictor, "predictor_blocks.", "predictor_")
+    state = meta_names(predictor, "predictor_blocks.", "predictor_")
     state["module.backbone.predictor_proj.weight"] = state.pop("module.backbone.predictor_out.weight")
     state["module.backbone.predictor_proj.bias"] = state.pop("module.backbone.predictor_out.bias")
     tokens = state.pop("module.backbone.predictor_mask_tokens")
     state |= {f"module.backbone.mask_tokens.{i}": token.reshape(1, 1, -1) for i, token in enumerate(tokens)}
-    torch.save(networks | {"predictor": state, "epoch": 3}, tmp_path / "upstream.pt")
-    return tmp_path / "upstream.pt", student, target, predictor
+    torch.save(networks | {"predictor": state, "epoch": 3}, tmp_path / "meta.pt")
+    return tmp_path / "meta.pt", student, target, predictor
 
 
-def same(a, b) -> bool:
-    return all(torch.equal(value, b.state_dict()[key]) for key, value in a.state_dict().items())
+def have_same_weights(network, loaded) -> bool:
+    weights = loaded.state_dict()
+    return all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
 
 
-def test_an_upstream_file_is_read_whole(upstream):
-    path, student, target, predictor = upstream
-    assert same(load_encoder(path, heads=4), target) and same(load_encoder(path, "student", heads=4), student)
-    assert same(load_predictor(path, heads=2), predictor)
+def test_a_file_of_metas_is_read_whole(meta_file):
+    path, student, target, predictor = meta_file
+    assert have_same_weights(target, load_encoder(path, heads=4))
+    assert have_same_weights(student, load_encoder(path, "student", heads=4))
+    assert have_same_weights(predictor, load_predictor(path, heads=2))
 
 
-def test_unknown_heads_must_be_said(upstream):
+def test_unknown_heads_must_be_given(meta_file):
     with pytest.raises(CheckpointError, match="width 48 is not a published network's"):
-        load_encoder(upstream[0])
+        load_encoder(meta_file[0])
 
 
-def test_a_foreign_tensor_is_named(upstream):
-    path = upstream[0]
+def test_an_unknown_tensor_is_named(meta_file):
+    path = meta_file[0]
     checkpoint = torch.load(path, weights_only=True)
     checkpoint["target_encoder"]["module.backbone.norms_block.0.weight"] = torch.ones(48)
     torch.save(checkpoint, path)
@@ -74,19 +77,23 @@ def test_a_foreign_tensor_is_named(upstream):
         load_encoder(path, heads=4)
 
 
-def test_every_wrong_source_is_one_sentence(tmp_path):
+def test_the_error_of_every_wrong_source_is_one_sentence(tmp_path):
     (tmp_path / "text.safetensors").write_text("hello")
     (tmp_path / "text.pt").write_text("hello")
     torch.save([1, 2], tmp_path / "list.pt")
     torch.save({"weights": {}}, tmp_path / "other.pt")
     (tmp_path / "empty").mkdir()
     export(tmp_path / "model.safetensors", {"ema": encoder_part(Encoder(SMALL))}, {})
-    wrong = {
-        "missing.pt": "does not exist", "text.safetensors": "cannot be read", "text.pt": "cannot be read",
-        "list.pt": "holds a list", "other.pt": "holds no 'target_encoder' but weights", "empty": "no config.json",
-    }  # fmt: skip
-    for name, words in wrong.items():
-        with pytest.raises(CheckpointError, match=words) as caught:
+    errors = {
+        "missing.pt": "does not exist",
+        "text.safetensors": "cannot be read",
+        "text.pt": "cannot be read",
+        "list.pt": "holds a list",
+        "other.pt": "holds no 'target_encoder' but weights",
+        "empty": "no config.json",
+    }
+    for name, error in errors.items():
+        with pytest.raises(CheckpointError, match=error) as caught:
             load_encoder(tmp_path / name)
         assert "\n" not in str(caught.value) and name in str(caught.value)
     with pytest.raises(CheckpointError, match="holds ema but no part named student"):
@@ -105,11 +112,11 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
         load_encoder(tmp_path / "harm.pt")
 
 
-def test_an_export_is_whole_or_absent(tmp_path, monkeypatch):
-    def dies(*args, **kwargs):
+def test_an_export_is_complete_or_absent(tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr("vjepa.weights.export.os.replace", dies)
+    monkeypatch.setattr("vjepa.weights.export.os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         export(tmp_path / "model.safetensors", {"ema": encoder_part(Encoder(SMALL))}, {})
     assert not (tmp_path / "model.safetensors").exists()

@@ -1,4 +1,4 @@
-"""Clips are a pure function of (seed, sample number); bad files are counted, named, bounded, and never silent."""
+"""Clips are a pure function of (seed, sample number). Bad files are counted, named, bounded, never silent."""
 
 from pathlib import Path
 
@@ -8,14 +8,17 @@ import torch
 from einops import rearrange
 
 from tests.videos import even_times, read_stamps, write_picture, write_video
-from vjepa.data.clip_module import Source
-from vjepa.data.clips import ClipConfig, EvaluationClips, Sample, TrainingClips, collate, load_frames
-from vjepa.data.decode import DecodeError
+from vjepa.data.base_module import too_many_bad
+from vjepa.data.clip_module import ClipData, Source
+from vjepa.data.clips import ClipConfig, EvaluationClips, Sample, TrainingClips, collate_clips, load_frames
+from vjepa.data.decode_error import DecodeError
 from vjepa.data.labelled_module import LabelledClipData
-from vjepa.data.loader import GlobalOrder
+from vjepa.data.loader import ATTEMPTS, GlobalOrder, draw_sample
 from vjepa.data.manifest import read_manifest
 from vjepa.data.manifest_files import ManifestError
+from vjepa.data.sampling import Mixture
 from vjepa.data.transforms import centre_box, denormalise, normalise, random_box
+from vjepa.errors import UserError
 
 CLIP = ClipConfig(frames=4, fps=8.0, size=32)
 
@@ -46,10 +49,11 @@ def training(manifest: Path, seed: int = 0, config: ClipConfig = CLIP) -> Traini
 
 
 def test_a_sample_is_a_pure_function_of_seed_and_number(numbered):
-    a, b = training(numbered), training(numbered)
-    late = b[40]
-    assert torch.equal(a[40].clip, late.clip) and a[40].label == late.label
-    assert any(not torch.equal(a[k].clip, training(numbered, seed=1)[k].clip) for k in range(4))
+    clips = training(numbered)
+    late = training(numbered)[40]
+    assert torch.equal(clips[40].clip, late.clip) and clips[40].label == late.label
+    other_seed = training(numbered, seed=1)
+    assert any(not torch.equal(clips[k].clip, other_seed[k].clip) for k in range(4))
 
 
 def test_fps_is_physical_time(numbered):
@@ -60,7 +64,7 @@ def test_fps_is_physical_time(numbered):
         assert abs(numbers[-1] - numbers[0] - 3 / 8 * rate) <= 1, (rate, numbers)
 
 
-def test_a_picture_is_a_still_clip(numbered):
+def test_an_image_is_a_still_clip(numbered):
     clip = EvaluationClips(read_manifest(numbered), CLIP)[2].clip
     assert (clip == clip[:1]).all()
 
@@ -72,9 +76,8 @@ def test_the_same_box_for_all_frames_and_within_its_ranges():
         assert 0 <= top <= 48 - h and 0 <= left <= 64 - w
         assert 0.27 <= h * w / (48 * 64) <= 1 and 0.7 <= w / h <= 1.45
     assert centre_box(48, 64, 1.0) == (0, 8, 48, 48)
-    assert random_box(10, 100, (0.9, 1.0), (0.75, 1.35), rng) == centre_box(
-        10, 100, 1.35
-    )  # nothing fits: fall back
+    # No box of these shares fits into a strip.
+    assert random_box(10, 100, (0.9, 1.0), (0.75, 1.35), rng) == centre_box(10, 100, 1.35)
 
 
 def test_normalise_round_trip():
@@ -91,14 +94,47 @@ def test_a_bad_file_is_replaced_by_another_draw_and_named(numbered):
     assert [s.bad for s in samples] == [training(spoil(numbered, ["bad.mp4"]))[k].bad for k in range(40)]
 
 
+def test_a_sample_is_given_up_after_some_rows():
+    """Each of them another one."""
+    tried = []
+
+    def read(source: int, row: int, generator: np.random.Generator) -> None:
+        tried.append(row)
+        raise DecodeError(f"{row}.mp4", "broken")
+
+    sample, bad = draw_sample(Mixture([20]), 3, read)
+    assert sample is None and len(bad) == ATTEMPTS == len(set(tried))
+
+
+def test_a_few_draws_are_no_share():
+    assert not too_many_bad(bad=5, draws=10, max_share=0.05)
+    assert not too_many_bad(bad=50, draws=1000, max_share=0.05)
+    assert too_many_bad(bad=51, draws=1000, max_share=0.05)
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"batch_size": 0}, "batch_size=0 must be 1 or more"),
+        ({"workers": -1}, "workers=-1 must be 0 or more"),
+        ({"max_bad_share": 1.5}, "max_bad_share=1.5 is a share"),
+        ({"train": []}, "data.train is empty"),
+        ({"train": [Source("a.csv", weight=0.0)]}, "every weight must be positive"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, words):
+    with pytest.raises(UserError, match=words):
+        ClipData(**{"train": [Source("a.csv")]} | settings)
+
+
 def test_evaluation_excludes_and_never_replaces(numbered):
     clips = EvaluationClips(read_manifest(spoil(numbered, ["bad.mp4"])), CLIP)
-    batch = collate([clips[i] for i in range(len(clips))])
+    batch = collate_clips([clips[i] for i in range(len(clips))])
     assert batch.index.tolist() == [0, 1, 2] and batch.lost == 1 and "bad.mp4" in batch.bad[0]
 
 
 def test_a_batch_without_any_decodable_clip_is_empty():
-    batch = collate([Sample(None, 0, 0, ["gone"])])
+    batch = collate_clips([Sample(None, 0, 0, ["gone"])])
     assert len(batch.clip) == 0 and batch.lost == 1
 
 

@@ -1,4 +1,4 @@
-"""The right picture at the right time, from every kind of file; one clear error from every broken one."""
+"""The right frame at the right time, from every kind of file; one clear error from every broken one."""
 
 import gc
 import math
@@ -22,7 +22,8 @@ from tests.videos import (
     write_sound,
     write_video,
 )
-from vjepa.data.decode import DecodeError, decode_frames, open_video
+from vjepa.data.decode import decode_frames, open_video
+from vjepa.data.decode_error import DecodeError
 
 VARYING = uneven_times(100)
 STEADY = even_times(100)
@@ -102,8 +103,8 @@ def test_random_access_equals_decoding_from_the_start(kind):
     with open_video(path) as video:
         everything = video.frames(times)
         for size in (1, 1, 2, 5, 9):
-            wanted = rng.integers(0, len(times), size)  # in any order, repeats too
-            np.testing.assert_array_equal(video.frames(times[wanted] + 0.001), everything[wanted])
+            numbers = rng.integers(0, len(times), size)  # in any order, repeats too
+            np.testing.assert_array_equal(video.frames(times[numbers] + 0.001), everything[numbers])
 
 
 def test_it_ends_when_the_last_frame_does(kind):
@@ -117,7 +118,7 @@ def test_it_ends_when_the_last_frame_does(kind):
                 video.frames([outside])
 
 
-def test_what_is_said_about_a_video(video):
+def test_the_properties_of_a_video(video):
     with open_video(video) as opened:
         assert (opened.width, opened.height, opened.rotation, opened.codec) == (192, 128, 0, "h264")
         assert opened.fps == pytest.approx(30) and opened.duration == pytest.approx(100 / 30)
@@ -127,10 +128,9 @@ def test_only_what_is_needed_is_decoded(video, monkeypatch):
     """Two frames 50 apart, 25 between key frames: a handful of packets, not 75."""
     decoded = []
     with open_video(video) as opened:
-        original = opened._decode
-        monkeypatch.setattr(
-            opened, "_decode", lambda packets: original(p for p in packets if not decoded.append(p))
-        )
+        decode = opened.stream.decode
+        counted = lambda packets: decode(p for p in packets if not decoded.append(p))  # noqa: E731
+        monkeypatch.setattr(opened.stream, "decode", counted)
         assert read_stamps(opened.frames([26 / 30, 76 / 30])) == [26, 76]
     assert len(decoded) <= 24  # each time two frames, and what their order of decoding needs
 
@@ -139,7 +139,7 @@ def test_a_file_without_a_duration(tmp_path):
     path = tmp_path / "pipe.mkv"
     write_video(Pipe(path), VARYING, format="matroska", options={"g": "20"})
     with open_video(path) as video:
-        assert video._container.duration is None
+        assert video.stream.container.duration is None
         assert video.end == pytest.approx(float(VARYING[-1]) + 0.059, abs=0.1)
         assert read_stamps(video.frames(clock(VARYING))) == list(range(100))
 
@@ -149,7 +149,7 @@ def test_a_file_without_a_duration(tmp_path):
 )  # Matroska only turns
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
 def test_frames_come_upright(tmp_path, suffix, degrees, mirrored):
-    """What is written is a stamp turned the other way round, so that the player's turn makes it right."""
+    """The stored stamp is turned the other way round, so that the player's turn makes it upright."""
     turns = degrees // 90
     upright = stamp(77, *((64, 96) if turns % 2 else (96, 64)))
     stored = np.rot90(upright[:, ::-1] if mirrored else upright, -turns)
@@ -181,7 +181,7 @@ def test_avi_has_only_decoding_times(tmp_path):
         ("50%d is a: {number}*?.png", "png", "rgb24"),
     ],
 )
-def test_a_picture_is_a_video_that_stands_still(tmp_path, name, codec, pix_fmt):
+def test_an_image_is_a_video_that_stands_still(tmp_path, name, codec, pix_fmt):
     path = tmp_path / name
     write_picture(tmp_path / f"tmp{path.suffix}", 77, codec, pix_fmt)
     (tmp_path / f"tmp{path.suffix}").rename(path)
@@ -199,7 +199,7 @@ def test_names_that_look_like_addresses(video, tmp_path):
         assert read_stamp(decode_frames(path, [1])[0]) == 30
 
 
-def test_attached_pictures_are_no_video(tmp_path):
+def test_attached_images_are_no_video(tmp_path):
     write_picture(tmp_path / "cover.jpg", 5, "mjpeg", "yuvj420p")
     write_sound(tmp_path / "song.m4a", cover=tmp_path / "cover.jpg")
     with pytest.raises(DecodeError, match="no video stream"):
@@ -263,7 +263,8 @@ def test_a_broken_off_matroska(tmp_path):
 
 def test_noise_in_a_file_gives_frames_or_a_decode_error(video, tmp_path):
     """Nothing else, wherever the noise hits: no other exception, no crash, no wrong shape."""
-    rng, failures = np.random.default_rng(0), 0
+    rng = np.random.default_rng(0)
+    failures = 0
     for _ in range(60):
         content = bytearray(video.read_bytes())
         for spot in rng.integers(0, len(content) - 8, 3):
@@ -295,8 +296,11 @@ def grown(visit, times: int) -> tuple[int, int]:
 
     for _ in range(100):
         visit()
-    (files, memory), _ = state(), [visit() for _ in range(times)]
-    return state()[0] - files, state()[1] - memory
+    files_before, memory_before = state()
+    for _ in range(times):
+        visit()
+    files, memory = state()
+    return files - files_before, memory - memory_before
 
 
 def test_a_thousand_openings_leak_nothing(video, tmp_path):
@@ -310,7 +314,7 @@ def test_a_thousand_openings_leak_nothing(video, tmp_path):
 
 
 def test_broken_files_leak_nothing(video, tmp_path):
-    """With the collector on: on Python 3.13 (not on 3.11) a DecodeError leaves a reference cycle, cause not found."""
+    """With the garbage collector: on Python 3.13, not on 3.11, a DecodeError leaves a reference cycle."""
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(video.read_bytes()[:4000])
 

@@ -1,4 +1,4 @@
-"""Laws of the demo world: determinism, honest deltas, clips that one frame cannot tell, pictures that obey geometry."""
+"""Laws of the demo world: determinism, true deltas, clips that no single frame tells, images by geometry."""
 
 import csv
 import json
@@ -13,16 +13,20 @@ pytest.importorskip("mujoco")
 
 from vjepa.__main__ import main
 from vjepa.data.video_files import filmstrip, write_png, write_video
+from vjepa.robots.euler import euler_to_matrix, matrix_to_euler
 from vjepa.sim.recording.director import Director
-from vjepa.sim.recording.motion_clips import CLASSES, MotionClipConfig, draw_passage, film_pair
+from vjepa.sim.recording.motion_clips import film_pair
 from vjepa.sim.recording.record import RecordConfig, clip_seed, pairs_per_split, record
-from vjepa.sim.recording.scripted_episodes import play
+from vjepa.sim.recording.scripted_episodes import play_script
+from vjepa.sim.recording.shots import CLASSES, MotionClipConfig, draw_passage
 from vjepa.sim.world import skills
 from vjepa.sim.world.arm import Command, Simulation
 from vjepa.sim.world.env import DemoWorld, WorldConfig
-from vjepa.sim.world.poses import euler_to_matrix, matrix_to_euler, matrix_to_rotvec, rotvec_to_matrix
-from vjepa.sim.world.render import Hits, Renderer, outline
-from vjepa.sim.world.scene import SceneConfig, Thing, draw_scene, hand_rotation
+from vjepa.sim.world.poses import matrix_to_rotvec, rotvec_to_matrix
+from vjepa.sim.world.rays import Hits
+from vjepa.sim.world.render import Renderer, outline
+from vjepa.sim.world.scene import SceneConfig, draw_scene, hand_rotation
+from vjepa.sim.world.things import Thing
 
 SHORT = MotionClipConfig(size=32, seconds=0.5, fps=30)
 EMPTY = SceneConfig(objects=(0, 0), tray=0.0, occluder=0.0)
@@ -37,7 +41,7 @@ def project(scene, point, size):
 
 
 def world_with(place, seed=0, size=128, **light):
-    """A table with one ball at a place, the hand out of the way: (scene, simulation, picture)."""
+    """A table with one ball at a place, the hand out of the way: (scene, simulation, image)."""
     ball = Thing("ball", "ball", "red", (0.05, 0.05, 0.05), place)
     scene = draw_scene(np.random.default_rng(seed), EMPTY, ball)
     scene = replace(scene, light=replace(scene.light, **light))
@@ -46,7 +50,7 @@ def world_with(place, seed=0, size=128, **light):
     return scene, simulation, Renderer(simulation.model, simulation.data, scene, size)(simulation.data)
 
 
-# -- rotations ---------------------------------------------------------------------------------------------------------
+# -- rotations -----------------------------------------------------------------------------------------------
 
 
 def test_rotations_come_back():
@@ -66,7 +70,7 @@ def test_euler_angles_are_extrinsic_xyz():
     )
 
 
-# -- clips -------------------------------------------------------------------------------------------------------------
+# -- clips ---------------------------------------------------------------------------------------------------
 
 
 def test_same_seed_same_bytes(tmp_path):
@@ -107,7 +111,7 @@ def test_middle_pose_does_not_know_the_class():
 @pytest.mark.parametrize(
     ("name", "axis", "sign"), [("move_right", 0, 1), ("move_left", 0, -1), ("lift", 1, -1), ("lower", 1, 1)]
 )
-def test_classes_mean_what_they_say_in_the_picture(name, axis, sign):
+def test_classes_mean_what_they_say_in_the_image(name, axis, sign):
     for seed in range(5):
         random = np.random.default_rng(seed)
         scene, passage = draw_scene(random, EMPTY), draw_passage(random, name, False, MotionClipConfig())
@@ -115,7 +119,7 @@ def test_classes_mean_what_they_say_in_the_picture(name, axis, sign):
         assert sign * (last[axis] - first[axis]) > 6  # pixels of 64
 
 
-# -- records -----------------------------------------------------------------------------------------------------------
+# -- records -------------------------------------------------------------------------------------------------
 
 
 def test_splits_are_disjoint_and_balanced(tmp_path):
@@ -156,16 +160,15 @@ def test_interrupted_run_continues_to_the_same_bytes(recorded, tmp_path):
     }
     again = replace(recorded, out=tmp_path / "again")
     record(again)
-    other = (again.out / "train" / "000001_move_away.mp4").stat().st_mtime_ns
+    kept = again.out / "train" / "000001_move_away.mp4"
+    written = kept.stat().st_mtime_ns
     row = again.out / "rows" / "val" / "000002.json"
     videos = [again.out / entry["path"] for entry in json.loads(row.read_text())]
     for path in (row, videos[0], again.out / "done.json", again.out / "val.csv"):
         path.unlink()
     videos[1].write_bytes(b"half a file")
     record(again)
-    assert (
-        other == (again.out / "train" / "000001_move_away.mp4").stat().st_mtime_ns
-    )  # what was there is not made again
+    assert written == kept.stat().st_mtime_ns  # what was complete is not made again
     assert files == {p.relative_to(again.out): p.read_bytes() for p in again.out.rglob("*") if p.is_file()}
 
 
@@ -220,25 +223,24 @@ def test_filmstrip_and_png(tmp_path):
     assert (tmp_path / "strip.png").read_bytes().startswith(b"\x89PNG")
 
 
-# -- pictures ----------------------------------------------------------------------------------------------------------
+# -- images --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_picture_agrees_with_the_camera(seed):
+def test_the_image_agrees_with_the_camera(seed):
     place = (0.45, 0.1, 0.2)
-    scene, simulation, picture = world_with(place, seed)
-    rows, columns = np.nonzero(picture.geom == simulation.model.geom("ball").id)
+    scene, simulation, image = world_with(place, seed)
+    rows, columns = np.nonzero(image.geom == simulation.model.geom("ball").id)
     column, row, depth = project(scene, place, 128)
     assert abs(columns.mean() + 0.5 - column) < 0.7 and abs(rows.mean() + 0.5 - row) < 0.7
-    assert (
-        abs(picture.depth[int(row), int(column)] - (depth - 0.05)) < 0.003
-    )  # its near side, one radius closer
+    near_side = depth - 0.05  # one radius closer
+    assert abs(image.depth[int(row), int(column)] - near_side) < 0.003
     pose = scene.camera.extrinsics
     np.testing.assert_allclose(euler_to_matrix(pose[3:]), scene.camera.rotation, atol=1e-9)
     np.testing.assert_allclose(pose[:3], scene.camera.position)
 
 
-def test_right_in_the_world_is_right_in_the_picture():
+def test_right_in_the_world_is_right_in_the_image():
     for seed in range(4):
         left, right = (world_with((0.5, y, 0.2), seed, size=64) for y in (-0.1, 0.1))
         columns = [np.nonzero(p.geom == s.model.geom("ball").id)[1].mean() for _, s, p in (left, right)]
@@ -248,32 +250,31 @@ def test_right_in_the_world_is_right_in_the_picture():
 @pytest.mark.parametrize("seed", range(1, 5))  # seed 0 looks along the light: the ball covers its own shadow
 def test_shadows_fall_away_from_the_lamp(seed):
     place = np.array([0.55, 0.0, 0.12])
-    scene, simulation, picture = world_with(tuple(place), seed)
+    scene, simulation, image = world_with(tuple(place), seed)
     _, _, flat = world_with(tuple(place), seed, shadows=False)
-    assert (picture.rgb <= flat.rgb).all()
+    assert (image.rgb <= flat.rgb).all()
     lamp = np.array(scene.light.position)
-    shadow = lamp + (place - lamp) * lamp[2] / (
-        lamp[2] - place[2]
-    )  # where the ray through the ball meets the table
+    # Where the ray through the ball meets the table.
+    shadow = lamp + (place - lamp) * lamp[2] / (lamp[2] - place[2])
     column, row, _ = project(scene, shadow, 128)
-    assert picture.geom[int(row), int(column)] == simulation.model.geom("table").id
-    dark, bright = (p.rgb[int(row), int(column)].sum(dtype=int) for p in (picture, flat))
+    assert image.geom[int(row), int(column)] == simulation.model.geom("table").id
+    dark, bright = (p.rgb[int(row), int(column)].sum(dtype=int) for p in (image, flat))
     assert dark < 0.85 * bright
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_short_cuts_do_not_show(seed):
-    """The renderer draws what stands still once and culls rays; following every ray to every geom must agree."""
+    """The renderer draws the backdrop once and culls rays; following every ray to every geom must agree."""
     world = DemoWorld(WorldConfig(size=64, scene=FULL))
     world.reset(seed=seed)
     for _ in range(3):
         world.step(np.array([0.05, 0.03, -0.04, 0, 0, 0.2, 0.3]))
     renderer, data = world.renderer, world.simulation.data
     hits = renderer.cast(data, renderer.rays, np.ones(6, np.uint8))
-    np.testing.assert_array_equal(world.picture.geom.reshape(-1), hits.geom)
+    np.testing.assert_array_equal(world.image.geom.reshape(-1), hits.geom)
     plain = 255 * renderer.shade(data, hits).clip(0, 1).reshape(64, 64, 3)
-    inside = ~outline(world.picture.geom)  # outlines are averaged over four rays
-    differs = np.abs(plain - world.picture.rgb).max(-1) > 20
+    inside = ~outline(world.image.geom)  # outlines are averaged over four rays
+    differs = np.abs(plain - world.image.rgb).max(-1) > 20
     assert differs[inside].mean() < 0.02  # borders of shadows that do not move are averaged too
 
 
@@ -297,11 +298,13 @@ def test_texture_travels_with_the_object():
     np.testing.assert_allclose(*colours, atol=1e-4)
 
 
-# -- environment -------------------------------------------------------------------------------------------------------
+# -- environment ---------------------------------------------------------------------------------------------
 
 
 def test_same_seed_same_episode():
-    first, again, other = (play(seed, WorldConfig(size=32, fps=5, scene=FULL), plans=1) for seed in (1, 1, 2))
+    first, again, other = (
+        play_script(seed, WorldConfig(size=32, fps=5, scene=FULL), plans=1) for seed in (1, 1, 2)
+    )
     np.testing.assert_array_equal(first.frames, again.frames)
     np.testing.assert_array_equal(first.states, again.states)
     assert first.events == again.events != other.events
@@ -367,11 +370,11 @@ def test_episodes_end_and_must_begin():
     assert [world.step(np.zeros(7))[3] for _ in range(2)] == [False, True]
 
 
-# -- skills ------------------------------------------------------------------------------------------------------------
+# -- skills --------------------------------------------------------------------------------------------------
 
 
 def perform(skill, seed):
-    """A skill on the first object: (what the log says of it after the start, how far it moved, director, object)."""
+    """A skill on the first object: (its events, how far it moved, director, object)."""
     world = DemoWorld(WorldConfig(size=64, scene=FULL))
     world.reset(seed=seed)
     director, thing = Director(world), world.scene.things[0]
@@ -403,11 +406,11 @@ def test_held_objects_do_not_creep_out_of_the_hand():
     director = Director(world)
     for skill in (skills.reach, skills.close_hand):
         director.run(skill, thing.name)
-    before = skills.in_hand(world, thing)
+    before = world.simulation.in_hand(thing.name)
     director.run(skills.lift, thing.name)
     for action in ([0, 0.06, 0, 0, 0, 0, 0], [0, -0.06, 0, 0, 0, 0, 0], [0.06, 0, 0, 0, 0, 0, 0]) * 2:
         world.step(np.array(action))
-    assert np.linalg.norm(skills.in_hand(world, thing) - before) < 0.008
+    assert np.linalg.norm(world.simulation.in_hand(thing.name) - before) < 0.008
 
 
 def test_lowered_object_is_not_dropped():
@@ -448,9 +451,8 @@ def test_turn_turns():
     before = world.simulation.data.body(thing.name).xmat.reshape(3, 3).copy()
     Director(world).run(skills.turn, thing.name)
     after = world.simulation.data.body(thing.name).xmat.reshape(3, 3)
-    assert (
-        abs(np.linalg.norm(matrix_to_rotvec(after @ before.T)) - 1.0) < 0.4
-    )  # the grasp may straighten it first
+    turned = np.linalg.norm(matrix_to_rotvec(after @ before.T))
+    assert abs(turned - 1.0) < 0.4  # radians; the grasp may straighten it first
 
 
 def test_missing_furniture_is_refused():

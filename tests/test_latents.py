@@ -1,4 +1,4 @@
-"""What comes from the latent cache is bit for bit what encoding gives; it is bounded and survives being killed."""
+"""The latent cache gives the bits that encoding gives, is bounded, and survives being killed."""
 
 import os
 import time
@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from safetensors.torch import save_file
 
-from vjepa.data.latents import LatentCache, encode_frames, latent_key
+from vjepa.data.latents import LatentCache, encode_in_fixed_batches, latent_key
 from vjepa.data.transforms import normalise
 from vjepa.errors import UserError
 from vjepa.models.encoder import Encoder, EncoderConfig
@@ -26,7 +26,7 @@ def encode(frames: torch.Tensor) -> torch.Tensor:
 
 
 def tokens(episode: int, batch: int = 4) -> torch.Tensor:
-    return encode_frames(EPISODES[episode], encode, batch)
+    return encode_in_fixed_batches(EPISODES[episode], encode, batch)
 
 
 def cache(
@@ -44,7 +44,7 @@ def test_the_cache_gives_the_bits_that_encoding_gives(tmp_path):
     again = cache(tmp_path)
     for e in range(3):
         assert torch.equal(again.load(f"{e}", never), tokens(e)) and torch.equal(first[e], tokens(e))
-    assert (again.found, again.made) == (3, 0)
+    assert (again.hits, again.misses) == (3, 0)
 
 
 def test_encoding_does_not_depend_on_what_was_encoded_before():
@@ -56,7 +56,8 @@ def test_encoding_does_not_depend_on_what_was_encoded_before():
 def test_a_frame_alone_in_its_batch_has_the_same_bits_anywhere():
     frames = EPISODES[0]
     mixed = torch.tensor([5, 2, 8, 0])
-    assert torch.equal(encode_frames(frames[mixed], encode, 1), encode_frames(frames, encode, 1)[mixed])
+    tokens_of_all = encode_in_fixed_batches(frames, encode, 1)
+    assert torch.equal(encode_in_fixed_batches(frames[mixed], encode, 1), tokens_of_all[mixed])
 
 
 def test_every_batch_has_the_same_size_and_nothing_is_lost():
@@ -66,7 +67,7 @@ def test_every_batch_has_the_same_size_and_nothing_is_lost():
         sizes.append(len(frames))
         return rearrange(frames.float(), "t c h w -> t (h w) c")
 
-    out = encode_frames(EPISODES[0], count, 4)
+    out = encode_in_fixed_batches(EPISODES[0], count, 4)
     assert sizes == [4, 4, 4] and torch.equal(out, rearrange(EPISODES[0].float(), "t c h w -> t (h w) c"))
 
 
@@ -79,12 +80,12 @@ def test_rows_can_be_read_alone(tmp_path):
 
 def test_half_precision_rounds_the_first_time_too(tmp_path):
     half = cache(tmp_path, dtype=torch.float16)
-    made, read = half.load("a", lambda: tokens(0)), half.load("a", never)
+    made = half.load("a", lambda: tokens(0))
+    read = half.load("a", never)
     assert torch.equal(made, read) and made.dtype == torch.float32
     assert torch.equal(made, tokens(0).half().float()) and not torch.equal(made, tokens(0))
-    assert (
-        cache(tmp_path).load("a", lambda: tokens(0)).equal(tokens(0))
-    )  # another folder than that of float32
+    # Tensors of float32 have a folder of their own.
+    assert cache(tmp_path).load("a", lambda: tokens(0)).equal(tokens(0))
 
 
 def test_a_full_cache_keeps_what_it_has_and_makes_the_rest(tmp_path):
@@ -96,7 +97,7 @@ def test_a_full_cache_keeps_what_it_has_and_makes_the_rest(tmp_path):
         small.load("b", lambda: tokens(1))
     assert torch.equal(small.load("b", lambda: tokens(1)), tokens(1))
     assert torch.equal(small.load("a", never), tokens(1))
-    assert small.made == 3 and small.bytes <= small.limit
+    assert small.misses == 3 and small.bytes <= small.limit
     assert sorted(path.name for path in small.folder.iterdir()) == ["a.safetensors"]
 
 
@@ -120,9 +121,8 @@ def test_an_interruption_leaves_nothing_that_could_be_read(tmp_path, monkeypatch
         with pytest.raises(KeyboardInterrupt):
             kept.load("a", lambda: tokens(0))
     assert list(kept.folder.iterdir()) == []
-    assert torch.equal(kept.load("a", lambda: tokens(0)), tokens(0)) and torch.equal(
-        kept.load("a", never), tokens(0)
-    )
+    assert torch.equal(kept.load("a", lambda: tokens(0)), tokens(0))
+    assert torch.equal(kept.load("a", never), tokens(0))
 
 
 def test_a_damaged_file_is_made_anew_and_old_leftovers_are_removed(tmp_path):
@@ -136,9 +136,8 @@ def test_a_damaged_file_is_made_anew_and_old_leftovers_are_removed(tmp_path):
     (kept.folder / "b.safetensors").unlink()
     for damage in (file.read_bytes()[:-50], b""):
         file.write_bytes(damage)
-        assert torch.equal(kept.load("a", lambda: tokens(0)), tokens(0)) and torch.equal(
-            kept.load("a", never), tokens(0)
-        )
+        assert torch.equal(kept.load("a", lambda: tokens(0)), tokens(0))
+        assert torch.equal(kept.load("a", never), tokens(0))
     for name, age in ((".b.safetensors.1", 7200), (".c.safetensors.2", 60)):
         (kept.folder / name).write_bytes(b"half")
         os.utime(kept.folder / name, (time.time() - age,) * 2)

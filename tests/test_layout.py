@@ -108,6 +108,47 @@ def test_a_file_is_short_and_says_what_it_is(file):
     assert text.count("\n") <= longest, f"{file} is longer than {longest} lines: find its seam"
 
 
+def test_importing_the_package_is_cheap():
+    heavy = ("torch", "transformers", "lightning", "mujoco")
+    code = f"import vjepa, sys; print([name for name in {heavy} if name in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", vjepa.PUBLIC)
+def test_every_public_call_is_there(name):
+    assert getattr(vjepa, name).__name__ == name
+    assert getattr(vjepa, name).__doc__
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'load_nothing'"):
+        vjepa.load_nothing  # noqa: B018
+
+
+def definitions(kind: type) -> dict[str, list[str]]:
+    """Where each top-level class or function of the library and the stages is defined."""
+    places: dict[str, list[str]] = {}
+    for file in [*LIBRARY, *STAGES]:
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, kind):
+                places.setdefault(node.name, []).append(str(file.relative_to(ROOT)))
+    return places
+
+
+def test_no_two_classes_have_one_name():
+    assert {name: files for name, files in definitions(ast.ClassDef).items() if len(files) > 1} == {}
+
+
+def test_no_three_modules_have_one_name():
+    stems = [file.stem for file in [*LIBRARY, *STAGES] if file.stem != "__init__"]
+    assert [stem for stem in set(stems) if stems.count(stem) > 2] == []
+
+
+def test_the_makefile_is_one_page():
+    assert len((ROOT / "Makefile").read_text().splitlines()) <= 100
+
+
 def test_no_unsafe_loading():
     for file in [*LIBRARY, *STAGES]:
         for node in ast.walk(ast.parse(file.read_text())):

@@ -1,4 +1,4 @@
-"""Every kind of manifest becomes the same table; every malformed one is one sentence that says where and what to do."""
+"""Every kind of manifest becomes the same table; every mistake in one is a sentence that says where it is."""
 
 import json
 import multiprocessing
@@ -18,7 +18,8 @@ import pytest
 
 from tests.videos import even_times, write_video
 from vjepa.__main__ import main
-from vjepa.data import check as module
+from vjepa.data import check
+from vjepa.data.decode import open_video
 from vjepa.data.manifest import Row, read_manifest
 from vjepa.data.manifest_files import ManifestError
 
@@ -32,9 +33,8 @@ def write(path: Path, text: str | bytes) -> Path:
 def rows(path: Path) -> list[tuple]:
     """Path relative to the manifest's folder, label, start, end of every row."""
     manifest = read_manifest(path)
-    folder = path if path.is_dir() else path.parent
-    found = [manifest.row(i) for i in range(len(manifest))]
-    return [(os.path.relpath(row.path, folder), row.label, row.start, row.end) for row in found]
+    parts = [manifest.row(i) for i in range(len(manifest))]
+    return [(os.path.relpath(row.path, manifest.folder), row.label, row.start, row.end) for row in parts]
 
 
 TWO = [("a.mp4", 0, None, None), ("my b/c.webm", 3, None, None)]
@@ -262,8 +262,9 @@ def videos(tmp_path_factory) -> Path:
 
 
 def test_check_counts_the_good_and_names_the_bad(videos, capsys):
-    text = "path,label,start,end\ngood one.mp4,4,0.5,1.5\nwide.mkv,,,\n\npage.mp4,2,,\nmissing.mp4,1,,\nwide.mkv,1,0.5,99\n"
-    file = write(videos / "some.csv", text)
+    good = "path,label,start,end\ngood one.mp4,4,0.5,1.5\nwide.mkv,,,\n\n"
+    bad = "page.mp4,2,,\nmissing.mp4,1,,\nwide.mkv,1,0.5,99\n"
+    file = write(videos / "some.csv", good + bad)
     with pytest.raises(SystemExit, match="2"):
         main(["check-manifest", str(file), "--json_file", str(videos / "report.json")])
     report = json.loads((videos / "report.json").read_text())
@@ -299,28 +300,23 @@ def test_check_refuses_no_workers(tmp_path, capsys):
 @pytest.mark.skipif(
     multiprocessing.get_start_method() != "fork", reason="the stand-in decoder reaches workers by fork"
 )
-def test_a_file_that_hangs_or_crashes_is_a_bad_row(tmp_path, monkeypatch):
+def test_a_file_that_hangs_or_crashes_is_a_bad_row(videos, tmp_path, monkeypatch):
     """And all the others are still looked at."""
 
-    def probe(row, frames):
-        if row.path.name == "hangs.mp4":
+    def open_stand_in(path):
+        if path.name == "hangs.mp4":
             time.sleep(60)
-        if row.path.name == "crashes.mp4":
+        if path.name == "crashes.mp4":
             os.kill(os.getpid(), signal.SIGKILL)
-        return {"fps": 1.0, "seconds": 1.0, "codec": "h264", "width": 2, "height": 2}
+        return open_video(videos / "good one.mp4")
 
-    monkeypatch.setattr(module, "_probe", probe)
-    names = [
-        *(f"{i}.mp4" for i in range(20)),
-        "crashes.mp4",
-        "hangs.mp4",
-        *(f"{i}.mp4" for i in range(20)),
-        "crashes.mp4",
-    ]
+    monkeypatch.setattr(check, "open_video", open_stand_in)
+    good = [f"{i}.mp4" for i in range(20)]
+    names = [*good, "crashes.mp4", "hangs.mp4", *good, "crashes.mp4"]
+    manifest = read_manifest(write(tmp_path / "a.txt", "\n".join(names)))
+
     begin = time.monotonic()
-    report = module.check(
-        read_manifest(write(tmp_path / "a.txt", "\n".join(names))), frames=1, workers=2, timeout=1.5
-    )
+    report = check.check(manifest, frames=1, workers=2, timeout=1.5)
     assert time.monotonic() - begin < 10
     assert report["ok"] == 40
     assert [(bad["place"], bad["reason"]) for bad in report["bad"]] == [

@@ -1,4 +1,4 @@
-"""Laws of the masks: pure in (seed, step, rank), unbiased in time, statistics of the released sampler."""
+"""Laws of the masks: pure in (seed, step, rank), unbiased in time, with the released statistics."""
 
 import numpy as np
 import pytest
@@ -16,13 +16,12 @@ def draw(config=None, grid=GRID, batch=24, seed=0, step=0, rank=0):
 
 
 def test_a_pure_function_of_seed_step_rank():
-    assert all(
-        torch.equal(a.keep, b.keep) and torch.equal(a.drop, b.drop)
-        for a, b in zip(draw(), draw(), strict=True)
-    )
+    for first, second in zip(draw(), draw(), strict=True):
+        assert torch.equal(first.keep, second.keep) and torch.equal(first.drop, second.drop)
     for change in ({"seed": 1}, {"step": 1}, {"rank": 1}):
-        a, b = draw()[0].keep, draw(**change)[0].keep
-        assert a.shape != b.shape or not torch.equal(a, b), change
+        before = draw()[0].keep
+        after = draw(**change)[0].keep
+        assert before.shape != after.shape or not torch.equal(before, after), change
 
 
 def test_keep_and_drop_are_ascending_and_disjoint():
@@ -50,15 +49,13 @@ def test_micro_batches_see_the_masks_of_the_whole_batch(batch):
 
 
 def test_the_cut_favours_no_time():
-    kept = torch.stack(
-        [torch.bincount(draw(step=s)[1].keep.flatten() // 256, minlength=8) for s in range(20)]
-    ).sum(0)
-    assert (
-        kept.min() / kept.max() > 0.9
-    )  # the released cut leaves the last frame under a tenth of the first's
+    times = [draw(step=step)[1].keep.flatten() // 256 for step in range(20)]
+    kept = torch.bincount(torch.cat(times), minlength=8)
+    # The released cut leaves the last frame under a tenth of the first's tokens.
+    assert kept.min() / kept.max() > 0.9
 
 
-# Statistics of the released sampler at batch 24, computed with the public code (multiblock3d, 60 batches a row).
+# Of the released sampler at batch 24, computed with the public code (multiblock3d, 60 batches a row).
 @pytest.mark.parametrize(
     ("kind", "grid", "context", "target", "ratio"),
     [
@@ -70,14 +67,14 @@ def test_the_cut_favours_no_time():
 )
 def test_statistics_of_the_released_sampler(kind, grid, context, target, ratio):
     config = MaskConfig(kinds=(kind,))
-    draws = [draw(config, grid, step=s)[0] for s in range(60)]
-    singles = [
-        draw(MaskConfig(kinds=(kind,), group=1), grid, batch=1, step=s)[0].keep.shape[1] for s in range(300)
-    ]
+    views = [draw(config, grid, step=step)[0] for step in range(60)]
     n = np.prod(grid)
-    assert np.mean([v.keep.shape[1] for v in draws]) / n == pytest.approx(context / n, abs=0.03)
-    assert np.mean([v.drop.shape[1] for v in draws]) / n == pytest.approx(target / n, abs=0.03)
-    assert np.mean(singles) / n == pytest.approx(ratio, abs=0.015)
+    assert np.mean([view.keep.shape[1] for view in views]) / n == pytest.approx(context / n, abs=0.03)
+    assert np.mean([view.drop.shape[1] for view in views]) / n == pytest.approx(target / n, abs=0.03)
+
+    alone = MaskConfig(kinds=(kind,), group=1)
+    kept = [draw(alone, grid, batch=1, step=step)[0].keep.shape[1] for step in range(300)]
+    assert np.mean(kept) / n == pytest.approx(ratio, abs=0.015)
 
 
 def test_lengths_are_rounded_to_the_multiple():
@@ -90,7 +87,7 @@ def test_a_batch_outside_the_group_is_refused():
         draw(batch=7)
 
 
-def test_blocks_that_hide_everything_are_refused():
+def test_blocks_that_drop_everything_are_refused():
     with pytest.raises(ValueError, match="keep nothing of a grid of 2 times 4x4"):
         draw(MaskConfig(kinds=(BlockConfig(40, 0.9),)), grid=(2, 4, 4))
 
@@ -104,9 +101,9 @@ def test_a_shorter_block_leaves_other_moments_whole():
     half = MaskConfig(kinds=(BlockConfig(1, 1.0, duration=0.5),), group=24)
     view = draw(half)[0]
     assert view.keep.shape[1] == view.drop.shape[1] == 4 * 256  # the whole frame, half of the time
-    times = [sorted(set((drop // 256).tolist())) for drop in view.drop]
-    assert all(found == list(range(found[0], found[0] + 4)) for found in times)
-    assert {found[0] for found in times} == {0, 1, 2, 3, 4}
+    dropped_times = [sorted(set((drop // 256).tolist())) for drop in view.drop]
+    assert all(times == list(range(times[0], times[0] + 4)) for times in dropped_times)
+    assert {times[0] for times in dropped_times} == {0, 1, 2, 3, 4}
 
 
 def test_a_block_at_the_end_leaves_the_past():

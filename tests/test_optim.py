@@ -1,4 +1,4 @@
-"""Schedules are pure functions of the step and end where they say; decay falls on matrices only."""
+"""Schedules are pure functions of the step that reach their stated ends; only matrices decay."""
 
 import pytest
 import torch
@@ -12,9 +12,8 @@ from vjepa.training.optim import OptimConfig, Schedule, adamw, set_step
 def test_warmup_constant_decay_reach_their_ends():
     schedule = Schedule(peak=5.25e-4, start=1e-4, warmup=3, final=1e-6, decay=4)
     values = [schedule.at(step, total=12) for step in range(1, 13)]
-    assert values[:4] == pytest.approx(
-        [2.4167e-4, 3.8333e-4, 5.25e-4, 5.25e-4], rel=1e-4
-    )  # the released code's steps
+    as_released = [2.4167e-4, 3.8333e-4, 5.25e-4, 5.25e-4]
+    assert values[:4] == pytest.approx(as_released, rel=1e-4)
     assert values[3:8] == [5.25e-4] * 5
     assert values[-1] == 1e-6 and values[-2] == pytest.approx(1e-6 + (5.25e-4 - 1e-6) / 4)
 
@@ -42,10 +41,11 @@ def test_only_matrices_decay():
 
 
 def test_ema_is_the_moving_average():
-    online, steps, momentum = nn.Linear(2, 2), 5, 0.9
+    momentum = 0.9
+    online = nn.Linear(2, 2)
     target = freeze_copy(online)
     expected = online.weight.detach().clone()
-    for step in range(steps):
+    for step in range(5):
         with torch.no_grad():
             online.weight.add_(float(step))
         ema.update(target, online, momentum)

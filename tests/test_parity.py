@@ -1,6 +1,6 @@
-"""Proof that ours is V-JEPA 2: a tiny random network of transformers' implementation, its weights in ours, the same tokens.
+"""Our networks are V-JEPA 2: with the weights of a random network of transformers, they give equal tokens.
 
-Transformers' code is an independent rewrite that Meta's released weights were checked against.
+Transformers' code is an independent rewrite that was checked against Meta's released weights.
 """
 
 import pytest
@@ -13,23 +13,35 @@ from vjepa.weights.files import CheckpointError
 from vjepa.weights.load import load_encoder, load_predictor, load_probe
 
 transformers = pytest.importorskip("transformers", reason="the parity tests need the hf extra")
-GRID = (4, 4, 4)  # square: transformers takes the grid from its config
+GRID = (4, 4, 4)
+SMALL = {
+    "patch_size": 8,
+    "crop_size": 32,  # transformers takes the grid from its config, and it is square
+    "frames_per_clip": 8,
+    "tubelet_size": 2,
+    "hidden_size": 96,
+    "num_attention_heads": 3,
+    "pred_hidden_size": 48,
+    "pred_num_attention_heads": 2,
+}
 
 
 @pytest.fixture(scope="module")
 def reference():
     torch.manual_seed(0)
     config = transformers.VJEPA2Config(
-        patch_size=8, crop_size=32, frames_per_clip=8, tubelet_size=2, hidden_size=96, num_attention_heads=3,
-        num_hidden_layers=3, mlp_ratio=2.5, pred_hidden_size=48, pred_num_attention_heads=2, pred_num_hidden_layers=2,
-        pred_num_mask_tokens=3, pred_mlp_ratio=4.0,
-    )  # fmt: skip
+        **SMALL,
+        num_hidden_layers=3,
+        mlp_ratio=2.5,
+        pred_num_hidden_layers=2,
+        pred_num_mask_tokens=3,
+        pred_mlp_ratio=4.0,
+    )
     model = transformers.VJEPA2Model(config).eval()
     with torch.no_grad():
+        # Biases, norms and mask tokens too: a zero would hide what is wrong.
         for parameter in model.parameters():
-            parameter.normal_(
-                std=0.2
-            )  # biases, norms and mask tokens too, so that nothing hides behind a zero
+            parameter.normal_(std=0.2)
     return model
 
 
@@ -55,7 +67,7 @@ def views():
 def output(reference, clip, views):
     frames_first = clip.transpose(1, 2)
     with torch.no_grad():
-        return [reference(frames_first, context_mask=[v.keep], target_mask=[v.drop]) for v in views]
+        return [reference(frames_first, context_mask=[view.keep], target_mask=[view.drop]) for view in views]
 
 
 def test_encoder_tokens_equal(folder, clip, output):
@@ -66,15 +78,15 @@ def test_encoder_tokens_equal(folder, clip, output):
 
 def test_masked_encoder_tokens_equal(reference, folder, clip, views):
     encoder = reference.encoder
+    ours = load_encoder(folder)
     for view in views:
         with torch.no_grad():
             x = take(encoder.embeddings(clip.transpose(1, 2)), view.keep)
             for layer in encoder.layer:
                 x = layer(x, position_mask=view.keep)
-                x = x[0] if isinstance(x, tuple) else x
-            torch.testing.assert_close(
-                load_encoder(folder)(clip, view.keep), encoder.layernorm(x), atol=1e-5, rtol=1e-5
-            )
+                x = x[0] if isinstance(x, tuple) else x  # versions of transformers differ
+            tokens = ours(clip, view.keep)
+            torch.testing.assert_close(tokens, encoder.layernorm(x), atol=1e-5, rtol=1e-5)
 
 
 def test_predictor_tokens_equal(folder, output, views):
@@ -82,10 +94,9 @@ def test_predictor_tokens_equal(folder, output, views):
     for view, out in zip(views, output, strict=True):
         context = take(out.last_hidden_state, view.keep)
         with torch.no_grad():
-            guess = predictor(
-                context, view.keep, view.drop, GRID, mask_token=1
-            )  # transformers always uses number 1
-        torch.testing.assert_close(guess, out.predictor_output.last_hidden_state, atol=1e-5, rtol=1e-5)
+            # Transformers always uses mask token number 1.
+            predicted = predictor(context, view.keep, view.drop, GRID, mask_token=1)
+        torch.testing.assert_close(predicted, out.predictor_output.last_hidden_state, atol=1e-5, rtol=1e-5)
 
 
 def test_a_missing_tensor_is_named(folder, tmp_path):
@@ -103,23 +114,23 @@ def test_a_missing_tensor_is_named(folder, tmp_path):
 
 
 def test_classifiers_equal_alone_and_in_a_grid(tmp_path, clip):
-    """The whole of VJEPA2ForVideoClassification: encoder, self-attention blocks, pooler and classifier."""
+    """All of VJEPA2ForVideoClassification: encoder, self-attention blocks, pooler and classifier."""
     torch.manual_seed(0)
     config = transformers.VJEPA2Config(
-        patch_size=8, crop_size=32, frames_per_clip=8, tubelet_size=2, hidden_size=96, num_attention_heads=3,
-        num_hidden_layers=2, mlp_ratio=4.0, pred_hidden_size=48, pred_num_attention_heads=2, pred_num_hidden_layers=1,
-        num_labels=11,
-    )  # fmt: skip
+        **SMALL, num_hidden_layers=2, mlp_ratio=4.0, pred_num_hidden_layers=1, num_labels=11
+    )
     model = transformers.VJEPA2ForVideoClassification(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.1)
-        wanted = model(clip.transpose(1, 2)).logits
+        expected = model(clip.transpose(1, 2)).logits
     model.save_pretrained(tmp_path)
-    probe, tokens = load_probe(tmp_path), load_encoder(tmp_path)(clip)
-    torch.testing.assert_close(probe(tokens), wanted, atol=1e-4, rtol=1e-4)
+
+    probe = load_probe(tmp_path)
+    tokens = load_encoder(tmp_path)(clip)
+    torch.testing.assert_close(probe(tokens), expected, atol=1e-4, rtol=1e-4)
     for logits in ProbeGrid(probe, 3)(tokens):
-        torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_directory_without_a_classifier_is_refused(folder):

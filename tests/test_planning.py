@@ -1,4 +1,4 @@
-"""Laws of planning: the search finds the bottom of a bowl and keeps to its bounds, rollouts are exact, the loop arrives."""
+"""Laws of planning: the search finds a minimum within its bounds, rollouts are exact, the loop arrives."""
 
 from dataclasses import asdict, replace
 
@@ -10,13 +10,13 @@ from vjepa.benchmarks.planning_speed import bench_planning
 from vjepa.errors import UserError
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.models.encoder import Encoder, EncoderConfig
-from vjepa.planning import cem
-from vjepa.planning.cem import ActionBounds, CEMConfig, Limits
+from vjepa.planning.bounds import ActionBounds, Limits
+from vjepa.planning.cem import CEMConfig, cem
+from vjepa.planning.energy import Energy, distance
 from vjepa.planning.landscape import LandscapeConfig, energy_landscape
 from vjepa.planning.mpc import MPC, MPCConfig
-from vjepa.planning.recorded_landscape import landscape
-from vjepa.planning.recorded_landscape import read_trajectory
-from vjepa.planning.world_model import GIB, WorldModel, WorldModelConfig, distance
+from vjepa.planning.recorded_landscape import landscape, read_trajectory
+from vjepa.planning.world_model import GIB, WorldModel, WorldModelConfig
 from vjepa.robots.pose import pose_apply, pose_delta
 from vjepa.robots.schema import END_EFFECTOR
 from vjepa.weights.export import ac_predictor_part, encoder_part, export
@@ -28,8 +28,8 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def bowl(*bottom: float):
-    """A function of actions, least where every action's searched dimensions are `bottom`."""
+def bowl(*bottom: float) -> Energy:
+    """An energy that is least where the searched dimensions of every action are `bottom`."""
 
     def energy(actions):
         away = (actions[..., [0, 1, 2, 6]] - torch.tensor(bottom)) * torch.tensor([10.0, 10.0, 10.0, 1.0])
@@ -46,12 +46,11 @@ def test_the_bottom_of_a_bowl_is_found(method):
     )
     torch.testing.assert_close(plan.actions[:, 6], torch.tensor([0.4, 0.4]), atol=3e-2, rtol=0)
     assert (plan.actions[:, 3:6] == 0).all()
-    assert plan.energy < plan.statistics.least[0]
-    assert (
-        plan.statistics.weighted[-1] < plan.statistics.weighted[0]
-        and plan.statistics.std[-1] < plan.statistics.std[0]
-    )
-    assert all(len(values) == 10 for values in plan.statistics)
+    statistics = plan.statistics
+    assert plan.energy < statistics.least[0]
+    assert statistics.weighted[-1] < statistics.weighted[0]
+    assert statistics.std[-1] < statistics.std[0]
+    assert all(len(values) == 10 for values in statistics)
 
 
 @pytest.mark.parametrize("method", ["cem", "mppi"])
@@ -64,30 +63,29 @@ def test_a_bottom_out_of_reach_is_approached_within_the_ball(method):
 
 
 def test_the_box_reaches_its_corner():
-    plan = cem(
-        bowl(0.2, 0.2, -0.2, 0.0), replace(SEARCH, bounds=ActionBounds(constraint="box")), generator=seeded()
-    )
-    torch.testing.assert_close(
-        plan.actions[:, :3], torch.tensor([[0.075, 0.075, -0.075]] * 2), atol=2e-3, rtol=0
-    )
+    config = replace(SEARCH, bounds=ActionBounds(constraint="box"))
+    plan = cem(bowl(0.2, 0.2, -0.2, 0.0), config, generator=seeded())
+    corner = torch.tensor([[0.075, 0.075, -0.075]] * 2)
+    torch.testing.assert_close(plan.actions[:, :3], corner, atol=2e-3, rtol=0)
 
 
 def test_samples_never_leave_the_bounds():
-    seen = []
-    for constraint in ("l1_ball", "box"):
-        config = replace(SEARCH, bounds=ActionBounds(constraint=constraint))
-        cem(
-            lambda actions: seen.append(actions) or actions.square().sum(dim=(1, 2)),
-            config,
-            generator=seeded(),
-        )
-    actions = torch.cat(seen)
-    assert actions[..., :3].abs().max() <= 0.075 and actions[..., 6].abs().max() <= 0.75
-    assert torch.cat(seen[: len(seen) // 2])[..., :3].abs().sum(dim=-1).max() <= 0.075 + 1e-6
+    samples = {"l1_ball": [], "box": []}
+    for constraint, seen in samples.items():
+
+        def energy(actions, seen=seen):
+            seen.append(actions)
+            return actions.square().sum(dim=(1, 2))
+
+        cem(energy, replace(SEARCH, bounds=ActionBounds(constraint=constraint)), generator=seeded())
+        actions = torch.cat(seen)
+        assert actions[..., :3].abs().max() <= 0.075
+        assert actions[..., 6].abs().max() <= 0.75
+    assert torch.cat(samples["l1_ball"])[..., :3].abs().sum(dim=-1).max() <= 0.075 + 1e-6
 
 
 def test_the_ball_keeps_directions():
-    limits = Limits(SEARCH, torch.device("cpu"))
+    limits = Limits(SEARCH.bounds, SEARCH.action_dim, torch.device("cpu"))
     far = torch.tensor([0.3, -0.1, 0.2, 0.0, 0.0, 0.0, 0.5])
     torch.testing.assert_close(limits.project(far)[:3], far[:3] / 0.6 * 0.075)
     near = torch.tensor([0.03, -0.01, 0.02, 0.0, 0.0, 0.0, 0.5])
@@ -96,14 +94,16 @@ def test_the_ball_keeps_directions():
 
 def test_a_seed_decides_the_plan():
     energy = bowl(0.02, 0.0, 0.0, 0.1)
-    one, same, other = (cem(energy, SEARCH, generator=seeded(seed)) for seed in (1, 1, 2))
-    assert torch.equal(one.actions, same.actions) and torch.equal(one.statistics.mean, same.statistics.mean)
-    assert not torch.equal(one.actions, other.actions)
+    first, again, another = (cem(energy, SEARCH, generator=seeded(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first.actions, again.actions)
+    assert torch.equal(first.statistics.mean, again.statistics.mean)
+    assert not torch.equal(first.actions, another.actions)
 
 
 def test_a_warm_start_begins_where_it_says():
     start = torch.zeros(2, 7)
-    start[:, :3], start[:, 4] = torch.tensor([0.02, -0.03, 0.01]), 0.3
+    start[:, :3] = torch.tensor([0.02, -0.03, 0.01])
+    start[:, 4] = 0.3
     short = replace(SEARCH, iterations=1, std=(0.005, 0.005, 0.005, 0.01))
     warm = cem(bowl(0.02, -0.03, 0.01, 0.0), short, generator=seeded(), start=start)
     cold = cem(bowl(0.02, -0.03, 0.01, 0.0), short, generator=seeded())
@@ -151,15 +151,16 @@ def plans(samples: int, horizon: int) -> torch.Tensor:
 def test_a_rollout_equals_recomputing_every_step(world, now):
     tokens, state = now
     actions = plans(3, 3)
-    film, states = tokens.expand(3, -1, -1), [state.expand(3, -1)]
+    frames = tokens.expand(3, -1, -1)
+    states = [state.expand(3, -1)]
     with torch.no_grad():
-        for k in range(1, 4):
-            film = torch.cat(
-                [film, world.ac(film, actions[:, :k], torch.stack(states, dim=1))[:, -9:]], dim=1
-            )
-            states.append(pose_apply(states[-1], actions[:, k - 1]))
-    torch.testing.assert_close(world.rollout(*now, actions, every_step=True), film[:, 9:], atol=1e-5, rtol=0)
-    torch.testing.assert_close(world.rollout(*now, actions), film[:, -9:], atol=1e-5, rtol=0)
+        for step in range(1, 4):
+            predictions = world.ac(frames, actions[:, :step], torch.stack(states, dim=1))
+            frames = torch.cat([frames, predictions[:, -9:]], dim=1)
+            states.append(pose_apply(states[-1], actions[:, step - 1]))
+    rollout = world.rollout(*now, actions, every_step=True)
+    torch.testing.assert_close(rollout, frames[:, 9:], atol=1e-5, rtol=0)
+    torch.testing.assert_close(world.rollout(*now, actions), frames[:, -9:], atol=1e-5, rtol=0)
 
 
 def test_predicting_is_a_rollout_of_one_step(world, now):
@@ -170,10 +171,12 @@ def test_predicting_is_a_rollout_of_one_step(world, now):
 
 
 def test_chunks_change_nothing(world, now):
-    actions, goal = plans(7, 2), torch.randn(1, 9, 48, generator=seeded(5))
+    actions = plans(7, 2)
+    goal = torch.randn(1, 9, 48, generator=seeded(5))
     whole = world.energy(*now, goal)(actions)
     parts = WorldModel(world.encoder, world.ac, WorldModelConfig(memory=1.0 / GIB))
-    assert parts.chunk(9, 2) == 1 and world.chunk(9, 2) > 7
+    assert parts.chunk_size(9, 2) == 1
+    assert world.chunk_size(9, 2) > 7
     torch.testing.assert_close(parts.energy(*now, goal)(actions), whole)
     torch.testing.assert_close(whole, distance(world.rollout(*now, actions), goal))
 
@@ -186,12 +189,14 @@ def test_an_energy_is_zero_at_its_own_future(world, now):
 
 
 def test_half_precision_is_for_the_networks_alone(world, now):
-    actions, goal = plans(8, 3), torch.randn(1, 9, 48, generator=seeded(5))
+    actions = plans(8, 3)
+    goal = torch.randn(1, 9, 48, generator=seeded(5))
     starts = now[1].expand(8, -1)
-    energies, states = world.energy(*now, goal)(actions), world.states(starts, actions)
+    energies = world.energy(*now, goal)(actions)
+    states = world.states_along(starts, actions)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(world.energy(*now, goal)(actions), energies, atol=0.02, rtol=0)
-        assert torch.equal(world.states(starts, actions), states)
+        assert torch.equal(world.states_along(starts, actions), states)
 
 
 class Plane:
@@ -204,15 +209,17 @@ class Plane:
         return lambda actions: (tokens[:, 0] + actions[..., :3].sum(dim=1) - goal[:, 0]).norm(dim=-1)
 
 
-def picture(position: torch.Tensor) -> torch.Tensor:
+def image_of(position: torch.Tensor) -> torch.Tensor:
     return position[:, None, None].expand(3, 2, 2)
 
 
 def drive(policy: MPC, steps: int) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
     """Positions, executed actions and present goals of an episode in the plane."""
-    positions, actions, goals = [torch.zeros(3)], [], []
+    positions = [torch.zeros(3)]
+    actions = []
+    goals = []
     for _ in range(steps):
-        action = policy.act(picture(positions[-1]), torch.zeros(7))
+        action = policy.act(image_of(positions[-1]), torch.zeros(7))
         positions.append(positions[-1] + action[:3])
         actions.append(action)
         goals.append(policy.goal)
@@ -221,7 +228,7 @@ def drive(policy: MPC, steps: int) -> tuple[torch.Tensor, torch.Tensor, list[int
 
 QUICK = CEMConfig(samples=100, iterations=6, top=10)
 PLACES = torch.tensor([[0.2, 0.1, 0.0], [0.2, -0.1, 0.1], [0.0, 0.0, 0.2]])
-GOALS = torch.stack([picture(place) for place in PLACES])
+GOALS = torch.stack([image_of(place) for place in PLACES])
 
 
 @pytest.mark.parametrize("method", ["cem", "mppi"])
@@ -251,11 +258,12 @@ def test_goals_switch_when_reached():
 @pytest.mark.parametrize("warm_start", [False, True])
 def test_several_actions_of_a_plan_are_executed(warm_start):
     config = MPCConfig(replace(QUICK, horizon=4), execute=2, warm_start=warm_start)
-    policy, made = MPC(Plane(), config, GOALS[:1], seeded()), []
+    policy = MPC(Plane(), config, GOALS[:1], seeded())
+    used = []
     for _ in range(6):
-        policy.act(picture(torch.zeros(3)), torch.zeros(7))
-        made.append(policy.plan)
-    assert [made[i] is made[i + 1] for i in range(5)] == [True, False] * 2 + [True]
+        policy.act(image_of(torch.zeros(3)), torch.zeros(7))
+        used.append(policy.plan)
+    assert [used[i] is used[i + 1] for i in range(5)] == [True, False] * 2 + [True]
     start = policy.start()
     if warm_start:
         assert torch.equal(start[:2], policy.plan.actions[2:]) and (start[2:] == 0).all()
@@ -288,20 +296,19 @@ def test_a_world_model_drives_the_loop(world):
 
 def test_a_landscape_is_the_energy_on_a_plane(tmp_path):
     truth = torch.zeros(2, 7)
-    truth[0, 0], truth[0, 2] = 0.06, -0.03
+    truth[0, 0] = 0.06
+    truth[0, 2] = -0.03
     config = LandscapeConfig(axes=(0, 2), span=(0.15, 0.12), points=11)
-    landscape = energy_landscape(lambda actions: (actions - truth).square().sum(dim=(1, 2)), truth, config)
-    assert landscape.energies.shape == (11, 11)
-    torch.testing.assert_close(landscape.minimum, torch.tensor([0.06, -0.024]))
-    assert landscape.same_quadrant and landscape.angle == pytest.approx(
-        np.arctan2(0.03, 0.06) - np.arctan2(0.024, 0.06), abs=1e-4
-    )
-    landscape.save(tmp_path / "deep" / "landscape.npz")
+    plane = energy_landscape(lambda actions: (actions - truth).square().sum(dim=(1, 2)), truth, config)
+    assert plane.energies.shape == (11, 11)
+    torch.testing.assert_close(plane.minimum, torch.tensor([0.06, -0.024]))
+    assert plane.same_quadrant
+    assert plane.angle == pytest.approx(np.arctan2(0.03, 0.06) - np.arctan2(0.024, 0.06), abs=1e-4)
+
+    plane.save(tmp_path / "deep" / "landscape.npz")
     with np.load(tmp_path / "deep" / "landscape.npz") as file:
-        assert (
-            set(file) == {"x", "y", "energies", "truth", "minimum"}
-            and file["energies"].argmin() == 4 * 11 + 7
-        )
+        assert set(file) == {"x", "y", "energies", "truth", "minimum"}
+        assert file["energies"].argmin() == 4 * 11 + 7
     with pytest.raises(UserError, match="step 2"):
         energy_landscape(bowl(0.0, 0.0, 0.0, 0.0), truth, replace(config, step=2))
 
@@ -318,29 +325,29 @@ def trajectory(tmp_path):
     return tmp_path / "episode.npz"
 
 
-def test_the_command_writes_numbers_and_a_picture(world, trajectory, tmp_path):
+def test_the_command_writes_numbers_and_an_image(world, trajectory, tmp_path):
     pytest.importorskip("matplotlib", reason="pictures need the plot extra")
     parts = {
         "ema": encoder_part(world.encoder),
         "ac_predictor": ac_predictor_part(world.ac, SMALL, asdict(END_EFFECTOR)),
     }
-    export(tmp_path / "model.safetensors", parts, {})
-    sweep = LandscapeConfig(points=5)
-    landscape(trajectory, *[tmp_path / "model.safetensors"] * 2, tmp_path, 24, 1, 1, sweep)
+    weights = tmp_path / "model.safetensors"
+    export(weights, parts, {})
+    options = {"trajectory": trajectory, "encoder": weights, "ac": weights, "out": tmp_path, "size": 24}
+    landscape(**options, start=1, sweep=LandscapeConfig(points=5))
     states = read_trajectory(trajectory).states
     with np.load(tmp_path / "landscape.npz") as file:
         np.testing.assert_allclose(file["truth"], pose_delta(states[1], states[2])[:2], rtol=1e-5)
         assert np.isfinite(file["energies"]).all() and file["energies"].std() > 0
     assert (tmp_path / "landscape.png").stat().st_size > 5000
     with pytest.raises(UserError, match="frames 2 to 3 are not all"):
-        landscape(trajectory, *[tmp_path / "model.safetensors"] * 2, tmp_path, 24, 2, 1, sweep)
+        landscape(**options, start=2)
 
 
 def test_a_foreign_trajectory_is_refused(tmp_path):
     np.savez(tmp_path / "other.npz", pictures=np.zeros(3))
-    np.savez(
-        tmp_path / "short.npz", observations=np.zeros((1, 1, 8, 8, 3), np.uint8), states=np.zeros((1, 1, 7))
-    )
+    frame = np.zeros((1, 1, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "short.npz", observations=frame, states=np.zeros((1, 1, 7)))
     with pytest.raises(UserError, match="expected observations and states"):
         read_trajectory(tmp_path / "other.npz")
     with pytest.raises(UserError, match="not one episode"):
@@ -359,7 +366,7 @@ def spot(row: int, column: int) -> torch.Tensor:
     return tokens.flatten(1, 2)
 
 
-def test_coarser_scales_tell_how_far_apart_what_does_not_overlap_is():
+def test_coarser_scales_measure_how_far_apart_tokens_are_that_do_not_overlap():
     """Equation 5 is flat there."""
     goal, near, far = spot(3, 3), spot(3, 2), spot(3, 7)
     assert distance(near, goal) == distance(far, goal) == 2 / 64
@@ -369,7 +376,7 @@ def test_coarser_scales_tell_how_far_apart_what_does_not_overlap_is():
         distance(near, goal, (3,))
 
 
-def test_the_bench_tells_what_the_cache_saves(capsys):
+def test_the_bench_measures_what_the_cache_saves(capsys):
     bench_planning(width=48, depth=1, encoder_width=48, tokens=16, samples=8, iterations=2, horizons=(1, 3))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and all(float(line.split()[-1]) < 1e-5 for line in lines[1:])

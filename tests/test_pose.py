@@ -4,14 +4,17 @@ import json
 import math
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 
 from vjepa.errors import UserError
-from vjepa.robots.pose import euler_to_matrix, matrix_to_euler, pose_apply, pose_delta, pose_in_camera
+from vjepa.robots.euler import euler_to_matrix, matrix_to_euler
+from vjepa.robots.pose import pose_apply, pose_delta, pose_in_camera
 from vjepa.robots.schema import END_EFFECTOR, StateSchema, schema_from, vector_schema
 
-PI, QUARTER = math.pi, math.pi / 2
+PI = math.pi
+QUARTER = math.pi / 2
 TWO_ARMS = StateSchema(
     names=tuple("abcdefghijklmn"),
     units=(*("m",) * 3, *("rad",) * 3, "closed") * 2,
@@ -34,11 +37,11 @@ def same_pose(a: torch.Tensor, b: torch.Tensor, atol: float) -> None:
     torch.testing.assert_close(euler_to_matrix(a[..., 3:6]), euler_to_matrix(b[..., 3:6]), atol=atol, rtol=0)
 
 
-# -- rotations ---------------------------------------------------------------------------------------------------------
+# -- rotations -----------------------------------------------------------------------------------------------
 
 
 def test_angles_are_extrinsic_xyz_by_hand():
-    """First a quarter about the fixed x axis (y -> z), then one about the fixed z axis (z stays, x -> y)."""
+    """First a quarter turn about the fixed x axis (y -> z), then one about the fixed z axis (x -> y)."""
     matrix = euler_to_matrix(torch.tensor([QUARTER, 0.0, QUARTER], dtype=torch.float64))
     expected = torch.tensor([[0, 0, 1], [1, 0, 0], [0, 1, 0]], dtype=torch.float64)
     torch.testing.assert_close(matrix, expected, atol=1e-15, rtol=0)
@@ -65,16 +68,26 @@ def test_near_gimbal_lock_the_rotation_is_kept(dtype, atol, short_of, side):
     torch.testing.assert_close(euler_to_matrix(matrix_to_euler(matrix)), matrix, atol=atol, rtol=0)
 
 
-# -- deltas ------------------------------------------------------------------------------------------------------------
+def test_arrays_have_the_angles_of_tensors():
+    """The simulator uses numpy, everything else torch."""
+    angles = states(200, pitch=QUARTER)[:, 3:6]
+    matrix = euler_to_matrix(angles.numpy())
+    assert isinstance(matrix, np.ndarray)
+    np.testing.assert_allclose(matrix, euler_to_matrix(angles).numpy(), atol=1e-15)
+    np.testing.assert_allclose(matrix_to_euler(matrix), matrix_to_euler(torch.from_numpy(matrix)), atol=1e-14)
+    np.testing.assert_allclose(euler_to_matrix(matrix_to_euler(matrix[0])), matrix[0], atol=1e-15)
+
+
+# -- deltas --------------------------------------------------------------------------------------------------
 
 
 def test_a_delta_by_hand():
-    """From pointing along x to pointing along z, in the base frame: a turn by -90 degrees about the fixed y axis."""
+    """A hand that points along x is pitched by -30 degrees: a turn about the fixed y axis."""
     state = torch.tensor([0.4, 0.1, 0.2, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64)
     after = torch.tensor([0.5, 0.1, 0.1, 0.0, -QUARTER / 3, 0.0, 1.0], dtype=torch.float64)
     expected = torch.tensor([0.1, 0.0, -0.1, 0.0, -QUARTER / 3, 0.0, 1.0], dtype=torch.float64)
     torch.testing.assert_close(pose_delta(state, after), expected, atol=1e-15, rtol=0)
-    # In the base frame: what is yawed by 90 degrees and then rolls about the fixed x axis does so in the delta too.
+    # Deltas are in the base frame: a roll about the fixed x axis is one even if the hand is yawed.
     yawed = torch.tensor([0, 0, 0, 0, 0, QUARTER, 0], dtype=torch.float64)
     roll = torch.tensor([0, 0, 0, 0.3, 0, 0, 0], dtype=torch.float64)
     torch.testing.assert_close(pose_delta(yawed, pose_apply(yawed, roll)), roll, atol=1e-15, rtol=0)
@@ -97,10 +110,10 @@ def test_round_trip_of_angles_beyond_the_principal_range_and_at_gimbal_lock():
 
 def test_a_hand_that_points_down_crosses_pi_without_a_jump():
     """Roll +179 degrees to -179 degrees is a turn by two degrees."""
-    one = math.radians(1)
-    before = torch.tensor([0, 0, 0, PI - one, 0, 0.3, 0], dtype=torch.float64)
-    after = torch.tensor([0, 0, 0, one - PI, 0, 0.3, 0], dtype=torch.float64)
-    assert abs(pose_delta(before, after)[3:6].norm() - 2 * one) < 1e-4
+    degree = math.radians(1)
+    before = torch.tensor([0, 0, 0, PI - degree, 0, 0.3, 0], dtype=torch.float64)
+    after = torch.tensor([0, 0, 0, degree - PI, 0, 0.3, 0], dtype=torch.float64)
+    assert abs(pose_delta(before, after)[3:6].norm() - 2 * degree) < 1e-4
     same_pose(pose_apply(before, pose_delta(before, after)), after, 1e-14)
 
 
@@ -127,10 +140,12 @@ def test_deltas_compose():
 
 
 def test_one_state_and_many_actions():
-    state, actions = states(1), states(64, seed=3).reshape(4, 16, 7)
+    state = states(1)
+    actions = states(64, seed=3).reshape(4, 16, 7)
     batched = pose_apply(state, actions)
-    one = pose_apply(state[0], actions[2, 5])
-    assert batched.shape == (4, 16, 7) and torch.allclose(batched[2, 5], one, atol=1e-15)
+    single = pose_apply(state[0], actions[2, 5])
+    assert batched.shape == (4, 16, 7)
+    assert torch.allclose(batched[2, 5], single, atol=1e-15)
 
 
 def test_two_arms_are_two_poses():
@@ -148,7 +163,7 @@ def test_plain_vectors_change_by_difference():
     assert pose_apply(before, pose_delta(before, after, joints), joints).tolist() == [-3.0, 1.0]
 
 
-# -- the camera's frame ------------------------------------------------------------------------------------------------
+# -- the camera's frame --------------------------------------------------------------------------------------
 
 
 def test_a_camera_at_the_hand_sees_it_at_the_origin():
@@ -159,14 +174,14 @@ def test_a_camera_at_the_hand_sees_it_at_the_origin():
 
 
 def test_a_point_seen_from_a_camera_by_hand():
-    """A camera one metre up that is yawed by 90 degrees sees what lies along y straight along its own x axis."""
+    """A camera one metre up that is yawed by 90 degrees has the base frame's y axis as its own x axis."""
     state = torch.tensor([0.0, 2.0, 1.0, 0.0, 0.0, QUARTER, 0.5], dtype=torch.float64)
     extrinsics = torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0, QUARTER], dtype=torch.float64)
     expected = torch.tensor([2.0, 0, 0, 0, 0, 0, 0.5], dtype=torch.float64)
     torch.testing.assert_close(pose_in_camera(state, extrinsics), expected, atol=1e-15, rtol=0)
 
 
-# -- schemas -----------------------------------------------------------------------------------------------------------
+# -- schemas -------------------------------------------------------------------------------------------------
 
 
 def test_a_schema_survives_json():

@@ -1,4 +1,4 @@
-"""A grid of probes is its probes: outputs, gradients and whole trainings equal those of separate networks."""
+"""A grid of probes equals separate probes: in outputs, gradients and whole trainings."""
 
 import copy
 import re
@@ -30,64 +30,66 @@ def probe(depth: int) -> AttentiveProbe:
 def test_every_head_trains_as_if_alone(depth):
     """Ten steps of six heads at once, and of six AdamWs of torch, one after the other."""
     heads = GRID.heads(OPTIM)
-    grid, alone = ProbeGrid(probe(depth), len(heads)), [probe(depth) for _ in heads]
+    grid = ProbeGrid(probe(depth), len(heads))
     optimizer = GridAdamW(OPTIM, heads, grid)
-    theirs = []
-    for single in alone:
-        matrices, vectors = (
-            [p for p in single.parameters() if (p.ndim > 1) == kind] for kind in (True, False)
-        )
-        theirs.append(
-            torch.optim.AdamW([{"params": matrices}, {"params": vectors}], betas=OPTIM.betas, eps=OPTIM.eps)
-        )
+    singles = [probe(depth) for _ in heads]
+    optimizers = [plain_adamw(single) for single in singles]
     for step in range(1, 11):
-        tokens, label = torch.randn(6, 12, 32), torch.randint(5, (6,))
+        tokens = torch.randn(6, 12, 32)
+        labels = torch.randint(5, (6,))
         optimizer.zero_grad()
-        together = grid(tokens)
-        sum(cross_entropy(logits, label) for logits in together).backward()
-        for single, other, (lr, decay), logits in zip(alone, theirs, heads, together, strict=True):
+        grid_logits = grid(tokens)
+        sum(cross_entropy(logits, labels) for logits in grid_logits).backward()
+        for single, own, (lr, decay), logits in zip(singles, optimizers, heads, grid_logits, strict=True):
             torch.testing.assert_close(single(tokens), logits, atol=1e-5, rtol=1e-5)
-            other.zero_grad()
-            cross_entropy(single(tokens), label).backward()
-            for group, wd in zip(other.param_groups, (decay, 0.0), strict=True):
-                group["lr"], group["weight_decay"] = lr * OPTIM.lr.at(step, 10) / OPTIM.lr.peak, wd
-            other.step()
+            own.zero_grad()
+            cross_entropy(single(tokens), labels).backward()
+            for group, weight_decay in zip(own.param_groups, (decay, 0.0), strict=True):
+                group["lr"] = lr * OPTIM.lr.at(step, 10) / OPTIM.lr.peak
+                group["weight_decay"] = weight_decay
+            own.step()
         set_step(optimizer, OPTIM, step, 10)
         optimizer.step()
-    for i, single in enumerate(alone):
+    for i, single in enumerate(singles):
         torch.testing.assert_close(grid.member(i)(tokens), single(tokens), atol=1e-5, rtol=1e-4)
 
 
-def held(network: torch.nn.Module, tokens: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """What comes out, and the bytes that are kept for the gradient, parameters and the tokens themselves aside."""
-    kept = {}
+def plain_adamw(network: torch.nn.Module) -> torch.optim.AdamW:
+    """Torch's, with matrices and vectors in groups of their own."""
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [{"params": matrices}, {"params": vectors}]
+    return torch.optim.AdamW(groups, betas=OPTIM.betas, eps=OPTIM.eps)
+
+
+def output_and_memory(network: torch.nn.Module, tokens: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """The output, and the bytes of activations that are kept for the gradient."""
+    bytes_at = {}
 
     def note(value: torch.Tensor) -> torch.Tensor:
-        kept[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+        bytes_at[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
         return value
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
-        out = network(tokens)
-    ours = [*network.parameters(), tokens]
-    return out, sum(
-        size for place, size in kept.items() if place not in {p.untyped_storage().data_ptr() for p in ours}
-    )
+        output = network(tokens)
+    for value in (*network.parameters(), tokens):  # these exist anyway
+        bytes_at.pop(value.untyped_storage().data_ptr(), None)
+    return output, sum(bytes_at.values())
 
 
 @pytest.mark.parametrize("depth", [0, 1, 4])
-def test_recomputing_keeps_next_to_nothing_and_changes_nothing(depth):
+def test_activation_checkpointing_keeps_no_activations_and_changes_no_output(depth):
     tokens = torch.randn(4, 64, 32)
-    (plain, much), (again, little) = (
-        held(ProbeGrid(probe(depth), 8, activation_checkpointing), tokens)
-        for activation_checkpointing in (False, True)
-    )
+    plain, plain_memory = output_and_memory(ProbeGrid(probe(depth), 8), tokens)
+    again, memory = output_and_memory(ProbeGrid(probe(depth), 8, activation_checkpointing=True), tokens)
     torch.testing.assert_close(plain, again, atol=1e-5, rtol=1e-5)
-    assert little == 0 < much  # and while a gradient is due, what one probe alone keeps
-    assert depth < 4 or much > 7.5 * held(probe(depth), tokens)[1]
+    assert memory == 0 < plain_memory
+    # With blocks of their own, eight probes keep what one keeps eight times.
+    assert depth < 4 or plain_memory > 7.5 * output_and_memory(probe(depth), tokens)[1]
 
 
-def of_other_weights(grid: torch.nn.Module) -> torch.nn.Module:
-    """The same grid, its heads as different as after some training."""
+def with_different_heads(grid: torch.nn.Module) -> torch.nn.Module:
+    """The same grid, with heads that differ as after some training."""
     torch.manual_seed(1)
     for parameter in grid.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
@@ -95,31 +97,29 @@ def of_other_weights(grid: torch.nn.Module) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("activation_checkpointing", [False, True])
-def test_every_head_of_a_grid_answers_by_its_own_weights(activation_checkpointing):
+def test_every_head_of_a_grid_uses_its_own_weights(activation_checkpointing):
     tokens = torch.randn(4, 16, 32)
-    grid = of_other_weights(ProbeGrid(probe(3), 4, activation_checkpointing))
+    grid = with_different_heads(ProbeGrid(probe(3), 4, activation_checkpointing))
     alone = torch.stack([grid.member(i)(tokens) for i in range(4)])
     torch.testing.assert_close(grid(tokens), alone, atol=1e-5, rtol=1e-5)
-    several = of_other_weights(
-        AnticipationGrid(
-            AnticipationProbe(ProbeConfig(depth=2, heads=4), 32, (3, 4, 5)), 4, activation_checkpointing
-        )
-    )
-    each = zip(*(several.member(i)(tokens) for i in range(4)), strict=True)
-    for together, single in zip(several(tokens), each, strict=True):
-        torch.testing.assert_close(together, torch.stack(single), atol=1e-5, rtol=1e-5)
     assert (alone[0] - alone[1]).abs().max() > 0.1
 
+    anticipation = AnticipationProbe(ProbeConfig(depth=2, heads=4), 32, (3, 4, 5))
+    grid = with_different_heads(AnticipationGrid(anticipation, 4, activation_checkpointing))
+    logits = grid(tokens)
+    for i in range(4):
+        for of_grid, of_member in zip(logits, grid.member(i)(tokens), strict=True):
+            torch.testing.assert_close(of_grid[i], of_member, atol=1e-5, rtol=1e-5)
 
-def test_recomputed_heads_have_the_gradients_of_the_grid():
-    grids, tokens = (
-        [of_other_weights(ProbeGrid(probe(3), 4, kind)) for kind in (False, True)],
-        torch.randn(4, 16, 32),
-    )
-    for grid in grids:
+
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_activation_checkpointing_changes_no_gradient(depth):
+    tokens = torch.randn(4, 16, 32)
+    plain, recomputed = (with_different_heads(ProbeGrid(probe(depth), 4, kind)) for kind in (False, True))
+    for grid in (plain, recomputed):
         grid(tokens).square().sum().backward()
-    for one, other in zip(*(grid.parameters() for grid in grids), strict=True):
-        torch.testing.assert_close(one.grad, other.grad, atol=1e-3, rtol=1e-3)
+    for parameter, again in zip(plain.parameters(), recomputed.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, again.grad, atol=1e-3, rtol=1e-3)
 
 
 def test_one_head_of_a_grid_is_plain_adamw():
@@ -139,23 +139,26 @@ def test_the_optimiser_resumes():
             optimizer.step()
 
     heads = GRID.heads(OPTIM)
-    straight, cut = ProbeGrid(probe(1), 6), ProbeGrid(probe(1), 6)
-    optimizer = GridAdamW(OPTIM, heads, straight)
-    steps(straight, optimizer, 4)
-    first = GridAdamW(OPTIM, heads, cut)
-    steps(cut, first, 2)
-    second = GridAdamW(OPTIM, heads, cut)
-    second.load_state_dict(copy.deepcopy(first.state_dict()))
-    steps(cut, second, 2)
-    assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), cut.parameters(), strict=True))
+    straight = ProbeGrid(probe(1), 6)
+    steps(straight, GridAdamW(OPTIM, heads, straight), 4)
+
+    interrupted = ProbeGrid(probe(1), 6)
+    before = GridAdamW(OPTIM, heads, interrupted)
+    steps(interrupted, before, 2)
+    after = GridAdamW(OPTIM, heads, interrupted)
+    after.load_state_dict(copy.deepcopy(before.state_dict()))
+    steps(interrupted, after, 2)
+    assert all(
+        torch.equal(a, b) for a, b in zip(straight.parameters(), interrupted.parameters(), strict=True)
+    )
 
 
 def test_tokens_of_several_layers():
     encoder = Encoder(EncoderConfig(width=48, depth=3, heads=4, mlp_width=96, patch=8)).eval()
     clip = torch.randn(2, 3, 4, 16, 16)
-    found = encoder.layers(clip, (0, 2, -1))
-    assert found.shape == (2, 3, 8, 48)
-    torch.testing.assert_close(found[:, 1], encoder(clip))
-    assert torch.equal(found[:, 1], found[:, 2]) and not torch.equal(found[:, 0], found[:, 1])
+    tokens = encoder.layers(clip, (0, 2, -1))
+    assert tokens.shape == (2, 3, 8, 48)
+    torch.testing.assert_close(tokens[:, 1], encoder(clip))
+    assert torch.equal(tokens[:, 1], tokens[:, 2]) and not torch.equal(tokens[:, 0], tokens[:, 1])
     with pytest.raises(UserError, match=r"layers=\[3\]: the encoder has 3 blocks"):
         encoder.layers(clip, (3,))

@@ -1,4 +1,4 @@
-"""The probe's report: who is chosen where, what is written, and that processes neither lose nor repeat a clip."""
+"""The probe's report: which head is chosen, what is written, and that every clip counts once."""
 
 import csv
 import json
@@ -22,8 +22,8 @@ from vjepa.data.manifest import read_manifest
 from vjepa.data.manifest_files import ManifestError
 from vjepa.data.views import ViewClips, Views, boxes_along, collate_views
 from vjepa.errors import UserError
-from vjepa.evaluation.predictions import ChosenHead, Predictions, accuracies, qualities
-from vjepa.evaluation.score_files import confusion_of, write_classes
+from vjepa.evaluation.predictions import ChosenHead, Predictions, accuracies, scores_per_target
+from vjepa.evaluation.score_files import confusion_matrix, write_classes
 from vjepa.models.encoder import Encoder
 from vjepa.models.probe import ProbeConfig
 from vjepa.training.grid_optim import GridConfig
@@ -42,7 +42,7 @@ def encoder_file(tmp_path) -> Path:
 
 
 def twin(manifest: Path, name: str = "twin") -> Path:
-    """A copy of a manifest's folder: the same clips to the eye, and other files to what refuses clips that splits share."""
+    """A copy of a manifest's folder. Splits may not share files, and the copy's files are others."""
     folder = manifest.parent.with_name(f"{manifest.parent.name}-{name}")
     if not folder.exists():
         shutil.copytree(manifest.parent, folder)
@@ -50,7 +50,7 @@ def twin(manifest: Path, name: str = "twin") -> Path:
 
 
 def halves(manifest: Path, odd: int = 1) -> tuple[Path, Path]:
-    """The rows as validation and test splits, of files of their own; the test split has an odd number of rows."""
+    """The rows as validation and test splits, in a copy; the test split has an odd number of rows."""
     manifest = twin(manifest)
     header, *rows = manifest.read_text().splitlines()
     cut = len(rows) // 2 + odd
@@ -80,14 +80,14 @@ def probe(encoder: Path, **changes) -> Probe:
 
 
 def test_a_head_is_chosen_on_val_and_reported_on_test(clips_manifest, encoder_file, tmp_path):
-    loaded, stage = data(clips_manifest, Views(2, 3)), probe(encoder_file, layers=(0, 1))
+    loaded = data(clips_manifest, Views(2, 3))
+    stage = probe(encoder_file, layers=(0, 1))
     trainer = fit(stage, loaded, tmp_path, steps=8)
     trainer.test(stage, loaded, verbose=False)
     heads = [line for line in read(tmp_path / "heads.csv") if line["row"] == "encoder"]
-    assert [(float(h["lr"]), float(h["weight_decay"])) for h in heads] == GRID.heads(stage.optim) and len(
-        heads
-    ) == 4
-    best = max(heads, key=lambda h: float(h["val"]))
+    assert len(heads) == 4
+    assert [(float(head["lr"]), float(head["weight_decay"])) for head in heads] == GRID.heads(stage.optim)
+    best = max(heads, key=lambda head: float(head["val"]))
     assert best["chosen"] == "1" and int(best["head"]) == stage.head
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert [score["name"] for score in scores] == ["our encoder", "our encoder, one frame", "chance"]
@@ -113,16 +113,17 @@ def test_the_choice_on_the_test_split_is_labelled_and_never_silent(clips_manifes
     assert ChosenHead("encoder", (0.5, 0.9), (0.8, 0.7), True).head == 0
 
 
-def test_answers_by_hand(tmp_path):
-    answers = Predictions(2, 2)
-    answers.begin()
+def test_predictions_by_hand(tmp_path):
+    metric = Predictions(2, 2)
+    metric.begin()
     shares = torch.tensor([[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [[0.1, 0.9], [0.3, 0.7], [0.2, 0.8]]])
-    answers.update(shares, torch.tensor([0, 1, 1]), torch.tensor([2, 0, 1]))
-    found = answers.compute()
-    assert found["row"].tolist() == [0, 1, 2] and found["label"].tolist() == [1, 1, 0]
-    assert accuracies(found) == pytest.approx((2 / 3, 2 / 3))
-    assert confusion_of(found, 0, 3).tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
-    write_classes(tmp_path / "classes.csv", confusion_of(found, 0, 3), ["a", "b", "c"])
+    metric.update(shares, torch.tensor([0, 1, 1]), torch.tensor([2, 0, 1]))
+    predictions = metric.compute()
+    assert predictions["row"].tolist() == [0, 1, 2] and predictions["label"].tolist() == [1, 1, 0]
+    assert accuracies(predictions) == pytest.approx((2 / 3, 2 / 3))
+    confusion = confusion_matrix(predictions, 0, 3)
+    assert confusion.tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
+    write_classes(tmp_path / "classes.csv", confusion, ["a", "b", "c"])
     assert [line["accuracy"] for line in read(tmp_path / "classes.csv")] == ["1.0000", "0.5000", ""]
 
 
@@ -151,24 +152,29 @@ def test_a_class_without_training_clips_is_refused(clips_manifest):
 
 
 @pytest.fixture
-def told(clips_manifest) -> list[str]:
-    """Training, validation and test manifests: label 0 when the square goes left, label 1 always but once; a number that is
-    large one way and small the other."""
+def labelled(clips_manifest) -> list[str]:
+    """Training, validation and test manifests with several labels and a number.
+
+    Clips have label 0 when the square goes left, and label 1 always but once. The number is large one way and
+    small the other.
+    """
     rows = [f"{i:02}.mp4,{i % 2},{('0|1', '1')[i % 2] if i else '0'},{(90, 110)[i % 2]}" for i in range(24)]
     splits = {"train": (clips_manifest, rows), "val": (twin(clips_manifest), rows[1:14])}
     splits["test"] = (twin(clips_manifest), rows[14:] + rows[:1])
-    files = [manifest.with_name(f"told_{name}.csv") for name, (manifest, _) in splits.items()]
+    files = [manifest.with_name(f"labelled_{name}.csv") for name, (manifest, _) in splits.items()]
     for file, (_, part) in zip(files, splits.values(), strict=True):
         file.write_text("\n".join(["path,label,labels,speed", *part]) + "\n")
     return list(map(str, files))
 
 
-@pytest.mark.parametrize(("targets", "classes", "numbers", "measure"),
-                         [("multilabel", 2, (), "mean average precision"), ("regression", 1, ("speed",), "R2")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("targets", "classes", "numbers", "measure"),
+    [("multilabel", 2, (), "mean average precision"), ("regression", 1, ("speed",), "R2")],
+)
 def test_several_labels_and_numbers_are_learned(
-    told, encoder_file, tmp_path, targets, classes, numbers, measure
+    labelled, encoder_file, tmp_path, targets, classes, numbers, measure
 ):
-    train, val, test = told
+    train, val, test = labelled
     loaded = LabelledClipData([Source(train)], val, test, CLIP, 8, 0, views=Views(2), numbers=numbers)
     optim = OptimConfig(lr=Schedule(3e-3), weight_decay=Schedule(0.1))
     stage = Probe(
@@ -187,35 +193,40 @@ def test_several_labels_and_numbers_are_learned(
     predictions = read(tmp_path / "predictions.csv")
     assert len(predictions) == 11 and len(read(tmp_path / "targets.csv")) == classes
     if targets == "regression":
-        wanted, answer = (
-            np.array([float(line[name]) for line in predictions]) for name in ("speed", "speed_answer")
-        )
-        left = np.square(answer - wanted).sum() / np.square(wanted - wanted.mean()).sum()
-        assert 1 - left == pytest.approx(score["value"], abs=1e-3)
+        speed = np.array([float(line["speed"]) for line in predictions])
+        answer = np.array([float(line["speed_answer"]) for line in predictions])
+        unexplained = np.square(answer - speed).sum() / np.square(speed - speed.mean()).sum()
+        assert 1 - unexplained == pytest.approx(score["value"], abs=1e-3)
         head = stage.parts()["probe"].module.head  # in the manifest's own units
-        ours = stage.probes["encoder"].stacked.head.bias[stage.head] * stage.unit + stage.mean
+        ours = stage.probes["encoder"].stacked.head.bias[stage.head] * stage.task.std + stage.task.mean
         torch.testing.assert_close(head.bias.detach(), ours.detach())
 
 
 @pytest.mark.filterwarnings("ignore:No positive samples")
 def test_quality_of_values_by_hand():
     """One label ranked perfectly, one with a wrong clip in between, one that no clip has."""
-    wanted = torch.tensor([[1.0, 1, 0], [0, 0, 0], [0, 1, 0]])
+    targets = torch.tensor([[1.0, 1, 0], [0, 0, 0], [0, 1, 0]])
     value = np.array([[[0.9, 0.9, 0.5]], [[0.2, 0.5, 0.5]], [[0.1, 0.4, 0.5]]], dtype=np.float32)
-    found = qualities("multilabel", value, wanted)[0]
-    assert found[:2].tolist() == pytest.approx([1.0, (1 + 2 / 3) / 2]) and found[2].isnan()
+    precision = scores_per_target("multilabel", value, targets)[0]
+    assert precision[:2].tolist() == pytest.approx([1.0, (1 + 2 / 3) / 2]) and precision[2].isnan()
+
     value = np.array([[[1.0]], [[2.0]], [[4.0]]], dtype=np.float32)
-    assert float(qualities("regression", value, torch.tensor([[1.0], [2.0], [3.0]]))) == pytest.approx(
-        1 - 1 / 2
-    )
+    r2 = scores_per_target("regression", value, torch.tensor([[1.0], [2.0], [3.0]]))
+    assert float(r2) == pytest.approx(1 - 1 / 2)
 
 
-@pytest.mark.parametrize(("column", "sentence"), [
-    ("labels,9", r"has the label '9'; expected whole numbers 0\.\.1 \(model\.classes=2\) with \| between them, such as 0\|1"),
-    ("labels,left", r"has the label 'left'"),
-    ("label,0", r"no column labels to read targets from; it has path, label"),
-    ("labels,0|1", r"shows the same label 0, label 1 in every clip"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("column", "sentence"),
+    [
+        (
+            "labels,9",
+            r"has the label '9'; expected whole numbers 0\.\.1 \(model\.classes=2\) with \| between them",
+        ),
+        ("labels,left", r"has the label 'left'"),
+        ("label,0", r"no column labels to read targets from; it has path, label"),
+        ("labels,0|1", r"shows the same label 0, label 1 in every clip"),
+    ],
+)
 def test_labels_that_cannot_be_read_or_learned(clips_manifest, column, sentence):
     name, value = column.split(",")
     bad = clips_manifest.parent / "bad.csv"
@@ -242,14 +253,15 @@ data:
   clip: {frames: 4, fps: 8, size: 32}
   views: {segments: 2}
   workers: 0
-trainer: {max_steps: 3, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false, log_every_n_steps: 1}
+trainer: {max_steps: 3, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false,
+  log_every_n_steps: 1}
 """
 
 
 def one_and_two(
     tmp_path: Path, recipe: str, *paths: object
 ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """The predictions of one process in batches of four, and of two in batches of two; their scores are equal."""
+    """The predictions of one process in batches of four, and of two in batches of two; scores are equal."""
     for name, path in zip(("TRAIN", "VAL", "TEST"), paths, strict=True):
         recipe = recipe.replace(name, str(path))
     (tmp_path / "recipe.yaml").write_text(recipe)
@@ -276,13 +288,13 @@ def test_two_processes_count_every_clip_once(clips_manifest, encoder_file, tmp_p
 
 
 @pytest.mark.slow
-def test_two_processes_tell_the_numbers_of_one(told, encoder_file, tmp_path):
+def test_two_processes_predict_the_numbers_of_one(labelled, encoder_file, tmp_path):
     """Thirteen test clips, so that one process has one more than the other."""
-    train, test, val = told
+    train, test, val = labelled
     recipe = RECIPE.replace("classes: 2", "classes: 1\n  targets: regression")
     one, two = one_and_two(
         tmp_path, recipe.replace("  views:", "  numbers: [speed]\n  views:"), train, val, test
     )
     assert [line["row"] for line in two] == [str(i) for i in range(13)]
-    answers = [[float(line["speed_answer"]) for line in found] for found in (one, two)]
-    assert answers[0] == pytest.approx(answers[1], rel=1e-4)
+    first, second = ([float(line["speed_answer"]) for line in lines] for lines in (one, two))
+    assert first == pytest.approx(second, rel=1e-4)

@@ -1,4 +1,4 @@
-"""Questions about the demo world: true, balanced, paired, and readable as conversations. Nothing is rendered here."""
+"""Questions about the demo world: true, balanced, paired, readable as conversations. Nothing is rendered."""
 
 import colorsys
 import csv
@@ -15,17 +15,11 @@ pytest.importorskip("mujoco", reason="the demo world needs the sim extra")
 from vjepa.__main__ import main
 from vjepa.errors import UserError
 from vjepa.language.conversation_files import read_captions
-from vjepa.sim.recording.motion_clips import CLASSES, MotionClipConfig, draw_shot, facts
-from vjepa.sim.recording.questions import (
-    HUES,
-    about_clip,
-    about_episode,
-    balanced,
-    columns,
-    hue_name,
-    record_questions,
-    write_questions,
-)
+from vjepa.sim.recording.clip_questions import HUES, about_clip, hue_name
+from vjepa.sim.recording.episode_questions import about_episode, column
+from vjepa.sim.recording.question_sets import balanced
+from vjepa.sim.recording.questions import record_questions, write_questions
+from vjepa.sim.recording.shots import CLASSES, MotionClipConfig, draw_shot, facts
 from vjepa.sim.world.looks import Viewpoints, plain
 from vjepa.sim.world.scene import Scene, SceneConfig, draw_scene
 
@@ -78,11 +72,8 @@ def test_a_clip_and_its_reversal_are_asked_the_same_and_answer_the_opposite():
         for one, other in zip(forwards, backwards, strict=True):
             assert (one.question, one.options, one.pair) == (other.question, other.options, other.pair)
             assert (one.answer != other.answer) == bool(one.pair)
-        assert (
-            forwards[0].pair
-            and forwards[0].answer in forwards[0].options
-            and backwards[0].answer in forwards[0].options
-        )
+        options = forwards[0].options
+        assert forwards[0].pair and {forwards[0].answer, backwards[0].answer} <= set(options)
 
 
 def test_the_table_is_asked_only_where_its_colour_has_a_name():
@@ -93,29 +84,28 @@ def test_the_table_is_asked_only_where_its_colour_has_a_name():
 def test_options_hold_the_answer_once():
     for seed in range(40):
         for question in about_clip(clip(seed % 8, seed, "green box"), above("green")):
-            assert (
-                question.options.count(question.answer) == 1
-                and len(set(question.options)) == len(question.options) <= 4
-            )
+            assert question.options.count(question.answer) == 1
+            assert len(set(question.options)) == len(question.options) <= 4
 
 
 def test_the_event_log_tells_order_and_whereabouts():
     seed = next(s for s in range(100) if len(draw_scene(np.random.default_rng(s), SceneConfig()).things) == 3)
     first, second, _ = (t.name for t in draw_scene(np.random.default_rng(seed), SceneConfig()).things)
-    log = episode(seed, event(first, "start"), event(first, "hidden"), event(first, "visible"), event(second, "start"),
-                  event(second, "grasped"), event(second, "entered tray"))  # fmt: skip
+    happened = ((first, "start"), (first, "hidden"), (first, "visible"))
+    happened += ((second, "start"), (second, "grasped"), (second, "entered tray"))
+    log = episode(seed, *(event(name, what) for name, what in happened))
     names = {thing["name"]: f"{thing['colour']} {thing['shape']}" for thing in log["objects"]}
-    found = {}
+    questions = {}
     for question in about_episode(log):
-        found.setdefault(question.kind, []).append(question)
-    assert found["count"][0].answer == "three" and found["count"][0].video == "episodes/000000.mp4"
-    assert found["before"][0].answer == names[first] and set(found["before"][0].options) == {
-        names[first],
-        names[second],
+        questions.setdefault(question.kind, []).append(question)
+    count, before = questions["count"][0], questions["before"][0]
+    assert count.answer == "three" and count.video == "episodes/000000.mp4"
+    assert before.answer == names[first] and set(before.options) == {names[first], names[second]}
+    places = {question.question: question.answer for question in questions["where"]}
+    assert places == {
+        f"Where is the {names[first]} in the end?": "on the table",
+        f"Where is the {names[second]} in the end?": "in the tray",
     }
-    places = {question.question: question.answer for question in found["where"]}
-    assert places == {f"Where is the {names[first]} in the end?": "on the table",
-                      f"Where is the {names[second]} in the end?": "in the tray"}  # fmt: skip
 
 
 def test_a_push_is_asked_if_there_was_one_way():
@@ -129,12 +119,10 @@ def test_a_push_is_asked_if_there_was_one_way():
     ] in asked[0].question
 
 
-def test_left_is_left_in_the_picture():
+def test_left_is_left_in_the_image():
     for seed in range(30):
         scene = draw_scene(np.random.default_rng(seed), SceneConfig(camera=Viewpoints(azimuth=1.0)))
-        assert columns(scene, (0.45, -0.2, 0.0)) < columns(
-            scene, (0.45, 0.0, 0.0)
-        )  # -y is the picture's left
+        assert column(scene, (0.45, -0.2, 0.0)) < column(scene, (0.45, 0.0, 0.0))  # -y is the image's left
         for question in about_episode(episode(seed)):
             if question.kind == "side":
                 assert question.answer in question.options

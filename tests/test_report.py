@@ -1,11 +1,13 @@
-"""Intervals against Wilson's known values, spread over seeds."""
+"""Tables: intervals against Wilson's known values, spread over seeds, and the layout of text and Markdown."""
 
 import json
 
 import pytest
 
 from vjepa.errors import UserError
-from vjepa.evaluation.report import Score, over_seeds, read_scores, table
+from vjepa.evaluation.report import Score, read_scores, score_table, seeds_table
+from vjepa.evaluation.rollout_error import error_table
+from vjepa.evaluation.tables import markdown_table, mean_and_spread, text_table
 
 
 def test_wilson_interval_of_textbook_cases():
@@ -18,10 +20,37 @@ def test_mean_and_spread_over_seeds(tmp_path):
         rows = [{"name": "ours", "value": value, "clips": 100}]
         (tmp_path / f"{seed}.json").write_text(json.dumps(rows))
     runs = [read_scores(tmp_path / f"{seed}.json") for seed in (0, 1)]
-    assert "0.500 ± 0.141   (0.400 0.600)" in over_seeds(runs)
+    assert "0.500 ± 0.141   (0.400 0.600)" in seeds_table(runs)
     with pytest.raises(UserError, match="not of the same rows"):
-        over_seeds([runs[0], runs[1] * 2])
-    assert "0.400   [0.309, 0.498]" in table(runs[0], "accuracy")
+        seeds_table([runs[0], runs[1] * 2])
+
+
+def test_a_table_of_scores_to_the_character():
+    scores = [Score("our encoder", 0.4, 100), Score("chance", 0.125, 100)]
+    assert score_table(scores, "accuracy on 100 test clips").splitlines() == [
+        "accuracy on 100 test clips, 95 % interval",
+        "  our encoder                0.400   [0.309, 0.498]",
+        "  chance                     0.125",
+    ]
+
+
+def test_a_table_of_rollout_errors_to_the_character():
+    assert error_table({"model": [0.1, 0.25], "zero": [0.2, 12.5]}, windows=7).splitlines() == [
+        "error at each horizon, mean |difference| of tokens over 7 held-out windows",
+        "  actions ahead        1       2",
+        "  model           0.1000  0.2500",
+        "  zero            0.2000 12.5000",
+    ]
+
+
+def test_text_and_markdown():
+    rows = [("a", "1"), ("bcd", "20")]
+    assert text_table("caption", rows, ("<5", ">4")) == "caption\n  a       1\n  bcd    20"
+    markdown = markdown_table(("run", "score"), rows)
+    assert markdown == "| run | score |\n|---|---|\n| a | 1 |\n| bcd | 20 |"
+    with pytest.raises(ValueError, match="longer"):
+        text_table("caption", [("a",)], ("<5", ">4"))
+    assert mean_and_spread([0.3]) == (0.3, 0.0)
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '[{"name": "ours"}]'])

@@ -1,4 +1,4 @@
-"""Robot episodes of the demo world: real LeRobot folders, the same bytes always, motion that covers what a planner visits."""
+"""Robot episodes: LeRobot folders, reproducible bytes, motion that covers what planners visit."""
 
 import json
 import re
@@ -15,14 +15,15 @@ from vjepa.__main__ import main
 from vjepa.robots.episodes import Columns
 from vjepa.robots.pose import pose_apply, pose_delta
 from vjepa.robots.readers.lerobot import load_lerobot
-from vjepa.robots.windows import TrainingTrajectories, TrajectoryConfig
-from vjepa.sim.recording import robot_episodes as robot
+from vjepa.robots.window_datasets import TrainingTrajectories
+from vjepa.robots.windows import TrajectoryConfig
 from vjepa.sim.recording.lerobot_writer import EXTRINSICS, VIDEO
 from vjepa.sim.recording.robot_episodes import (
     RobotConfig,
+    draw_scripts,
     episode_seed,
     episodes_per_split,
-    play,
+    play_episode,
     record_robot,
 )
 from vjepa.sim.recording.wander import BOUND, REACH_HIGH, REACH_LOW, wander
@@ -63,7 +64,7 @@ def test_our_reader_reads_what_was_played(recorded):
         data = load_lerobot(recorded.out / split, columns=COLUMNS)
         assert len(data) == count and data.fps == 4 and data.cameras == (VIDEO,) and not data.broken
         for e in range(count):
-            frames, take = play(recorded, split, e)
+            frames, take = play_episode(recorded, split, e)
             torch.testing.assert_close(data.states[data.rows(e)], torch.from_numpy(take.states).float())
             torch.testing.assert_close(
                 data.extrinsics[VIDEO][data.rows(e)], torch.from_numpy(take.extrinsics).float()
@@ -71,15 +72,14 @@ def test_our_reader_reads_what_was_played(recorded):
             seen = data.frames(e, VIDEO, range(len(frames))).numpy().astype(float)
             assert np.abs(seen - frames).mean() < 6  # H.264 at 32 pixels
             others = np.abs(seen[:, None] - frames[None]).mean((2, 3, 4))
-            assert (
-                np.diagonal(others) < others.min(1) + 0.5
-            ).all()  # no other picture is nearer, save where all stands still
+            # No other image is nearer, except where everything stands still.
+            assert (np.diagonal(others) < others.min(1) + 0.5).all()
 
 
 def test_recorded_actions_are_what_the_command_changed_by(recorded):
     """What the environment cuts off is not in them: opening an open gripper is nothing."""
     for split, index in (("train", 0), ("train", 1)):
-        _, take = play(recorded, split, index)
+        _, take = play_episode(recorded, split, index)
         closedness = np.cumsum(take.actions[:-1, 6])
         assert (closedness > -1e-9).all() and (closedness < 1 + 1e-9).all() and (take.actions[-1] == 0).all()
         moved = take.states[-1, :3] - take.states[0, :3]
@@ -129,7 +129,7 @@ def test_no_two_episodes_share_a_seed_and_splits_are_disjoint():
 
 
 def test_an_episode_can_be_set_up_again_from_its_seed(recorded):
-    _, take = play(recorded, "val", 0)
+    _, take = play_episode(recorded, "val", 0)
     world = DemoWorld(WorldConfig(size=recorded.size, scene=recorded.scene))
     observation, _ = world.reset(seed=int(take.seeds[0]))
     np.testing.assert_array_equal(observation["state"], take.states[0])
@@ -174,7 +174,7 @@ def test_scripts_lift_things(recorded):
     config = RobotConfig(out=recorded.out, scripted=1.0, steps=30, size=16)
     lifted = 0
     for index in range(6):
-        _, take = play(config, "train", index)
+        _, take = play_episode(config, "train", index)
         heights = take.objects.reshape(len(take.objects), -1, 3)[..., 2]
         lifted += bool(((heights - heights[0]).max() > 0.05) and "scripted" in take.kinds)
     assert lifted >= 2
@@ -184,7 +184,7 @@ def test_without_tray_and_wall_no_script_needs_them(recorded):
     world = DemoWorld(WorldConfig(size=16, scene=SceneConfig(tray=0.0, occluder=0.0)))
     for seed in range(10):
         world.reset(seed=seed)
-        words, _ = robot.script(world, np.random.default_rng(seed))
+        words, _ = draw_scripts(world, np.random.default_rng(seed))
         assert skills.put_in_tray.__name__.replace("_", " ") not in words and "hide" not in words and words
 
 

@@ -1,4 +1,4 @@
-"""The stream of samples is a pure function; passes are permutations; proportions are exact; clips keep physical time."""
+"""The stream of samples is a pure function: passes are permutations, proportions exact, times physical."""
 
 import math
 import time
@@ -20,13 +20,14 @@ def test_shuffled_is_a_permutation(size):
 
 
 def test_shuffled_has_no_favourites():
-    """Over many keys every place goes everywhere equally often: chi squared within six standard deviations."""
+    """Over many keys, every place goes everywhere equally often: chi squared is within six deviations."""
     for size, keys in ((2, 2000), (3, 2000), (5, 2000), (20, 500)):
         seen = np.zeros((size, size))
         for key in range(keys):
             for place in range(size):
                 seen[place, shuffled(place, size, key)] += 1
-        expected, freedom = keys / size, (size - 1) ** 2
+        expected = keys / size
+        freedom = (size - 1) ** 2
         assert ((seen - expected) ** 2 / expected).sum() < freedom + 6 * math.sqrt(2 * freedom)
 
 
@@ -65,15 +66,14 @@ def test_proportions_hold_in_every_block():
     "weights", [[1, 1, 1], [0.188, 0.318, 1e-7], [math.pi, math.e, 0], [0, 1, 0], [1e-9, 1, 1e9]]
 )
 def test_rounding_is_carried(weights):
-    """However odd the weights and however long the run, no dataset is off by as many samples as there are datasets."""
+    """Whatever the weights, and however long the run, no dataset is off by three samples or more."""
     mixture = Mixture([5, 6, 7], weights)
     for blocks in (1, 2, 3, 1000, 12_345_678):
-        drawn, total = mixture._drawn(blocks * BLOCK), sum(Fraction(str(weight)) for weight in weights)
+        drawn = mixture._drawn(blocks * BLOCK)
         assert sum(drawn) == blocks * BLOCK
-        assert all(
-            abs(n - blocks * BLOCK * Fraction(str(w)) / total) < 3
-            for n, w in zip(drawn, weights, strict=True)
-        )
+        total = sum(Fraction(str(weight)) for weight in weights)
+        exact = [blocks * BLOCK * Fraction(str(weight)) / total for weight in weights]
+        assert all(abs(count - share) < 3 for count, share in zip(drawn, exact, strict=True))
         assert all(np.subtract(mixture._drawn((blocks + 1) * BLOCK), drawn) >= 0)
 
 
@@ -89,11 +89,12 @@ def test_datasets_are_mixed_within_a_block():
 
 def test_pure_in_any_order_and_in_any_process():
     ks = np.random.default_rng(0).integers(0, 10**9, 200)
-    forward, backward = Mixture(**THREE, seed=5), Mixture(**THREE, seed=5)
-    there = [forward(int(k)) for k in ks]
-    assert there == [backward(int(k)) for k in ks[::-1]][::-1]
-    assert there == [Mixture(**THREE, seed=5)(int(k)) for k in ks]
-    assert all(type(number) is int for pair in there for number in pair)
+    mixture = Mixture(**THREE, seed=5)
+    samples = [mixture(int(k)) for k in ks]
+    backwards = Mixture(**THREE, seed=5)
+    assert samples == [backwards(int(k)) for k in ks[::-1]][::-1]
+    assert samples == [Mixture(**THREE, seed=5)(int(k)) for k in ks]
+    assert all(type(number) is int for pair in samples for number in pair)
 
 
 def test_this_stream_stays_this_stream():
@@ -131,7 +132,7 @@ def test_replacements_are_other_rows_of_the_same_dataset():
         ([3, 4], [1, math.inf], "inf"),
     ],
 )
-def test_what_a_mixture_refuses(sizes, weights, words):
+def test_impossible_mixtures_are_refused(sizes, weights, words):
     with pytest.raises(ValueError, match=words):
         Mixture(sizes, weights)
 
@@ -150,7 +151,8 @@ def test_a_sample_costs_less_than_a_tenth_of_a_millisecond():
 
 
 def test_clip_times_are_evenly_spaced_inside_the_window():
-    rng, starts = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    starts = []
     for _ in range(1000):
         times = clip_times(2.0, 10.0, 16, 4.0, rng)
         np.testing.assert_allclose(np.diff(times), 0.25, atol=1e-12)
@@ -165,7 +167,7 @@ def test_clip_times_without_a_generator_is_the_middle():
     np.testing.assert_allclose(clip_times(1.5, 1.5, 1, 4.0), [1.5])
 
 
-def test_a_still_picture_lasts_as_long_as_the_clip():
+def test_an_image_lasts_as_long_as_the_clip():
     np.testing.assert_allclose(clip_times(0.0, math.inf, 3, 2.0, np.random.default_rng(0)), [0, 0.5, 1])
     np.testing.assert_allclose(segment_times(0.0, math.inf, 2, 2.0, 2), [[0, 0.5], [0, 0.5]])
 

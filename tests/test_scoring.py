@@ -10,12 +10,12 @@ from vjepa.benchmarks.scoring import (
     Mark,
     accuracy,
     by_kind,
-    chance,
-    chosen_letter,
+    chance_accuracy,
+    chosen_option,
     lettered,
+    majority_accuracy,
     matches,
-    most_frequent,
-    pairs,
+    pair_marks,
 )
 from vjepa.data.manifest_files import ManifestError
 from vjepa.language.conversations import Conversation, Turn
@@ -23,13 +23,17 @@ from vjepa.language.conversations import Conversation, Turn
 OPTIONS = ("to the left", "to the right", "up")
 
 
-@pytest.mark.parametrize(("answer", "option"), [
-    ("A", 0), ("b", 1), ("(b)", 1), ("C.", 2), ("B) to the right", 1), ("Answer is B", 1), ("The answer is (C).", 2),
-    ("to the right", 1), ("Up.", 2), ("", None), ("D", None), ("A or B", None), ("I cannot tell", None),
-    ("A hand moves up", None), ("It's A", 0), ("[A]", 0),
-])  # fmt: skip
-def test_a_letter_is_read_and_never_guessed(answer, option):
-    assert chosen_letter(answer, OPTIONS) == option
+ANSWERS = {
+    0: ("A", "It's A", "[A]"),
+    1: ("b", "(b)", "B) to the right", "Answer is B", "to the right"),
+    2: ("C.", "The answer is (C).", "Up."),
+    None: ("", "D", "A or B", "I cannot tell", "A hand moves up"),
+}
+
+
+@pytest.mark.parametrize("option", ANSWERS)
+def test_a_letter_is_read_and_never_guessed(option):
+    assert {chosen_option(answer, OPTIONS) for answer in ANSWERS[option]} == {option}
 
 
 def row(answer: str, options: tuple[str, ...] = OPTIONS, kind: str = "k", pair: str = "") -> Conversation:
@@ -39,10 +43,9 @@ def row(answer: str, options: tuple[str, ...] = OPTIONS, kind: str = "k", pair: 
 
 
 def test_options_are_listed_and_answered_by_a_letter():
-    asked = lettered(row("up"))
-    assert (
-        "Which way?\nA. to the left\nB. to the right\nC. up\nAnswer" in asked.question and asked.answer == "C"
-    )
+    question = lettered(row("up"))
+    assert "Which way?\nA. to the left\nB. to the right\nC. up\nAnswer" in question.question
+    assert question.answer == "C"
 
 
 def test_open_answers_match_whatever_their_dress():
@@ -51,14 +54,7 @@ def test_open_answers_match_whatever_their_dress():
 
 
 def test_pairs_are_right_together():
-    rows = [
-        row("up", pair="x"),
-        row("up", pair="x"),
-        row("up", pair="y"),
-        row("up", pair="y"),
-        row("up", pair="z"),
-        row("up"),
-    ]
+    rows = [row("up", pair=pair) for pair in ("x", "x", "y", "y", "z", "")]
     marks = [
         Mark("k", True, "x"),
         Mark("k", True, "x"),
@@ -67,48 +63,106 @@ def test_pairs_are_right_together():
         Mark("k", True),
     ]
     assert accuracy(marks) == 0.8 and set(by_kind(marks)) == {"k"}
-    assert [mark.right for mark in pairs(marks, rows)] == [True, False, False]  # z was never marked
-    assert accuracy(pairs(marks, rows)) == pytest.approx(1 / 3)
+    assert [mark.right for mark in pair_marks(marks, rows)] == [True, False, False]  # z was never marked
+    assert accuracy(pair_marks(marks, rows)) == pytest.approx(1 / 3)
 
 
 def test_who_is_blind_to_order_has_no_reversed_pair_right():
     rows = [row(answer, OPTIONS[:2], pair=str(i)) for i in range(20) for answer in OPTIONS[:2]]
-    said = [OPTIONS[i // 2 % 2] for i in range(40)]  # the same to a clip and its reversal, whatever it is
-    marks = [Mark("k", answer == r.answer, r.pair) for answer, r in zip(said, rows, strict=True)]
-    assert accuracy(marks) == 0.5 and accuracy(pairs(marks, rows)) == 0.0
+    # The same answer to a clip and its reversal, whatever it is.
+    answers = [OPTIONS[i // 2 % 2] for i in range(40)]
+    marks = [Mark("k", answer == row.answer, row.pair) for answer, row in zip(answers, rows, strict=True)]
+    assert accuracy(marks) == 0.5 and accuracy(pair_marks(marks, rows)) == 0.0
 
 
 def test_what_guessing_gives():
     rows = [row("up"), row("up"), row("to the left"), row("no", ("yes", "no"), "other")]
-    assert chance(rows) == pytest.approx((3 / 3 + 1 / 2) / 4)
-    assert most_frequent(rows) == 0.75
+    assert chance_accuracy(rows) == pytest.approx((3 / 3 + 1 / 2) / 4)
+    assert majority_accuracy(rows) == 0.75
     own = [row(f"{i}", (f"{i}", "x", "y")) for i in range(3)] + [row("4", ("x", "4", "y"))]
-    assert most_frequent(own) == 0.75  # the first option, whatever it says
-    assert most_frequent([row("red", ()), row("red", ()), row("blue", ())]) == pytest.approx(2 / 3)
+    assert majority_accuracy(own) == 0.75  # the first option, whatever it says
+    assert majority_accuracy([row("red", ()), row("red", ()), row("blue", ())]) == pytest.approx(2 / 3)
 
 
 FILES = {
-    "perceptiontest": {"v1": {"metadata": {}, "mc_question": [
-        {"id": 0, "question": "What falls?", "options": ["a cup", "a ball", "a pen"], "answer_id": 1, "area": "physics"}]}},
-    "tempcompass": {"v2": {"direction": [
-        {"question": "Which way?\nA. up\nB. down\nC. left\nPlease directly give the best option:", "answer": "B. down"}],
-        "order": [{"question": "Is it first?", "answer": "yes"}],
-        "speed": [{"question": "Which caption matches?\nCaption A: It is slow.\nCaption B: It is fast.",
-                   "answer": "Caption B: It is fast."},
-                  {"question": "Which is more suitable?\nOption 1: It is slow: very.\nOption 2: It is fast.",
-                   "answer": "Option 1: It is slow: very."},
-                  {"question": "Which is better?\nSentence A: It is slow.\nSentence B: A fast one.",
-                   "answer": "Sentence B: A fast one."}]}},
-    "mvp": [{"video_id": "star_7_0", "video_path": "/star/a.mp4", "question": "Which?", "candidates": ["up", "down"],
-             "answer": "up", "source": "star"},
-            {"video_id": "star_7_1", "video_path": "/star/b.mp4", "question": "Which?", "candidates": "['up', 'down']",
-             "answer": "down", "source": "star"}],
-    "temporalbench": [{"idx": 1, "video_name": "c/x.mp4", "GT": "B", "category": 3,
-                       "question": "Which caption?\nA. He runs.\nB. He walks.\nAnswer by letter."}],
-    "tomato": {"0": {"question": "How often?", "options": ["once", "twice", "thrice"], "answer": 2, "key": "0132-1",
-                     "demonstration_type": "human", "motion_type": "count"}},
-}  # fmt: skip
-FOUND = {
+    "perceptiontest": {
+        "v1": {
+            "metadata": {},
+            "mc_question": [
+                {
+                    "id": 0,
+                    "question": "What falls?",
+                    "options": ["a cup", "a ball", "a pen"],
+                    "answer_id": 1,
+                    "area": "physics",
+                }
+            ],
+        }
+    },
+    "tempcompass": {
+        "v2": {
+            "direction": [
+                {
+                    "question": "Which way?\nA. up\nB. down\nC. left\nPlease directly give the best option:",
+                    "answer": "B. down",
+                }
+            ],
+            "order": [{"question": "Is it first?", "answer": "yes"}],
+            "speed": [
+                {
+                    "question": "Which caption matches?\nCaption A: It is slow.\nCaption B: It is fast.",
+                    "answer": "Caption B: It is fast.",
+                },
+                {
+                    "question": "Which is more suitable?\nOption 1: It is slow: very.\nOption 2: It is fast.",
+                    "answer": "Option 1: It is slow: very.",
+                },
+                {
+                    "question": "Which is better?\nSentence A: It is slow.\nSentence B: A fast one.",
+                    "answer": "Sentence B: A fast one.",
+                },
+            ],
+        }
+    },
+    "mvp": [
+        {
+            "video_id": "star_7_0",
+            "video_path": "/star/a.mp4",
+            "question": "Which?",
+            "candidates": ["up", "down"],
+            "answer": "up",
+            "source": "star",
+        },
+        {
+            "video_id": "star_7_1",
+            "video_path": "/star/b.mp4",
+            "question": "Which?",
+            "candidates": "['up', 'down']",
+            "answer": "down",
+            "source": "star",
+        },
+    ],
+    "temporalbench": [
+        {
+            "idx": 1,
+            "video_name": "c/x.mp4",
+            "GT": "B",
+            "category": 3,
+            "question": "Which caption?\nA. He runs.\nB. He walks.\nAnswer by letter.",
+        }
+    ],
+    "tomato": {
+        "0": {
+            "question": "How often?",
+            "options": ["once", "twice", "thrice"],
+            "answer": 2,
+            "key": "0132-1",
+            "demonstration_type": "human",
+            "motion_type": "count",
+        }
+    },
+}
+FIRST_ROWS = {
     "perceptiontest": ("v1.mp4", "What falls?", "a ball", "physics", ""),
     "tempcompass": ("v2.mp4", "Which way?", "down", "direction", ""),
     "mvp": ("star/a.mp4", "Which?", "up", "star", "star_7"),
@@ -127,7 +181,7 @@ def test_published_files_are_read(tmp_path, kind):
     rows = read_questions(published(tmp_path, kind), kind, tmp_path / "videos")
     first = rows[0]
     path = first.media[0].path.relative_to(tmp_path / "videos").as_posix()
-    assert (path, first.question.strip(), first.answer, first.kind, first.pair) == FOUND[kind]
+    assert (path, first.question.strip(), first.answer, first.kind, first.pair) == FIRST_ROWS[kind]
     assert first.answer in first.options and len(first.options) in (2, 3)
 
 
@@ -136,9 +190,8 @@ def test_yes_and_no_are_options_and_lines_are_rows(tmp_path):
     assert second.options == ("yes", "no") and second.kind == "order"
     captions = read_questions(published(tmp_path, "tempcompass"), "tempcompass")[2:]
     assert [row.answer for row in captions] == ["It is fast.", "It is slow: very.", "A fast one."]
-    assert [row.options.index(row.answer) for row in captions] == [1, 0, 1] and all(
-        len(row.options) == 2 for row in captions
-    )
+    assert [row.options.index(row.answer) for row in captions] == [1, 0, 1]
+    assert all(len(row.options) == 2 for row in captions)
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, FILES["mvp"])))
     pair = read_questions(tmp_path / "rows.jsonl", "mvp")
     assert pair[0].pair == pair[1].pair and pair[1].options == ("up", "down")
@@ -166,13 +219,12 @@ BROKEN = {
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_value_that_cannot_be_is_one_sentence(tmp_path, kind):
-    content, (key, value, sentence) = json.loads(json.dumps(FILES[kind])), BROKEN[kind]
-    found = content
-    while key not in found:
-        found = (
-            found[0] if isinstance(found, list) else found.get("mc_question") or next(iter(found.values()))
-        )
-    found[key] = value
+    key, value, sentence = BROKEN[kind]
+    content = json.loads(json.dumps(FILES[kind]))
+    row = content
+    while key not in row:
+        row = row[0] if isinstance(row, list) else row.get("mc_question") or next(iter(row.values()))
+    row[key] = value
     (tmp_path / "questions.json").write_text(json.dumps(content))
     with pytest.raises(ManifestError, match=f"questions.json, question 1: .*({sentence})"):
         read_questions(tmp_path / "questions.json", kind)

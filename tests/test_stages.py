@@ -1,4 +1,4 @@
-"""Laws of the stages, on real decoded video: what a step is does not depend on how it is cut, killed or resumed."""
+"""Laws of the stages, on real decoded video: a step is the same however it is cut, killed or resumed."""
 
 import json
 import shutil
@@ -8,7 +8,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -16,6 +15,7 @@ from safetensors.torch import load_file
 from stages.cooldown import Cooldown
 from stages.pretrain import Pretrain
 from stages.probe import Probe
+from tests.stage_runs import equal, fit
 from vjepa.data.clip_module import ClipData, Source
 from vjepa.data.clips import ClipConfig
 from vjepa.data.labelled_module import LabelledClipData
@@ -26,6 +26,7 @@ from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import PredictorConfig
 from vjepa.models.probe import ProbeConfig
 from vjepa.objectives import ema
+from vjepa.objectives.masked_prediction import target_tokens
 from vjepa.objectives.masks import BlockConfig, MaskConfig
 from vjepa.training.monitors import DataHealth, OptimizerMonitor
 from vjepa.training.optim import OptimConfig, Schedule
@@ -55,28 +56,10 @@ def clip_data(manifest: Path, batch_size: int = 8) -> ClipData:
     return ClipData([Source(str(manifest))], clip=CLIP, batch_size=batch_size, workers=0)
 
 
-def fit(stage, data, folder: Path, steps: int, ckpt_path=None, **settings) -> L.Trainer:
-    quiet = dict.fromkeys(
-        ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False
-    )
-    settings = (
-        quiet
-        | {"accelerator": "cpu", "default_root_dir": folder, "use_distributed_sampler": False}
-        | settings
-    )
-    trainer = L.Trainer(max_steps=steps, **settings)
-    trainer.fit(stage, data, ckpt_path=ckpt_path)
-    return trainer
-
-
-def equal(a: torch.nn.Module, b: torch.nn.Module) -> bool:
-    theirs = b.state_dict()
-    return all(torch.equal(value, theirs[key]) for key, value in a.state_dict().items())
-
-
 def test_accumulated_micro_batches_equal_one_batch(clips_manifest, tmp_path):
     """Same clips, same masks, same loss, one EMA update: 4 x 2 clips are 1 x 8 clips."""
-    whole, cut = pretrain(), pretrain()
+    whole = pretrain()
+    cut = pretrain()
     fit(whole, clip_data(clips_manifest, 8), tmp_path, steps=5)  # 24 clips: into the second epoch
     fit(cut, clip_data(clips_manifest, 2), tmp_path, steps=5, accumulate_grad_batches=4)
     for key, value in whole.state_dict().items():
@@ -88,10 +71,9 @@ def test_accumulated_micro_batches_equal_one_batch(clips_manifest, tmp_path):
 def test_a_batch_of_several_groups_equals_its_groups():
     clip = torch.randn(16, 3, 4, 32, 32, generator=torch.Generator().manual_seed(0))
     stage = pretrain()
-    whole = stage.objective(clip, MASKS, seed=0, step=5, rank=0)["loss"]
-    parts = [
-        stage.objective(some, MASKS, seed=0, step=5, rank=i)["loss"] for i, some in enumerate(clip.split(8))
-    ]
+    whole = stage.predict(clip, MASKS, seed=0, step=5, batch=0)["loss"]
+    groups = enumerate(clip.split(8))
+    parts = [stage.predict(group, MASKS, seed=0, step=5, batch=i)["loss"] for i, group in groups]
     torch.testing.assert_close(whole, torch.stack(parts).mean())
 
 
@@ -101,7 +83,7 @@ def test_one_batch_is_overfitted():
     optimizer = torch.optim.AdamW(stage.parameters(), 5e-3)
     losses = []
     for _ in range(300):
-        loss = stage.objective(clip, MASKS, seed=0, step=0, rank=0)["loss"]
+        loss = stage.predict(clip, MASKS, seed=0, step=0, batch=0)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -111,8 +93,10 @@ def test_one_batch_is_overfitted():
 
 def test_dropped_tokens_are_invisible_to_the_context():
     """Pixels under a dropped tubelet change the target, never the context tokens."""
-    stage, clip = pretrain(), torch.randn(1, 3, 4, 32, 32)
-    keep, drop = torch.arange(0, 32, 2)[None], torch.arange(1, 32, 2)[None]
+    stage = pretrain()
+    clip = torch.randn(1, 3, 4, 32, 32)
+    keep = torch.arange(0, 32, 2)[None]
+    drop = torch.arange(1, 32, 2)[None]
     changed = clip.clone()
     changed[:, :, 0:2, 0:8, 8:16] = 5.0  # token 1
     assert torch.equal(stage.encoder(clip, keep), stage.encoder(changed, keep))
@@ -121,15 +105,15 @@ def test_dropped_tokens_are_invisible_to_the_context():
 
 def test_the_target_has_no_gradient_and_no_optimiser():
     stage = pretrain()
-    stage.objective(torch.randn(8, 3, 4, 32, 32), MASKS, seed=0, step=0, rank=0)["loss"].backward()
+    stage.predict(torch.randn(8, 3, 4, 32, 32), MASKS, seed=0, step=0, batch=0)["loss"].backward()
     assert all(p.grad is None for p in stage.target.parameters())
     optimised = {id(p) for group in stage.configure_optimizers().param_groups for p in group["params"]}
     assert optimised == {id(p) for module in (stage.encoder, stage.predictor) for p in module.parameters()}
 
 
 def test_a_cut_run_resumes_exactly(clips_manifest, tmp_path):
-    """Weights, target, moments, order of clips and masks: six steps straight, or three, a checkpoint, and three more."""
-    straight, first, second = pretrain(), pretrain(), pretrain()
+    """Weights, target, moments, order of clips and masks: six steps, or four, a checkpoint and two."""
+    straight, first, second = (pretrain() for _ in range(3))
     fit(straight, clip_data(clips_manifest), tmp_path, steps=6)
     trainer = fit(first, clip_data(clips_manifest), tmp_path, steps=4)
     trainer.save_checkpoint(tmp_path / "step=4.ckpt")
@@ -142,7 +126,7 @@ def test_activation_checkpointing_changes_memory_only():
     gradients = []
     for activation_checkpointing in (False, True):
         stage = pretrain(activation_checkpointing=activation_checkpointing)
-        stage.objective(clip, MASKS, seed=0, step=0, rank=0)["loss"].backward()
+        stage.predict(clip, MASKS, seed=0, step=0, batch=0)["loss"].backward()
         gradients.append([p.grad for p in stage.encoder.parameters()])
     torch.testing.assert_close(gradients[0], gradients[1])
 
@@ -155,16 +139,17 @@ def test_cooldown_takes_over_and_ends_at_its_final_rate(clips_manifest, tmp_path
     longer = ClipData(
         [Source(str(clips_manifest))], clip=ClipConfig(frames=6, fps=8.0, size=48), batch_size=8, workers=0
     )
-    seen = []
-    stage.on_train_batch_start = lambda batch, batch_idx: (
-        seen.append(len(stage.optimizers().optimizer.state)) or None
-    )
+    moments = []
+
+    def count_moments(batch, batch_idx) -> None:
+        moments.append(len(stage.optimizers().optimizer.state))
+
+    stage.on_train_batch_start = count_moments
     before = first.state_dict()
     trainer = fit(stage, longer, tmp_path, steps=4)
     assert trainer.optimizers[0].param_groups[0]["lr"] == 1e-6
-    assert seen[0] == len(list(stage.encoder.parameters())) + len(
-        list(stage.predictor.parameters())
-    )  # moments came along
+    trained = [*stage.encoder.parameters(), *stage.predictor.parameters()]
+    assert moments[0] == len(trained)  # of the first run, before the first step of the second
     assert not torch.equal(stage.encoder.embed.weight, before["encoder.embed.weight"])
 
 
@@ -214,34 +199,24 @@ def spoiled(manifest: Path, good: int, bad: int) -> Path:
 
 
 def test_a_tolerated_bad_file_is_replaced_counted_and_named_once(clips_manifest, tmp_path):
-    data, health = clip_data(spoiled(clips_manifest, 20, 1), 4), DataHealth(tmp_path)
+    data = clip_data(spoiled(clips_manifest, 20, 1), 4)
+    health = DataHealth(tmp_path)
     fit(pretrain(), data, tmp_path, steps=12, callbacks=[health])
     assert health.failed >= 2 and health.draws == 48 + health.failed
     assert (tmp_path / "bad_files.txt").read_text().count("bad.mp4") == 1
 
 
 def test_too_many_bad_files_stop_the_run(clips_manifest, tmp_path):
-    with pytest.raises(
-        DataError, match=r"of \d+ draws could not be decoded, more than data\.max_bad_share=0\.05.*bad\.mp4"
-    ):
-        fit(
-            pretrain(),
-            clip_data(spoiled(clips_manifest, 6, 6)),
-            tmp_path,
-            steps=50,
-            callbacks=[DataHealth(tmp_path)],
-        )
+    data = clip_data(spoiled(clips_manifest, 6, 6))
+    sentence = r"of \d+ draws could not be decoded, more than data\.max_bad_share=0\.05.*bad\.mp4"
+    with pytest.raises(DataError, match=sentence):
+        fit(pretrain(), data, tmp_path, steps=50, callbacks=[DataHealth(tmp_path)])
 
 
 def test_only_bad_files_stop_at_once(clips_manifest, tmp_path):
+    data = clip_data(spoiled(clips_manifest, 0, 2))
     with pytest.raises(DataError, match=r"several draws in a row .*bad\.mp4"):
-        fit(
-            pretrain(),
-            clip_data(spoiled(clips_manifest, 0, 2)),
-            tmp_path,
-            steps=50,
-            callbacks=[DataHealth(tmp_path)],
-        )
+        fit(pretrain(), data, tmp_path, steps=50, callbacks=[DataHealth(tmp_path)])
 
 
 def test_a_gradient_that_is_no_number_stops_before_it_is_saved(clips_manifest, tmp_path):
@@ -263,19 +238,18 @@ def test_other_heads_or_positions_are_refused(clips_manifest, tmp_path):
 
 def test_targets_are_normed_without_gradient_and_telemetry_survives_accumulation(clips_manifest, tmp_path):
     stage = pretrain()
-    target = stage.targets(torch.randn(2, 3, 4, 32, 32))
+    target = target_tokens(stage.target, torch.randn(2, 3, 4, 32, 32))
     torch.testing.assert_close(target.mean(-1), torch.zeros(2, 32), atol=1e-5, rtol=0)
     torch.testing.assert_close(target.std(-1, correction=0), torch.ones(2, 32), atol=1e-3, rtol=0)
-    seen = []
-    stage.on_train_batch_end = lambda outputs, batch, batch_idx: seen.append(float(outputs["l1"]))
+    losses = []
+    stage.on_train_batch_end = lambda outputs, batch, batch_idx: losses.append(float(outputs["l1"]))
     fit(stage, clip_data(clips_manifest, 2), tmp_path, steps=1, accumulate_grad_batches=4)
-    assert min(seen) > 0.5  # an untrained loss, not a quarter of one
+    assert min(losses) > 0.5  # an untrained loss, not a quarter of one
 
 
 def test_the_ema_follows_its_schedule(clips_manifest, tmp_path):
-    frozen = pretrain(
-        momentum=Schedule(1.0, start=0.0, warmup=1)
-    )  # warm-up of one step: at its peak from the start
+    # A warm-up of one step is at its peak from the start.
+    frozen = pretrain(momentum=Schedule(1.0, start=0.0, warmup=1))
     before = {key: value.clone() for key, value in frozen.target.state_dict().items()}
     fit(frozen, clip_data(clips_manifest), tmp_path, steps=2)
     assert all(torch.equal(value, before[key]) for key, value in frozen.target.state_dict().items())
@@ -318,26 +292,18 @@ data:
   clip: {frames: 4, fps: 8, size: 32}
   batch_size: 8
   workers: 0
-trainer: {max_steps: 6, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false, log_every_n_steps: 2,
-  callbacks: [{class_path: vjepa.training.pretraining_monitors.CollapseMonitor}, {class_path: vjepa.training.pictures.Pictures}]}
+trainer: {max_steps: 6, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false,
+  log_every_n_steps: 2, callbacks: [
+  {class_path: vjepa.training.pretraining_monitors.CollapseMonitor},
+  {class_path: vjepa.training.image_monitor.ImageMonitor}]}
 checkpoint: {every_n_train_steps: 2}
 """
 
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     """The real command, from a foreign working directory."""
-    program = [
-        sys.executable,
-        "-m",
-        "stages.pretrain",
-        "fit",
-        "--config",
-        "recipe.yaml",
-        "--out",
-        "run",
-        *arguments,
-    ]
-    return subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=300)
+    program = [sys.executable, "-m", "stages.pretrain", "fit", "--config", "recipe.yaml", "--out", "run"]
+    return subprocess.run([*program, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.slow
@@ -364,10 +330,10 @@ def test_two_processes_equal_one(clips_manifest, tmp_path):
     spread = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.batch_size", "4")
     two = command(tmp_path, "--out", "two", *spread)
     assert two.returncode == 0, two.stderr
-    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
-    for key, value in one.items():
+    single, both = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    for key, value in single.items():
         torch.testing.assert_close(
-            two[key], value, atol=2e-5, rtol=1e-4, msg=lambda m, key=key: f"{key}: {m}"
+            both[key], value, atol=2e-5, rtol=1e-4, msg=lambda m, key=key: f"{key}: {m}"
         )
 
 

@@ -9,12 +9,12 @@ from vjepa.training.sweep import (
     Sweep,
     command,
     draw,
-    folder,
+    folder_of,
     over_seeds,
     read_curves,
     read_sweep,
     run_sweep,
-    table,
+    sweep_table,
 )
 
 RECIPE = """
@@ -22,9 +22,12 @@ model:
   encoder: {width: 16, depth: 1, heads: 2, mlp_width: 16, patch: 8}
   predictor: {width: 16, depth: 1, heads: 2, mlp_width: 16}
   masks: {kinds: [{blocks: 1, scale: 1.0, duration: 0.5, place: end}], group: 4}
-data: {train: [{manifest: MANIFEST}], val: MANIFEST, clip: {frames: 4, fps: 8, size: 32}, batch_size: 4, workers: 0}
+data: {train: [{manifest: MANIFEST}], val: MANIFEST, clip: {frames: 4, fps: 8, size: 32}, batch_size: 4,
+  workers: 0}
 trainer: {max_steps: 2, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false,
-  callbacks: [{class_path: vjepa.training.pretraining_monitors.CollapseMonitor}, {class_path: vjepa.training.pretraining_monitors.LossByDistance}]}
+  callbacks: [
+  {class_path: vjepa.training.pretraining_monitors.CollapseMonitor},
+  {class_path: vjepa.training.pretraining_monitors.LossByDistance}]}
 """
 
 
@@ -45,20 +48,20 @@ def sweep(tmp_path) -> Sweep:
     )
     for name, rise in (("one", 0.1), ("other way", 0.3)):
         for seed in sweep.seeds:
-            logged(folder(tmp_path, name, seed), {0: 0.2, 10: 0.2 + rise + 0.02 * seed})
+            logged(folder_of(tmp_path, name, seed), {0: 0.2, 10: 0.2 + rise + 0.02 * seed})
     return sweep
 
 
 def test_the_table_holds_first_and_last_values(sweep, tmp_path):
-    text = table(sweep, tmp_path)
+    text = sweep_table(sweep, tmp_path)
     assert "| one | 0.200 -> 0.310 ± 0.014 |" in text and "| other way | 0.200 -> 0.510 ± 0.014 |" in text
     assert draw(sweep, tmp_path).stat().st_size > 1000
 
 
 def test_a_scalar_that_is_not_there_is_said_to_be_missing(sweep, tmp_path):
-    assert read_curves(folder(tmp_path, "one", 0), ["nothing"]) == {"nothing": {}}
+    assert read_curves(folder_of(tmp_path, "one", 0), ["nothing"]) == {"nothing": {}}
     other = Sweep("pretrain", ["a.yaml"], {"one": {}}, curves=["nothing"])
-    assert "| one | not logged |" in table(other, tmp_path)
+    assert "| one | not logged |" in sweep_table(other, tmp_path)
 
 
 def test_only_steps_that_all_seeds_have_are_averaged():
@@ -67,8 +70,10 @@ def test_only_steps_that_all_seeds_have_are_averaged():
 
 def test_changes_become_settings(sweep, tmp_path):
     words = command(sweep, {"model.masks.kinds": [{"blocks": 1}], "data.val": "x.csv"}, 3, tmp_path)
-    assert words[2:] == ["stages.pretrain", "fit", "--config", "a.yaml", "--out", str(tmp_path), "--seed_everything", "3",
-                         '--model.masks.kinds=[{"blocks": 1}]', "--data.val=x.csv"]  # fmt: skip
+    stage = ["stages.pretrain", "fit", "--config", "a.yaml"]
+    run = ["--out", str(tmp_path), "--seed_everything", "3"]
+    changes = ['--model.masks.kinds=[{"blocks": 1}]', "--data.val=x.csv"]
+    assert words[2:] == [*stage, *run, *changes]
 
 
 @pytest.mark.parametrize(
@@ -89,24 +94,18 @@ def test_what_is_no_sweep_is_refused(text, tmp_path):
 
 @pytest.mark.slow
 def test_the_command_runs_what_is_missing_and_names_what_failed(clips_manifest, tmp_path, capsys):
-    recipe, sweep = tmp_path / "recipe.yaml", tmp_path / "tiny.yaml"
+    recipe = tmp_path / "recipe.yaml"
+    sweep = tmp_path / "tiny.yaml"
     recipe.write_text(RECIPE.replace("MANIFEST", str(clips_manifest)))
     runs = {"a": {}, "b": {"model.optim.lr.peak": 0.01}}
-    sweep.write_text(
-        yaml.safe_dump(
-            {"stage": "pretrain", "configs": [str(recipe)], "runs": runs, "curves": ["train/loss"]}
-        )
-    )
-    run_sweep(sweep, tmp_path / "out", jobs=2)
+    settings = {"stage": "pretrain", "configs": [str(recipe)], "runs": runs, "curves": ["train/loss"]}
+    sweep.write_text(yaml.safe_dump(settings))
+    run_sweep(sweep, out=tmp_path / "out", jobs=2)
     assert (tmp_path / "out" / "table.md").read_text().count("->") == 2
     assert (tmp_path / "out" / "a-seed0" / "commit.txt").read_text().strip()
     before = (tmp_path / "out" / "a-seed0" / "model.safetensors").stat().st_mtime
     runs["c"] = {"model.nonsense": 1}
-    sweep.write_text(
-        yaml.safe_dump(
-            {"stage": "pretrain", "configs": [str(recipe)], "runs": runs, "curves": ["train/loss"]}
-        )
-    )
+    sweep.write_text(yaml.safe_dump(settings))
     with pytest.raises(UserError, match="c-seed0 failed"):
-        run_sweep(sweep, tmp_path / "out")
+        run_sweep(sweep, out=tmp_path / "out")
     assert "nothing to do" in (tmp_path / "out" / "a-seed0" / "log.txt").read_text() and before > 0

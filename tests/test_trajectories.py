@@ -1,4 +1,4 @@
-"""Pictures, states and actions of a window belong together; a mistake in robot data is one sentence, at once."""
+"""Laws of robot data: images, states and actions of a window belong together, and mistakes are refused."""
 
 import json
 from collections import Counter
@@ -14,21 +14,16 @@ import torch
 from einops import rearrange
 
 from tests.videos import even_times, read_stamps, stamp, write_video
-from vjepa.data.latents import LatentCache, encode_frames
+from vjepa.data.latents import LatentCache, encode_in_fixed_batches
 from vjepa.errors import UserError
 from vjepa.robots.episodes import Columns, TrajectoryError
 from vjepa.robots.module import RobotSource, TrajectoryData
 from vjepa.robots.pose import pose_delta
 from vjepa.robots.readers.lerobot import load_lerobot
 from vjepa.robots.schema import END_EFFECTOR, vector_schema
-from vjepa.robots.windows import (
-    EvaluationTrajectories,
-    TrainingTrajectories,
-    TrajectoryConfig,
-    Windows,
-    collate_windows,
-    window_rows,
-)
+from vjepa.robots.window_batches import collate_windows
+from vjepa.robots.window_datasets import EvaluationTrajectories, TrainingTrajectories
+from vjepa.robots.windows import TrajectoryConfig, Windows, window_rows
 
 FPS = 15
 LENGTHS = (40, 9, 33, 30)
@@ -41,7 +36,7 @@ def feature(kind: str, *shape: int) -> dict:
 
 
 def rows_of(lengths: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Columns of all rows. The first number of a state is the row's own, so that pictures can be held against it."""
+    """Columns of all rows. The first number of a state is the row's number, which its image carries too."""
     total = sum(lengths)
     states = np.random.default_rng(0).uniform(-1, 1, (total, 7)).astype(np.float32)
     states[:, 0] = np.arange(total)
@@ -63,40 +58,62 @@ def column(values: np.ndarray) -> pa.Array:
 
 
 def write_lerobot(folder: Path, rows: dict[str, np.ndarray] | None = None, info: dict | None = None) -> Path:
-    """Four episodes at 15 a second, seen by two cameras whose MP4s hold two and three episodes; their rows lie in two files
-    in the wrong order. Pictures carry the number of their row."""
+    """A dataset of four episodes at 15 rows a second, whose rows lie in two files in the wrong order.
+
+    Two cameras see them; their MP4s hold two and three episodes.
+    """
     rows = rows_of(LENGTHS) if rows is None else rows
-    ends = np.cumsum(LENGTHS)
-    starts = ends - LENGTHS
     for number, episodes in enumerate(([2, 3], [0, 1])):
         keep = np.isin(rows["episode_index"], episodes)
-        write(
-            folder / f"data/chunk-000/file-{number:03d}.parquet",
-            {name: column(v[keep]) for name, v in rows.items()},
-        )
+        columns = {name: column(values[keep]) for name, values in rows.items()}
+        write(folder / f"data/chunk-000/file-{number:03d}.parquet", columns)
+
+    zeros = np.zeros(4, int)
     table = {"episode_index": np.arange(4), "length": np.array(LENGTHS), "tasks": pa.array([["x"]] * 4)}
-    table |= {"data/chunk_index": np.zeros(4, int), "data/file_index": np.array([1, 1, 0, 0])}
+    table |= {"data/chunk_index": zeros, "data/file_index": np.array([1, 1, 0, 0])}
     for camera, files in ((LEFT, np.array([0, 0, 1, 1])), (WRIST, np.array([0, 1, 1, 1]))):
-        begins = np.array([starts[e] - starts[np.flatnonzero(files == files[e])[0]] for e in range(4)]) / FPS
-        table |= {f"videos/{camera}/chunk_index": np.zeros(4, int), f"videos/{camera}/file_index": files}
+        begins = film(folder / f"videos/{camera}/chunk-000", files)
         table |= {
+            f"videos/{camera}/chunk_index": zeros,
+            f"videos/{camera}/file_index": files,
             f"videos/{camera}/from_timestamp": begins,
             f"videos/{camera}/to_timestamp": begins + np.array(LENGTHS) / FPS,
         }
-        for number in set(files.tolist()):
-            shown = np.concatenate([np.arange(starts[e], ends[e]) for e in np.flatnonzero(files == number)])
-            video = folder / f"videos/{camera}/chunk-000/file-{number:03d}.mp4"
-            video.parent.mkdir(parents=True, exist_ok=True)
-            write_video(video, even_times(len(shown), FPS), pictures=[stamp(int(row)) for row in shown])
     write(folder / "meta/episodes/chunk-000/file-000.parquet", table)
-    features = {LEFT: feature("video", 64, 96, 3), WRIST: feature("video", 64, 96, 3)}
-    features |= {name: feature("float32", *(v.shape[1:] or (1,))) for name, v in rows.items()}
-    features["observation.images.png"] = feature("image", 64, 96, 3)
-    paths = {"data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"}
-    paths["video_path"] = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
-    about = {"codebase_version": "v3.0", "fps": FPS, "features": features} | paths | (info or {})
-    (folder / "meta/info.json").write_text(json.dumps(about))
+    (folder / "meta/info.json").write_text(json.dumps(about(rows) | (info or {})))
     return folder
+
+
+def film(folder: Path, files: np.ndarray) -> np.ndarray:
+    """Write each episode into the video file of its number; when each begins there, seconds.
+
+    Every frame carries the number of its row.
+    """
+    folder.mkdir(parents=True)
+    ends = np.cumsum(LENGTHS)
+    starts = ends - LENGTHS
+    begins = np.zeros(4)
+    for number in set(files.tolist()):
+        episodes = np.flatnonzero(files == number)
+        begins[episodes] = (starts[episodes] - starts[episodes[0]]) / FPS
+        shown = np.concatenate([np.arange(starts[e], ends[e]) for e in episodes])
+        frames = [stamp(int(row)) for row in shown]
+        write_video(folder / f"file-{number:03d}.mp4", even_times(len(shown), FPS), pictures=frames)
+    return begins
+
+
+def about(rows: dict[str, np.ndarray]) -> dict:
+    """The content of `meta/info.json`."""
+    features = {LEFT: feature("video", 64, 96, 3), WRIST: feature("video", 64, 96, 3)}
+    features |= {name: feature("float32", *(values.shape[1:] or (1,))) for name, values in rows.items()}
+    features["observation.images.png"] = feature("image", 64, 96, 3)
+    return {
+        "codebase_version": "v3.0",
+        "fps": FPS,
+        "features": features,
+        "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+        "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
+    }
 
 
 def write(file: Path, columns: dict) -> None:
@@ -119,20 +136,20 @@ def numbers(clip: torch.Tensor) -> list[int]:
     return read_stamps(rearrange(clip, "t c h w -> t h w c").numpy())
 
 
-# -- windows -----------------------------------------------------------------------------------------------------------
+# -- windows -------------------------------------------------------------------------------------------------
 
 
 def test_pictures_and_states_are_of_the_same_rows(folder):
     """For both cameras, whatever file an episode is in and wherever it begins there."""
-    windows, seen = training(folder), Counter()
+    windows = training(folder)
+    seen = Counter()
     for k in range(60):
         window = windows[k]
         assert numbers(window.clip) == window.states[:, 0].round().int().tolist(), k
         assert window.bad == [] and window.index == k
         seen[window.camera, window.episode] += 1
-    assert len(seen) == 6 and not any(
-        episode == 1 for _, episode in seen
-    )  # nine rows are too short for a window
+    assert len(seen) == 6
+    assert not any(episode == 1 for _, episode in seen)  # nine rows are too short for a window
 
 
 def test_actions_lead_from_state_to_state(folder):
@@ -143,7 +160,7 @@ def test_actions_lead_from_state_to_state(folder):
 
 
 def test_a_window_is_physical_time(folder):
-    """Four a second out of fifteen: 3 or 4 rows apart, never more than half a row beside the moment that was meant."""
+    """Four a second out of fifteen: 3 or 4 rows apart, each row at most half a row from its moment."""
     for k in range(20):
         window = training(folder)[k]
         times = window.times - window.times[0]
@@ -165,14 +182,14 @@ def test_every_start_is_drawn_and_the_last_row_is_reached(folder):
 
 
 def test_a_sample_is_a_pure_function_of_seed_and_number(folder):
-    a, b = training(folder), training(folder)
-    late = b[40]
-    assert (
-        torch.equal(a[40].clip, late.clip)
-        and torch.equal(a[40].states, late.states)
-        and a[40].camera == late.camera
-    )
-    assert any(not torch.equal(a[k].rows, training(folder, seed=1)[k].rows) for k in range(4))
+    windows = training(folder)
+    window = windows[40]
+    again = training(folder)[40]
+    assert torch.equal(window.clip, again.clip)
+    assert torch.equal(window.states, again.states)
+    assert window.camera == again.camera
+    others = training(folder, seed=1)
+    assert any(not torch.equal(windows[k].rows, others[k].rows) for k in range(4))
 
 
 def test_a_named_camera_is_the_only_one(folder):
@@ -198,11 +215,11 @@ def test_recorded_actions_and_extrinsics_can_be_read(folder):
 
 
 def test_without_pixels_everything_else_is_the_same(folder):
-    with_pixels, without = training(folder), training(folder, replace(WINDOW, pixels=False))
+    with_pixels = training(folder)
+    without = training(folder, replace(WINDOW, pixels=False))
     for k in range(5):
-        assert torch.equal(with_pixels[k].states, without[k].states) and torch.equal(
-            with_pixels[k].rows, without[k].rows
-        )
+        assert torch.equal(with_pixels[k].states, without[k].states)
+        assert torch.equal(with_pixels[k].rows, without[k].rows)
         assert without[k].clip.numel() == 0
     assert collate_windows([without[0], without[1]]).lost == 0
 
@@ -210,7 +227,8 @@ def test_without_pixels_everything_else_is_the_same(folder):
 def test_evaluation_windows_are_fixed_and_spread(folder):
     windows = EvaluationTrajectories(load_lerobot(folder), replace(WINDOW, windows=2))
     assert [(w.episode, int(w.rows[0])) for w in windows] == [(0, 3), (0, 9), (2, 1), (2, 4), (3, 0), (3, 2)]
-    assert torch.equal(windows[1].clip, windows[1].clip) and {w.camera for w in windows} == {LEFT}
+    assert torch.equal(windows[1].clip, windows[1].clip)
+    assert {window.camera for window in windows} == {LEFT}
     middle = EvaluationTrajectories(load_lerobot(folder), WINDOW)
     assert [int(w.rows[0]) for w in middle] == [6, 3, 1]
 
@@ -218,33 +236,37 @@ def test_evaluation_windows_are_fixed_and_spread(folder):
 def test_the_crop_is_the_same_for_all_frames_and_random_only_if_asked(folder):
     config = replace(WINDOW, scale=(0.3, 0.5), aspect=(0.75, 1.35))
     assert WINDOW.fixed_crop and not config.fixed_crop
-    window, again = training(folder, config)[0], training(folder, config)[0]
+    window = training(folder, config)[0]
+    again = training(folder, config)[0]
     assert torch.equal(window.clip, again.clip)
     assert not torch.equal(window.clip, training(folder)[0].clip)
 
 
 def test_cached_latents_of_a_window_are_those_of_encoding_its_episode(folder, tmp_path):
-    """The use that the cache is for: windows without pictures, tokens from disk, the bits of encoding on the fly."""
+    """Windows without images and tokens from disk give the bits of encoding the whole episode."""
     weight = torch.randn(3 * 64 * 64 // 16, 16, generator=torch.Generator().manual_seed(0))
 
     def encode(frames: torch.Tensor) -> torch.Tensor:
         return rearrange(frames.float() / 255, "t c (H h) (W w) -> t (H W) (c h w)", H=4, W=4) @ weight
 
     windows = training(folder, replace(WINDOW, pixels=False))
-    reader, cache = windows.windows[0], LatentCache(tmp_path, "key", limit_bytes=10**8)
+    reader = windows.windows[0]
+    cache = LatentCache(tmp_path, "key", limit_bytes=10**8)
     for k in range(12):
         window = windows[k]
         whole = np.arange(reader.data.length[window.episode])
 
         def make(window=window, whole=whole) -> torch.Tensor:
-            return encode_frames(reader.frames(window.episode, window.camera, whole), encode, batch=4)
+            return encode_in_fixed_batches(
+                reader.frames(window.episode, window.camera, whole), encode, batch=4
+            )
 
         tokens = cache.load(f"{window.episode:06d}.{window.camera}", make, window.rows.tolist())
         assert torch.equal(tokens, make()[window.rows])
-    assert cache.found > 0 and cache.made <= 6
+    assert cache.hits > 0 and cache.misses <= 6
 
 
-# -- broken and short episodes -----------------------------------------------------------------------------------------
+# -- broken and short episodes -------------------------------------------------------------------------------
 
 
 def test_short_episodes_are_left_out_and_named(folder):
@@ -284,7 +306,7 @@ def test_pictures_of_the_next_episode_are_never_shown(tmp_path):
     )
 
 
-# -- refusals ----------------------------------------------------------------------------------------------------------
+# -- refusals ------------------------------------------------------------------------------------------------
 
 
 def spoil_degrees(rows: dict) -> None:
@@ -357,7 +379,7 @@ def test_folders_that_promise_something_else_are_refused(tmp_path, info, words):
         load_lerobot(write_lerobot(tmp_path, info=info))
 
 
-def test_what_is_asked_and_not_there_is_refused(folder, tmp_path):
+def test_absent_cameras_columns_and_rates_are_refused(folder, tmp_path):
     with pytest.raises(TrajectoryError, match=r"'observation.images.front' cannot be used, it is not there"):
         load_lerobot(folder, cameras=["observation.images.front"])
     with pytest.raises(TrajectoryError, match="its dtype is image"):
@@ -372,19 +394,31 @@ def test_what_is_asked_and_not_there_is_refused(folder, tmp_path):
         TrajectoryConfig(frames=1)
 
 
+def repeat_episode(table: pa.Table) -> pa.Table:
+    return pa.concat_tables([table, table.slice(0, 1)])
+
+
+def empty_episode(table: pa.Table) -> pa.Table:
+    place = table.schema.get_field_index("length")
+    return table.set_column(place, "length", pa.array([40, 9, 33, 0]))
+
+
+def no_episodes(table: pa.Table) -> pa.Table:
+    return table.slice(0, 0)
+
+
 @pytest.mark.parametrize(
-    "change, words",
+    "spoil, words",
     [
-        (lambda table: pa.concat_tables([table, table.slice(0, 1)]), r"meta/episodes: episode 0 has several rows"),
-        (lambda table: table.set_column(table.schema.get_field_index("length"), "length", pa.array([40, 9, 33, 0])),
-         r"meta/episodes: episode 3 has no frames"),
-        (lambda table: table.slice(0, 0), r"meta/episodes: no episodes"),
+        (repeat_episode, r"meta/episodes: episode 0 has several rows"),
+        (empty_episode, r"meta/episodes: episode 3 has no frames"),
+        (no_episodes, r"meta/episodes: no episodes"),
     ],
-)  # fmt: skip
-def test_tables_of_episodes_that_make_no_sense_are_refused(tmp_path, change, words):
+)
+def test_tables_of_episodes_that_make_no_sense_are_refused(tmp_path, spoil, words):
     folder = write_lerobot(tmp_path)
     (file,) = (folder / "meta/episodes").rglob("*.parquet")
-    pa.parquet.write_table(change(pa.parquet.read_table(file)), file)
+    pa.parquet.write_table(spoil(pa.parquet.read_table(file)), file)
     with pytest.raises(TrajectoryError, match=words):
         load_lerobot(folder)
 
@@ -438,7 +472,7 @@ def test_the_fingerprint_changes_with_the_data(folder, tmp_path):
     )
 
 
-# -- the data module ---------------------------------------------------------------------------------------------------
+# -- the data module -----------------------------------------------------------------------------------------
 
 
 class Watch(L.LightningModule):

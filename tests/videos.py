@@ -1,7 +1,8 @@
 """Small videos whose frames carry their number in the pixels, so that a test can tell which frame it got.
 
-The number is written in binary, as white and black cells in a grid of 3 x 4; the first cell is always white, the second
-always black, so that a picture that is turned or mirrored reads as -1. Cells are big enough to survive lossy coding.
+The number is written in binary, as white and black cells in a grid of 3 x 4; the first cell is always white,
+the second always black, so that a picture that is turned or mirrored reads as -1. Cells are big enough to
+survive lossy coding.
 """
 
 import os
@@ -67,10 +68,12 @@ def write_video(
     ticks: int = CLOCK,
     b_frames: int | None = None,
 ) -> None:
-    """Write stamps 0, 1, ... (or `pictures`) that appear at `times` (seconds) to a file name or a file object.
+    """Write stamps 0, 1, ... (or `pictures`) that appear at `times` (seconds) to a file name or a file
+    object.
 
-    `turn` tells players to turn what is stored by so many degrees counter-clockwise, then to mirror it left-right, then
-    upside down. `sound` adds a silent track one second longer than the video. `ticks` of the stream's clock make a second.
+    `turn` tells players to turn what is stored by so many degrees counter-clockwise, then to mirror it
+    left-right, then upside down. `sound` adds a silent track one second longer than the video. `ticks` of the
+    stream's clock make a second.
     """
     pictures = pictures or [stamp(number, *size) for number in range(len(times))]
     target = str(target) if isinstance(target, os.PathLike) else target
@@ -88,13 +91,14 @@ def write_video(
             add_sound(container, float(times[-1]) + 1)
         for picture, time in zip(pictures, times, strict=True):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame.pts, frame.time_base = round(time * ticks), Fraction(1, ticks)
+            frame.pts = round(time * ticks)
+            frame.time_base = Fraction(1, ticks)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 
 def write_sound(path: Path, seconds: float = 1.0, cover: Path | None = None) -> None:
-    """A silent sound file, with a picture of its cover (jpeg) if given."""
+    """A silent sound file, with an image of its cover (jpeg) if given."""
     with av.open(str(path), "w", format="mp4") as container:
         if not cover:
             add_sound(container, seconds)
@@ -113,16 +117,18 @@ def add_sound(container: av.container.OutputContainer, seconds: float) -> None:
     stream = container.add_stream("aac", rate=16_000)
     for start in range(0, int(seconds * 16_000), 1024):
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        frame.pts, frame.sample_rate = start, 16_000
+        frame.pts = start
+        frame.sample_rate = 16_000
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
 
 
 def write_picture(path: Path, number: int, codec: str = "png", pix_fmt: str = "rgb24") -> None:
-    """One stamp as a picture file."""
+    """One stamp as an image file."""
     with av.open(str(path), "w", options={"update": "1"} if path.suffix != ".webp" else {}) as container:
         stream = container.add_stream(codec, pix_fmt=pix_fmt)
-        stream.width, stream.height = 96, 64
+        stream.width = 96
+        stream.height = 64
         frame = av.VideoFrame.from_ndarray(stamp(number), format="rgb24").reformat(format=pix_fmt)
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

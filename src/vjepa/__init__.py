@@ -1,24 +1,57 @@
-"""V-JEPA 2 as a library of nouns; the verbs are in `stages`.
+"""V-JEPA 2 as a library of nouns. The verbs are in `stages`, the recipes in `conf`, the story in the `Makefile`.
 
-models      encoder, predictor, attentive probe: plain torch modules that take one config dataclass each
-data        manifests, decoding by timestamp, clips, data modules, the demo world
-planning    world model, cross-entropy method, receding horizon, energy landscapes, tasks of the demo world
-pose        rigid poses and their deltas, and what a robot's states and actions mean
-objectives  losses of the action-conditioned predictor
-masks       which tubelets the encoder sees and which the predictor fills
-optim, ema  schedules as pure functions of the step; the target encoder
-checkpoint  export and strict loading, bridges to the released weights
-keymaps     how other people's checkpoints name our tensors
-metrics     collapse telemetry
-readout     what a frozen encoder tells about labelled clips
-callbacks   what Lightning calls: monitors, read-outs; `pictures` draws
-sweep       several recipes side by side; `evidence` is the proof that pretraining helps
-frozen      what stages on a frozen encoder have in common
-cli         one command line for every stage
+models      encoder, predictors, probes: plain torch modules that take one config dataclass each
+objectives  masks, the averaged target encoder, the losses of pretraining and of the action-conditioned predictor
+weights     exports and checkpoints; released weights of Meta and Hugging Face in
+data        manifests, decoding by time stamp, transforms, clips, and the base of all data modules
+robots      poses, what a robot's states and actions mean, recorded episodes and windows of them
+planning    world model, energy, cross-entropy method, receding horizon, energy landscapes
+language    conversations about video, the language model that reads an encoder's tokens, and its training data
+features    features of videos to files, nearest neighbours, tokens as colours
+evaluation  what a frozen encoder is worth: read-outs, predictions, recall, rollout error, collapse, tables
+benchmarks  other people's benchmarks and their formats; the speed of our own code
+sim         the demo world: a simulated robot arm, what is recorded there, and closed-loop episodes (needs MuJoCo)
+training    what stages share: command line, frozen encoder, optimisers, monitors, sweeps
 
 Axis alphabet, for einops patterns and shapes alike: `b` clips in the batch; `c` channels; `t h w` frames and pixels (in a
 patchify pattern: the part inside one tubelet); `T H W` the token grid; `n` tokens of a clip = T*H*W; `k` / `m` kept and
-dropped tokens; `d` width; `e` width per head; `s` sampled plans; `a` action dimensions. Capital = counted on the grid.
+dropped tokens; `d` width; `e` width per head; `s` sampled plans; `a` action dimensions; `l` levels. A capital letter is
+counted on the grid.
+
+The public calls below can be imported from `vjepa` itself; each is loaded when it is first used.
 """
 
-from vjepa import torchvision_ops  # noqa: F401  before anything imports torchvision
+from importlib import import_module
+
+PUBLIC = {
+    "Encoder": "models.encoder",
+    "EncoderConfig": "models.encoder",
+    "Predictor": "models.predictor",
+    "PredictorConfig": "models.predictor",
+    "load_encoder": "weights.load",
+    "load_predictor": "weights.load",
+    "load_probe": "weights.load",
+    "load_ac_predictor": "weights.load",
+    "sample_masks": "objectives.masks",
+    "decode_frames": "data.decode",
+    "ClipConfig": "data.clips",
+    "read_clip": "features.clip_features",
+    "clip_features": "features.clip_features",
+    "pose_delta": "robots.pose",
+    "pose_apply": "robots.pose",
+    "WorldModel": "planning.world_model",
+    "cem": "planning.cem",
+    "UserError": "errors",
+}
+"""Public name -> module of this package that defines it."""
+
+
+def __getattr__(name: str) -> object:
+    """Load a public call on first use, so that `import vjepa` itself costs nothing (PEP 562)."""
+    if name not in PUBLIC:
+        raise AttributeError(f"module 'vjepa' has no attribute {name!r}")
+    return getattr(import_module(f"vjepa.{PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *PUBLIC])

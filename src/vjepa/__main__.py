@@ -87,7 +87,9 @@ def is_positional(parameter: inspect.Parameter) -> bool:
 
 
 def is_list(parameter: inspect.Parameter) -> bool:
-    return get_origin(parameter.annotation) is list
+    """Whether the parameter is a list, or a tuple of any length."""
+    origin = get_origin(parameter.annotation)
+    return origin is list or (origin is tuple and get_args(parameter.annotation)[1:] == (...,))
 
 
 def add_by_hand(parser: ArgumentParser, name: str, parameter: inspect.Parameter) -> None:
@@ -100,7 +102,8 @@ def add_by_hand(parser: ArgumentParser, name: str, parameter: inspect.Parameter)
     elif parameter.default is parameter.empty:
         parser.add_argument(f"--{name}", required=True, **settings)
     else:
-        parser.add_argument(f"--{name}", default=parameter.default, **settings)
+        default = list(parameter.default) if is_list(parameter) else parameter.default
+        parser.add_argument(f"--{name}", default=default, **settings)
 
 
 def call(function: Callable, options: Namespace) -> None:
@@ -110,7 +113,12 @@ def call(function: Callable, options: Namespace) -> None:
     if config and is_dataclass(config.annotation):
         function(config.annotation(**options.as_dict()))
     else:
-        function(**{key: value for key, value in vars(options).items() if key in parameters})
+        arguments = {key: value for key, value in vars(options).items() if key in parameters}
+        # The parser gives lists, whatever the annotation.
+        for key, value in arguments.items():
+            if isinstance(value, list) and get_origin(parameters[key].annotation) is tuple:
+                arguments[key] = tuple(value)
+        function(**arguments)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,7 @@
-"""Actions in long videos, each from `start` to `stop`, of a verb and a noun: what anticipation foresees.
+"""Actions in long videos, and their classes: what anticipation has to name before it begins.
 
-Two sources become the same list: the CSVs of EPIC-KITCHENS-100 and the demo world's event log.
-
-Of the demo world's log, a verb is what the arm does: grasped, lifted, released, dropped, entered tray. What else it notes, that
-objects become hidden and visible, is mostly the arm's passing between them and the camera. A noun says which object: by its
-place, the left, middle or right third of the picture; or by its colour or shape, which the demo's encoder does not tell.
+An action is a verb and a noun from `start` to `stop`. `action_files` reads them from EPIC-KITCHENS-100 or
+from the demo world's log.
 """
 
 from collections.abc import Sequence
@@ -26,7 +23,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The classes: verbs, nouns, and the pairs of them that occur in training; behind these, where it is widened, others."""
+    """The classes: verbs, nouns, and the pairs of them that occur. A class's number is its place here."""
 
     verbs: tuple[str, ...]
     nouns: tuple[str, ...]
@@ -34,35 +31,43 @@ class Vocabulary:
 
     @property
     def sizes(self) -> tuple[int, int, int]:
+        """How many verbs, nouns and pairs there are."""
         return len(self.verbs), len(self.nouns), len(self.actions)
 
     @cached_property
-    def places(self) -> tuple[dict, dict, dict]:
-        return tuple(
-            {name: i for i, name in enumerate(names)} for names in (self.verbs, self.nouns, self.actions)
-        )
+    def numbers(self) -> tuple[dict, dict, dict]:
+        """From the name of a verb, a noun or a pair to its number."""
+        kinds = (self.verbs, self.nouns, self.actions)
+        return tuple({name: number for number, name in enumerate(names)} for names in kinds)
 
     def labels(self, action: Action) -> tuple[int, int, int]:
-        """Verb, noun and pair as class numbers; -1 for what it does not hold."""
-        names = action.verb, action.noun, (action.verb, action.noun)
-        return tuple(places.get(name, -1) for places, name in zip(self.places, names, strict=True))
+        """Numbers of an action's verb, noun and pair; -1 for what is not in the vocabulary."""
+        names = (action.verb, action.noun, (action.verb, action.noun))
+        return tuple(numbers.get(name, -1) for numbers, name in zip(self.numbers, names, strict=True))
 
-    def widened(self, actions: Sequence[Action]) -> "Vocabulary":
-        """The same numbers for the same classes, and further ones for what else occurs in `actions`."""
-        other = vocabulary(actions)
-        pairs = (self.verbs, other.verbs), (self.nouns, other.nouns), (self.actions, other.actions)
+    def extended(self, actions: Sequence[Action]) -> "Vocabulary":
+        """This vocabulary with what else occurs in `actions` added at the end, so that all numbers stay."""
+        new = vocabulary(actions)
         return Vocabulary(
-            *(mine + tuple(name for name in theirs if name not in set(mine)) for mine, theirs in pairs)
+            tuple(dict.fromkeys(self.verbs + new.verbs)),
+            tuple(dict.fromkeys(self.nouns + new.nouns)),
+            tuple(dict.fromkeys(self.actions + new.actions)),
         )
 
 
 def vocabulary(actions: Sequence[Action]) -> Vocabulary:
-    """Of the training actions, in sorted order; numbers sort as numbers."""
-    verbs, nouns = ({getattr(action, kind) for action in actions} for kind in ("verb", "noun"))
+    """What occurs in the actions, sorted by name; names that are numbers are sorted as numbers."""
+    verbs = {action.verb for action in actions}
+    nouns = {action.noun for action in actions}
     pairs = {(action.verb, action.noun) for action in actions}
-    return Vocabulary(tuple(sorted(verbs, key=natural)), tuple(sorted(nouns, key=natural)),
-                      tuple(sorted(pairs, key=lambda pair: (natural(pair[0]), natural(pair[1])))))  # fmt: skip
+    return Vocabulary(
+        tuple(sorted(verbs, key=sort_key)),
+        tuple(sorted(nouns, key=sort_key)),
+        tuple(sorted(pairs, key=lambda pair: (sort_key(pair[0]), sort_key(pair[1])))),
+    )
 
 
-def natural(name: str) -> tuple[int, str]:
+def sort_key(name: str) -> tuple[int, str]:
+    """Sorts 3 before 114, and names before numbers."""
+    # Class numbers of EPIC-KITCHENS are texts here, and "114" would come before "3".
     return (int(name), "") if name.isdigit() else (-1, name)

@@ -1,4 +1,8 @@
-"""Anticipation clips."""
+"""Clips that end some time before an action: what is seen, how long before, and what happens then.
+
+A sample holds two clips of equal length: one that ends `tau` seconds before the foreseen moment, and one that
+ends at it (V-JEPA 2, sections 6 and D). Samples of training are a pure function of (seed, sample number).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +16,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vjepa.benchmarks.actions import Action, Vocabulary
-from vjepa.data.clips import ATTEMPTS, ClipConfig
-from vjepa.data.decode import DecodeError, open_video
+from vjepa.data.clips import ClipConfig, choose_crop, stack_clips
+from vjepa.data.decode import open_video
+from vjepa.data.decode_error import DecodeError
+from vjepa.data.loader import draw_sample
 from vjepa.data.sampling import Mixture
-from vjepa.data.transforms import centre_box, crop, random_box
+from vjepa.data.transforms import crop
 from vjepa.errors import require
 
 Anchor = Literal["start", "end"]
@@ -28,32 +34,29 @@ class Ahead:
     tau: tuple[float, float] = (0.25, 1.75)
     """Training: seconds between the clip's end and the moment, drawn evenly."""
     point: tuple[float, float] = (0.0, 0.25)
-    """Training: where in the action the moment lies, as a share of its length from the anchor, drawn evenly."""
+    """Training: the share of the action, from the anchor, that has passed at the moment; drawn evenly."""
     evaluation_tau: float = 1.0
     """Evaluation: seconds between the clip's end and the anchor itself."""
     anchor: Anchor = "start"
-    """The action's start, as the paper says, or its end, from which the released code counts back (so that it may show most
-    of the action)."""
+    """The action's start, as the paper says, or its end, from which the released code counts back (so that it
+    may show most of the action)."""
 
     def __post_init__(self) -> None:
-        (soon, late), (first, last) = self.tau, self.point
-        require(
-            0 <= soon <= late, f"ahead.tau={self.tau} are the least and the most seconds; neither is negative"
-        )
-        shares = f"ahead.point={self.point} are the first and the last share of the action; give numbers from 0 to 1"
-        require(0 <= first <= last <= 1, shares)
-        require(
-            self.evaluation_tau >= 0,
-            f"ahead.evaluation_tau={self.evaluation_tau} is in seconds; give 0 or more",
-        )
+        seconds = f"ahead.tau={self.tau} are the least and the most seconds; neither is negative"
+        require(0 <= self.tau[0] <= self.tau[1], seconds)
+        shares = f"ahead.point={self.point} are the first and the last share of the action"
+        require(0 <= self.point[0] <= self.point[1] <= 1, f"{shares}; give numbers from 0 to 1")
+        seconds = f"ahead.evaluation_tau={self.evaluation_tau} is in seconds; give 0 or more"
+        require(self.evaluation_tau >= 0, seconds)
 
     def moment(self, action: Action, share: float) -> float:
-        length = action.stop - action.start
-        return action.start + share * length if self.anchor == "start" else action.stop - share * length
+        """Seconds of the video at which a share of the action has passed, counted from the anchor."""
+        offset = share * (action.stop - action.start)
+        return action.start + offset if self.anchor == "start" else action.stop - offset
 
 
 class AnticipationSample(NamedTuple):
-    """One action: two clips of equal length, or None where the file cannot be decoded."""
+    """One action: two clips of equal length, or None if the file cannot be decoded."""
 
     clip: UInt8[Tensor, "t c h w"] | None
     shown: UInt8[Tensor, "t c h w"] | None
@@ -74,32 +77,43 @@ class AnticipationBatch(NamedTuple):
     """Verb, noun, pair; classes that training never shows are numbered behind those that it shows."""
     index: Int[Tensor, " b"]
     bad: list[str]
+    """Files that failed, each with its reason, replaced or not."""
     lost: int
+    """Samples that are missing from this batch."""
 
 
-def collate(samples: Sequence[AnticipationSample]) -> AnticipationBatch:
+def collate_anticipation(samples: Sequence[AnticipationSample]) -> AnticipationBatch:
+    """A batch of the decodable samples, which may be none."""
     good = [sample for sample in samples if sample.clip is not None]
-    empty = torch.empty(0, 1, 3, 1, 1, dtype=torch.uint8)
-    clip, shown = (
-        torch.stack([getattr(s, name) for s in good]) if good else empty for name in ("clip", "shown")
+    return AnticipationBatch(
+        clip=stack_clips([sample.clip for sample in good]),
+        shown=stack_clips([sample.shown for sample in good]),
+        tau=torch.tensor([sample.tau for sample in good], dtype=torch.float32),
+        labels=torch.tensor([sample.labels for sample in good], dtype=torch.long).view(-1, 3),
+        index=torch.tensor([sample.index for sample in good], dtype=torch.long),
+        bad=[reason for sample in samples for reason in sample.bad],
+        lost=len(samples) - len(good),
     )
-    labels = torch.tensor([sample.labels for sample in good], dtype=torch.long).view(-1, 3)
-    tau, index = torch.tensor([s.tau for s in good]), torch.tensor([s.index for s in good], dtype=torch.long)
-    bad = [reason for sample in samples for reason in sample.bad]
-    return AnticipationBatch(clip, shown, tau.float(), labels, index, bad, len(samples) - len(good))
 
 
 def frames_before(action: Action, ends: Sequence[float], clip: ClipConfig) -> list[UInt8[Tensor, "t c h w"]]:
-    """Clips that end at the given seconds, last frame just before. What begins before the video is refused, or its first frame
-    stands still, as `clip.short` says. Raises DecodeError."""
+    """Clips that end at the given seconds, the last frame just before.
+
+    A clip that begins before the video is refused, or the video's first frame is repeated, as `clip.short`
+    says. Raises DecodeError."""
     with open_video(action.path) as video:
-        back = (np.arange(clip.frames) - clip.frames) / clip.fps
-        early = video.start - (min(ends) + back[0])
-        if clip.short == "refuse" and early > 1e-6:
-            reason = f"a clip begins {early:.2f} s before the video; clip.short=hold repeats its first frame"
+        # Negative: the last frame is one frame's time before the end.
+        offsets = (np.arange(clip.frames) - clip.frames) / clip.fps
+        missing = video.start - (min(ends) + offsets[0])
+        if clip.short == "refuse" and missing > 1e-6:
+            reason = (
+                f"a clip begins {missing:.2f} s before the video; clip.short=hold repeats its first frame"
+            )
             raise DecodeError(action.path, reason)
+
+        # Half a frame before the end is safely within the last frame.
         latest = video.end - 0.5 / video.fps
-        times = np.concatenate([np.clip(end + back, video.start, latest) for end in ends])
+        times = np.concatenate([np.clip(end + offsets, video.start, latest) for end in ends])
         frames = torch.from_numpy(video.frames(times))
     return list(rearrange(frames, "(s t) h w c -> s t c h w", s=len(ends)))
 
@@ -110,48 +124,48 @@ class AnticipationClips(Dataset):
     def __init__(
         self,
         actions: Sequence[Action],
-        known: Vocabulary,
+        classes: Vocabulary,
         clip: ClipConfig,
         ahead: Ahead,
         seed: int | None = None,
     ) -> None:
-        self.actions, self.known, self.clip, self.ahead, self.seed = actions, known, clip, ahead, seed
+        self.actions = actions
+        self.classes = classes
+        self.clip = clip
+        self.ahead = ahead
+        self.training = seed is not None
         self.mixture = Mixture([len(actions)], [1.0], seed or 0)
 
     def __len__(self) -> int:
         return len(self.actions)
 
     def __getitem__(self, k: int) -> AnticipationSample:
-        return self.look(k, k, None, []) if self.seed is None else self.draw(k)
+        bad = []
+        if self.training:
+            sample, bad = draw_sample(self.mixture, k, lambda source, i, rng: self.read(i, rng))
+        else:
+            try:
+                sample = self.read(k, None)
+            except DecodeError as error:
+                sample = None
+                bad = [str(error)]
 
-    def draw(self, k: int) -> AnticipationSample:
-        """A training sample; a file that cannot be decoded is replaced by another, a bounded number of times."""
-        bad: list[str] = []
-        for attempt in range(ATTEMPTS):
-            _, i = self.mixture(k) if attempt == 0 else self.mixture.replacement(k, attempt)
-            rng = np.random.Generator(
-                np.random.Philox(key=np.array([self.seed, k], np.uint64), counter=attempt)
-            )
-            found = self.look(i, k, rng, bad)
-            if found.clip is not None:
-                return found
-            bad = found.bad
-        return found
+        if sample is None:
+            return AnticipationSample(None, None, 0.0, (-1, -1, -1), k, bad)
+        return sample._replace(index=k, bad=bad)
 
-    def look(self, i: int, index: int, rng: np.random.Generator | None, bad: list[str]) -> AnticipationSample:
-        action, ahead = self.actions[i], self.ahead
-        tau = ahead.evaluation_tau if rng is None else float(rng.uniform(*ahead.tau))
-        moment = ahead.moment(action, 0.0 if rng is None else float(rng.uniform(*ahead.point)))
-        labels = self.known.labels(action)
-        try:
-            both = frames_before(action, (moment - tau, moment), self.clip)
-        except DecodeError as error:
-            return AnticipationSample(None, None, tau, labels, index, [*bad, str(error)])
-        height, width = both[0].shape[-2:]
-        box = centre_box(height, width, 1.0)
+    def read(self, i: int, rng: np.random.Generator | None) -> AnticipationSample:
+        """Both clips of an action; with `rng` of a random moment, tau and crop. Raises DecodeError."""
+        action = self.actions[i]
+        tau = self.ahead.evaluation_tau
+        share = 0.0
         if rng is not None:
-            box = random_box(height, width, self.clip.scale, self.clip.aspect, rng)
-        flip = rng is not None and bool(rng.random() < self.clip.flip)
-        return AnticipationSample(
-            *(crop(frames, box, self.clip.size, flip) for frames in both), tau, labels, index, bad
-        )
+            tau = float(rng.uniform(*self.ahead.tau))
+            share = float(rng.uniform(*self.ahead.point))
+        moment = self.ahead.moment(action, share)
+        clips = frames_before(action, (moment - tau, moment), self.clip)
+
+        # One crop for both, so that they differ in time alone.
+        box, flip = choose_crop(*clips[0].shape[-2:], self.clip, rng)
+        clip, shown = (crop(frames, box, self.clip.size, flip) for frames in clips)
+        return AnticipationSample(clip, shown, tau, self.classes.labels(action), i, [])

@@ -1,32 +1,28 @@
-"""Clips that end some time before an action: what is seen, how long before, and what happens then (V-JEPA 2, sections 6, D)."""
+"""The data module of anticipation: annotated actions in, batches of clips that end before them out."""
 
 import os
 from functools import cached_property
 from pathlib import Path
 
-import lightning as L
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from vjepa.benchmarks.action_files import Noun, read_actions
 from vjepa.benchmarks.actions import Action, Vocabulary, vocabulary
-from vjepa.benchmarks.anticipation_clips import (
-    Ahead,
-    Anchor,
-    AnticipationClips,
-    collate,
-)
+from vjepa.benchmarks.anticipation_clips import Ahead, Anchor, AnticipationClips, collate_anticipation
+from vjepa.data.base_module import ResumableData
 from vjepa.data.clips import ClipConfig
-from vjepa.data.loader import GlobalOrder, ResumableLoader, ignore_interrupt
-from vjepa.data.targets import by_path, check_disjoint
+from vjepa.data.targets import check_disjoint, spans_by_path
 from vjepa.errors import require
 
 
-class AnticipationData(L.LightningDataModule):
+class AnticipationData(ResumableData):
     """Actions for training, validation and test."""
+
+    collate = staticmethod(collate_anticipation)
 
     def __init__(
         self,
@@ -56,96 +52,86 @@ class AnticipationData(L.LightningDataModule):
             max_bad_share: Training stops once more than this share of draws could not be decoded.
             seed: Decides the order, the moments and the crops.
         """
-        super().__init__()
-        sentence = f"data.batch_size={batch_size} must be positive, data.workers={workers} not negative"
-        require(batch_size > 0 and workers >= 0, sentence)
+        super().__init__(batch_size, workers, max_bad_share, seed)
         require(clip.jitter, "data.clip.jitter=false has no effect: data.ahead says when training clips end")
-        self.check_source(train.endswith(".csv"), videos, noun, clip.flip)
-        self.files, self.videos, self.noun = {"train": train, "val": val, "test": test}, videos, noun
-        self.clip, self.ahead, self.batch_size, self.workers = clip, ahead, batch_size, workers
-        self.max_bad_share, self.seed = max_bad_share, seed
-
-    def check_source(self, epic: bool, videos: str | None, noun: Noun, flip: float) -> None:
-        """Settings that mean nothing to the kind of annotations that is read."""
-        require(
-            not epic or noun == "place",
-            f"data.noun={noun} is of the demo world; EPIC-KITCHENS has nouns of its own",
-        )
-        require(
-            epic or videos is None,
-            f"data.videos={videos} is for EPIC-KITCHENS; a demo world's log names its files",
-        )
-        mirrored = noun == "place" and flip > 0 and not epic
-        require(
-            not mirrored,
-            f"data.clip.flip={flip} makes left of right, which data.noun=place tells apart; use 0",
-        )
+        check_annotations(train.endswith(".csv"), videos, noun, clip.flip)
+        self.files = {"train": train, "val": val, "test": test}
+        self.videos = videos
+        self.noun = noun
+        self.clip = clip
+        self.ahead = ahead
 
     def setup(self, stage: str) -> None:
-        """Read everything, so that what is malformed, or is in two splits, stops the run before it starts."""
-        spans = {split: by_path((os.path.realpath(action.path), action.start, action.stop) for action in actions)
-                 for split, actions in self.actions.items()}  # fmt: skip
+        """Read everything, so that a malformed file or a clip in two splits is an error before the run."""
+        spans = {}
+        for split, actions in self.actions.items():
+            times = ((os.path.realpath(action.path), action.start, action.stop) for action in actions)
+            spans[split] = spans_by_path(times)
         check_disjoint(spans)
 
     @cached_property
     def actions(self) -> dict[str, list[Action]]:
-        folder = self.videos if self.videos else None
+        """The actions of each split."""
+        folder = self.videos or None
         return {split: read_actions(Path(file), folder, self.noun) for split, file in self.files.items()}
 
     @cached_property
-    def known(self) -> Vocabulary:
+    def training_classes(self) -> Vocabulary:
         return vocabulary(self.actions["train"])
 
     @cached_property
-    def asked(self) -> Vocabulary:
+    def all_classes(self) -> Vocabulary:
         """The classes of training, and behind them those that only validation or test actions have."""
-        return self.known.widened([*self.actions["val"], *self.actions["test"]])
+        return self.training_classes.extended([*self.actions["val"], *self.actions["test"]])
 
     @cached_property
-    def frequencies(self) -> tuple[Float[Tensor, " classes"], ...]:
+    def class_counts(self) -> tuple[Float[Tensor, " classes"], ...]:
         """How often training shows each verb, noun and pair."""
-        labels = torch.tensor([self.known.labels(action) for action in self.actions["train"]]).T
-        columns = zip(labels, self.known.sizes, strict=True)
-        return tuple(torch.bincount(label, minlength=size).float() for label, size in columns)
+        labels = torch.tensor([self.training_classes.labels(action) for action in self.actions["train"]])
+        columns = zip(labels.T, self.training_classes.sizes, strict=True)
+        return tuple(torch.bincount(column, minlength=size).float() for column, size in columns)
 
-    def shown(self, split: str) -> tuple[list[int], list[int], list[int]]:
-        """Verbs, nouns and pairs of a split, numbered as in `asked`. Raises UserError if training shows none of them."""
-        labels = np.array([self.asked.labels(action) for action in self.actions[split]])
-        found = tuple(np.unique(column).tolist() for column in labels.T)
-        shared = all(min(classes) < size for classes, size in zip(found, self.known.sizes, strict=True))
-        require(
-            shared,
-            f"{self.files[split]} shares no action with {self.files['train']}: nothing can be foreseen",
-        )
-        return found
+    def classes_in(self, split: str) -> tuple[list[int], ...]:
+        """The verbs, nouns and pairs of a split, numbered as in `all_classes`.
 
-    def train_dataloader(self) -> ResumableLoader:
-        clips = AnticipationClips(self.actions["train"], self.known, self.clip, self.ahead, self.seed)
-        world, accumulated = self.trainer.world_size, self.trainer.accumulate_grad_batches
-        steps = max(1, len(clips) // (self.batch_size * world * accumulated))
-        order = GlobalOrder(steps * accumulated, self.batch_size, self.trainer.global_rank, world)
-        return ResumableLoader(clips, batch_sampler=order, **self.loader_settings())
+        Raises UserError if training shows none of the verbs, of the nouns or of the pairs."""
+        labels = np.array([self.all_classes.labels(action) for action in self.actions[split]])
+        classes = tuple(np.unique(column).tolist() for column in labels.T)
+        # Classes that training never shows are numbered from there on.
+        sizes = self.training_classes.sizes
+        shared = all(min(numbers) < size for numbers, size in zip(classes, sizes, strict=True))
+        sentence = f"{self.files[split]} shares no action with {self.files['train']}: nothing can be foreseen"
+        require(shared, sentence)
+        return classes
 
-    def val_dataloader(self) -> DataLoader:
-        return self.evaluation_loader("val", self.ahead)
+    def training_samples(self) -> AnticipationClips:
+        actions = self.actions["train"]
+        return AnticipationClips(actions, self.training_classes, self.clip, self.ahead, self.seed)
+
+    def validation_samples(self) -> AnticipationClips:
+        return self.evaluation_samples("val", self.ahead)
+
+    def evaluation_samples(self, split: str, ahead: Ahead) -> AnticipationClips:
+        """Every action of a split once."""
+        return AnticipationClips(self.actions[split], self.all_classes, self.clip, ahead)
 
     def test_dataloader(self) -> list[DataLoader]:
-        """Validation actions, on which a head is chosen; test actions from the recipe's anchor, then from the other one."""
-        other: Anchor = "end" if self.ahead.anchor == "start" else "start"
-        ways = (self.ahead, Ahead(evaluation_tau=self.ahead.evaluation_tau, anchor=other))
-        return [self.val_dataloader(), *(self.evaluation_loader("test", ahead) for ahead in ways)]
+        """Loaders of validation actions, of test actions, and of test actions from the other anchor.
 
-    def evaluation_loader(self, split: str, ahead: Ahead) -> DataLoader:
-        """Every action exactly once over all ranks."""
-        clips = AnticipationClips(self.actions[split], self.asked, self.clip, ahead)
-        share = Subset(clips, range(self.trainer.global_rank, len(clips), self.trainer.world_size))
-        return DataLoader(share, batch_size=self.batch_size, **self.loader_settings())
+        A head is chosen on the first and reported on the others."""
+        # Papers and released code anchor the moment differently; both scores are reported.
+        other_anchor: Anchor = "end" if self.ahead.anchor == "start" else "start"
+        other = Ahead(evaluation_tau=self.ahead.evaluation_tau, anchor=other_anchor)
+        samples = [self.evaluation_samples("test", ahead) for ahead in (self.ahead, other)]
+        return [self.val_dataloader(), *map(self.evaluation_loader, samples)]
 
-    def loader_settings(self) -> dict:
-        on_gpu = self.trainer.strategy.root_device.type == "cuda"
-        return {
-            "num_workers": self.workers,
-            "collate_fn": collate,
-            "worker_init_fn": ignore_interrupt,
-            "pin_memory": on_gpu,
-        }
+
+def check_annotations(epic: bool, videos: str | None, noun: Noun, flip: float) -> None:
+    """Raise UserError for settings without a meaning for EPIC-KITCHENS, or for a demo world."""
+    sentence = f"data.noun={noun} is of the demo world; EPIC-KITCHENS has nouns of its own"
+    require(not epic or noun == "place", sentence)
+    sentence = f"data.videos={videos} is for EPIC-KITCHENS; a demo world's log names its files"
+    require(epic or videos is None, sentence)
+    mirrored = noun == "place" and flip > 0 and not epic
+    sentence = f"data.clip.flip={flip} makes left of right, which data.noun=place tells apart; use 0"
+    require(not mirrored, sentence)

@@ -1,4 +1,7 @@
-"""Epic kitchens."""
+"""The annotations of EPIC-KITCHENS-100 as actions.
+
+read_epic(Path("EPIC_100_validation.csv"), videos=Path("EPIC-KITCHENS"))
+"""
 
 import csv
 from pathlib import Path
@@ -16,11 +19,15 @@ EPIC_COLUMNS = (
     "verb",
     "noun",
 )
+"""Columns that the public files have. Those with classes are read; the names are not."""
 
 
 def read_epic(source: Path, videos: Path | None) -> list[Action]:
-    """The challenge's annotations (EPIC_100_train.csv, EPIC_100_validation.csv). Videos lie as they are distributed:
-    FOLDER/P01/videos/P01_01.MP4. Classes are the files' numbers."""
+    """Actions of EPIC_100_train.csv or EPIC_100_validation.csv; their names are the class numbers.
+
+    Videos lie as they are distributed: FOLDER/P01/videos/P01_01.MP4. Raises ManifestError for what is missing
+    or malformed, with the line.
+    """
     if videos is None:
         raise ManifestError(
             f"{source}: EPIC-KITCHENS names no files; give the folder of its videos as data.videos"
@@ -36,14 +43,18 @@ def read_epic(source: Path, videos: Path | None) -> list[Action]:
 
 
 def epic_action(source: Path, line: int, row: dict[str, str], videos: Path) -> Action:
+    """One row as an action. Raises ManifestError."""
+    # `csv` keeps surplus values under the key None, and fills missing ones with None.
     if None in row or None in row.values():
         raise ManifestError(
             f"{source}, line {line}: not as many values as the header names columns; is the file cut off?"
         )
     path = videos / row["participant_id"] / "videos" / f"{row['video_id']}.MP4"
     try:
-        start, stop = (seconds(row[f"{end}_timestamp"]) for end in ("start", "stop"))
-        int(row["verb_class"]), int(row["noun_class"])
+        start = parse_timestamp(row["start_timestamp"])
+        stop = parse_timestamp(row["stop_timestamp"])
+        for name in ("verb_class", "noun_class"):
+            int(row[name])  # only a check: class names are texts
     except ValueError as error:
         raise ManifestError(
             f"{source}, line {line}: {error}; expected times as HH:MM:SS.sss and classes as numbers"
@@ -55,7 +66,7 @@ def epic_action(source: Path, line: int, row: dict[str, str], videos: Path) -> A
     return Action(path, start, stop, row["verb_class"], row["noun_class"])
 
 
-def seconds(timestamp: str) -> float:
-    """Of HH:MM:SS.sss."""
-    hours, minutes, rest = timestamp.split(":")
-    return 3600 * int(hours) + 60 * int(minutes) + float(rest)
+def parse_timestamp(timestamp: str) -> float:
+    """Seconds of HH:MM:SS.sss."""
+    hours, minutes, seconds = timestamp.split(":")
+    return 3600 * int(hours) + 60 * int(minutes) + float(seconds)

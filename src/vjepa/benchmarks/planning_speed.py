@@ -1,4 +1,10 @@
-"""python -m vjepa bench-planning: seconds for one plan, and what keeping keys and values saves over recomputing them."""
+"""The command `bench-planning`: seconds for one plan, and what keeping keys and values saves.
+
+    python -m vjepa bench-planning --horizons 1 2 4
+
+The comparison is with running the predictor again over all steps so far for every new one, as the public code
+does.
+"""
 
 import time
 from collections.abc import Callable
@@ -9,34 +15,13 @@ from torch import Tensor
 
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.models.encoder import Encoder, EncoderConfig
-from vjepa.planning.cem import CEMConfig, Energy, cem
-from vjepa.planning.world_model import WorldModel, WorldModelConfig, distance
+from vjepa.planning.cem import CEMConfig, cem
+from vjepa.planning.energy import Energy, distance
+from vjepa.planning.world_model import WorldModel, WorldModelConfig
 
-
-def seconds(work: Callable[[], object], device: str) -> float:
-    """Wall time of some work, finished on the device."""
-    work_starts = time.perf_counter()
-    work()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - work_starts
-
-
-def recomputed(world: WorldModel, tokens: Tensor, state: Tensor, goal: Tensor) -> Energy:
-    """The same energy by running all steps so far again for each new one, as the public code does."""
-
-    @torch.no_grad()
-    def of(actions: Float[Tensor, "s T a"]) -> Float[Tensor, " s"]:
-        n, size = tokens.shape[1], world.chunk(tokens.shape[1], actions.shape[1])
-        states, energies = world.states(state.expand(len(actions), -1), actions), []
-        for some, where in zip(actions.split(size), states.split(size), strict=True):
-            film = tokens.expand(len(some), -1, -1)
-            for k in range(1, some.shape[1] + 1):
-                film = torch.cat([film, world.ac(film, some[:, :k], where[:, :k])[:, -n:]], dim=1)
-            energies.append(distance(film[:, -n:], goal))
-        return torch.cat(energies)
-
-    return of
+HEADER = (
+    "horizon   chunk   s/plan   samples/s   s/plan without cache   ratio   largest difference of an energy"
+)
 
 
 def bench_planning(
@@ -62,31 +47,65 @@ def bench_planning(
         merge: Side of the squares of tokens that pass through it as one.
         encoder_width: Width of a frame's tokens.
         tokens: Tokens of a frame, a square number.
-        samples: SampleAnswers of an iteration.
+        samples: Samples of an iteration.
         iterations: Iterations of a plan. Without the cache only one is run, and counted as many times.
         horizons: Actions in a plan.
         memory: GiB for the samples rolled out at once; by default what WorldModelConfig says.
         device: cpu or cuda.
     """
-    config = EncoderConfig(width=encoder_width, depth=1, heads=heads, mlp_width=encoder_width)
-    ac = ACPredictor(
-        ACPredictorConfig(width=width, depth=depth, heads=heads, mlp_width=4 * width, merge=merge), config
-    )
-    world = WorldModel(Encoder(config).to(device), ac.to(device), WorldModelConfig(memory))
-    start = (torch.randn(1, tokens, encoder_width, device=device), torch.zeros(1, 7, device=device))
+    encoder = EncoderConfig(width=encoder_width, depth=1, heads=heads, mlp_width=encoder_width)
+    predictor = ACPredictorConfig(width=width, depth=depth, heads=heads, mlp_width=4 * width, merge=merge)
+    ac = ACPredictor(predictor, encoder).to(device)
+    world = WorldModel(Encoder(encoder).to(device), ac, WorldModelConfig(memory))
+    now = torch.randn(1, tokens, encoder_width, device=device)
+    state = torch.zeros(1, 7, device=device)
     goal = torch.randn(1, tokens, encoder_width, device=device)
-    kept, again = world.energy(*start, goal), recomputed(world, *start, goal)
-    print(
-        "horizon   chunk   s/plan   samples/s   s/plan without cache   ratio   largest difference of an energy"
-    )
+    with_cache = world.energy(now, state, goal)
+    without_cache = energy_without_cache(world, now, state, goal)
+
+    print(HEADER)
     for horizon in horizons:
-        generator = torch.Generator(device).manual_seed(0)
-        actions = 0.05 * torch.randn(samples, horizon, 7, generator=generator, device=device)
-        difference = float((kept(actions) - again(actions)).abs().max())  # this also warms up
         plan = CEMConfig(samples=samples, iterations=iterations, top=min(10, samples), horizon=horizon)
-        took = seconds(lambda: cem(kept, plan, generator=generator), device)
-        slow = iterations * seconds(lambda: again(actions), device)
-        rate, chunk = samples * iterations / took, world.chunk(tokens, horizon)
-        print(
-            f"{horizon:7d} {chunk:7d} {took:8.2f} {rate:11.0f} {slow:22.2f} {slow / took:7.2f}   {difference:.1e}"
-        )
+        print(compare(with_cache, without_cache, plan, world.chunk_size(tokens, horizon), device))
+
+
+def compare(with_cache: Energy, without_cache: Energy, plan: CEMConfig, chunk: int, device: str) -> str:
+    """One line of the table: the same plan with both energies."""
+    generator = torch.Generator(device).manual_seed(0)
+    actions = torch.randn(plan.samples, plan.horizon, 7, generator=generator, device=device) * 0.05
+    # Both energies run once before anything is timed: the first calls are slower.
+    difference = float((with_cache(actions) - without_cache(actions)).abs().max())
+    fast = seconds(lambda: cem(with_cache, plan, generator=generator), device)
+    slow = plan.iterations * seconds(lambda: without_cache(actions), device)
+    rate = plan.samples * plan.iterations / fast
+    timings = f"{fast:8.2f} {rate:11.0f} {slow:22.2f} {slow / fast:7.2f}"
+    return f"{plan.horizon:7d} {chunk:7d} {timings}   {difference:.1e}"
+
+
+def energy_without_cache(world: WorldModel, tokens: Tensor, state: Tensor, goal: Tensor) -> Energy:
+    """The same energy as `world.energy`, with all steps so far computed again for each new one."""
+
+    @torch.no_grad()
+    def energy_of(actions: Float[Tensor, "s T a"]) -> Float[Tensor, " s"]:
+        n = tokens.shape[1]
+        size = world.chunk_size(n, actions.shape[1])
+        states = world.states_along(state.expand(len(actions), -1), actions)
+        energies = []
+        for chunk, chunk_states in zip(actions.split(size), states.split(size), strict=True):
+            frames = tokens.expand(len(chunk), -1, -1)
+            for step in range(1, chunk.shape[1] + 1):
+                predictions = world.ac(frames, chunk[:, :step], chunk_states[:, :step])
+                frames = torch.cat([frames, predictions[:, -n:]], dim=1)
+            energies.append(distance(frames[:, -n:], goal))
+        return torch.cat(energies)
+
+    return energy_of
+
+
+def seconds(work: Callable[[], object], device: str) -> float:
+    """Wall time of some work, finished on the device."""
+    start = time.perf_counter()
+    work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start

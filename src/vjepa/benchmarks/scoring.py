@@ -1,6 +1,7 @@
-"""How answers are marked: letters, options, open answers, pairs of questions, and what guessing would give.
+"""Marks for answers: letters, options, open answers and pairs of questions, and what guessing would score.
 
-A letter is what an answer says, never a guess: what names no option, or two, is unparsed and wrong, and counted.
+A letter is read from an answer and never guessed. An answer that names no option, or several, is wrong, and
+counted as unparsed.
 """
 
 import re
@@ -8,6 +9,7 @@ import string
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from vjepa.language.conversations import Conversation, Turn
 
@@ -16,90 +18,104 @@ ARTICLES = {"a", "an", "the"}
 
 @dataclass(frozen=True)
 class Mark:
-    """One question, marked. `pair`: marks of one pair are right together or not at all; empty for none. `unparsed`: the answer
-    named no option, or several."""
+    """Whether one question was answered rightly."""
 
     kind: str
     right: bool
     pair: str = ""
+    """Questions of one pair are right together or not at all; empty for none."""
     unparsed: bool = False
+    """The answer named no option, or several."""
+
+
+WithKind = TypeVar("WithKind", Mark, Conversation)
 
 
 def lettered(
     row: Conversation, instruction: str = "Answer with the letter of the right option."
 ) -> Conversation:
-    """The row with its options listed below the question, to be answered by a letter."""
-    listed = [
-        f"{letter}. {option}" for letter, option in zip(string.ascii_uppercase, row.options, strict=False)
-    ]
+    """The row with its options listed below the question; the right answer is a letter."""
+    letters = string.ascii_uppercase
+    options = [f"{letter}. {option}" for letter, option in zip(letters, row.options, strict=False)]
     *before, question, _ = row.turns
-    text = "\n" + "\n".join([row.question, *listed, instruction])
-    parts = (*(part for part in question.parts if isinstance(part, int)), text)
-    answer = string.ascii_uppercase[row.options.index(row.answer)]
-    return row._replace(turns=(*before, Turn("user", parts), Turn("assistant", (answer,))), options=())
+    media = [part for part in question.parts if isinstance(part, int)]
+    text = "\n" + "\n".join([row.question, *options, instruction])
+    answer = letters[row.options.index(row.answer)]
+    turns = (*before, Turn("user", (*media, text)), Turn("assistant", (answer,)))
+    return row._replace(turns=turns, options=())
 
 
-def chosen_letter(answer: str, options: Sequence[str]) -> int | None:
-    """Which option an answer names: by a letter of its own, or by its text. None for none, or for several."""
+def chosen_option(answer: str, options: Sequence[str]) -> int | None:
+    """Number of the option that an answer names by its letter or its text; None for none, or for several."""
     letters = string.ascii_uppercase[: len(options)]
+    # A letter at the beginning, in brackets or followed by a mark: "B", "(b)", "B) to the right".
     alone = re.match(rf"\s*[(\[]?([{letters}{letters.lower()}])(?:[)\].:,]|\s*$)", answer)
     if alone:
         return letters.index(alone[1].upper())
-    told = re.sub(r"\bA (?!or\b|and\b|is\b)(?=[a-z])", "", answer)  # an article
-    named = set(re.findall(rf"(?<![A-Za-z'])([{letters}])(?![A-Za-z'])", told))
+
+    # A capital letter anywhere: "The answer is (C).". An article is none: "A hand moves up".
+    without_articles = re.sub(r"\bA (?!or\b|and\b|is\b)(?=[a-z])", "", answer)
+    named = set(re.findall(rf"(?<![A-Za-z'])([{letters}])(?![A-Za-z'])", without_articles))
     if len(named) == 1:
         return letters.index(named.pop())
-    same = [number for number, option in enumerate(options) if normal(option) == normal(answer)]
+    # The whole text of one option.
+    same = [number for number, option in enumerate(options) if matches(option, answer)]
     return same[0] if not named and len(same) == 1 else None
 
 
-def normal(text: str) -> str:
+def normalise_text(text: str) -> str:
     """Lower case, no punctuation, no articles, single spaces; a text of nothing else stays as it is."""
-    words = text.lower().translate(str.maketrans(string.punctuation, " " * len(string.punctuation))).split()
+    spaces = str.maketrans(string.punctuation, " " * len(string.punctuation))
+    words = text.lower().translate(spaces).split()
     return " ".join(word for word in words if word not in ARTICLES) or " ".join(words) or text.strip()
 
 
 def matches(answer: str, gold: str) -> bool:
     """Whether an open answer is the right one, whatever its case, articles and punctuation."""
-    return normal(answer) == normal(gold)
+    return normalise_text(answer) == normalise_text(gold)
 
 
 def accuracy(marks: Sequence[Mark]) -> float:
+    """Share of right answers."""
     return sum(mark.right for mark in marks) / len(marks)
 
 
-def by_kind(marks: Sequence[Mark]) -> dict[str, list[Mark]]:
-    kinds: dict[str, list[Mark]] = defaultdict(list)
-    for mark in marks:
-        kinds[mark.kind].append(mark)
+def by_kind(items: Sequence[WithKind]) -> dict[str, list[WithKind]]:
+    """Marks or rows, by their kind of question."""
+    kinds: dict[str, list[WithKind]] = defaultdict(list)
+    for item in items:
+        kinds[item.kind].append(item)
     return dict(kinds)
 
 
-def pairs(marks: Sequence[Mark], rows: Sequence[Conversation]) -> list[Mark]:
-    """One mark a pair, right if all its rows are: MVP's pairs, TemporalBench's videos, a clip and its reversal.
+def pair_marks(marks: Sequence[Mark], rows: Sequence[Conversation]) -> list[Mark]:
+    """One mark for each pair, right if all its rows are: pairs of MVP, videos of TemporalBench.
 
-    A row that was not marked, because its video could not be decoded, counts as wrong."""
-    wanted = Counter(row.pair for row in rows if row.pair)
+    A row without a mark, because its video could not be decoded, counts as wrong.
+    """
+    # Sizes are counted in the rows, so a row without a mark keeps its pair from being right.
+    sizes = Counter(row.pair for row in rows if row.pair)
     right = Counter(mark.pair for mark in marks if mark.right)
     kinds = {row.pair: row.kind for row in rows}
-    return [Mark(kinds[pair], right[pair] == count) for pair, count in wanted.items()]
+    return [Mark(kinds[pair], right[pair] == size) for pair, size in sizes.items()]
 
 
-def chance(rows: Sequence[Conversation]) -> float:
-    """What drawing an option gives."""
+def chance_accuracy(rows: Sequence[Conversation]) -> float:
+    """Accuracy of drawing an option at random."""
     return sum(1 / len(row.options) for row in rows) / len(rows)
 
 
-def most_frequent(rows: Sequence[Conversation]) -> float:
-    """What always giving the most frequent answer of each kind of question gives. Where every question has options of its
-    own, an answer is its place among them."""
-    kinds: dict[str, list[Conversation]] = defaultdict(list)
-    for row in rows:
-        kinds[row.kind].append(row)
-    return sum(max(Counter(map(constant(mine), mine)).values()) for mine in kinds.values()) / len(rows)
+def majority_accuracy(rows: Sequence[Conversation]) -> float:
+    """Accuracy of always giving the most frequent answer to each kind of question."""
+    right = 0
+    for kind_rows in by_kind(rows).values():
+        answers = Counter(map(constant_answer(kind_rows), kind_rows))
+        right += max(answers.values())
+    return right / len(rows)
 
 
-def constant(rows: Sequence[Conversation]) -> Callable[[Conversation], str | int]:
-    """What a constant answer to these rows names: a text that all of them offer, or a place."""
+def constant_answer(rows: Sequence[Conversation]) -> Callable[[Conversation], str | int]:
+    """How a constant answer names a row's right option: by its text if all rows offer the same options, else
+    by its place among them."""
     shared = len({frozenset(row.options) for row in rows}) == 1
     return lambda row: row.answer if shared or not row.options else row.options.index(row.answer)

@@ -1,190 +1,105 @@
 """Questions with options, answered from the video and beside controls that see less of it.
 
-    python -m vjepa evaluate --model runs/demo/vlm --questions data/demo/test.jsonl --random runs/demo-random/vlm
-    python -m vjepa evaluate --model DIR --questions mvp.json --format mvp --media videos --by likelihood letter
+    python -m vjepa evaluate --model runs/demo/vlm --questions data/demo/test.jsonl
+    python -m vjepa evaluate --model DIR --questions mvp.json --format mvp --media videos --by letter open
 
-One table: a row for what is shown, a column for each kind of question. A model that needs no video answers as well without
-it; one that knows no order, as well with its frames shuffled. Questions whose media cannot be decoded, or do not fit into the
-context, are counted and left out; so are open ones where options are scored.
+One table for each way of answering: a row for each control, a column for each kind of question. Questions
+whose media cannot be decoded, or do not fit into the context, are reported and left out; so are open
+questions where options are scored.
 """
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-import torch
-from jaxtyping import UInt8
-from torch import Tensor
 from tqdm import tqdm
 
+from vjepa.benchmarks.controls import CONTROLS, By, mark_answers
 from vjepa.benchmarks.question_files import read_questions
 from vjepa.benchmarks.scoring import (
     Mark,
     accuracy,
     by_kind,
-    chance,
-    chosen_letter,
-    lettered,
-    matches,
-    most_frequent,
-    pairs,
+    chance_accuracy,
+    majority_accuracy,
+    pair_marks,
 )
-from vjepa.data.decode import DecodeError
 from vjepa.errors import require
 from vjepa.evaluation.report import Score
+from vjepa.evaluation.tables import text_table
 from vjepa.language.conversations import Conversation
-from vjepa.language.media import frames_of
 from vjepa.language.video_chat import VideoChat
 
-Clip = UInt8[Tensor, "t c h w"]
-By = Literal["likelihood", "letter", "open"]
+Format = Literal["conversations", "perceptiontest", "tempcompass", "mvp", "temporalbench", "tomato"]
 
 
-def shuffled(clip: Clip, number: int) -> Clip:
-    """The same frames in an order that depends on the question's number alone."""
-    return clip[torch.randperm(len(clip), generator=torch.Generator().manual_seed(number))]
-
-
-def still(clip: Clip, number: int) -> Clip:
-    """The middle frame all the time."""
-    return clip[len(clip) // 2 : len(clip) // 2 + 1].expand_as(clip)
-
-
-CONTROLS: dict[str, Callable[[Clip, int], Clip] | None] = {
-    "video": lambda clip, number: clip,
-    "frames shuffled": shuffled,
-    "frames reversed": lambda clip, number: clip.flip(0),
-    "one frame repeated": still,
-    "another clip": lambda clip, number: clip,
-    "no video": None,
-}
-
-
-def marks(
-    talker: VideoChat, rows: Sequence[Conversation], control: str, by: By, batch: int = 32
-) -> Iterator[Mark]:
-    """A mark for every row that can be asked; what cannot is reported and left out."""
-    for first in range(0, len(rows), batch):
-        numbers = range(first, min(first + batch, len(rows)))
-        found = [shown for i in numbers if (shown := show(talker, rows, i, control)) is not None]
-        if not found:
-            continue
-        some, clips = [row for row, _ in found], [clip for _, mine in found for clip in mine]
-        for row, right in zip(some, answered(talker, some, clips, by), strict=True):
-            yield Mark(row.kind, bool(right), row.pair, unparsed=right is None)
-
-
-def show(
-    talker: VideoChat, rows: Sequence[Conversation], i: int, control: str
-) -> tuple[Conversation, list[Clip]] | None:
-    """Row i and its clips as a control shows them, perhaps another row's or none. None where that cannot be."""
-    row, change = rows[i], CONTROLS[control]
-    donor = other_of(rows, i) if control == "another clip" else row
-    if change is None:
-        row = donor = row.without_media()
-    if donor is None:
-        return left_out(f"no other question has {len(row.media)} media, none of them {row.media[0].path}")
-    try:
-        clips = [change(frames_of(media, talker.clip), i) for media in donor.media]
-    except DecodeError as error:
-        return left_out(str(error))
-    why = talker.misfit(row, clips)
-    return left_out(f"{row.question.strip()!r}: {why}") if why else (row, clips)
-
-
-def left_out(why: str) -> None:
-    print(f"left out: {why}", file=sys.stderr)
-
-
-def other_of(rows: Sequence[Conversation], i: int) -> Conversation | None:
-    """A row, from half of all rows away, that has as many media as row i and none of the same files; None if there is none."""
-    mine, far = {media.path for media in rows[i].media}, i + len(rows) // 2
-    away = (rows[(far + step) % len(rows)] for step in range(len(rows)))
-    fitting = (row for row in away if len(row.media) == len(rows[i].media))
-    return next((row for row in fitting if mine.isdisjoint(media.path for media in row.media)), None)
-
-
-def answered(
-    talker: VideoChat, rows: Sequence[Conversation], clips: Sequence[Clip], by: By
-) -> list[bool | None]:
-    """Whether each row's question is answered rightly; None for an answer by letter that names no option."""
-    if by == "likelihood":
-        scores = talker.option_scores(rows, clips)
-        return [row.options[s.index(max(s))] == row.answer for row, s in zip(rows, scores, strict=True)]
-    if by == "open":
-        return [
-            matches(said, row.answer) for row, said in zip(rows, talker.answers(rows, clips), strict=True)
-        ]
-    said = talker.answers([lettered(row) for row in rows], clips, limit=16)
-    letters = [chosen_letter(text, row.options) for row, text in zip(rows, said, strict=True)]
-    return [None if k is None else row.options[k] == row.answer for row, k in zip(rows, letters, strict=True)]
-
-
-def scores(name: str, found: Sequence[Mark], rows: Sequence[Conversation], by: By) -> list[Score]:
-    """One score for each kind, one for all questions, if there are pairs one for those of each kind, and by letter the share
-    of answers that named no option. None where nothing could be asked."""
-    if not found:
+def control_scores(control: str, marks: Sequence[Mark], rows: Sequence[Conversation], by: By) -> list[Score]:
+    """Accuracy by kind, over all questions, and by kind of the pairs; by letter also the share of unparsed
+    answers. Empty if no question could be asked."""
+    if not marks:
         return []
-    kinds = [
-        Score(f"{name} | {kind}", accuracy(mine), len(mine)) for kind, mine in sorted(by_kind(found).items())
-    ]
-    both = sorted(by_kind(pairs(found, rows)).items())
-    together = [
-        Score(f"{name} | {kind} pairs".replace("  ", " "), accuracy(mine), len(mine)) for kind, mine in both
-    ]
-    unclear = Score(
-        f"{name} | unparsed", sum(mark.unparsed for mark in found) / len(found), len(found), "share"
-    )
-    return [
-        *kinds,
-        Score(f"{name} | all", accuracy(found), len(found)),
-        *together,
-        *([unclear] if by == "letter" else []),
-    ]
+    scores = accuracies(control, marks)
+    scores.append(Score(f"{control} | all", accuracy(marks), len(marks)))
+    scores += accuracies(control, pair_marks(marks, rows), "pairs")
+    if by == "letter":
+        unparsed = sum(mark.unparsed for mark in marks) / len(marks)
+        scores.append(Score(f"{control} | unparsed", unparsed, len(marks), "share"))
+    return scores
 
 
-def guesses(rows: Sequence[Conversation]) -> list[Score]:
-    """What the most frequent answer and chance give, per kind and over all; chance where there are options."""
-    out = []
-    for name, guess in (("most frequent answer", most_frequent), ("chance", chance)):
-        able = [row for row in rows if row.options or guess is most_frequent]
-        for kind in [*sorted({row.kind for row in able}), *(["all"] if able else [])]:
-            mine = [row for row in able if kind in (row.kind, "all")]
-            out.append(Score(f"{name} | {kind}", guess(mine), len(mine)))
-    return out
+def accuracies(name: str, marks: Sequence[Mark], of: str = "") -> list[Score]:
+    """One score for each kind, in alphabetical order; `of` says what is marked, if not questions."""
+    scores = []
+    for kind, kind_marks in sorted(by_kind(marks).items()):
+        column = f"{kind} {of}".strip()
+        scores.append(Score(f"{name} | {column}", accuracy(kind_marks), len(kind_marks)))
+    return scores
 
 
-def grid(found: Sequence[Score]) -> str:
+def baseline_scores(rows: Sequence[Conversation]) -> list[Score]:
+    """Accuracy of the most frequent answer, and of chance where there are options: per kind and over all."""
+    with_options = [row for row in rows if row.options]
+    scores = []
+    for name, baseline, asked in (
+        ("most frequent answer", majority_accuracy, rows),
+        ("chance", chance_accuracy, with_options),
+    ):
+        for kind, kind_rows in sorted(by_kind(asked).items()):
+            scores.append(Score(f"{name} | {kind}", baseline(kind_rows), len(kind_rows)))
+        if asked:
+            scores.append(Score(f"{name} | all", baseline(asked), len(asked)))
+    return scores
+
+
+def score_table(scores: Sequence[Score], caption: str) -> str:
     """Scores named `row | column` as a table, with the number of questions on top."""
-    names = [score.name.split(" | ") for score in found]
-    rows, columns = (list(dict.fromkeys(name[side] for name in names)) for side in (0, 1))
-    cells = {tuple(name): score for name, score in zip(names, found, strict=True)}
-    counts = [
-        str(next(cells[row, column].clips for row in rows if (row, column) in cells)) for column in columns
-    ]
-    wide = max(11, *(len(column) + 2 for column in columns))
-    lines = [
-        f"{name:<24}" + "".join(f"{text:>{wide}}" for text in top)
-        for name, top in (("", columns), ("questions", counts))
-    ]
+    cells = {tuple(score.name.split(" | ", 1)): score for score in scores}
+    rows = list(dict.fromkeys(row for row, _ in cells))
+    columns = list(dict.fromkeys(column for _, column in cells))
+    # The rows of one column are about the same questions, except for those that could not be asked.
+    counts = {column: str(score.clips) for (_, column), score in reversed(cells.items())}
+    lines = [["", *columns], ["questions", *[counts[column] for column in columns]]]
     for row in rows:
         values = [f"{cells[row, column].value:.3f}" if (row, column) in cells else "" for column in columns]
-        lines.append(f"{row:<24}" + "".join(f"{value:>{wide}}" for value in values))
-    return "\n".join(lines)
+        lines.append([row, *values])
+    width = max(11, *(len(column) + 2 for column in columns))
+    return text_table(caption, lines, ["<24", *[f">{width}"] * len(columns)])
 
 
 def evaluate(
-    talker: VideoChat,
+    video_chat: VideoChat,
     rows: Sequence[Conversation],
     by: By,
     controls: Sequence[str],
     random: VideoChat | None = None,
 ) -> list[Score]:
-    """Scores of all controls; with `random`, of the same alignment of an encoder that was never trained. Raises UserError if
-    no question can be asked."""
+    """Scores of all controls and baselines. Raises UserError if no question can be asked.
+
+    random: the same alignment of an encoder that was never trained, for one more row.
+    """
     asked = rows if by == "open" else [row for row in rows if row.options]
     require(
         bool(asked),
@@ -192,27 +107,28 @@ def evaluate(
     )
     if len(asked) < len(rows):
         print(f"{len(rows) - len(asked)} open questions are not answered by {by}", file=sys.stderr)
-    found: list[Score] = []
+
+    scores: list[Score] = []
     for control in tqdm(controls, desc="controls", disable=None):
-        found += scores(control, list(marks(talker, asked, control, by)), asked, by)
+        marks = list(mark_answers(video_chat, asked, control, by))
+        scores += control_scores(control, marks, asked, by)
     if random is not None:
-        found += scores("random encoder", list(marks(random, asked, "video", by)), asked, by)
-    require(bool(found), f"none of {len(asked)} questions could be asked; the reasons are above")
-    return found + guesses(asked)
+        marks = list(mark_answers(random, asked, "video", by))
+        scores += control_scores("random encoder", marks, asked, by)
+    require(bool(scores), f"none of {len(asked)} questions could be asked; the reasons are above")
+    return scores + baseline_scores(asked)
 
 
 def evaluate_files(
     *,
     model: Path,
     questions: Path,
-    format: Literal[
-        "conversations", "perceptiontest", "tempcompass", "mvp", "temporalbench", "tomato"
-    ] = "conversations",
+    format: Format = "conversations",
     media: Path | None = None,
-    by: list[By] = ["likelihood"],
+    by: tuple[By, ...] = ("likelihood",),
     random: Path | None = None,
     device: str = "cpu",
-    only: list[str] = list(CONTROLS),
+    only: tuple[str, ...] = tuple(CONTROLS),
     out: Path | None = None,
 ) -> None:
     """Answer a file of questions about videos, beside controls that see less of them.
@@ -224,20 +140,24 @@ def evaluate_files(
         media: Folder of the videos; the questions' own if not given.
         by: How answers are taken; one table for each way.
         random: Folder of the same stage on an untrained encoder: one more row.
-        device: Such as cuda.
+        device: Device of torch, such as cuda.
         only: Controls to run.
         out: Write the scores to this JSON file too.
     """
+    # Before anything is loaded, so that a typing error costs no time.
     unknown = set(only) - set(CONTROLS)
     require(not unknown, f"--only {' '.join(sorted(unknown))}: give some of {', '.join(CONTROLS)}")
     rows = read_questions(questions, format, media)
-    chat = VideoChat.load(model).to(device)
+    video_chat = VideoChat.load(model).to(device)
     untrained = VideoChat.load(random).to(device) if random else None
-    scores = {way: evaluate(chat, rows, way, only, untrained) for way in by}
-    if chat.cut:
-        print(f"{chat.cut} tokens of questions did not fit into the context and are cut", file=sys.stderr)
-    for way, scored in scores.items():
-        print(f"accuracy by {way} on {len(rows)} questions of {questions}\n{grid(scored)}")
+    scores = {way: evaluate(video_chat, rows, way, only, untrained) for way in by}
+
+    if video_chat.cut:
+        print(
+            f"{video_chat.cut} tokens of questions did not fit into the context and are cut", file=sys.stderr
+        )
+    for way, way_scores in scores.items():
+        print(score_table(way_scores, f"accuracy by {way} on {len(rows)} questions of {questions}"))
     if out:
-        written = [{"by": way, **asdict(score)} for way, scored in scores.items() for score in scored]
+        written = [{"by": way, **asdict(score)} for way, way_scores in scores.items() for score in way_scores]
         out.write_text(json.dumps(written, indent=1) + "\n")

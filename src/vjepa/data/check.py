@@ -1,145 +1,29 @@
-"""Check."""
+"""The command `check-manifest`: decode a few frames of every row, and report what the videos are like.
+
+    python -m vjepa check-manifest train.csv --json_file report.json
+
+Each row is decoded in a process of a pool, because FFmpeg can hang or crash on a damaged file. Such a file is
+one bad row, and all others are still looked at.
+"""
 
 import json
-import multiprocessing
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from multiprocessing.connection import Connection, wait
+from concurrent.futures import TimeoutError, as_completed
 from pathlib import Path
 
 import numpy as np
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
 from tqdm import tqdm
 
-from vjepa.data.decode import DecodeError, open_video
+from vjepa.data.decode import open_video
+from vjepa.data.decode_error import DecodeError
 from vjepa.data.manifest import Manifest, Row, read_manifest
-from vjepa.data.manifest_files import (
-    _places,
-)
+from vjepa.data.manifest_files import row_locations
 from vjepa.errors import require
 
-# python -m vjepa check-manifest
-
-
-def check(manifest: Manifest, frames: int, workers: int, timeout: float) -> dict:
-    """Decode `frames` frames of every row and report what was found, in the types of JSON.
-
-    A file that takes more than `timeout` seconds, or crashes the process that decodes it, is a bad row like any other.
-    """
-    asked = _ask(manifest, frames, workers, timeout)
-    answers = dict(tqdm(asked, total=len(manifest), unit="video", disable=None))
-    found = [answer for answer in answers.values() if isinstance(answer, dict)]
-    bad = sorted((row, answer) for row, answer in answers.items() if isinstance(answer, str))
-    places = _places(manifest.source, len(manifest))
-    labels = manifest.labels[manifest.labels >= 0]
-    return {
-        "source": str(manifest.source),
-        "rows": len(manifest),
-        "ok": len(found),
-        "labelled": len(labels),
-        "labels": len(np.unique(labels)),
-        "label": _spread(labels.tolist()),
-        **{key: _spread([answer[key] for answer in found]) for key in ("fps", "seconds", "width", "height")},
-        "codecs": dict(Counter(answer["codec"] for answer in found).most_common()),
-        "bad": [
-            {"place": places[row], "path": str(manifest.row(row).path), "reason": why} for row, why in bad
-        ],
-    }
-
-
-def _ask(manifest: Manifest, frames: int, workers: int, timeout: float) -> Iterator[tuple[int, dict | str]]:
-    """(row, what was found or why not) for every row, as the answers come in."""
-    rows, idle, busy = iter(range(len(manifest))), [], {}
-    try:
-        while True:
-            while len(busy) < workers and (row := next(rows, None)) is not None:
-                worker = idle.pop() if idle else _Worker(frames)
-                worker.pipe.send(manifest.row(row))
-                busy[worker] = (row, time.monotonic() + timeout)
-            if not busy:
-                return
-            ready = wait([worker.pipe for worker in busy], timeout=1)
-            for worker, (row, deadline) in list(busy.items()):
-                if worker.pipe in ready:
-                    answer = worker.answer()
-                elif time.monotonic() > deadline:
-                    worker.stop()
-                    answer = f"no answer within {timeout:g} s"
-                else:
-                    continue
-                del busy[worker]
-                if not worker.pipe.closed:
-                    idle.append(worker)
-                yield row, answer
-    finally:
-        for worker in (*idle, *busy):
-            worker.stop()
-
-
-class _Worker:
-    """A process of its own for decoding: a file that hangs or crashes it takes nothing else along."""
-
-    def __init__(self, frames: int):
-        self.pipe, theirs = multiprocessing.Pipe()
-        self._process = multiprocessing.Process(target=_serve, args=(theirs, frames), daemon=True)
-        self._process.start()
-        theirs.close()  # so that its end is noticed here
-
-    def answer(self) -> dict | str:
-        try:
-            return self.pipe.recv()
-        except (EOFError, OSError):
-            self._process.join(1)
-            self.stop()
-            return f"decoding it ended the process (exit code {self._process.exitcode})"
-
-    def stop(self) -> None:
-        self._process.kill()
-        self.pipe.close()
-
-
-def _serve(pipe: Connection, frames: int) -> None:
-    with suppress(EOFError):
-        while True:
-            row = pipe.recv()
-            try:
-                pipe.send(_probe(row, frames))
-            except DecodeError as error:
-                pipe.send(error.reason)
-
-
-def _probe(row: Row, frames: int) -> dict:
-    """Decode `frames` frames from the first to the last of the row's segment and tell what video it is."""
-    with open_video(row.path) as video:
-        start, end = row.start or 0.0, video.end if row.end is None else row.end
-        if start >= end or end > video.end:
-            raise DecodeError(
-                row.path,
-                f"the segment {start:g} to {end:g} s reaches past the video's end at {video.end:g} s",
-            )
-        video.frames(np.linspace(start, np.nextafter(end, 0) if np.isfinite(end) else start, frames))
-        about = {"fps": video.fps, "codec": video.codec, "seconds": end - start}
-        return about | {"width": video.width, "height": video.height}
-
-
-def _spread(values: Sequence[float | int]) -> dict[str, float | int] | None:
-    """Smallest, middle and largest of the finite ones."""
-    finite = [value for value in values if np.isfinite(value)]
-    return {"min": min(finite), "median": float(np.median(finite)), "max": max(finite)} if finite else None
-
-
-def _text(report: dict) -> str:
-    codecs = ", ".join(f"{codec} {count}" for codec, count in report["codecs"].items())
-    lines = [f"{report['source']}: {report['rows']} rows, {report['ok']} ok, {len(report['bad'])} bad"]
-    lines += [
-        f"  labels   {report['labels']} different, on {report['labelled']} rows",
-        f"  codecs   {codecs or 'none'}",
-    ]
-    for key in ("label", "fps", "seconds", "width", "height"):
-        if spread := report[key]:
-            lines += [f"  {key:8} {spread['min']:g} to {spread['max']:g}, median {spread['median']:g}"]
-    return "\n".join(lines + [f"{bad['place']}: {bad['path']}: {bad['reason']}" for bad in report["bad"]])
+AT_ONCE = 1000
+"""Rows that wait in the pool at the same time, so that a manifest of millions takes no memory."""
 
 
 def check_manifest(
@@ -158,7 +42,110 @@ def check_manifest(
     """
     require(min(frames, workers, timeout) > 0, "--frames, --workers and --timeout must be more than 0")
     report = check(read_manifest(manifest), frames, workers, timeout)
-    print(_text(report))
+    print(as_text(report))
     if json_file:
         json_file.write_text(json.dumps(report, indent=1) + "\n")
     require(not report["bad"], f"{len(report['bad'])} of {report['rows']} rows are bad")
+
+
+def check(manifest: Manifest, frames: int, workers: int, timeout: float) -> dict:
+    """Decode `frames` frames of every row and report what they are like, in the types of JSON.
+
+    A file that takes more than `timeout` seconds, or crashes the process that decodes it, is a bad row.
+    """
+    results = probe_all(manifest, frames, workers, timeout)
+    # Without a terminal there is no progress bar: that is what disable=None means.
+    by_row = dict(tqdm(results, total=len(manifest), unit="video", disable=None))
+    videos = [result for result in by_row.values() if isinstance(result, dict)]
+    # Results come in any order; the report lists bad rows in the order of the manifest.
+    reasons = sorted((row, result) for row, result in by_row.items() if isinstance(result, str))
+
+    locations = row_locations(manifest.source, len(manifest))
+    labels = manifest.labels[manifest.labels >= 0]
+    return {
+        "source": str(manifest.source),
+        "rows": len(manifest),
+        "ok": len(videos),
+        "labelled": len(labels),
+        "labels": len(np.unique(labels)),
+        "label": spread(labels.tolist()),
+        **{key: spread([video[key] for video in videos]) for key in ("fps", "seconds", "width", "height")},
+        "codecs": dict(Counter(video["codec"] for video in videos).most_common()),
+        "bad": [
+            {"place": locations[row], "path": str(manifest.row(row).path), "reason": reason}
+            for row, reason in reasons
+        ],
+    }
+
+
+def probe_all(
+    manifest: Manifest, frames: int, workers: int, timeout: float
+) -> Iterator[tuple[int, dict | str]]:
+    """(row, what its video is like or why it is bad) of every row, in the order in which they are ready."""
+    # FFmpeg hangs inside C code, which no exception in this process could end.
+    pool = ProcessPool(max_workers=workers)
+    try:
+        for first in range(0, len(manifest), AT_ONCE):
+            rows = range(first, min(first + AT_ONCE, len(manifest)))
+            futures = {pool.schedule(probe, (manifest.row(i), frames), timeout=timeout): i for i in rows}
+            for future in as_completed(futures):
+                yield futures[future], result_of(future, timeout)
+    finally:
+        # Not `close`, which would decode all waiting rows after Ctrl-C.
+        pool.stop()
+        pool.join()
+
+
+def result_of(future: ProcessFuture, timeout: float) -> dict | str:
+    """What the video is like, or why the row is bad."""
+    try:
+        return future.result()
+    except DecodeError as error:
+        return error.reason
+    except TimeoutError:
+        return f"no answer within {timeout:g} s"
+    except ProcessExpired as error:
+        return f"decoding it ended the process (exit code {error.exitcode})"
+
+
+def probe(row: Row, frames: int) -> dict[str, float | int | str]:
+    """Decode `frames` frames from the first to the last of the row's segment, and say what video it is.
+
+    Raises DecodeError."""
+    with open_video(row.path) as video:
+        start, end = video.segment(row.start, row.end)
+        if start >= end or end > video.end:
+            reason = f"the segment {start:g} to {end:g} s reaches past the video's end at {video.end:g} s"
+            raise DecodeError(row.path, reason)
+        # The end itself is outside the video: the last frame is the one just before it. An image has no end.
+        last = np.nextafter(end, 0) if np.isfinite(end) else start
+        video.frames(np.linspace(start, last, frames))
+        return {
+            "fps": video.fps,
+            "codec": video.codec,
+            "seconds": end - start,
+            "width": video.width,
+            "height": video.height,
+        }
+
+
+def spread(values: Sequence[float | int]) -> dict[str, float | int] | None:
+    """Smallest, middle and largest of the finite ones."""
+    finite = [value for value in values if np.isfinite(value)]
+    if not finite:
+        return None
+    return {"min": min(finite), "median": float(np.median(finite)), "max": max(finite)}
+
+
+def as_text(report: dict) -> str:
+    codecs = ", ".join(f"{codec} {count}" for codec, count in report["codecs"].items())
+    lines = [
+        f"{report['source']}: {report['rows']} rows, {report['ok']} ok, {len(report['bad'])} bad",
+        f"  labels   {report['labels']} different, on {report['labelled']} rows",
+        f"  codecs   {codecs or 'none'}",
+    ]
+    for key in ("label", "fps", "seconds", "width", "height"):
+        if values := report[key]:
+            lines.append(f"  {key:8} {values['min']:g} to {values['max']:g}, median {values['median']:g}")
+    lines += [f"{bad['place']}: {bad['path']}: {bad['reason']}" for bad in report["bad"]]
+    return "\n".join(lines)

@@ -1,27 +1,29 @@
 """Clips as a pure function of (seed, sample number): which file, which moment, which crop.
 
-Training replaces a file that cannot be decoded by another draw of the same source, deterministically and a bounded number
-of times, and reports every such file with the batch. Evaluation never replaces: the clip is left out and reported.
+Training replaces a file that cannot be decoded by another draw of the same source, deterministically and a
+bounded number of times, and reports every such file with the batch. Evaluation never replaces: the clip is
+left out and reported.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Int, UInt8
+from jaxtyping import Float64, Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vjepa.data.decode import DecodeError, open_video
-from vjepa.data.manifest import Manifest, Row
+from vjepa.data.decode import open_video
+from vjepa.data.decode_error import DecodeError
+from vjepa.data.loader import draw_sample
+from vjepa.data.manifest import NO_LABEL, Manifest, Row
 from vjepa.data.sampling import Mixture, TooShort, clip_times
-from vjepa.data.transforms import centre_box, crop, random_box
-from vjepa.errors import UserError
-
-ATTEMPTS = 8
+from vjepa.data.transforms import Box, centre_box, centre_crop, crop, random_box
+from vjepa.errors import require
 
 
 @dataclass(frozen=True)
@@ -43,19 +45,17 @@ class ClipConfig:
     jitter: bool = True
     """Training: start at a random moment; otherwise in the middle."""
     short: Literal["refuse", "hold"] = "refuse"
-    """A video shorter than the clip is a bad file, or its last frame stands still to the end (as in the released loader)."""
+    """A video shorter than the clip is a bad file, or its last frame is held (as in the released loader)."""
 
     def __post_init__(self) -> None:
-        if self.frames < 1 or self.fps <= 0 or self.size < 1:
-            raise UserError(
-                f"clip: frames={self.frames}, fps={self.fps} and size={self.size} must all be positive"
-            )
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise UserError(f"clip.scale={self.scale} must be two growing shares of the area within (0, 1]")
-        if not 0 < self.aspect[0] <= self.aspect[1]:
-            raise UserError(f"clip.aspect={self.aspect} must be two growing positive ratios")
-        if not 0 <= self.flip <= 1:
-            raise UserError(f"clip.flip={self.flip} is a probability; give a number from 0 to 1")
+        sizes = f"frames={self.frames}, fps={self.fps} and size={self.size}"
+        require(self.frames > 0 and self.fps > 0 and self.size > 0, f"clip: {sizes} must all be positive")
+        shares = 0 < self.scale[0] <= self.scale[1] <= 1
+        require(shares, f"clip.scale={self.scale} must be two growing shares of the area within (0, 1]")
+        ratios = 0 < self.aspect[0] <= self.aspect[1]
+        require(ratios, f"clip.aspect={self.aspect} must be two growing positive ratios")
+        probability = 0 <= self.flip <= 1
+        require(probability, f"clip.flip={self.flip} is a probability; give a number from 0 to 1")
 
 
 class Sample(NamedTuple):
@@ -76,84 +76,97 @@ class Batch(NamedTuple):
     bad: list[str]
     """Files that failed, each with its reason, replaced or not."""
     lost: int
-    """SampleAnswers that are missing from this batch."""
+    """Samples that are missing from this batch."""
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
+def collate_clips(samples: Sequence[Sample]) -> Batch:
     """A batch of the decodable samples, which may be none."""
     good = [sample for sample in samples if sample.clip is not None]
-    clips = (
-        torch.stack([sample.clip for sample in good])
-        if good
-        else torch.empty(0, 1, 3, 1, 1, dtype=torch.uint8)
-    )
-    label, index = torch.tensor([[s.label for s in good], [s.index for s in good]], dtype=torch.long)
+    clips = stack_clips([sample.clip for sample in good])
+    labels = torch.tensor([sample.label for sample in good], dtype=torch.long)
+    indices = torch.tensor([sample.index for sample in good], dtype=torch.long)
     bad = [reason for sample in samples for reason in sample.bad]
-    return Batch(clips, label, index, bad, lost=len(samples) - len(good))
+    return Batch(clips, labels, indices, bad, lost=len(samples) - len(good))
+
+
+def stack_clips(clips: Sequence[UInt8[Tensor, "t c h w"]]) -> UInt8[Tensor, "b t c h w"]:
+    """Clips side by side; without any clip a batch of length 0."""
+    # Five axes even then, so that code that permutes a batch needs no special case.
+    return torch.stack(list(clips)) if clips else torch.empty(0, 1, 3, 1, 1, dtype=torch.uint8)
 
 
 def load_frames(row: Row, config: ClipConfig, rng: np.random.Generator | None) -> UInt8[Tensor, "t c h w"]:
-    """The clip's frames, uncropped; from a random moment with `rng`, else from the middle. Raises DecodeError."""
+    """The clip's uncropped frames: from a random moment with `rng`, else the middle. Raises DecodeError."""
     with open_video(row.path) as video:
-        start = video.start if row.start is None else row.start
-        end = video.end if row.end is None else row.end
+        start, end = video.segment(row.start, row.end)
         try:
             times = clip_times(start, end, config.frames, config.fps, rng)
         except TooShort as error:
-            if config.short == "refuse":
-                raise DecodeError(row.path, f"{error}; clip.short=hold repeats the last frame") from error
-            times = np.minimum(start + np.arange(config.frames) / config.fps, end - 0.5 / video.fps)
+            check_may_hold(row.path, config, error)
+            times = held_times(start, end, video.fps, config)
         return rearrange(torch.from_numpy(video.frames(times)), "t h w c -> t c h w")
 
 
+def check_may_hold(path: Path, config: ClipConfig, error: TooShort) -> None:
+    """Raise DecodeError for a video that is too short, unless the recipe repeats the last frame."""
+    if config.short == "refuse":
+        raise DecodeError(path, f"{error}; clip.short=hold repeats the last frame") from error
+
+
+def held_times(start: float, end: float, fps: float, config: ClipConfig) -> Float64[np.ndarray, "t"]:
+    """Seconds of a clip that begins at `start` and holds its last frame; `fps` is the video's own."""
+    # Half a frame before the end is safely within the last frame.
+    return np.minimum(start + np.arange(config.frames) / config.fps, end - 0.5 / fps)
+
+
+def choose_crop(
+    height: int, width: int, config: ClipConfig, rng: np.random.Generator | None
+) -> tuple[Box, bool]:
+    """A random box, and whether to mirror it. Without `rng` the centre square, not mirrored."""
+    if rng is None:
+        return centre_box(height, width, 1.0), False
+    # The order of draws is fixed: another one would change every sample of every seed.
+    box = random_box(height, width, config.scale, config.aspect, rng)
+    return box, bool(rng.random() < config.flip)
+
+
 class TrainingClips(Dataset):
-    """Sample number k, for ever: the mixture says which row, a generator keyed by (seed, k) says which moment and crop."""
+    """Sample k for every k: the mixture chooses the row, a generator of (seed, k) the moment and the crop."""
 
     def __init__(
         self, manifests: Sequence[Manifest], weights: Sequence[float], config: ClipConfig, seed: int
     ) -> None:
-        self.manifests, self.config, self.seed = manifests, config, seed
+        self.manifests = manifests
+        self.config = config
         self.mixture = Mixture([len(manifest) for manifest in manifests], weights, seed)
 
     def __getitem__(self, k: int) -> Sample:
-        bad: list[str] = []
-        for attempt in range(ATTEMPTS):
-            source, i = self.mixture(k) if attempt == 0 else self.mixture.replacement(k, attempt)
-            rng = np.random.Generator(
-                np.random.Philox(key=np.array([self.seed, k], np.uint64), counter=attempt)
-            )
-            row = self.manifests[source].row(i)
-            try:
-                clip = self.augment(load_frames(row, self.config, rng if self.config.jitter else None), rng)
-            except DecodeError as error:
-                bad.append(str(error))
-            else:
-                return Sample(clip, -1 if row.label is None else row.label, k, bad)
-        return Sample(None, -1, k, bad)
+        sample, bad = draw_sample(self.mixture, k, self.read)
+        return Sample(None, NO_LABEL, k, bad) if sample is None else sample._replace(index=k, bad=bad)
 
-    def augment(
-        self, frames: UInt8[Tensor, "t c h w"], rng: np.random.Generator
-    ) -> UInt8[Tensor, "t c size size"]:
-        box = random_box(*frames.shape[-2:], self.config.scale, self.config.aspect, rng)
-        return crop(frames, box, self.config.size, bool(rng.random() < self.config.flip))
+    def read(self, source: int, i: int, rng: np.random.Generator) -> Sample:
+        """A random clip of a row. Raises DecodeError."""
+        row = self.manifests[source].row(i)
+        frames = load_frames(row, self.config, rng if self.config.jitter else None)
+        # The same box for all frames: motion between them stays what it was.
+        box, flip = choose_crop(*frames.shape[-2:], self.config, rng)
+        return Sample(crop(frames, box, self.config.size, flip), row.label_number, i, [])
 
 
 class EvaluationClips(Dataset):
-    """Every row once, its middle moment, the largest centred square."""
+    """Every row once: its middle moment, the largest centred square."""
 
     def __init__(self, manifest: Manifest, config: ClipConfig) -> None:
-        self.manifest, self.config = manifest, config
+        self.manifest = manifest
+        self.config = config
 
     def __len__(self) -> int:
         return len(self.manifest)
 
     def __getitem__(self, i: int) -> Sample:
         row = self.manifest.row(i)
-        label = -1 if row.label is None else row.label
         try:
             frames = load_frames(row, self.config, None)
         except DecodeError as error:
-            return Sample(None, label, i, [str(error)])
-        return Sample(
-            crop(frames, centre_box(*frames.shape[-2:], 1.0), self.config.size, False), label, i, []
-        )
+            return Sample(None, row.label_number, i, [str(error)])
+        return Sample(centre_crop(frames, self.config.size), row.label_number, i, [])

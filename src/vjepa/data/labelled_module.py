@@ -1,4 +1,4 @@
-"""Labelled module."""
+"""The data module of labelled clips: a class for each, several labels, or numbers."""
 
 from functools import cached_property
 
@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from vjepa.data.clip_module import ClipData, Source
 from vjepa.data.clips import ClipConfig
-from vjepa.data.manifest import Manifest, read_manifest
+from vjepa.data.manifest import NO_LABEL, Manifest, read_manifest
 from vjepa.data.manifest_files import ManifestError
-from vjepa.data.targets import Targets, label_sets, numbered, numbers
+from vjepa.data.targets import Targets, label_sets, number_columns, with_row_labels
 from vjepa.data.views import ViewClips, Views, collate_views
 
 
@@ -43,14 +43,21 @@ class LabelledClipData(ClipData):
             max_bad_share: Training stops once more than this share of draws could not be decoded.
             seed: Decides the order of files, the moments and the crops.
             views: How often the final evaluation looks at each validation and test clip.
-            numbers: Regression: the manifests' columns that are told.
+            numbers: Regression: the manifests' columns that are predicted.
         """
         super().__init__(train, val, clip, batch_size, workers, max_bad_share, seed)
-        self.test, self.views, self.numbers = test, views, numbers
+        self.test = test
+        self.views = views
+        self.numbers = numbers
 
     @cached_property
     def test_manifest(self) -> Manifest:
         return read_manifest(self.test)
+
+    @property
+    def manifests(self) -> list[Manifest]:
+        """All of them: training's, then validation's, then the test's."""
+        return [*self.train_manifests, self.val_manifest, self.test_manifest]
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -58,49 +65,66 @@ class LabelledClipData(ClipData):
             _ = self.test_manifest
 
     def check_labels(self, classes: int) -> None:
-        """Raise ManifestError unless every row of every split is labelled 0..classes-1."""
-        for manifest in (*self.train_manifests, self.val_manifest, self.test_manifest):
-            wrong = (manifest.labels < 0) | (manifest.labels >= classes)
-            if wrong.any():
-                row = int(wrong.argmax())
-                raise ManifestError(
-                    f"{manifest.source}: {int(wrong.sum())} labels lie outside 0..{classes - 1} (model.classes={classes}), the "
-                    f"first is {manifest.labels[row]}{' (none)' if manifest.labels[row] == -1 else ''} of "
-                    f"{manifest.row(row).path.name}; correct the labels or model.classes"
-                )
+        """Raise ManifestError unless all labels are in 0..classes-1 and training shows each class."""
+        for manifest in self.manifests:
+            check_range(manifest, classes)
+        # A class that is only tested could never be predicted, and would lower the score silently.
         seen = {int(label) for manifest in self.train_manifests for label in np.unique(manifest.labels)}
-        if never := sorted(set(range(classes)) - seen):
+        if missing := sorted(set(range(classes)) - seen):
             raise ManifestError(
-                f"data.train has no clip of {len(never)} of model.classes={classes} classes, the first is {never[0]}, so no "
-                "probe can learn them; lower model.classes or complete the manifest"
+                f"data.train has no clip of {len(missing)} of model.classes={classes} classes, the first is "
+                f"{missing[0]}, so no probe can learn them; lower model.classes or complete the manifest"
             )
 
     def read_targets(self, kind: Targets, classes: int) -> tuple[Float[Tensor, "rows k"], int]:
-        """Several labels or numbers of every row, training rows first, and how many those are. From now on a clip's label is
-        its row in that table. Raises ManifestError for what cannot be read, or cannot be learned."""
-        manifests = [*self.train_manifests, self.val_manifest, self.test_manifest]
-        found = [
-            label_sets(m, classes) if kind == "multilabel" else numbers(m, self.numbers) for m in manifests
+        """Several labels or numbers of every row, training rows first, and how many rows are training's.
+
+        From now on a clip's label is its row in that table. Raises ManifestError for what cannot be read or
+        learned."""
+        manifests = self.manifests
+        multilabel = kind == "multilabel"
+        tables = [
+            label_sets(m, classes) if multilabel else number_columns(m, self.numbers) for m in manifests
         ]
-        firsts = np.cumsum([0, *map(len, found)]).tolist()
-        *self.train_manifests, self.val_manifest, self.test_manifest = map(numbered, manifests, firsts)
-        seen = torch.cat(found[:-2])
-        names = self.numbers if kind == "regression" else tuple(f"label {i}" for i in range(classes))
-        if same := [name for name, column in zip(names, seen.T, strict=True) if (column == column[0]).all()]:
-            what = (
-                f"data.train shows the same {', '.join(same)} in every clip, so no probe can learn to tell it"
+
+        # Tables are stacked in the order of the manifests: each begins where the one before it ends.
+        first_rows = np.cumsum([0, *map(len, tables)]).tolist()
+        *self.train_manifests, self.val_manifest, self.test_manifest = map(
+            with_row_labels, manifests, first_rows
+        )
+
+        # The last two tables are validation and test.
+        training = torch.cat(tables[:-2])
+        names = tuple(f"label {i}" for i in range(classes)) if multilabel else self.numbers
+        columns = zip(names, training.T, strict=True)
+        constant = [name for name, column in columns if (column == column[0]).all()]
+        if constant:
+            raise ManifestError(
+                f"data.train shows the same {', '.join(constant)} in every clip, so no probe can "
+                "learn to tell it; leave it out or complete the manifest"
             )
-            raise ManifestError(f"{what}; leave it out or complete the manifest")
-        return torch.cat(found), len(seen)
+        return torch.cat(tables), len(training)
 
     def test_dataloader(self) -> list[DataLoader]:
-        """Validation clips, on which a head is chosen, then test clips, on which it is reported."""
-        return [self.view_loader(manifest) for manifest in (self.val_manifest, self.test_manifest)]
+        """Validation clips, on which a head is chosen, then test clips, on which it is reported.
 
-    def view_loader(self, manifest: Manifest) -> DataLoader:
-        """Every row exactly once over all ranks, all its views in one batch."""
-        clips = ViewClips(manifest, self.clip, self.views)
-        share = Subset(clips, range(self.trainer.global_rank, len(clips), self.trainer.world_size))
-        return DataLoader(
-            share, batch_size=self.batch_size, **self.loader_settings() | {"collate_fn": collate_views}
-        )
+        All views of a row are in one batch."""
+        clips = [
+            ViewClips(manifest, self.clip, self.views) for manifest in (self.val_manifest, self.test_manifest)
+        ]
+        return [self.evaluation_loader(samples, collate_views) for samples in clips]
+
+
+def check_range(manifest: Manifest, classes: int) -> None:
+    """Raise ManifestError unless every row is labelled 0..classes-1."""
+    wrong = (manifest.labels < 0) | (manifest.labels >= classes)
+    if not wrong.any():
+        return
+    row = int(wrong.argmax())
+    label = manifest.labels[row]
+    raise ManifestError(
+        f"{manifest.source}: {int(wrong.sum())} labels lie outside 0..{classes - 1} "
+        f"(model.classes={classes}), the first is {label}"
+        f"{' (none)' if label == NO_LABEL else ''} of {manifest.row(row).path.name}; "
+        "correct the labels or model.classes"
+    )

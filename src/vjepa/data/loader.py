@@ -1,19 +1,41 @@
-"""Loader."""
+"""Samples without end: which come when, what replaces a bad one, and a loader that resumes exactly.
+
+A training sample is a pure function of (seed, k), where k counts the samples of the whole run over all ranks
+and epochs. So the state of a run's data is one number: how many batches it has consumed.
+"""
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 from torch.utils.data import DataLoader, Sampler
 
-from vjepa.data.clips import Batch
+from vjepa.data.decode_error import DecodeError
+from vjepa.data.sampling import Mixture
+
+ATTEMPTS = 8
+"""Rows that are tried for a sample before it is given up."""
+
+Sample = TypeVar("Sample")
 
 
 class GlobalOrder(Sampler[list[int]]):
-    """This rank's batches of sample numbers, counted over all ranks and epochs, so that its state is one number."""
+    """This rank's batches of sample numbers, counted over all ranks and epochs.
+
+    Args:
+        per_epoch: Batches of an epoch, per rank.
+        batch: Samples of a batch.
+        rank: This process, counted from 0.
+        world: How many processes there are.
+    """
 
     def __init__(self, per_epoch: int, batch: int, rank: int, world: int) -> None:
-        self.per_epoch, self.batch, self.rank, self.world = per_epoch, batch, rank, world
+        self.per_epoch = per_epoch
+        self.batch = batch
+        self.rank = rank
+        self.world = world
         self.consumed = 0
 
     def __len__(self) -> int:
@@ -21,25 +43,54 @@ class GlobalOrder(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         """From the first batch not yet consumed to the end of its epoch."""
-        for number in range(self.consumed, (self.consumed // self.per_epoch + 1) * self.per_epoch):
-            first = (number * self.world + self.rank) * self.batch
-            yield list(range(first, first + self.batch))
+        epoch = self.consumed // self.per_epoch
+        for number in range(self.consumed, (epoch + 1) * self.per_epoch):
+            yield self.samples_of(number)
+
+    def samples_of(self, number: int) -> list[int]:
+        """The samples of this rank's batch of that number."""
+        # The ranks' batches of one number lie side by side, so that no sample is drawn twice.
+        first = (number * self.world + self.rank) * self.batch
+        return list(range(first, first + self.batch))
+
+
+def draw_sample(
+    mixture: Mixture, k: int, read: Callable[[int, int, np.random.Generator], Sample]
+) -> tuple[Sample | None, list[str]]:
+    """Sample k of a mixture, and the reasons why rows that were tried before it could not be decoded.
+
+    `read(source, row, generator)` reads a row. Where it raises DecodeError, another row of the same source
+    takes its place; after eight attempts the sample is None. Each attempt has a generator of its own, keyed
+    by (seed, k).
+    """
+    bad: list[str] = []
+    for attempt in range(ATTEMPTS):
+        source, row = mixture(k) if attempt == 0 else mixture.replacement(k, attempt)
+        # (seed, k) names a stream of its own, and the attempt a place in it where its draws begin.
+        key = np.array([mixture.seed, k], np.uint64)
+        generator = np.random.Generator(np.random.Philox(key=key, counter=attempt))
+        try:
+            return read(source, row, generator), bad
+        except DecodeError as error:
+            bad.append(str(error))
+    return None, bad
 
 
 class ResumableLoader(DataLoader):
-    """A loader that Lightning's checkpoints can save: state_dict counts the batches handed over, not those prefetched."""
+    """A loader whose state Lightning saves: the batches it handed over, not those it prefetched."""
 
     waited = 0.0
     """Seconds the run has stood still for want of a batch."""
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[NamedTuple]:
         batches = super().__iter__()
         while True:
-            asked = time.perf_counter()
+            begin = time.perf_counter()
             batch = next(batches, None)
-            self.waited += time.perf_counter() - asked
+            self.waited += time.perf_counter() - begin
             if batch is None:
                 return
+            # Counted before the batch is used: a checkpoint at the end of its step goes on with the next one.
             self.batch_sampler.consumed += 1
             yield batch
 
@@ -53,6 +104,3 @@ class ResumableLoader(DataLoader):
 def ignore_interrupt(worker: int) -> None:
     """Ctrl-C reaches every process of the terminal; the main one decides when the workers end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-GRACE = 100  # draws before the share of bad files is judged

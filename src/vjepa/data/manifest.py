@@ -1,9 +1,10 @@
-"""Which videos there are: a folder, a list of `path label` lines, a CSV, a TSV or a Parquet file become one Arrow table.
+"""Manifests: a folder, a `path label` list, a CSV, a TSV or a Parquet file becomes one Arrow table.
 
     manifest = read_manifest("train.csv")
     manifest.row(7)       # Row(path=..., label=3, start=None, end=None)
 
-The format, column by column, is in `data_manifests/README.md`. Whether the videos can be decoded is another question:
+The format, column by column, is in `data_manifests/README.md`. Whether the videos can be decoded is another
+question:
 
     python -m vjepa check-manifest train.csv
 """
@@ -13,42 +14,50 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 from jaxtyping import Int64
 
-from vjepa.data.manifest_files import ManifestError, _checked, _read
+from vjepa.data.manifest_files import ManifestError, read_table, typed_table
+
+NO_LABEL = -1
 
 
 @dataclass(frozen=True)
 class Row:
-    """One video, or the segment of it from `start` to `end` (seconds; None: from the beginning, to the end)."""
+    """One video, or its segment from `start` to `end` in seconds (None: from the beginning, to the end)."""
 
     path: Path
     label: int | None
     start: float | None
     end: float | None
 
+    @property
+    def label_number(self) -> int:
+        """The label, or -1 if there is none, as a batch holds it."""
+        return NO_LABEL if self.label is None else self.label
+
 
 class Manifest:
     """Rows in one Arrow table, which processes forked from this one share without copying.
 
     source  the folder or file it was read from
+    folder  the folder that paths are relative to
     table   columns path, label (-1: none), start, end (null: none) and whatever else the file has
     """
 
-    def __init__(self, source: Path, table: pa.Table):
-        self.source, self.table = source, table
-        self._folder = source if source.is_dir() else source.parent
+    def __init__(self, source: Path, table: pa.Table) -> None:
+        self.source = source
+        self.folder = source if source.is_dir() else source.parent
+        self.table = table
+        # In one chunk each: in a chunked column, each access would search for the chunk.
         self._columns = [table[name].combine_chunks() for name in ("path", "label", "start", "end")]
 
     def __len__(self) -> int:
         return self.table.num_rows
 
     def row(self, i: int) -> Row:
-        """Row `i`, its path made whole."""
+        """Row `i`, its path relative to the working directory, or absolute."""
         path, label, start, end = (column[i].as_py() for column in self._columns)
-        return Row(self._folder / path, None if label == -1 else label, start, end)
+        return Row(self.folder / path, None if label == NO_LABEL else label, start, end)
 
     @property
     def labels(self) -> Int64[np.ndarray, "rows"]:
@@ -57,14 +66,14 @@ class Manifest:
 
 
 def read_manifest(path: str | Path) -> Manifest:
-    """Read a folder, .txt, .csv, .tsv or .parquet. Raises ManifestError on anything that is not as it should be."""
+    """Read a folder, .txt, .csv, .tsv or .parquet. Raises ManifestError for any mistake in it."""
     source = Path(path)
     if not source.exists():
         raise ManifestError(f"{source}: no such file or folder")
     try:
-        table = _read(source)
+        table = read_table(source)
     except (OSError, pa.ArrowException) as error:
         raise ManifestError(f"{source}: cannot be read: {error}") from error
     if not table.num_rows:
         raise ManifestError(f"{source}: there are no rows; expected one for each video")
-    return Manifest(source, _checked(source, table))
+    return Manifest(source, typed_table(source, table))

@@ -1,7 +1,7 @@
-"""Which rows of which datasets come when, and which moments of a video: pure functions of a seed and a number.
+"""Which rows of which datasets come when, and which moments of a video: pure functions of a seed.
 
-Nothing here has a state worth saving. A run that stops after `k` samples goes on with sample `k`, on any number of
-processes, and sees what it would have seen.
+Nothing here has a state worth saving. A run that stops after `k` samples goes on with sample `k`, on any
+number of processes, and sees what it would have seen.
 """
 
 import math
@@ -11,8 +11,10 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Float64
 
-BLOCK = 1000  # samples in which the mixture's proportions hold exactly, as far as whole samples can
-ROUNDS = 6  # of the Feistel network; four make a good shuffle, the others are cheap
+BLOCK = 1000
+"""Samples in which the mixture's proportions hold exactly, as far as whole samples can."""
+ROUNDS = 6
+"""Of the Feistel network. Four make a good shuffle, the others are cheap."""
 MASK = (1 << 64) - 1
 
 
@@ -23,11 +25,13 @@ class TooShort(ValueError):
 def clip_times(
     start: float, end: float, frames: int, fps: float | int, rng: np.random.Generator | None = None
 ) -> Float64[np.ndarray, "t"]:
-    """Moments of one clip in seconds, exactly 1 / fps apart: anywhere in [start, end], or in its middle without `rng`.
+    """Moments of one clip in seconds, exactly 1 / fps apart.
 
-    Raises TooShort if the clip does not fit. In what never ends (a still picture) it begins at `start`.
+    The clip lies anywhere in [start, end], or in the middle without `rng`. In an image, which never ends, it
+    begins at `start`. Raises TooShort if it does not fit.
     """
     slack = _slack(start, end, frames, fps)
+    # Any moment, not only those of frames: a frame is on screen until the next one.
     offset = slack / 2 if rng is None else rng.uniform(0, slack)
     return start + offset + np.arange(frames) / fps
 
@@ -44,9 +48,10 @@ def segment_times(
 
 
 def _slack(start: float, end: float, frames: int, fps: float | int) -> float:
-    """Seconds by which a clip can be moved."""
+    """Seconds by which a clip can be moved. Raises TooShort if it does not fit."""
     length = (frames - 1) / fps
     slack = end - start - length
+    # A microsecond is forgiven: ends of videos are not exact in floating point.
     if slack < -1e-6:
         raise TooShort(
             f"too short: {frames} frames at {fps:g} fps span {length:.3f} s, there are {end - start:.3f} s"
@@ -55,18 +60,22 @@ def _slack(start: float, end: float, frames: int, fps: float | int) -> float:
 
 
 class Mixture:
-    """An endless shuffled stream over datasets: `mixture(k)` is the (dataset, row) of the k-th sample of the whole run.
+    """An endless shuffled stream: `mixture(k)` is the (dataset, row) of the k-th sample of the whole run.
 
-    Every block of 1000 samples holds the datasets in the proportions of their weights; what does not come out in whole
-    samples is carried to the next block, so no dataset is ever more than a few samples off. Each dataset comes
-    shuffled, every row once in a pass, every pass in another order.
+    Every block of 1000 samples holds the datasets in the proportions of their weights. Fractions of a sample
+    are carried to the next block, so no dataset is ever more than a few samples off. Each dataset comes
+    shuffled: every row once in a pass, every pass in another order.
 
     sizes    rows of each dataset
     weights  share of each dataset, in any unit; None: as many as it has rows
     seed     another seed, another stream
+
+    Raises ValueError without any dataset or row, and for weights that are negative or all 0.
     """
 
-    def __init__(self, sizes: Sequence[int], weights: Sequence[float | int] | None = None, seed: int = 0):
+    def __init__(
+        self, sizes: Sequence[int], weights: Sequence[float | int] | None = None, seed: int = 0
+    ) -> None:
         weights = list(sizes if weights is None else weights)
         if len(weights) != len(sizes):
             raise ValueError(
@@ -76,20 +85,27 @@ class Mixture:
             raise ValueError(f"every dataset of a mixture needs a row, got sizes {list(sizes)}")
         if not all(0 <= weight < math.inf for weight in weights) or sum(weights) == 0:
             raise ValueError(f"the weights of a mixture are 0 or more, and not all 0, got {weights}")
-        self.sizes, self.seed = tuple(map(int, sizes)), int(seed)  # NumPy's integers would overflow in _mix
-        exact = [Fraction(str(weight)) for weight in weights]  # str: 0.1 means a tenth
+
+        # NumPy's integers would overflow in _mix.
+        self.sizes = tuple(map(int, sizes))
+        self.seed = int(seed)
+
+        # As text, 0.1 is exactly a tenth; as a float it is not.
+        exact = [Fraction(str(weight)) for weight in weights]
         unit = math.lcm(*(weight.denominator for weight in exact))
         self._weights = [int(weight * unit) for weight in exact]
+        # The block that was dealt last: its number, and its samples.
         self._block: tuple[int, list[tuple[int, int]]] = (-1, [])
 
     def __call__(self, k: int) -> tuple[int, int]:
         """(dataset, row) of sample `k` >= 0. Depends on the sizes, the weights, the seed and k alone."""
         dataset, draw = self._draw(k)
         size = self.sizes[dataset]
-        return dataset, shuffled(draw % size, size, _mix(self.seed, 1, dataset, draw // size))
+        passes, place = divmod(draw, size)
+        return dataset, shuffled(place, size, _mix(self.seed, 1, dataset, passes))
 
     def replacement(self, k: int, attempt: int) -> tuple[int, int]:
-        """Another row of the same dataset, for when that of sample `k` is bad: another one for each `attempt` >= 1.
+        """Another row of the same dataset in place of a bad one: a different one for each `attempt` >= 1.
 
         A dataset of one row has no other: it is that row again.
         """
@@ -97,11 +113,12 @@ class Mixture:
         others = self.sizes[dataset] - 1
         if not others:
             return dataset, row
+        # A step of 1 to size - 1 never leads back to the bad row, and each attempt takes another one.
         step = 1 + shuffled((attempt - 1) % others, others, _mix(self.seed, 2, dataset, k))
         return dataset, (row + step) % self.sizes[dataset]
 
     def _draw(self, k: int) -> tuple[int, int]:
-        """Sample k is the how-manieth draw of which dataset?"""
+        """The dataset of sample k, and how many draws of that dataset come before it."""
         if k < 0:
             raise ValueError(f"samples are counted from 0, got {k}")
         number, place = divmod(k, BLOCK)
@@ -110,35 +127,45 @@ class Mixture:
         return self._block[1][place]
 
     def _deal(self, number: int) -> list[tuple[int, int]]:
-        """The (dataset, draw) of all samples of a block. Shuffled are only the datasets: draws stay in their order."""
+        """(dataset, draw) of all samples of a block: datasets are shuffled, draws of each stay in order."""
         next_draw = self._drawn(number * BLOCK)
         counts = np.subtract(self._drawn((number + 1) * BLOCK), next_draw)
-        # Raw bits, because NumPy keeps those from version to version, and its shuffles not.
+
+        # Raw bits, because NumPy keeps those from version to version, but not its shuffles.
         bits = np.random.Philox(key=_mix(self.seed, 0), counter=[0, 0, 0, number]).random_raw(BLOCK)
-        dealt = []
-        for dataset in np.repeat(np.arange(len(counts)), counts)[np.argsort(bits, kind="stable")].tolist():
-            dealt.append((dataset, next_draw[dataset]))
+        datasets = np.repeat(np.arange(len(counts)), counts)[np.argsort(bits, kind="stable")]
+
+        samples = []
+        for dataset in datasets.tolist():
+            samples.append((dataset, next_draw[dataset]))
             next_draw[dataset] += 1
-        return dealt
+        return samples
 
     def _drawn(self, samples: int) -> list[int]:
         """How many of the first `samples` come from each dataset.
 
-        Each in turn takes its share of what the ones before it have left: whole numbers that never shrink as the
-        samples grow and that sum to them, in exact arithmetic.
+        Each dataset in turn takes its share of what the ones before it have left. In exact arithmetic these
+        are whole numbers that never shrink as `samples` grows, and that sum to it.
         """
-        counts, left, weight = [], samples, sum(self._weights)
-        for own in self._weights:
-            counts.append(left * own // weight if weight else 0)
-            left, weight = left - counts[-1], weight - own
+        counts = []
+        samples_left = samples
+        weight_left = sum(self._weights)
+        for weight in self._weights:
+            count = samples_left * weight // weight_left if weight_left else 0
+            counts.append(count)
+            samples_left -= count
+            weight_left -= weight
         return counts
 
 
 def shuffled(place: int, size: int, key: int) -> int:
     """Where a shuffle of 0 ... size - 1, chosen by `key`, puts `place`: a permutation that takes no memory.
 
-    A Feistel network over a rectangle of at least `size` cells; what falls outside `size` goes round again.
+    It is a Feistel network over a rectangle of at least `size` cells: each round moves one coordinate by a
+    hash of the other, which can be undone, so no two places ever meet. A place that falls outside `size` goes
+    through the network again.
     """
+    # Nearly a square, so that both coordinates are mixed equally well.
     rows = math.isqrt(size - 1) + 1
     columns = -(-size // rows)
     while True:

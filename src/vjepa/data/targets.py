@@ -1,8 +1,11 @@
-"""What a probe answers, and what makes its score evidence.
+"""What a probe predicts, and what makes its score evidence.
 
-Besides one class a clip, these are several labels, or numbers. Clips carry one whole number each: for these targets it is the
-clip's row in one table of targets, so that whatever draws, replaces, batches and gathers clips needs not know what they are
-for. A score on clips that were trained on, that a head was chosen on, or that want the same of every answer, is no evidence.
+Besides one class a clip, targets are several labels, or numbers. A clip carries one whole number: for these
+targets it is the clip's row in one table of targets, so that whatever draws, batches and gathers clips works
+for every kind of target.
+
+A score is no evidence if it is of clips that were trained on, or that a head was chosen on, or whose targets
+are all the same.
 """
 
 import os
@@ -16,134 +19,136 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vjepa.data.manifest import Manifest
+from vjepa.data.manifest import NO_LABEL, Manifest
 from vjepa.data.manifest_files import ManifestError
 
 Targets = Literal["classes", "multilabel", "regression"]
 LABELS = "labels"
-"""The column of several labels a clip: whole numbers with a bar between them, such as 3|7; empty: none of them."""
+"""The column of several labels a clip: whole numbers with a bar between them, such as 3|7; empty: none of
+them."""
 
 Spans = dict[str, list[tuple[float, float]]]
-"""Of every video, by its whole path, the seconds that are shown of it."""
+"""By the absolute path of a video, the (start, end) in seconds of everything that is shown of it."""
 
 
 def label_sets(manifest: Manifest, classes: int) -> Float[Tensor, "rows classes"]:
-    """1 where a row has the label. Raises ManifestError on what is no label."""
-    check_complete(manifest, (LABELS,))
-    found = torch.zeros(len(manifest), classes)
+    """1 where a row has the label, else 0. Raises ManifestError for what is no label below `classes`."""
+    check_columns(manifest, (LABELS,))
+    # A row without any label is a row of zeros, which binary losses take as it is.
+    table = torch.zeros(len(manifest), classes)
     for i, text in enumerate(manifest.table[LABELS].to_pylist()):
-        for word in filter(None, (word.strip() for word in str("" if text is None else text).split("|"))):
+        words = [] if text is None else [word.strip() for word in str(text).split("|")]
+        for word in filter(None, words):
+            # isdecimal, because int() would also take "+3", "1_0" and spaces.
             if not word.isdecimal() or int(word) >= classes:
                 raise ManifestError(
-                    f"{manifest.source}: {manifest.row(i).path.name} has the label {word!r}; expected whole numbers "
-                    f"0..{classes - 1} (model.classes={classes}) with | between them, such as 0|{classes - 1}"
+                    f"{manifest.source}: {manifest.row(i).path.name} has the label {word!r}; "
+                    f"expected whole numbers 0..{classes - 1} (model.classes={classes}) with | between them, "
+                    f"such as 0|{classes - 1}"
                 )
-            found[i, int(word)] = 1
-    return found
+            table[i, int(word)] = 1
+    return table
 
 
-def numbers(manifest: Manifest, columns: Sequence[str]) -> Float[Tensor, "rows k"]:
-    """Raises ManifestError on what is no finite number."""
-    check_complete(manifest, columns)
-    found = torch.empty(len(manifest), len(columns))
+def number_columns(manifest: Manifest, columns: Sequence[str]) -> Float[Tensor, "rows k"]:
+    """The numbers of each row. Raises ManifestError for a value that is no finite number."""
+    check_columns(manifest, columns)
+    table = torch.empty(len(manifest), len(columns))
     for k, name in enumerate(columns):
         for i, value in enumerate(manifest.table[name].to_pylist()):
-            found[i, k] = number(value)
-            if not found[i, k].isfinite():
+            table[i, k] = to_float(value)
+            if not table[i, k].isfinite():
                 raise ManifestError(
                     f"{manifest.source}: {manifest.row(i).path.name} has {name}={value!r}; expected a number"
                 )
-    return found
+    return table
 
 
-def number(value: object) -> float:
-    """NaN for what is none."""
+def to_float(value: object) -> float:
+    """The value as a number, NaN if it is none."""
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return float("nan")
 
 
-def check_complete(manifest: Manifest, columns: Sequence[str]) -> None:
-    held = manifest.table.column_names
-    if missing := [name for name in columns if name not in held]:
+def check_columns(manifest: Manifest, columns: Sequence[str]) -> None:
+    """Raise ManifestError unless the manifest has these columns."""
+    names = manifest.table.column_names
+    if missing := [name for name in columns if name not in names]:
         raise ManifestError(
-            f"{manifest.source}: no column {', '.join(missing)} to read targets from; it has {', '.join(held)}"
+            f"{manifest.source}: no column {', '.join(missing)} to read targets from; "
+            f"it has {', '.join(names)}"
         )
 
 
 def check_labelled(manifest: Manifest) -> None:
     """Raise ManifestError if a row has no class."""
-    missing = manifest.labels == -1
+    missing = manifest.labels == NO_LABEL
     if missing.any():
+        first = manifest.row(int(missing.argmax())).path.name
         raise ManifestError(
-            f"{manifest.source}: {int(missing.sum())} of {len(manifest)} rows have no label, the first is "
-            f"{manifest.row(int(missing.argmax())).path.name}; give every clip one in the column label"
+            f"{manifest.source}: {int(missing.sum())} of {len(manifest)} rows have no label, "
+            f"the first is {first}; give every clip one in the column label"
         )
 
 
 def check_measurable(
-    kind: Targets, wanted: Float[Tensor, "rows k"], names: Sequence[str], where: str
+    kind: Targets, targets: Float[Tensor, "rows k"], names: Sequence[str], split: str
 ) -> None:
-    """Raise ManifestError if clips that want this cannot tell a good answer from a bad one: none of them has any label, or all
-    have the same number."""
-    if kind == "multilabel" and not wanted.any():
-        raise ManifestError(
-            f"no clip of {where} has any of the {len(names)} labels, so there is no average precision"
-        )
+    """Raise ManifestError if targets have no label, or no variance, so that no score can be computed."""
+    if kind == "multilabel" and not targets.any():
+        reason = f"no clip of {split} has any of the {len(names)} labels"
+        raise ManifestError(f"{reason}, so there is no average precision")
+
     if kind == "regression":
-        same = [
-            name
-            for name, column in zip(names, wanted.T, strict=True)
-            if len(column) < 2 or (column == column[0]).all()
-        ]
-        if same:
-            what = f"{where}: {len(wanted)} clips hold one and the same {', '.join(same)}"
-            raise ManifestError(
-                f"{what}, so no share of its variance can be explained; give clips that differ"
-            )
+        columns = zip(names, targets.T, strict=True)
+        constant = [name for name, column in columns if len(column) < 2 or (column == column[0]).all()]
+        if constant:
+            reason = f"{split}: {len(targets)} clips hold one and the same {', '.join(constant)}"
+            advice = "no share of its variance can be explained; give clips that differ"
+            raise ManifestError(f"{reason}, so {advice}")
 
 
-def numbered(manifest: Manifest, first: int) -> Manifest:
+def with_row_labels(manifest: Manifest, first: int) -> Manifest:
     """The same rows, whose labels are `first`, `first` + 1, ..."""
-    rows = pa.array(range(first, first + len(manifest)), pa.int64())
-    return Manifest(
-        manifest.source, manifest.table.set_column(manifest.table.column_names.index("label"), "label", rows)
-    )
+    labels = pa.array(range(first, first + len(manifest)), pa.int64())
+    place = manifest.table.column_names.index("label")
+    return Manifest(manifest.source, manifest.table.set_column(place, "label", labels))
 
 
 def spans(manifests: Sequence[Manifest]) -> Spans:
-    """Links are followed to the manifest's folder, not file by file: a list of millions is read at once."""
+    """What the manifests show of each video."""
     rows = []
     for manifest in manifests:
-        folder = manifest.source if manifest.source.is_dir() else manifest.source.parent
+        # Links are followed to the manifest's folder, not file by file, which is too slow for millions.
+        folder = os.path.realpath(manifest.folder)
         columns = (manifest.table[name].to_pylist() for name in ("path", "start", "end"))
-        rows += [
-            (os.path.join(os.path.realpath(folder), path), *times)
-            for path, *times in zip(*columns, strict=True)
-        ]
-    return by_path((path, start or 0.0, inf if end is None else end) for path, start, end in rows)
+        for path, start, end in zip(*columns, strict=True):
+            rows.append((os.path.join(folder, path), start or 0.0, inf if end is None else end))
+    return spans_by_path(rows)
 
 
-def by_path(rows: Iterable[tuple[str, float, float]]) -> Spans:
-    found: Spans = {}
+def spans_by_path(rows: Iterable[tuple[str, float, float]]) -> Spans:
+    """(path, start, end) of each row, grouped by path."""
+    spans: Spans = {}
     for path, start, end in rows:
-        found.setdefault(os.path.normpath(path), []).append((start, end))
-    return found
+        spans.setdefault(os.path.normpath(path), []).append((start, end))
+    return spans
 
 
-def check_disjoint(splits: Mapping[str, Spans], apart: Sequence[tuple[str, str]] | None = None) -> None:
-    """Raise ManifestError if two splits show the same seconds of a video. `apart` names the pairs that are looked at, all of
-    them if it is not given."""
-    for one, other in combinations(splits, 2) if apart is None else apart:
-        shared = sorted(path for path in splits[one].keys() & splits[other].keys()
-                        if overlap(splits[one][path], splits[other][path]))  # fmt: skip
+def check_disjoint(splits: Mapping[str, Spans], pairs: Sequence[tuple[str, str]] | None = None) -> None:
+    """Raise ManifestError if two splits show the same seconds of a video; `pairs` are all if not given."""
+    for a, b in combinations(splits, 2) if pairs is None else pairs:
+        both = splits[a].keys() & splits[b].keys()
+        shared = sorted(path for path in both if overlap(splits[a][path], splits[b][path]))
         if shared:
             raise ManifestError(
-                f"data.{one} and data.{other} show the same clips of {len(shared)} videos, the first is {shared[0]}; what is "
-                "trained on, or chosen on, is no test: give splits that share none"
+                f"data.{a} and data.{b} show the same clips of {len(shared)} videos, the first is "
+                f"{shared[0]}; what is trained on, or chosen on, is no test: give splits that share none"
             )
 
 
-def overlap(mine: list[tuple[float, float]], theirs: list[tuple[float, float]]) -> bool:
-    return any(start < end and begin < stop for start, stop in mine for begin, end in theirs)
+def overlap(spans: list[tuple[float, float]], others: list[tuple[float, float]]) -> bool:
+    """Whether any of the one is at any time within any of the other."""
+    return any(start < stop and begin < end for start, end in spans for begin, stop in others)

@@ -9,41 +9,61 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torchvision.transforms import v2
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which the released weights expect
-ATTEMPTS = 10
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""ImageNet's, per channel, which the released weights expect."""
 
-Box = tuple[int, int, int, int]  # top, left, height, width
+BOX_ATTEMPTS = 10
+
+Box = tuple[int, int, int, int]
+"""top, left, height, width, in pixels."""
 
 
 def normalise(clip: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b c t h w"]:
     """Bytes of a batch, on any device, to the floats that encoders take."""
-    mean, std = (torch.tensor(values, device=clip.device).view(3, 1, 1, 1) for values in (MEAN, STD))
+    mean, std = mean_and_std(clip.device)
     return (rearrange(clip, "b t c h w -> b c t h w").float() / 255 - mean) / std
 
 
 def denormalise(clip: Float[Tensor, "b c t h w"]) -> UInt8[Tensor, "b t c h w"]:
-    """The inverse of `normalise`, for pictures."""
-    mean, std = (torch.tensor(values, device=clip.device).view(3, 1, 1, 1) for values in (MEAN, STD))
-    return rearrange(((clip * std + mean) * 255).round().clamp(0, 255).byte(), "b c t h w -> b t c h w")
+    """The inverse of `normalise`, for images."""
+    mean, std = mean_and_std(clip.device)
+    pixels = ((clip * std + mean) * 255).round().clamp(0, 255).byte()
+    return rearrange(pixels, "b c t h w -> b t c h w")
+
+
+def mean_and_std(device: torch.device) -> tuple[Float[Tensor, "c 1 1 1"], Float[Tensor, "c 1 1 1"]]:
+    mean = rearrange(torch.tensor(MEAN, device=device), "c -> c 1 1 1")
+    std = rearrange(torch.tensor(STD, device=device), "c -> c 1 1 1")
+    return mean, std
 
 
 def random_box(
     height: int, width: int, scale: tuple[float, float], aspect: tuple[float, float], rng: np.random.Generator
 ) -> Box:
-    """A box with a uniform share of the area and a log-uniform width over height; if none fits in ten draws, the whole
-    frame cut to the nearest allowed aspect (the rule of torchvision's RandomResizedCrop, with our own randomness)."""
-    for _ in range(ATTEMPTS):
+    """A box with a uniform share of the area and a log-uniform width over height.
+
+    If none fits in ten draws, it is the whole frame cut to the nearest allowed aspect. This is the rule of
+    torchvision's RandomResizedCrop; the draws come from `rng`, so that a sample depends on its own number
+    alone.
+    """
+    for _ in range(BOX_ATTEMPTS):
         area = height * width * rng.uniform(*scale)
+        # In logarithms, so that twice as wide is as likely as twice as high.
         ratio = math.exp(rng.uniform(math.log(aspect[0]), math.log(aspect[1])))
-        w, h = round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
+        w = round((area * ratio) ** 0.5)
+        h = round((area / ratio) ** 0.5)
         if 0 < w <= width and 0 < h <= height:
-            return int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1)), h, w
+            top = int(rng.integers(0, height - h + 1))
+            left = int(rng.integers(0, width - w + 1))
+            return top, left, h, w
     return centre_box(height, width, min(max(width / height, aspect[0]), aspect[1]))
 
 
 def centre_box(height: int, width: int, ratio: float) -> Box:
     """The largest centred box of the given width over height."""
-    w, h = min(width, round(height * ratio)), min(height, round(width / ratio))
+    w = min(width, round(height * ratio))
+    h = min(height, round(width / ratio))
     return (height - h) // 2, (width - w) // 2, h, w
 
 
@@ -51,5 +71,11 @@ def crop(
     frames: UInt8[Tensor, "t c h w"], box: Box, size: int, flip: bool
 ) -> UInt8[Tensor, "t c {size} {size}"]:
     """The box, resized to size x size, mirrored if `flip`."""
+    # Antialiasing: without it, every second pixel of a large frame would be ignored.
     frames = v2.functional.resized_crop(frames, *box, [size, size], antialias=True)
     return frames.flip(-1) if flip else frames
+
+
+def centre_crop(frames: UInt8[Tensor, "t c h w"], size: int) -> UInt8[Tensor, "t c {size} {size}"]:
+    """The largest centred square, resized to size x size."""
+    return crop(frames, centre_box(*frames.shape[-2:], 1.0), size, flip=False)

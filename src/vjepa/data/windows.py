@@ -6,12 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from einops import rearrange
+from jaxtyping import Float64
 from torch.utils.data import Dataset
 
 from vjepa.data.clips import ClipConfig, Sample
-from vjepa.data.decode import DecodeError, open_video
+from vjepa.data.decode import Video, open_video
+from vjepa.data.decode_error import DecodeError
 from vjepa.data.manifest import Manifest, Row
-from vjepa.data.transforms import centre_box, crop
+from vjepa.data.transforms import centre_crop
+
+ROUNDING = 1e-6
+"""Parts of a clip or of a stride that count as nothing: ends of videos are not exact in floating point."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +28,14 @@ class Window:
 
 
 def windows_of(manifest: Manifest, clip: ClipConfig, overlap: float | None) -> tuple[list[Window], list[str]]:
-    """All windows of all rows, and why some rows have none. Sliding windows open every video once, for its length."""
+    """All windows of all rows, and why some rows have none.
+
+    `overlap` is the share of a window that the next one shows again; None: one window a row, in the middle.
+    Sliding windows open every video once, for its length."""
     if overlap is None:
         return [Window(i, None) for i in range(len(manifest))], []
-    windows, bad = [], []
+    windows = []
+    bad = []
     for i in range(len(manifest)):
         try:
             windows += [Window(i, float(start)) for start in starts_in(manifest.row(i), clip, overlap)]
@@ -36,50 +45,57 @@ def windows_of(manifest: Manifest, clip: ClipConfig, overlap: float | None) -> t
 
 
 def starts_in(row: Row, clip: ClipConfig, overlap: float) -> list[float]:
-    """From the beginning of the row's segment on, until its end is covered: the last window is moved back to end with it.
-    What never ends (a picture) and what is shorter than a clip has one window. Raises DecodeError."""
+    """Seconds at which windows begin, until the end of the row's segment is covered.
+
+    The last window is moved back to end with the segment. An image, which never ends, and a video that is
+    shorter than a clip have one window. Raises DecodeError."""
     with open_video(row.path) as video:
-        start = video.start if row.start is None else row.start
-        end = video.end if row.end is None else row.end
+        start, end = video.segment(row.start, row.end)
     length = clip.frames / clip.fps
     slack = end - start - length
-    if not np.isfinite(slack) or slack <= 1e-6:
+    if not np.isfinite(slack) or slack <= ROUNDING:
         return [start]
+
     stride = length * (1 - overlap)
-    return [*(start + stride * np.arange(int(np.ceil(slack / stride - 1e-6)))).tolist(), start + slack]
+    # Rounded up: this counts the starts before the last one, which is at `slack` itself.
+    strides = int(np.ceil(slack / stride - ROUNDING))
+    return [*(start + stride * np.arange(strides)).tolist(), start + slack]
 
 
 class WindowClips(Dataset):
-    """The centred square of every window. What lies beyond the end of a video is its last frame, held."""
+    """The centred square of every window. Beyond the end of a video its last frame is held."""
 
     def __init__(self, manifest: Manifest, windows: Sequence[Window], config: ClipConfig) -> None:
-        self.manifest, self.windows, self.config = manifest, windows, config
+        self.manifest = manifest
+        self.windows = windows
+        self.config = config
 
     def __len__(self) -> int:
         return len(self.windows)
 
     def __getitem__(self, i: int) -> Sample:
-        window, config = self.windows[i], self.config
+        window = self.windows[i]
         row = self.manifest.row(window.row)
-        label = -1 if row.label is None else row.label
         try:
             with open_video(row.path) as video:
-                frames = torch.from_numpy(
-                    video.frames(times_in(row, window, config, video.start, video.end, video.fps))
-                )
+                frames = video.frames(times_in(video, row, window, self.config))
         except DecodeError as error:
-            return Sample(None, label, i, [str(error)])
-        frames = rearrange(frames, "t h w c -> t c h w")
-        return Sample(crop(frames, centre_box(*frames.shape[-2:], 1.0), config.size, False), label, i, [])
+            return Sample(None, row.label_number, i, [str(error)])
+        frames = rearrange(torch.from_numpy(frames), "t h w c -> t c h w")
+        return Sample(centre_crop(frames, self.config.size), row.label_number, i, [])
 
 
-def times_in(
-    row: Row, window: Window, config: ClipConfig, begin: float, stop: float, fps: float
-) -> np.ndarray:
+def times_in(video: Video, row: Row, window: Window, config: ClipConfig) -> Float64[np.ndarray, "t"]:
     """Seconds of a window's frames."""
-    start = begin if row.start is None else row.start
-    end = stop if row.end is None else row.end
-    slack = end - start - (config.frames - 1) / config.fps
-    middle = start + (max(slack, 0.0) / 2 if np.isfinite(slack) else 0.0)
-    times = (middle if window.start is None else window.start) + np.arange(config.frames) / config.fps
-    return np.minimum(times, max(end - 0.5 / fps, start)) if np.isfinite(end) else times
+    begin, end = video.segment(row.start, row.end)
+    start = window.start
+    if start is None:
+        # The time from the first frame to the last is one frame shorter than the clip.
+        slack = end - begin - (config.frames - 1) / config.fps
+        start = begin + (max(slack, 0.0) / 2 if np.isfinite(slack) else 0.0)
+
+    times = start + np.arange(config.frames) / config.fps
+    if not np.isfinite(end):
+        return times
+    # Half a frame before the end is safely within the last frame.
+    return np.minimum(times, max(end - 0.5 / video.fps, begin))

@@ -1,1 +1,18 @@
-"""What a frozen encoder is worth: read-outs, predictions, recall, rollout error, collapse, tables."""
+"""How good a frozen encoder or a predictor is.
+
+readouts        read-outs that run while an encoder trains, by name
+linear          linear read-outs: ridge regressions on averaged tokens
+attentive       the attentive read-out: a small probe trained on tokens in memory
+labelled_clips  labelled clips in memory, which read-outs are fitted and scored on
+predictions     what a grid of probe heads predicts, and the choice of a head
+probe_tasks     what a probe learns: its class, several labels, or numbers
+probe_data      the splits of a probe, which share no clip
+probe_report    the report of a probe: choice of heads, table, files
+score_files     the CSV files and the confusion matrix of a probe
+recall          mean-class recall and focal loss of anticipation
+rollout_error   error of an action-conditioned predictor at every horizon, beside controls
+rollout_report  the report of rollout errors: means, files, table
+collapse        telemetry that shows when representations collapse
+report          the command `report`: tables of scores, over seeds
+tables          tables as text or Markdown; mean and spread
+"""

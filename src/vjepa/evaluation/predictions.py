@@ -1,9 +1,17 @@
-"""What a grid of heads answered to the clips of a split, and what may be said of it: choice of a head, tables, files.
+"""What a grid of probe heads predicts for the clips of a split, and how good the predictions are.
 
-A head is chosen on one split and reported on another. Choosing on the split that is reported, as the papers' code does, is
-possible to compare with the papers, and is labelled wherever the number appears.
+A head is chosen on one split and reported on another. The papers' code chooses on the split that it reports;
+that is possible here too, for a comparison with the papers, and is labelled wherever the number appears.
+
+    predictions = Predictions(heads=20, classes=174)
+    predictions.begin()
+    predictions.update(probabilities, labels, rows)     # once a batch
+    accuracies(predictions.compute())                   # one for each head
 """
 
+from vjepa import torchvision_ops  # noqa: F401  before torchmetrics imports torchvision
+
+# isort: split
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,87 +27,106 @@ from vjepa.data.targets import Targets
 
 
 class Predictions(Metric):
-    """The labels and every head's answers, each clip once, over all processes: shares of unequal length are gathered whole."""
+    """The labels, and each head's most likely class and its probability, for every clip once.
+
+    The metric's states are lists, not sums: processes may hold different numbers of clips, and all clips are
+    gathered.
+    """
 
     full_state_update = False
-    KEPT = ("row", "label", "guess", "sure")
+    KEPT = ("row", "label", "answer", "probability")
 
     def __init__(self, heads: int, classes: int) -> None:
         super().__init__()
-        self.heads, self.classes = heads, classes
+        self.heads = heads
+        self.classes = classes
         for name in self.KEPT:
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def begin(self) -> None:
-        """Forget, and hold an answer to no clip, so that a process without clips has something to gather too."""
+        """Forget all predictions."""
         self.reset()
+        # Gathering needs a tensor from every process, also from one that gets no clip.
         none = torch.empty(0, dtype=torch.long, device=self.device)
         self.update(torch.empty(self.heads, 0, self.classes, device=self.device), none, none)
 
     def update(
-        self, shares: Float[Tensor, "p b classes"], label: Int[Tensor, " b"], row: Int[Tensor, " b"]
+        self, probabilities: Float[Tensor, "p b classes"], label: Int[Tensor, " b"], row: Int[Tensor, " b"]
     ) -> None:
-        """shares: each head's probabilities."""
-        sure, guess = shares.float().max(dim=-1)
-        for name, value in (("row", row), ("label", label), ("guess", guess.T), ("sure", sure.T)):
+        """Keep a batch's predictions by all heads p; `row` is each clip's row in the manifest."""
+        # All probabilities of all heads would be too much for large data sets.
+        probability, answer = probabilities.float().max(dim=-1)
+        self.keep(row=row, label=label, answer=answer.T, probability=probability.T)
+
+    def keep(self, **values: Tensor) -> None:
+        for name, value in values.items():
             getattr(self, name).append(value)
 
     def compute(self) -> dict[str, np.ndarray]:
-        """row b, label b, guess b p, sure b p, in the order of the manifest's rows."""
-        found = {name: torch.cat(as_list(getattr(self, name))).cpu().numpy() for name in self.KEPT}
-        order = np.argsort(found["row"], kind="stable")
-        return {name: value[order] for name, value in found.items()}
+        """row b, label b, answer b p, probability b p, in the order of the manifest's rows."""
+        values = {}
+        for name in self.KEPT:
+            state = getattr(self, name)
+            # A list of batches becomes one tensor when processes are gathered.
+            gathered = torch.cat(state) if isinstance(state, list) else state
+            values[name] = gathered.cpu().numpy()
+        # Several processes take clips in turns, which must not show in the files.
+        order = np.argsort(values["row"], kind="stable")
+        return {name: value[order] for name, value in values.items()}
 
 
 class ValuePredictions(Predictions):
-    """The same, keeping every value: what several labels or numbers a clip are measured on."""
+    """Keeps every value, because several labels or numbers for each clip are measured on all values.
+
+    `compute` returns row b, label b, value b p k.
+    """
 
     KEPT = ("row", "label", "value")
 
     def update(
         self, values: Float[Tensor, "p b k"], label: Int[Tensor, " b"], row: Int[Tensor, " b"]
     ) -> None:
-        """`compute` gives row b, label b, value b p k."""
-        for name, value in (
-            ("row", row),
-            ("label", label),
-            ("value", rearrange(values.float(), "p b k -> b p k")),
-        ):
-            getattr(self, name).append(value)
-
-
-def as_list(state: list[Tensor] | Tensor) -> list[Tensor]:
-    """A state is a list of batches until processes are gathered, and one tensor afterwards."""
-    return state if isinstance(state, list) else [state]
+        self.keep(row=row, label=label, value=rearrange(values.float(), "p b k -> b p k"))
 
 
 @dataclass(frozen=True)
 class ChosenHead:
-    """One row of the report: its heads' accuracies (or other qualities), and the head that stands for it."""
+    """One row of the report: the scores of its heads, and the head that stands for it."""
 
     row: str
     val: tuple[float, ...]
     test: tuple[float, ...]
     on_test: bool
-    """Whether the head was chosen on the very split that is reported."""
+    """Whether the head is chosen on the split that is reported."""
 
     @property
     def head(self) -> int:
         return int(np.argmax(self.test if self.on_test else self.val))
 
 
-def accuracies(found: dict[str, np.ndarray]) -> tuple[float, ...]:
-    """Share of clips that each head gets right."""
-    right = found["guess"] == found["label"][:, None]
-    return tuple(right.mean(axis=0).tolist()) if len(right) else (0.0,) * right.shape[1]
+def accuracies(predictions: dict[str, np.ndarray]) -> tuple[float, ...]:
+    """Share of clips that each head gets right; 0 without clips."""
+    right = predictions["answer"] == predictions["label"][:, None]
+    if len(right) == 0:
+        return (0.0,) * right.shape[1]
+    return tuple(right.mean(axis=0).tolist())
 
 
-def qualities(
-    kind: Targets, value: Float[np.ndarray, "b p k"], wanted: Float[Tensor, "b k"]
+def scores_per_target(
+    kind: Targets, values: Float[np.ndarray, "b p k"], targets: Float[Tensor, "b k"]
 ) -> Float[Tensor, "p k"]:
-    """Of every head and target: average precision of labels (NaN if no clip has it), explained share of variance of numbers."""
-    heads, k = torch.from_numpy(value).unbind(1), wanted.shape[1]
-    if kind == "multilabel":
-        found = [multilabel_average_precision(guess, wanted.long(), k, average=None) for guess in heads]
-        return torch.where(wanted.sum(dim=0) > 0, torch.stack(found).view(-1, k), torch.nan)
-    return torch.stack([r2_score(guess, wanted, multioutput="raw_values") for guess in heads]).view(-1, k)
+    """Score of every head p for every target k.
+
+    A label is scored by its average precision, NaN if no clip has it; a number by the explained share of
+    variance (R^2).
+    """
+    heads = torch.from_numpy(values).unbind(1)
+    k = targets.shape[1]
+    if kind == "regression":
+        scores = [r2_score(head, targets, multioutput="raw_values") for head in heads]
+        return torch.stack(scores).view(-1, k)
+
+    scores = [multilabel_average_precision(head, targets.long(), k, average=None) for head in heads]
+    # torchmetrics returns 0 for a label that no clip has, which would count as a bad prediction.
+    occurs = targets.sum(dim=0) > 0
+    return torch.where(occurs, torch.stack(scores).view(-1, k), torch.nan)

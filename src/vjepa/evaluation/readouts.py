@@ -1,25 +1,27 @@
-"""What a frozen encoder tells about labelled clips: linear and attentive read-outs, the same with few labels, regression.
+"""What a frozen encoder knows about labelled clips: linear, few-label and attentive read-outs, and
+regression.
 
-Small and quick on purpose: they run while an encoder trains, and tell what its loss cannot. The linear ones are ridge
-regressions on averaged tokens, their penalty chosen by cross-validation, so no number is tuned for any encoder.
+Read-outs are small and quick because they run while an encoder trains; its loss alone does not show whether
+its features are useful. The linear ones are ridge regressions on averaged tokens whose penalty is chosen by
+cross-validation, so no number is tuned for a particular encoder.
+
+    fit = read_labelled_clips("train.csv", clip, limit=800)
+    score = read_labelled_clips("val.csv", clip, limit=240)
+    read_out(encoder, fit, score, ReadOutConfig())      # {"label_linear": 0.71, "label_few": 0.52, ...}
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from vjepa.data.clips import ClipConfig, EvaluationClips
-from vjepa.data.manifest import read_manifest
 from vjepa.data.transforms import normalise
-from vjepa.errors import UserError, require
-from vjepa.evaluation.attentive import probe_accuracy, trained_probe
-from vjepa.evaluation.linear import explained, few_label_accuracy, linear_accuracy, pool
+from vjepa.errors import require
+from vjepa.evaluation.attentive import attentive_accuracy
+from vjepa.evaluation.labelled_clips import LabelledClips
+from vjepa.evaluation.linear import few_label_accuracy, linear_accuracy, linear_r2, pool
 from vjepa.models.encoder import Encoder
 
 
@@ -32,7 +34,7 @@ class ReadOutConfig:
     numbers: tuple[str, ...] = ()
     """Manifest columns regressed together."""
     cells: tuple[int, ...] = (1, 4)
-    """Linear read-outs average tokens over so many rows and columns of cells, never over time; 1 is the whole frame."""
+    """Linear read-outs average tokens over so many rows and columns of cells; 1 is the whole frame."""
     few: int = 10
     """Labels per class of the few-label read-outs; 0 for none."""
     draws: int = 5
@@ -51,120 +53,88 @@ class ReadOutConfig:
         require(counts, "readout: few and attentive_steps must be 0 or more, draws and attentive_lr positive")
 
 
-class LabelledClips(NamedTuple):
-    """Decodable clips of a manifest in memory, with the manifest's columns of the same rows."""
-
-    clips: UInt8[Tensor, "b t c h w"]
-    columns: dict[str, list]
-
-    def names(self, column: str) -> list:
-        """The classes of a column in sorted order; an empty cell, or a label of -1, is none. Raises UserError below two."""
-        names = sorted({value for value in self.columns[column] if value not in ("", None, -1)})
-        require(
-            len(names) > 1,
-            f"column {column} tells no two classes apart (it holds {names}), so it cannot be read out",
-        )
-        return names
-
-    def classes(self, column: str, names: Sequence) -> Int[Tensor, " b"]:
-        """Places in `names`, -1 where the column is empty. Raises UserError on a class that is not among them."""
-        values = [value if value not in ("", None, -1) else None for value in self.columns[column]]
-        unknown = sorted({value for value in values if value is not None} - set(names))
-        require(
-            not unknown,
-            f"column {column} holds {unknown} where read-outs are scored, but not where they are fitted",
-        )
-        return torch.tensor([-1 if value is None else names.index(value) for value in values])
-
-    def numbers(self, names: Sequence[str]) -> Float[Tensor, "b k"]:
-        """Raises UserError on what is no number."""
-        return torch.tensor([[as_number(name, value) for value in self.columns[name]] for name in names]).T
-
-
-def as_number(column: str, value: object) -> float:
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise UserError(
-            f"column {column} is regressed, but holds {value!r}; every row needs a number"
-        ) from None
-
-
-def labelled_clips(
-    path: str, clip: ClipConfig, limit: int, columns: Sequence[str] = ("label",)
-) -> LabelledClips:
-    """At most `limit` decodable clips of a manifest, evenly spread over it. Raises UserError if a column is missing."""
-    manifest = read_manifest(path)
-    missing = [name for name in columns if name not in manifest.table.column_names]
-    require(not missing, f"{path} has no column {', '.join(missing)}, which a read-out is to tell; it has "
-                               f"{', '.join(manifest.table.column_names)}")  # fmt: skip
-    dataset = EvaluationClips(manifest, clip)
-    rows = np.linspace(0, len(dataset) - 1, min(limit, len(dataset))).round().astype(int).tolist()
-    samples = {i: sample.clip for i in rows if (sample := dataset[i]).clip is not None}
-    if not samples:
-        raise UserError(f"{path}: no clip could be decoded; `python -m vjepa check-manifest {path}` says why")
-    table = manifest.table.take(list(samples))
-    return LabelledClips(
-        torch.stack(list(samples.values())), {name: table[name].to_pylist() for name in columns}
-    )
-
-
 def read_out(
     encoder: Encoder, fit: LabelledClips, score: LabelledClips, config: ReadOutConfig
 ) -> dict[str, float]:
-    """Every read-out of `config`, fitted on `fit`: share of right classes, or explained share of variance, on `score`."""
-    return read_tokens(encode(encoder, fit.clips), fit, encode(encoder, score.clips), score, config)
+    """Every read-out of `config`, fitted on the clips `fit` and scored on the clips `score`.
+
+    A class column gives shares of right answers, numbers give the explained share of variance (R^2).
+    """
+    return read_out_tokens(encode(encoder, fit.clips), fit, encode(encoder, score.clips), score, config)
 
 
-def read_tokens(
-    tokens: Float[Tensor, "b T H W d"],
+def read_out_tokens(
+    fit_tokens: Float[Tensor, "b T H W d"],
     fit: LabelledClips,
-    theirs: Float[Tensor, "c T H W d"],
+    score_tokens: Float[Tensor, "c T H W d"],
     score: LabelledClips,
     config: ReadOutConfig,
 ) -> dict[str, float]:
-    """The same from the tokens of `fit` and of `score`."""
-    found = {}
+    """`read_out` from the tokens of both sets of clips."""
+    labels = {name: labels_of(name, fit, score) for name in config.classes}
+    scores = {}
     for cells in config.cells:
         suffix = "" if cells == 1 else f"_{cells}x{cells}"
-        x, y = pool(tokens, cells), pool(theirs, cells)
-        for name in config.classes:
-            label, wanted = (clips.classes(name, fit.names(name)) for clips in (fit, score))
-            found[f"{name}_linear{suffix}"] = linear_accuracy(x, label, y, wanted)
-            if config.few:
-                found[f"{name}_few{suffix}"] = few_label_accuracy(
-                    x, label, y, wanted, config.few, config.draws
-                )
+        features = (pool(fit_tokens, cells), pool(score_tokens, cells))
+        scores |= linear_read_outs(features, labels, suffix, config)
         if config.numbers:
-            found[f"numbers_r2{suffix}"] = explained(
-                x, fit.numbers(config.numbers), y, score.numbers(config.numbers)
-            )
+            targets = (fit.numbers(config.numbers), score.numbers(config.numbers))
+            scores[f"numbers_r2{suffix}"] = linear_r2(features[0], targets[0], features[1], targets[1])
     if config.attentive_steps:
-        x, y = rearrange(tokens, "b T H W d -> b (T H W) d"), rearrange(theirs, "b T H W d -> b (T H W) d")
-        for name in config.classes:
-            label, wanted = (clips.classes(name, fit.names(name)) for clips in (fit, score))
-            found[f"{name}_attentive"] = attentive_accuracy(x, label, y, wanted, config)
-    return found
+        scores |= attentive_read_outs(flat(fit_tokens), flat(score_tokens), labels, config)
+    return scores
+
+
+def labels_of(
+    column: str, fit: LabelledClips, score: LabelledClips
+) -> tuple[Int[Tensor, " b"], Int[Tensor, " c"]]:
+    """A column's classes in both sets of clips, numbered as they occur in `fit`."""
+    names = fit.names(column)
+    return fit.classes(column, names), score.classes(column, names)
+
+
+def linear_read_outs(
+    features: tuple[Float[Tensor, "b f"], Float[Tensor, "c f"]],
+    labels: dict[str, tuple[Int[Tensor, " b"], Int[Tensor, " c"]]],
+    suffix: str,
+    config: ReadOutConfig,
+) -> dict[str, float]:
+    """Accuracy with all labels, and with few, for each class column."""
+    scores = {}
+    for name, (fit_labels, score_labels) in labels.items():
+        data = (features[0], fit_labels, features[1], score_labels)
+        scores[f"{name}_linear{suffix}"] = linear_accuracy(*data)
+        if config.few:
+            scores[f"{name}_few{suffix}"] = few_label_accuracy(*data, config.few, config.draws)
+    return scores
+
+
+def attentive_read_outs(
+    fit_tokens: Float[Tensor, "b n d"],
+    score_tokens: Float[Tensor, "c n d"],
+    labels: dict[str, tuple[Int[Tensor, " b"], Int[Tensor, " c"]]],
+    config: ReadOutConfig,
+) -> dict[str, float]:
+    scores = {}
+    for name, (fit_labels, score_labels) in labels.items():
+        data = (fit_tokens, fit_labels, score_tokens, score_labels)
+        accuracy = attentive_accuracy(*data, config.attentive_steps, config.attentive_lr)
+        scores[f"{name}_attentive"] = accuracy
+    return scores
+
+
+def flat(tokens: Float[Tensor, "b T H W d"]) -> Float[Tensor, "b n d"]:
+    return rearrange(tokens, "b T H W d -> b (T H W) d")
 
 
 @torch.no_grad()
 def encode(encoder: Encoder, clips: UInt8[Tensor, "b t c h w"]) -> Float[Tensor, "b T H W d"]:
-    """Tokens of all clips on their grid, on the CPU."""
-    device, tokens = next(encoder.parameters()).device, []
-    for some in clips.split(32):
-        clip = normalise(some.to(device))
+    """The tokens of all clips on their grid, on the CPU, encoded in small batches on the encoder's device."""
+    device = next(encoder.parameters()).device
+    tokens = []
+    for batch in clips.split(32):
+        clip = normalise(batch.to(device))
         T, H, W = encoder.grid(clip)
+        # The tokens of all clips may not fit on a GPU beside the training.
         tokens.append(rearrange(encoder(clip).float().cpu(), "b (T H W) d -> b T H W d", T=T, H=H, W=W))
     return torch.cat(tokens)
-
-
-def attentive_accuracy(
-    x: Float[Tensor, "b n d"],
-    label: Int[Tensor, " b"],
-    y: Float[Tensor, "c n d"],
-    wanted: Int[Tensor, " c"],
-    config: ReadOutConfig,
-) -> float:
-    """Share of `y` that a one-block attentive probe trained on `x` gets right."""
-    probe = trained_probe(x[label >= 0], label[label >= 0], config.attentive_steps, config.attentive_lr)
-    return probe_accuracy(probe, y[wanted >= 0], wanted[wanted >= 0])

@@ -1,83 +1,98 @@
-"""Tables of scores, of one run or over seeds.
+"""Tables of the scores of a probe or of anticipation, for one run or over seeds.
 
-python -m vjepa report runs/demo-seed*/probe/scores.json          # or anticipate/scores.json
+    python -m vjepa report runs/demo-seed*/probe/scores.json
+
+One file gives one table. Several files are runs that differ in their seed, and give mean and standard
+deviation.
 """
 
 import json
 import math
-import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
 from vjepa.errors import UserError, require
+from vjepa.evaluation.tables import mean_and_spread, text_table
 
 
 @dataclass(frozen=True)
 class Score:
+    """One row of a table of scores."""
+
     name: str
     value: float
-    """Share of clips that are right."""
     clips: int
-    """Clips it was measured on."""
+    """Number of clips that the value was measured on."""
     measure: str = "accuracy"
-    """What the value is, if it is no share of clips: mean average precision, or explained variance."""
+    """What the value is: accuracy is a share of clips; others are mean average precision, R2 and recall."""
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the share: how far another sample of as many clips would move it."""
-        z, n, p = 1.96, self.clips, self.value
-        centre, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return (centre - spread) / (1 + z * z / n), (centre + spread) / (1 + z * z / n)
+        """Wilson's 95 % interval of a share of clips: how far it varies between samples of as many clips."""
+        z = 1.96  # 95 % of a normal distribution lie within so many standard deviations
+        n = self.clips
+        p = self.value
+        centre = p + z * z / (2 * n)
+        spread = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        scale = 1 + z * z / n
+        return (centre - spread) / scale, (centre + spread) / scale
 
 
-def table(scores: list[Score], caption: str) -> str:
-    """One row a score, with its interval if it is a share of clips; chance has none."""
-    shares, wide = scores[0].measure == "accuracy", width(scores)
-    lines = [f"{caption}, 95 % interval" if shares else caption]
+def score_table(scores: list[Score], caption: str) -> str:
+    """One row for each score, with its interval if it is a share of clips."""
+    shares = scores[0].measure == "accuracy"
+    rows = []
     for score in scores:
+        # Chance is known exactly.
         interval = "   [{:.3f}, {:.3f}]".format(*score.interval) if shares and score.name != "chance" else ""
-        lines.append(f"  {score.name:<{wide}}{score.value:6.3f}{interval}")
-    return "\n".join(lines)
+        rows.append((score.name, f"{score.value:.3f}", interval))
+    return text_table(
+        f"{caption}, 95 % interval" if shares else caption, rows, (name_column(scores), ">6", "")
+    )
 
 
-def width(scores: list[Score]) -> int:
-    return max(26, *(len(score.name) + 2 for score in scores))
-
-
-def over_seeds(runs: list[list[Score]]) -> str:
-    """Mean and standard deviation of every row over runs that differ in their seed."""
+def seeds_table(runs: list[list[Score]]) -> str:
+    """Mean and standard deviation over runs of one recipe. Raises UserError if their rows differ."""
     rows = {tuple((score.name, score.measure) for score in scores) for scores in runs}
     require(
         len(rows) == 1, "these runs' scores are not of the same rows and measure; give runs of one recipe"
     )
-    lines = [f"{runs[0][0].measure} over {len(runs)} seeds, mean and standard deviation"]
+    lines = []
     for scores in zip(*runs, strict=True):
         values = [score.value for score in scores]
+        mean, spread = mean_and_spread(values)
         each = " ".join(f"{value:.3f}" for value in values)
-        spread = f"{statistics.mean(values):6.3f} ± {statistics.stdev(values):.3f}   ({each})"
-        lines.append(f"  {scores[0].name:<{width(runs[0])}}{spread}")
-    return "\n".join(lines)
+        lines.append((scores[0].name, f"{mean:6.3f} ± {spread:.3f}   ({each})"))
+    caption = f"{runs[0][0].measure} over {len(runs)} seeds, mean and standard deviation"
+    return text_table(caption, lines, (name_column(runs[0]), ""))
+
+
+def name_column(scores: list[Score]) -> str:
+    """The first column's format: wide enough for all names, and equally wide in most tables."""
+    return f"<{max(26, *(len(score.name) + 2 for score in scores))}"
 
 
 def read_scores(path: Path) -> list[Score]:
-    """Of a probe, or of anticipation, whose rows become one each for verb, noun and action. Raises UserError for others."""
+    """The scores in a probe's or anticipation's scores.json. Raises UserError for other files."""
     try:
-        found = [score for row in json.loads(path.read_text()) for score in scores_of(row)]
+        scores = [score for row in json.loads(path.read_text()) for score in scores_of(row)]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"{path} holds no scores of a probe or of anticipation ({error}); give a run's scores.json"
         ) from error
-    require(bool(found), f"{path} holds no scores; give a finished run's scores.json")
-    return found
+    require(bool(scores), f"{path} holds no scores; give a finished run's scores.json")
+    return scores
 
 
 def scores_of(row: dict) -> list[Score]:
+    """A probe's row is one score; a row of anticipation holds three, for verb, noun and action."""
     if "value" in row:
         return [Score(**row)]
-    names = {
-        kind: f"{row['name']}, {kind}, before the {row['anchor']}" for kind in ("verb", "noun", "action")
-    }
-    return [Score(name, row[kind], row["clips"], row["measure"]) for kind, name in names.items()]
+    scores = []
+    for kind in ("verb", "noun", "action"):
+        name = f"{row['name']}, {kind}, before the {row['anchor']}"
+        scores.append(Score(name, row[kind], row["clips"], row["measure"]))
+    return scores
 
 
 def report(scores: list[Path]) -> None:
@@ -87,5 +102,8 @@ def report(scores: list[Path]) -> None:
         scores: The scores.json of each run.
     """
     runs = [read_scores(path) for path in scores]
-    clips = f"{runs[0][0].measure} on {runs[0][0].clips} test clips"
-    print(over_seeds(runs) if len(runs) > 1 else table(runs[0], clips))
+    if len(runs) > 1:
+        print(seeds_table(runs))
+    else:
+        first = runs[0][0]
+        print(score_table(runs[0], f"{first.measure} on {first.clips} test clips"))

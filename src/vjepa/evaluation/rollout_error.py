@@ -1,10 +1,11 @@
-"""How well an action-conditioned predictor foresees: its error at every horizon, beside controls that know less.
+"""How well an action-conditioned predictor predicts the future: its rollout error at every horizon, beside
+controls.
 
-model         the true actions
-shuffled      another window's actions: as good as the model's if actions are not used. Of another episode, where a batch
-              holds more windows than two episodes have; of nobody for a window that is alone in its batch
-zero          no motion
-persistence   the first frame stays: no network at all
+model         gets the true actions
+shuffled      gets the actions of another window; if its error is as low as the model's, the model ignores
+              actions
+zero          gets actions without motion
+persistence   predicts that the first frame stays as it is, without a network
 """
 
 from pathlib import Path
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vjepa.errors import UserError
+from vjepa.evaluation.tables import text_table
 from vjepa.models.ac_predictor import ACPredictor
 from vjepa.robots.pose import pose_apply
 from vjepa.robots.schema import StateSchema
@@ -24,7 +26,7 @@ STYLES = {"model": "o-", "shuffled": "s--", "zero": "^--", "persistence": "x:"}
 
 
 @torch.no_grad()
-def errors(
+def rollout_errors(
     predictor: ACPredictor,
     frame_tokens: Float[Tensor, "b n d"],
     actions: Float[Tensor, "b T a"],
@@ -32,32 +34,45 @@ def errors(
     schema: StateSchema,
     extrinsics: Float[Tensor, "b T+1 x"] | None = None,
 ) -> dict[str, Float[Tensor, "_ T"]]:
-    """Mean absolute difference from the true tokens after 1..T actions from the first frame, for every window and row.
+    """Mean absolute difference from the true tokens after 1..T actions from the first frame, by row, for
+    every window.
 
-    The states are those that the row's actions lead to, so that they cannot tell what the actions hide; only actions of the
-    data's own kind (`delta: recorded`) are beside the true states.
+    A single window has no other to take actions from, so `shuffled` then has no rows.
     """
     frames = rearrange(frame_tokens, "b (t n) d -> b t n d", t=states.shape[1])
+    future = frames[:, 1:]
+    # A camera pose belongs to the frame in which an action begins.
     camera = None if extrinsics is None else extrinsics[:, :-1]
-    found = {"persistence": away(frames[:, :1], frames[:, 1:])}
-    others = actions.roll(max(1, len(actions) // 2), dims=0)
-    given = {"model": actions, "shuffled": others, "zero": torch.zeros_like(actions)}
-    for row, acted in given.items():
-        guess = predictor.rollout(frames[:, 0], acted, followed(acted, states, schema), camera)
-        found[row] = away(rearrange(guess, "b (t n) d -> b t n d", t=acted.shape[1]), frames[:, 1:])
+
+    # Neighbours in a batch come from the same episode, so actions are taken from half a batch away.
+    shuffled = actions.roll(max(1, len(actions) // 2), dims=0)
+    controls = {"model": actions, "shuffled": shuffled, "zero": torch.zeros_like(actions)}
+    errors = {}
+    for row, given in controls.items():
+        tokens = predictor.rollout(frames[:, 0], given, reached_states(given, states, schema), camera)
+        predicted = rearrange(tokens, "b (t n) d -> b t n d", t=given.shape[1])
+        errors[row] = mean_difference(predicted, future)
+
     if len(actions) < 2:
-        found["shuffled"] = found["shuffled"][:0]
-    return {row: found[row] for row in ROWS}
+        errors["shuffled"] = errors["shuffled"][:0]
+    return errors | {"persistence": mean_difference(frames[:, :1], future)}
 
 
-def away(guess: Float[Tensor, "b #t n d"], truth: Float[Tensor, "b t n d"]) -> Float[Tensor, "b t"]:
-    return (guess.float() - truth).abs().mean(dim=(-2, -1))
+def mean_difference(
+    predicted: Float[Tensor, "b #t n d"], truth: Float[Tensor, "b t n d"]
+) -> Float[Tensor, "b t"]:
+    # Predictions are in low precision under autocast.
+    return (predicted.float() - truth).abs().mean(dim=(-2, -1))
 
 
-def followed(
+def reached_states(
     actions: Float[Tensor, "b T a"], states: Float[Tensor, "b T+1 s"], schema: StateSchema
 ) -> Float[Tensor, "b T s"]:
-    """The states in which actions are taken, if they follow one another from the first state."""
+    """The states in which the actions are taken, if each is reached by the action before it.
+
+    With the true states a control would see in them what its actions hide. Only actions of a data set's own
+    kind (`delta: recorded`) cannot be applied to states; the recorded states are returned then.
+    """
     if schema.delta == "recorded":
         return states[:, :-1]
     reached = [states[:, 0]]
@@ -66,15 +81,15 @@ def followed(
     return torch.stack(reached, dim=1)
 
 
-def table(curves: dict[str, list[float]], windows: int) -> str:
-    """One row a control, one column a horizon."""
-    lines = [f"error at each horizon, mean |difference| of tokens over {windows} held-out windows"]
-    lines.append(f"  {'actions ahead':<14}" + "".join(f"{k + 1:8d}" for k in range(len(curves["model"]))))
-    lines += [f"  {row:<14}" + "".join(f"{value:8.4f}" for value in curve) for row, curve in curves.items()]
-    return "\n".join(lines)
+def error_table(curves: dict[str, list[float]], windows: int) -> str:
+    """One row for the model and each control, one column for each horizon."""
+    horizons = [str(k + 1) for k in range(len(curves["model"]))]
+    rows = [(row, *(f"{value:.4f}" for value in curve)) for row, curve in curves.items()]
+    caption = f"error at each horizon, mean |difference| of tokens over {windows} held-out windows"
+    return text_table(caption, [("actions ahead", *horizons), *rows], ("<14", *(">8" for _ in horizons)))
 
 
-def figure(curves: dict[str, list[float]], title: str):
+def error_figure(curves: dict[str, list[float]], title: str):
     """The curves as a matplotlib figure. Raises UserError without matplotlib, the `plot` extra."""
     try:
         from matplotlib.figure import Figure
@@ -82,16 +97,16 @@ def figure(curves: dict[str, list[float]], title: str):
         raise UserError(
             "the error-versus-horizon curve needs matplotlib; pip install 'vjepa[plot]'"
         ) from error
-    picture = Figure(figsize=(5.4, 3.8), layout="constrained")
-    axes = picture.subplots()
+    figure = Figure(figsize=(5.4, 3.8), layout="constrained")
+    axes = figure.subplots()
     for row, curve in curves.items():
         axes.plot(range(1, len(curve) + 1), curve, STYLES[row], label=row)
     axes.set(xlabel="actions ahead", ylabel="mean |difference| of tokens", title=title)
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)
-    return picture
+    return figure
 
 
-def save(curves: dict[str, list[float]], title: str, path: Path) -> None:
-    """The figure as PNG."""
-    figure(curves, title).savefig(path, dpi=140)
+def save_figure(curves: dict[str, list[float]], title: str, path: Path) -> None:
+    """Write the figure as a PNG."""
+    error_figure(curves, title).savefig(path, dpi=140)

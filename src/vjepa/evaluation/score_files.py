@@ -1,7 +1,7 @@
-"""Score files."""
+"""Files that describe a probe's predictions on the test clips: CSV tables and an image of the confusions."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,96 +12,109 @@ from torch import Tensor
 from vjepa.data.manifest import Manifest
 from vjepa.evaluation.predictions import ChosenHead
 
+MOST_NAMES = 40
+"""With more classes than this, their names do not fit beside a confusion matrix."""
+
 
 def write_heads(path: Path, rows: Sequence[ChosenHead], heads: Sequence[tuple[float, float]]) -> None:
-    """A line a head of every row: its rate and decay, what it got right on both splits, and whether it was chosen."""
-    lines = [
-        (choice.row, i, lr, decay, f"{choice.val[i]:.4f}", f"{choice.test[i]:.4f}", int(i == choice.head))
-        for choice in rows
-        for i, (lr, decay) in enumerate(heads)
-    ]
+    """One line for each head of every row: its settings, both scores, and whether it was chosen."""
+    lines = []
+    for row in rows:
+        for i, (lr, decay) in enumerate(heads):
+            scores = (f"{row.val[i]:.4f}", f"{row.test[i]:.4f}")
+            lines.append((row.row, i, lr, decay, *scores, int(i == row.head)))
     write_csv(path, ("row", "head", "lr", "weight_decay", "val", "test", "chosen"), lines)
 
 
 def write_classes(path: Path, confusion: Int[np.ndarray, "c c"], names: Sequence[str]) -> None:
-    """A line a class: how many clips it has, and the share of them that was recognised (empty without clips)."""
-    counts, right = confusion.sum(axis=1), confusion.diagonal()
-    shares = [f"{r / n:.4f}" if n else "" for r, n in zip(right, counts, strict=True)]
-    write_csv(
-        path,
-        ("label", "name", "clips", "accuracy"),
-        list(zip(range(len(names)), names, counts, shares, strict=True)),
-    )
+    """One line for each class: its clips, and the share of them that is right (empty without clips)."""
+    clips = confusion.sum(axis=1)
+    right = confusion.diagonal()
+    shares = [f"{r / n:.4f}" if n else "" for r, n in zip(right, clips, strict=True)]
+    lines = zip(range(len(names)), names, clips, shares, strict=True)
+    write_csv(path, ("label", "name", "clips", "accuracy"), lines)
 
 
-def write_predictions(path: Path, manifest: Manifest, found: dict[str, np.ndarray], head: int) -> None:
-    """A line a clip: the manifest's row and path, its label, the answer, and how sure the head is of it."""
-    lines = [
-        (int(row), str(manifest.table["path"][int(row)]), int(label), int(guess[head]), f"{sure[head]:.4f}")
-        for row, label, guess, sure in zip(
-            found["row"], found["label"], found["guess"], found["sure"], strict=True
-        )
-    ]
+def write_predictions(path: Path, manifest: Manifest, predictions: dict[str, np.ndarray], head: int) -> None:
+    """One line for each clip: row and path in the manifest, label, answer and the answer's probability."""
+    rows = predictions["row"].tolist()
+    labels = predictions["label"].tolist()
+    answers = predictions["answer"][:, head].tolist()
+    probabilities = [f"{value:.4f}" for value in predictions["probability"][:, head]]
+    lines = zip(rows, paths_of(manifest, rows), labels, answers, probabilities, strict=True)
     write_csv(path, ("row", "path", "label", "answer", "probability"), lines)
 
 
-def write_targets(path: Path, names: Sequence[str], measure: str, quality: Float[Tensor, " k"]) -> None:
-    """A line a target, and how well it is told (empty where the split cannot say)."""
-    shares = ["" if q.isnan() else f"{q:.4f}" for q in quality]
-    write_csv(path, ("target", measure), list(zip(names, shares, strict=True)))
+def write_targets(path: Path, names: Sequence[str], measure: str, scores: Float[Tensor, " k"]) -> None:
+    """One line for each target with its score, which is empty where no clip of the split has the label."""
+    cells = ["" if score.isnan() else f"{score:.4f}" for score in scores]
+    write_csv(path, ("target", measure), zip(names, cells, strict=True))
 
 
-def write_values(path: Path, manifest: Manifest, names: Sequence[str], rows: Int[np.ndarray, " b"],
-                 wanted: Float[Tensor, "b k"], value: Float[Tensor, "b k"]) -> None:  # fmt: skip
-    """A line a clip: the manifest's row and path, then what was wanted and what was answered, target by target."""
-    header = ("row", "path", *(f"{name}{what}" for name in names for what in ("", "_answer")))
-    both = torch.stack([wanted, value], dim=-1).flatten(1).tolist()
-    paths = manifest.table["path"]
-    lines = [
-        (int(row), str(paths[int(row)]), *(f"{v:.5g}" for v in line))
-        for row, line in zip(rows, both, strict=True)
-    ]
-    write_csv(path, header, lines)
+def write_values(
+    path: Path,
+    manifest: Manifest,
+    names: Sequence[str],
+    rows: Int[np.ndarray, " b"],
+    targets: Float[Tensor, "b k"],
+    values: Float[Tensor, "b k"],
+) -> None:
+    """One line for each clip: row and path in the manifest, then truth and answer for every target."""
+    columns = [column for name in names for column in (name, f"{name}_answer")]
+    pairs = torch.stack([targets, values], dim=-1).flatten(1).tolist()
+    cells = [[f"{value:.5g}" for value in pair] for pair in pairs]
+    numbers = rows.tolist()
+    clips = zip(numbers, paths_of(manifest, numbers), cells, strict=True)
+    write_csv(path, ("row", "path", *columns), [(row, name, *line) for row, name, line in clips])
 
 
-def confusion_of(found: dict[str, np.ndarray], head: int, classes: int) -> Int[np.ndarray, "c c"]:
-    """How often class i (first axis) was taken for class j."""
+def paths_of(manifest: Manifest, rows: Sequence[int]) -> list[str]:
+    return [str(manifest.table["path"][row]) for row in rows]
+
+
+def confusion_matrix(predictions: dict[str, np.ndarray], head: int, classes: int) -> Int[np.ndarray, "c c"]:
+    """Number of clips by true class (first axis) and answered class (second axis)."""
     counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, (found["label"], found["guess"][:, head]), 1)
+    np.add.at(counts, (predictions["label"], predictions["answer"][:, head]), 1)
     return counts
 
 
 def draw_confusion(path: Path, confusion: Int[np.ndarray, "c c"], names: Sequence[str], title: str) -> None:
-    """Shares of each true class (rows) by answer (columns). Without matplotlib (the `plot` extra) there is no picture."""
+    """An image of each true class's answers, or a printed note if matplotlib is missing.
+
+    Rows are true classes, columns are answers; a cell is a share of the row's clips.
+    """
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         print("confusion.png is left out: it needs matplotlib; pip install 'vjepa[plot]'")
         return
-    side, few = min(3 + 0.35 * len(names), 16), len(names) <= 40
+    side = min(3 + 0.35 * len(names), 16)  # inches: a third for each name
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
+
+    # A class without clips has a row of zeros.
     shares = confusion / confusion.sum(axis=1, keepdims=True).clip(1)
-    figure.colorbar(
-        axes.imshow(shares, vmin=0, vmax=1, cmap="Blues"), shrink=0.7, label="share of the true class"
-    )
+    image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    figure.colorbar(image, shrink=0.7, label="share of the true class")
     axes.set(title=title, xlabel="answer", ylabel="true class")
-    if few:
+    if len(names) <= MOST_NAMES:
         axes.set_xticks(range(len(names)), names, rotation=90)
         axes.set_yticks(range(len(names)), names)
     figure.savefig(path, dpi=120)
 
 
 def class_names(manifest: Manifest, classes: int) -> list[str]:
-    """From the column `label_name` where the manifest has one; otherwise the numbers."""
+    """The manifest's column `label_name` where it names a class; otherwise the class's number."""
+    # The manifest of one split may not show every class.
     names = dict(enumerate(map(str, range(classes))))
     if "label_name" in manifest.table.column_names:
         names |= dict(zip(manifest.labels.tolist(), manifest.table["label_name"].to_pylist(), strict=True))
     return [str(names[i]) for i in range(classes)]
 
 
-def write_csv(path: Path, header: Sequence[str], lines: Sequence[tuple]) -> None:
+def write_csv(path: Path, header: Sequence[str], lines: Iterable[Sequence]) -> None:
     with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file, lineterminator="\n")  # the default is \r\n
         writer.writerow(header)
         writer.writerows(lines)

@@ -1,4 +1,29 @@
-"""Clip features."""
+"""Features of single clips in Python, from a frozen encoder.
+
+One vector for a video:
+
+    from vjepa import ClipConfig, clip_features, load_encoder, read_clip
+
+    encoder = load_encoder("vitl16.pt")
+    clip = read_clip("video.mp4", ClipConfig(frames=64, fps=4.0, size=256))
+    vector = clip_features(encoder, clip, pool="mean")
+
+What the probe of a finished probe stage answers (for regression, `answer` is the tensor of logits itself):
+
+    from vjepa import load_probe
+    from vjepa.weights.export import read_schema
+
+    probe = load_probe("probe.safetensors")
+    schema = read_schema("probe.safetensors", "probe")
+    clip = read_clip("video.mp4", ClipConfig(**schema["clip"]))
+    tokens = clip_features(encoder, clip, pool="none", layers=tuple(schema["layers"]))
+    logits = probe(tokens.reshape(1, -1, tokens.shape[-1]))
+    answer = schema["names"][int(logits.argmax())]
+
+Tokens are bidirectional in time: each has attended to the whole clip, also to later frames. So a token of the
+first half knows something of the second half, and overlapping windows give different tokens for the same
+moment. If features must not depend on the future, use windows that end at the present.
+"""
 
 from pathlib import Path
 from typing import Literal
@@ -20,8 +45,10 @@ Pool = Literal["none", "mean", "frame", "attentive"]
 
 
 def read_clip(path: str | Path, config: ClipConfig) -> UInt8[Tensor, "t c h w"]:
-    """The clip in the middle of a video or of a picture, its centred square. Raises DecodeError."""
-    (frames,) = load_segments(Row(Path(path), None, None, None), config, 1)
+    """The centred square of the clip in the middle of a video, or of an image. Raises DecodeError."""
+    row = Row(Path(path), label=None, start=None, end=None)
+    # One segment is the clip in the middle of the video.
+    (frames,) = load_segments(row, config, 1)
     return crop(frames, centre_box(*frames.shape[-2:], 1.0), config.size, False)
 
 
@@ -33,32 +60,38 @@ def clip_features(
     layers: tuple[int, ...] = (),
     pooler: AttentivePool | None = None,
 ) -> Float[Tensor, "*shape"]:
-    """Of one clip, or of a batch of them (one more axis in front): with `pool` none l n d, mean l d, frame l T d, attentive
-    l d, where l counts the layers and falls away if none are named. Raises UserError if tubelets do not divide the clip."""
+    """Features of one clip, or of a batch of clips (which adds an axis b in front).
+
+    The shape depends on `pool`: none n d (every token), mean d, frame T d (one vector for each time step of
+    the grid), attentive d (by `pooler`, the `pool` of a trained probe). With `layers` (blocks counted from 0,
+    -1 the last) there is an axis for the layers before these. Raises UserError if tubelets do not divide the
+    clip.
+    """
     batch = clip if clip.ndim == 5 else clip[None]
-    device = next(encoder.parameters()).device
-    floats, mode = normalise(batch.to(device)), encoder.training
+    floats = normalise(batch.to(next(encoder.parameters()).device))
+
+    # The encoder may be in the middle of its training.
+    was_training = encoder.training
     encoder.eval()
+    # Without `layers` the output counts as one layer, whose axis is removed again below.
     tokens = encoder.layers(floats, layers) if layers else encoder(floats)[:, None]
-    encoder.train(mode)
-    found = pooled(tokens, pool, tokens.shape[2] // steps_of(encoder, floats), pooler)
-    found = found if layers else found[:, 0]
-    return found if clip.ndim == 5 else found[0]
+    encoder.train(was_training)
+
+    time_steps = encoder.grid(floats)[0]
+    features = pool_tokens(tokens, pool, time_steps, pooler)
+    features = features if layers else features[:, 0]
+    return features if clip.ndim == 5 else features[0]
 
 
-def steps_of(encoder: Encoder, clip: Float[Tensor, "b c t h w"]) -> int:
-    """Time steps of the grid; a single frame fills one."""
-    return max(clip.shape[2] // encoder.config.tubelet, 1)
-
-
-def pooled(
-    tokens: Float[Tensor, "b l n d"], pool: Pool, per_step: int, pooler: AttentivePool | None
+def pool_tokens(
+    tokens: Float[Tensor, "b l n d"], pool: Pool, time_steps: int, pooler: AttentivePool | None
 ) -> Float[Tensor, "b l *rest"]:
     if pool == "mean":
         return tokens.mean(dim=2)
     if pool == "frame":
-        return rearrange(tokens, "b l (T s) d -> b l T s d", s=per_step).mean(dim=3)
+        return rearrange(tokens, "b l (T n) d -> b l T n d", T=time_steps).mean(dim=3)
     if pool == "attentive":
-        require(pooler is not None, "attentive pooling reads a trained probe; give its pooler")
-        return rearrange(pooler(rearrange(tokens, "b l n d -> (b l) n d")), "(b l) d -> b l d", b=len(tokens))
+        require(pooler is not None, "attentive pooling needs a trained probe's pooler; give `pooler`")
+        vectors = pooler(rearrange(tokens, "b l n d -> (b l) n d"))
+        return rearrange(vectors, "(b l) d -> b l d", b=len(tokens))
     return tokens

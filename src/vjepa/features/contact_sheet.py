@@ -1,4 +1,4 @@
-"""Contact sheet."""
+"""The contact sheet: an image with a query clip in each row, followed by the clips that are most like it."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,20 @@ from vjepa.data.manifest import Manifest
 from vjepa.data.windows import Window, WindowClips
 from vjepa.errors import require
 from vjepa.features.files import Features
-from vjepa.features.nearest import check_manifest, nearest, unit_vectors
+from vjepa.features.nearest import check_same_manifest, nearest, unit_vectors
 
-GREEN, GREY, WHITE = (60, 180, 75), (170, 170, 170), (255, 255, 255)
+Image = UInt8[Tensor, "c h w"]
+Colour = tuple[int, int, int]
+
+GREEN: Colour = (60, 180, 75)
+GREY: Colour = (170, 170, 170)
+WHITE: Colour = (255, 255, 255)
+BORDER = 4
+"""Pixels of the frame around an image."""
 
 
 @dataclass(frozen=True)
-class Sheet:
+class SheetConfig:
     """A contact sheet's size."""
 
     queries: int = 6
@@ -28,41 +35,49 @@ class Sheet:
     neighbours: int = 7
     """Clips beside each."""
     pixels: int = 96
-    """Side of a picture."""
+    """Side of an image."""
 
     def __post_init__(self) -> None:
-        sizes = self.queries, self.neighbours, self.pixels
+        sizes = (self.queries, self.neighbours, self.pixels)
         require(min(sizes) > 0, f"sheet: queries, neighbours and pixels are {sizes}; all must be 1 or more")
 
 
-def contact_sheet(manifest: Manifest, found: Features, sheet: Sheet) -> UInt8[np.ndarray, "h w c"]:
-    """Pictures of queries and of their nearest clips. Raises UserError if the features are not of this manifest."""
-    check_manifest(manifest, found)
-    vectors = unit_vectors(found)
+def contact_sheet(manifest: Manifest, features: Features, sheet: SheetConfig) -> UInt8[np.ndarray, "h w c"]:
+    """Images of queries, each beside its nearest clips, which have a green frame if their label is the
+    query's.
+
+    Raises UserError if the features are not of this manifest.
+    """
+    check_same_manifest(manifest, features)
+    vectors = unit_vectors(features)
     queries = torch.linspace(0, len(vectors) - 1, min(sheet.queries, len(vectors))).round().long()
-    _, places = nearest(vectors[queries], vectors, sheet.neighbours, but=queries)
-    label, lines = found.columns["label"], []
-    clips = WindowClips(
-        manifest, list(map(Window, found.columns["row"], found.columns["start"])), still(sheet.pixels)
-    )
-    for query, others in zip(queries.tolist(), places.tolist(), strict=True):
-        colours = [WHITE, *(GREEN if label[other] == label[query] >= 0 else GREY for other in others)]
-        pictures = [picture(clips[i], sheet.pixels) for i in (query, *others)]
-        lines.append(torch.cat([framed(p, c) for p, c in zip(pictures, colours, strict=True)], dim=2))
-    return rearrange(torch.cat(lines, dim=1), "c h w -> h w c").contiguous().numpy()
+    _, places = nearest(vectors[queries], vectors, sheet.neighbours, without=queries)
+
+    labels = features.columns["label"]
+    # A clip of one frame is the frame at which its window begins.
+    windows = list(map(Window, features.columns["row"], features.columns["start"]))
+    clips = WindowClips(manifest, windows, ClipConfig(frames=1, size=sheet.pixels, short="hold"))
+    rows = []
+    for query, neighbours in zip(queries.tolist(), places.tolist(), strict=True):
+        images = [framed(image_of(clips[query], sheet.pixels), WHITE)]
+        for neighbour in neighbours:
+            # Clips without a label (-1) are not alike.
+            same = labels[neighbour] == labels[query] and labels[query] >= 0
+            images.append(framed(image_of(clips[neighbour], sheet.pixels), GREEN if same else GREY))
+        rows.append(torch.cat(images, dim=2))
+    return rearrange(torch.cat(rows, dim=1), "c h w -> h w c").contiguous().numpy()
 
 
-def framed(picture: UInt8[Tensor, "c h w"], colour: tuple[int, int, int]) -> UInt8[Tensor, "c h2 w2"]:
-    border = pad(torch.zeros_like(picture[:1]), (4, 4, 4, 4), value=1).bool()
-    return torch.where(
-        border, torch.tensor(colour, dtype=torch.uint8)[:, None, None], pad(picture, (4, 4, 4, 4))
-    )
+def framed(image: Image, colour: Colour) -> UInt8[Tensor, "c h2 w2"]:
+    """The image with a coloured border around it."""
+    sides = (BORDER,) * 4
+    border = pad(torch.zeros_like(image[:1]), sides, value=1).bool()
+    paint = torch.tensor(colour, dtype=torch.uint8)[:, None, None]
+    return torch.where(border, paint, pad(image, sides))
 
 
-def still(pixels: int) -> ClipConfig:
-    return ClipConfig(frames=1, size=pixels, short="hold")
-
-
-def picture(sample: Sample, size: int) -> UInt8[Tensor, "c h w"]:
-    """Grey if the file is gone since."""
-    return torch.full((3, size, size), 128, dtype=torch.uint8) if sample.clip is None else sample.clip[0]
+def image_of(sample: Sample, size: int) -> Image:
+    """The sample's frame; grey if its file does not exist any more."""
+    if sample.clip is None:
+        return torch.full((3, size, size), 128, dtype=torch.uint8)
+    return sample.clip[0]

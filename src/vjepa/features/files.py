@@ -1,7 +1,12 @@
-"""Features in files: shards of clips as Parquet or safetensors, each there completely or not at all.
+"""A folder of features: Parquet files of some clips each (shards), and a note that says what the folder
+holds.
 
-Every shard has the columns row, path, label, start (seconds; empty for the middle clip) and its features. In Parquet they
-are a flat list beside `shape`; in safetensors one tensor `features`, and the columns are JSON in the metadata.
+    features = read_features("features")
+    features.values[7], features.columns["path"][7]
+
+A file has one row for each clip, with the columns row, path, label, start (seconds; empty for the middle
+clip), shape, and features, a flat list of numbers. Files appear complete or not at all. Folders of
+safetensors files, which older versions could write, are still read.
 """
 
 import json
@@ -9,20 +14,23 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import Float
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from vjepa.data.manifest import Manifest
 from vjepa.data.windows import Window
 from vjepa.errors import require
 
-Format = Literal["parquet", "safetensors"]
+FORMAT = "parquet"
+NOTE = "features.json"
+"""The note's name. It holds the settings, the digests of the sources, and the number of shards."""
+TYPES = {"row": pa.int64(), "path": pa.string(), "label": pa.int64(), "start": pa.float64()}
+"""The columns that describe a clip."""
 
 
 @dataclass(frozen=True)
@@ -32,90 +40,93 @@ class Shard:
     number: int
     windows: Sequence[Window]
 
-    def file(self, out: Path, format: Format) -> Path:
+    def file(self, out: Path, format: str = FORMAT) -> Path:
         return out / f"{self.number:06d}.{format}"
 
 
 class Features(NamedTuple):
-    """All clips of a folder, in order."""
+    """All clips of a folder, in the order of the manifest."""
 
     values: Float[np.ndarray, "b *shape"]
     columns: dict[str, list]
     """row, path, label (-1: none), start."""
 
 
-NOTE = "features.json"
-"""Says what the folder holds, and of how many shards it consists."""
-
-
 def write_note(out: Path, note: dict) -> None:
-    """There completely or not at all."""
+    """Write the note, and make the folder if it does not exist."""
+    out.mkdir(parents=True, exist_ok=True)
+    # A file that is moved into place is never seen half written, not even by another process.
     temporary = out / f".{NOTE}.{os.getpid()}"
     temporary.write_text(json.dumps(note, indent=1))
     temporary.replace(out / NOTE)
 
 
-def described(out: str | Path) -> dict:
-    """The note of a folder. Raises UserError if it is no folder of features."""
+def read_note(out: str | Path) -> dict:
+    """Raises UserError if the folder holds no features."""
     file = Path(out) / NOTE
     require(file.exists(), f"{out} holds no features; write some with `python -m vjepa features`")
     return json.loads(file.read_text())
 
 
-def finished(out: Path, shard: Shard, format: Format) -> bool:
-    return shard.file(out, format).exists()
-
-
 def write_shard(
-    out: Path, shard: Shard, manifest: Manifest, found: Iterable[tuple[int, np.ndarray | str]], format: Format
+    out: Path, shard: Shard, manifest: Manifest, features: Iterable[tuple[int, np.ndarray | str]]
 ) -> list[str]:
-    """Write the features (place in the shard, values) and return the reasons of those that have none."""
-    found = sorted(found, key=lambda pair: pair[0])
-    good = [(place, value) for place, value in found if not isinstance(value, str)]
+    """Write the features of a shard's clips, and return the reasons of clips that have none.
+
+    `features` yields a clip's place in the shard with its values or the reason, in any order.
+    """
+    # Clips that could not be decoded come before the others of their batch.
+    ordered = sorted(features, key=lambda pair: pair[0])
+    good = [(place, values) for place, values in ordered if not isinstance(values, str)]
     columns = columns_of(manifest, [shard.windows[place] for place, _ in good])
-    path = shard.file(out, format)
+    path = shard.file(out)
+    # The process number keeps apart processes that write the same shard by mistake.
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    writer = write_parquet if format == "parquet" else write_safetensors
-    writer(temporary, columns, [value for _, value in good])
+    write_parquet(temporary, columns, [values for _, values in good])
     temporary.replace(path)
-    return [value for _, value in found if isinstance(value, str)]
+    return [reason for _, reason in ordered if isinstance(reason, str)]
 
 
 def columns_of(manifest: Manifest, windows: Sequence[Window]) -> dict[str, list]:
     rows = [window.row for window in windows]
     return {
         "row": rows,
-        "path": [str(manifest.table["path"][i]) for i in rows],
-        "label": [int(manifest.labels[i]) for i in rows],
+        "path": [str(manifest.table["path"][row]) for row in rows],
+        "label": [int(manifest.labels[row]) for row in rows],
         "start": [window.start for window in windows],
     }
 
 
 def write_parquet(path: Path, columns: dict[str, list], values: list[np.ndarray]) -> None:
-    kind = pa.from_numpy_dtype(values[0].dtype) if values else pa.float32()
-    flat = pa.array([value.ravel() for value in values], pa.list_(kind))
-    shape = pa.array([value.shape for value in values], pa.list_(pa.int64()))
-    types = {"row": pa.int64(), "path": pa.string(), "label": pa.int64(), "start": pa.float64()}
-    table = {name: pa.array(column, types[name]) for name, column in columns.items()}
-    pa.parquet.write_table(pa.table(table | {"shape": shape, "features": flat}), path)
-
-
-def write_safetensors(path: Path, columns: dict[str, list], values: list[np.ndarray]) -> None:
-    stacked = np.stack(values) if values else np.empty((0, 0), np.float32)
-    save_file({"features": stacked}, path, metadata={"columns": json.dumps(columns)})
+    # Without clips the type of the numbers is unknown; an empty column of any type can be read.
+    number = pa.from_numpy_dtype(values[0].dtype) if values else pa.float32()
+    table = {name: pa.array(column, TYPES[name]) for name, column in columns.items()}
+    table["shape"] = pa.array([value.shape for value in values], pa.list_(pa.int64()))
+    table["features"] = pa.array([value.ravel() for value in values], pa.list_(number))
+    pa.parquet.write_table(pa.table(table), path)
 
 
 def read_features(out: str | Path) -> Features:
-    """Every clip that a folder of features holds. Raises UserError if it is not finished, or holds none."""
-    note = described(out)
-    files = [Shard(number, ()).file(Path(out), note["format"]) for number in range(note.get("shards", 0))]
-    missing = [file.name for file in files if not file.exists()]
-    sentence = f"{out} is not finished: {len(missing)} of {len(files)} files are missing; run the command that began it again"
+    """Every clip of a folder. Raises UserError if the folder is not finished, or if it holds no clip."""
+    shards = [shard for shard in map(read_shard, complete_files(Path(out))) if len(shard.values)]
+    require(bool(shards), f"{out} holds no clip: none could be decoded")
+    values = np.concatenate([shard.values for shard in shards])
+    columns = {name: [value for shard in shards for value in shard.columns[name]] for name in TYPES}
+    return Features(values, columns)
+
+
+def complete_files(out: Path) -> list[Path]:
+    """The files of all shards. Raises UserError if one is missing."""
+    note = read_note(out)
+    format = note["format"]
+    files = [Shard(number, ()).file(out, format) for number in range(note.get("shards", 0))]
+    missing = [file for file in files if not file.exists()]
+    remedy = "run the command that began it again"
+    if format != FORMAT:
+        remedy = f"{format} files are no longer written, so extract the features into another folder"
+    sentence = f"{out} is not finished: {len(missing)} of {len(files)} files are missing; {remedy}"
     require(bool(files) and not missing, sentence)
-    parts = [part for part in map(read_shard, files) if len(part.values)]
-    require(bool(parts), f"{out} holds no clip: none could be decoded")
-    columns = {name: [value for part in parts for value in part.columns[name]] for name in parts[0].columns}
-    return Features(np.concatenate([part.values for part in parts]), columns)
+    return files
 
 
 def read_shard(file: Path) -> Features:
@@ -123,22 +134,21 @@ def read_shard(file: Path) -> Features:
 
 
 def is_empty(file: Path) -> bool:
-    """Whether a shard holds no clip; looks at its header alone."""
-    if file.suffix == ".parquet":
-        return pa.parquet.read_metadata(file).num_rows == 0
-    with safe_open(file, framework="numpy") as tensors:
-        return tensors.get_slice("features").get_shape()[0] == 0
+    """Whether a Parquet shard holds no clip; only its header is read."""
+    return pa.parquet.read_metadata(file).num_rows == 0
 
 
 def read_parquet(path: Path) -> Features:
     table = pa.parquet.read_table(path)
-    columns = {name: table[name].to_pylist() for name in ("row", "path", "label", "start")}
+    columns = {name: table[name].to_pylist() for name in TYPES}
     if not table.num_rows:
         return Features(np.empty((0, 0), np.float32), columns)
     flat = table["features"].combine_chunks().values.to_numpy(zero_copy_only=False)
-    return Features(flat.reshape(table.num_rows, *table["shape"][0].as_py()), columns)
+    shape = table["shape"][0].as_py()  # all clips of a folder have the same
+    return Features(flat.reshape(table.num_rows, *shape), columns)
 
 
 def read_safetensors(path: Path) -> Features:
+    """The old format: one tensor `features`; the columns are JSON in the metadata."""
     with safe_open(path, framework="numpy") as file:
         return Features(file.get_tensor("features"), json.loads(file.metadata()["columns"]))

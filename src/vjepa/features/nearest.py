@@ -1,4 +1,4 @@
-"""Nearest."""
+"""Nearest neighbours among features, and how well they vote for labels (k-NN)."""
 
 from pathlib import Path
 
@@ -10,62 +10,94 @@ from torch.nn.functional import normalize, one_hot
 
 from vjepa.data.manifest import Manifest
 from vjepa.errors import require
-from vjepa.features.files import Features, described
+from vjepa.features.files import Features, read_note
+
+ON_THE_FILES = ("videos_digest", "shard", "shards", "format", "dtype", "sources")
+"""Entries of a folder's note that concern its files or its videos, not the kind of its features."""
 
 
-def unit_vectors(found: Features, centre: Features | None = None) -> Float[Tensor, "b d"]:
-    """Features less their mean (or that of `centre`) and of length 1, so that products are cosines."""
-    flat, other = (torch.from_numpy(some.values.reshape(len(some.values), -1).astype(np.float32))
-                   for some in (found, centre or found))  # fmt: skip
-    return normalize(flat - other.mean(dim=0), dim=1)
+def unit_vectors(features: Features, centre: Features | None = None) -> Float[Tensor, "b d"]:
+    """Features minus their mean (or that of `centre`), of length 1, so that products are cosines.
+
+    Without the centring all cosines are near 1, because clips have most of their features in common.
+    """
+    vectors = flat_vectors(features)
+    mean = vectors.mean(dim=0) if centre is None else flat_vectors(centre).mean(dim=0)
+    return normalize(vectors - mean, dim=1)
+
+
+def flat_vectors(features: Features) -> Float[Tensor, "b d"]:
+    # Files may hold float16, too coarse to sum.
+    return torch.from_numpy(features.values.reshape(len(features.values), -1).astype(np.float32))
 
 
 def nearest(
-    queries: Float[Tensor, "q d"], among: Float[Tensor, "b d"], k: int, but: Int[Tensor, " q"] | None = None
+    queries: Float[Tensor, "q d"],
+    vectors: Float[Tensor, "b d"],
+    k: int,
+    without: Int[Tensor, " q"] | None = None,
 ) -> tuple[Float[Tensor, "q k"], Int[Tensor, "q k"]]:
-    """Cosine and place of the k nearest of `among`, nearest first. `but` names one of them for each query that does not
-    count: itself. Both are of length 1."""
-    closeness = queries @ among.T
-    if but is not None:
-        closeness[torch.arange(len(queries)), but] = -torch.inf
-    found = closeness.topk(min(k, len(among) - (but is not None)))
-    return found.values, found.indices
+    """Cosines and places of the k vectors nearest to each query, nearest first; all are of length 1.
+
+    without: for each query the place of a vector that does not count, such as the query itself.
+    """
+    cosines = queries @ vectors.T
+    if without is not None:
+        # Less than any cosine, so that it comes last.
+        cosines[torch.arange(len(queries)), without] = -torch.inf
+    most = len(vectors) - (without is not None)
+    top = cosines.topk(min(k, most))
+    return top.values, top.indices
 
 
-def knn_guess(
-    closeness: Float[Tensor, "q k"], label: Int[Tensor, "q k"], classes: int, temperature: float = 0.07
+def knn_predict(
+    cosines: Float[Tensor, "q k"], labels: Int[Tensor, "q k"], classes: int, temperature: float = 0.07
 ) -> Int[Tensor, " q"]:
-    """The class with most weight among the neighbours, each weighing exp(cosine / temperature)."""
-    weight = (closeness / temperature).exp()[..., None]
-    return (one_hot(label, classes) * weight).sum(dim=1).argmax(dim=1)
+    """The class with the most weight among neighbours, each of which weighs exp(cosine / temperature)."""
+    weights = (cosines / temperature).exp()[..., None]
+    return (one_hot(labels, classes) * weights).sum(dim=1).argmax(dim=1)
 
 
 def knn_accuracy(fitted: Features, scored: Features, k: int = 20) -> float:
-    """Share of clips whose label their k nearest clips of `fitted` tell. Of `scored`, one clip's answer depends on no other."""
-    shapes = [found.values.shape[1:] for found in (fitted, scored)]
-    sentence = f"features of shape {shapes[0]} and {shapes[1]} cannot be compared; extract both with the same settings"
-    require(shapes[0] == shapes[1], sentence)
+    """Share of the scored clips whose label their k nearest fitted clips predict.
+
+    A clip's prediction does not depend on the other scored clips. Raises UserError if shapes differ or labels
+    are missing.
+    """
+    shapes = [features.values.shape[1:] for features in (fitted, scored)]
+    require(
+        shapes[0] == shapes[1],
+        f"features of shape {shapes[0]} and {shapes[1]} cannot be compared; extract both alike",
+    )
     require(k > 0, f"k={k}: no neighbour votes; use 1 or more")
-    label, wanted = (torch.tensor(found.columns["label"]) for found in (fitted, scored))
-    require(int(min(label.min(), wanted.min())) >= 0, "k-NN needs labels, and some clips have none")
-    closeness, places = nearest(unit_vectors(scored, fitted), unit_vectors(fitted), k)
-    return float((knn_guess(closeness, label[places], int(label.max()) + 1) == wanted).float().mean())
+    fit_labels = torch.tensor(fitted.columns["label"])
+    score_labels = torch.tensor(scored.columns["label"])
+    labelled = int(min(fit_labels.min(), score_labels.min())) >= 0
+    require(labelled, "k-NN needs labels, and some clips have none")
+
+    # Centred on the fitted clips: with their own mean, scored clips would depend on one another.
+    cosines, places = nearest(unit_vectors(scored, centre=fitted), unit_vectors(fitted), k)
+    predictions = knn_predict(cosines, fit_labels[places], int(fit_labels.max()) + 1)
+    return float((predictions == score_labels).float().mean())
 
 
-def check_manifest(manifest: Manifest, found: Features) -> None:
+def check_same_manifest(manifest: Manifest, features: Features) -> None:
+    """Raise UserError if the features are not of the videos of this manifest."""
     paths = manifest.table["path"].to_pylist()
-    rows = zip(found.columns["row"], found.columns["path"], strict=True)
-    same = all(row < len(paths) and paths[row] == path for row, path in rows)
+    clips = zip(features.columns["row"], features.columns["path"], strict=True)
+    same = all(row < len(paths) and paths[row] == path for row, path in clips)
     require(same, f"the features are not of {manifest.source}; give the manifest that they were written from")
 
 
-def check_kind(features: Path, scored: Path) -> None:
-    """Both folders have to hold the same encoder's features, made alike."""
-    one, other = described(features), described(scored)
-    keys = [
-        key for key in one if key not in ("videos_digest", "shard", "shards", "format", "dtype", "sources")
+def check_same_settings(features: Path, scored: Path) -> None:
+    """Raise UserError if two folders hold features of different encoders or settings."""
+    first = read_note(features)
+    second = read_note(scored)
+    differ = [
+        f"{key}: {value} and {second.get(key)}"
+        for key, value in first.items()
+        if key not in ON_THE_FILES and value != second.get(key)
     ]
-    differ = [f"{key}: {one[key]} and {other.get(key)}" for key in keys if one[key] != other.get(key)]
     require(
         not differ,
         f"{features} and {scored} hold different features ({'; '.join(differ[:3])}); extract both alike",

@@ -1,22 +1,21 @@
-"""Clips that look alike: nearest neighbours among features, and what they say about labels.
+"""Clips that look alike, and how well neighbours predict labels.
 
-    python -m vjepa neighbours --features FOLDER --videos MANIFEST [--picture neighbours.png]
+    python -m vjepa neighbours --features FOLDER --videos MANIFEST [--picture neighbours.png] [--scored
+    FOLDER]
 
-The picture is a contact sheet: a query per row, its middle frame first, then its nearest clips; of sliding windows, the frame
-at which they begin. Clips of the same label have a green frame, others a grey one. With `--scored` a k-NN read-out is printed:
-the share of that folder's clips whose label most neighbours share.
+The image is a contact sheet. Each row begins with the middle frame of a query clip, followed by its nearest
+clips; a sliding window shows the frame at which it begins. Clips with the query's label have a green frame,
+others a grey one. With `--scored` the accuracy of a k-NN read-out is printed: the share of that folder's
+clips whose label their neighbours predict.
 """
 
 from pathlib import Path
 
 from vjepa.data.video_files import write_png
-from vjepa.features.contact_sheet import Sheet, contact_sheet
-from vjepa.features.extraction import listed
+from vjepa.features.config import read_videos
+from vjepa.features.contact_sheet import SheetConfig, contact_sheet
 from vjepa.features.files import read_features
-from vjepa.features.nearest import (
-    check_kind,
-    knn_accuracy,
-)
+from vjepa.features.nearest import check_same_settings, knn_accuracy
 
 
 def neighbours(
@@ -26,9 +25,9 @@ def neighbours(
     picture: Path = Path("neighbours.png"),
     scored: Path | None = None,
     k: int = 20,
-    sheet: Sheet = Sheet(),
+    sheet: SheetConfig = SheetConfig(),
 ) -> None:
-    """Draw the contact sheet, and tell how well neighbours know labels.
+    """Draw the contact sheet, and print how well neighbours predict labels.
 
     Args:
         features: Folder written by `python -m vjepa features`.
@@ -39,11 +38,13 @@ def neighbours(
         sheet: Size of the picture.
     """
     if scored:
-        check_kind(features, scored)
-    found = read_features(features)
+        check_same_settings(features, scored)
+    fitted = read_features(features)
     picture.parent.mkdir(parents=True, exist_ok=True)
-    write_png(picture, contact_sheet(listed(videos), found, sheet))
+    write_png(picture, contact_sheet(read_videos(videos), fitted, sheet))
     print(f"{picture} is written")
+
     if scored:
-        print(f"{k}-NN accuracy of {len(found.values)} clips' labels on the clips of {scored}: "
-              f"{knn_accuracy(found, read_features(scored), k):.3f}")  # fmt: skip
+        accuracy = knn_accuracy(fitted, read_features(scored), k)
+        clips = len(fitted.values)
+        print(f"{k}-NN accuracy of {clips} clips' labels on the clips of {scored}: {accuracy:.3f}")

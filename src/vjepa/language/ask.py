@@ -1,4 +1,4 @@
-"""Ask a model about a video, on the terminal; the answer appears as it is found.
+"""Ask a model about a video on the terminal. The answer appears as it is generated.
 
 python -m vjepa ask --model runs/demo/vlm --video clip.mp4 "Which way does the hand move?"
 """
@@ -23,14 +23,15 @@ def ask(
     Args:
         question: The question.
         model: Folder of a finished vlm stage.
-        video: Video or picture; without one the question is only text.
+        video: Video or image; without one the question is text alone.
         encoder: Where the encoder is now, if not where it was.
-        device: Such as cuda.
+        device: Device of torch, such as cuda.
         limit: Most tokens of the answer.
     """
-    chat = VideoChat.load(model, encoder).to(device)
-    for text in chat.stream(video, question, limit):
+    video_chat = VideoChat.load(model, encoder).to(device)
+    for text in video_chat.stream(video, question, limit):
         print(text, end="", flush=True)
     print()
-    if chat.cut:
-        print(f"note: {chat.cut} tokens of the question did not fit and were cut", file=sys.stderr)
+
+    if video_chat.cut:
+        print(f"note: {video_chat.cut} tokens of the question did not fit and were cut", file=sys.stderr)

@@ -1,30 +1,26 @@
-"""Batches."""
+"""Conversations and their media as samples and batches, and the order in which training sees them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vjepa.data.clips import ATTEMPTS
-from vjepa.data.decode import DecodeError
+from vjepa.data.decode_error import DecodeError
 from vjepa.data.latents import LatentCache
-from vjepa.data.loader import GlobalOrder
+from vjepa.data.loader import GlobalOrder, draw_sample
 from vjepa.data.sampling import Mixture, shuffled
 from vjepa.language.conversation_files import Captions
 from vjepa.language.conversations import Conversation
-from vjepa.language.media import (
-    CaptionSample,
-    FrameConfig,
-    Shown,
-)
+from vjepa.language.media import CaptionSample, FrameConfig, MediaDataset
 
 
 class CaptionBatch(NamedTuple):
     rows: list[Conversation]
     clip: list[Tensor]
-    """The media of all rows in turn: frames (t, c, h, w) uint8, or an encoder's tokens (T, H W, d) from a cache."""
+    """The media of all rows in turn: frames (t, c, h, w) uint8, or tokens (T, H W, d) from a cache."""
     index: Int[Tensor, " b"]
     bad: list[str]
     """Files that failed, each with its reason, replaced or not."""
@@ -33,18 +29,19 @@ class CaptionBatch(NamedTuple):
 
 
 def collate_captions(samples: Sequence[CaptionSample]) -> CaptionBatch:
+    """A batch of the decodable rows, which may be none. Media differ in length, so they stay a list."""
     good = [sample for sample in samples if sample.row is not None]
     return CaptionBatch(
-        [sample.row for sample in good],
-        [clip for sample in good for clip in sample.clip],
-        torch.tensor([sample.index for sample in good], dtype=torch.long),
-        [reason for sample in samples for reason in sample.bad],
+        rows=[sample.row for sample in good],
+        clip=[clip for sample in good for clip in sample.clip],
+        index=torch.tensor([sample.index for sample in good], dtype=torch.long),
+        bad=[reason for sample in samples for reason in sample.bad],
         lost=len(samples) - len(good),
     )
 
 
-class TrainingCaptions(Shown):
-    """Sample number k, for ever. A row whose media cannot be decoded is replaced by another of its source."""
+class TrainingCaptions(MediaDataset):
+    """Sample k for every k. A row whose media cannot be decoded is replaced by another of its source."""
 
     def __init__(
         self,
@@ -55,18 +52,17 @@ class TrainingCaptions(Shown):
         seed: int,
     ) -> None:
         super().__init__(config, cache)
-        self.sources, self.mixture = sources, Mixture([len(source) for source in sources], weights, seed)
+        self.sources = sources
+        self.mixture = Mixture([len(source) for source in sources], weights, seed)
         self.lengths = [source.lengths for source in sources]
 
     def __getitem__(self, k: int) -> CaptionSample:
-        bad: list[str] = []
-        for attempt in range(ATTEMPTS):
-            source, i = self.mixture(k) if attempt == 0 else self.mixture.replacement(k, attempt)
-            try:
-                return self.sample(self.sources[source].row(i), k)._replace(bad=bad)
-            except DecodeError as error:
-                bad.append(str(error))
-        return CaptionSample(None, [], k, bad)
+        sample, bad = draw_sample(self.mixture, k, self.read)
+        return CaptionSample(None, [], k, bad) if sample is None else sample._replace(index=k, bad=bad)
+
+    def read(self, source: int, i: int, rng: np.random.Generator) -> CaptionSample:
+        """A row and its media, of which nothing is drawn at random. Raises DecodeError."""
+        return self.sample(self.sources[source].row(i), i)
 
     def length(self, k: int) -> int:
         """Characters of sample k's row."""
@@ -74,7 +70,7 @@ class TrainingCaptions(Shown):
         return int(self.lengths[source][i])
 
 
-class EvaluationCaptions(Shown):
+class EvaluationCaptions(MediaDataset):
     """Every row once."""
 
     def __init__(self, captions: Captions, config: FrameConfig, cache: LatentCache | None) -> None:
@@ -92,24 +88,33 @@ class EvaluationCaptions(Shown):
 
 
 class LikeLengths(GlobalOrder):
-    """As GlobalOrder, but the samples of every `among` batches over all ranks are sorted by length before they are cut into
-    batches, so that little is padded; the batches come shuffled."""
+    """As GlobalOrder, but batches hold samples of like length, so that little is padded.
+
+    The samples of every `among` batches over all ranks are sorted by length, cut into batches, and the
+    batches shuffled.
+    """
 
     def __init__(
         self, samples: TrainingCaptions, per_epoch: int, batch: int, rank: int, world: int, among: int
     ) -> None:
         super().__init__(per_epoch, batch, rank, world)
-        self.samples, self.among = samples, among
-        self.window: tuple[int, list[list[int]]] = (-1, [])
+        self.samples = samples
+        self.among = among
+        self.sorted_group = -1
+        self.sorted_batches: list[list[int]] = []
 
-    def __iter__(self) -> Iterator[list[int]]:
-        for number in range(self.consumed, (self.consumed // self.per_epoch + 1) * self.per_epoch):
-            window, place = divmod(number * self.world + self.rank, self.among)
-            yield self.batches(window)[shuffled(place, self.among, self.samples.mixture.seed + window)]
+    def samples_of(self, number: int) -> list[int]:
+        group, place = divmod(number * self.world + self.rank, self.among)
+        # Every group is shuffled in another way, and each rank computes the same shuffle.
+        key = self.samples.mixture.seed + group
+        return self.batches(group)[shuffled(place, self.among, key)]
 
-    def batches(self, window: int) -> list[list[int]]:
-        if self.window[0] != window:
-            first, size = window * self.among * self.batch, self.among * self.batch
-            numbers = sorted(range(first, first + size), key=self.samples.length)
-            self.window = window, [numbers[i : i + self.batch] for i in range(0, size, self.batch)]
-        return self.window[1]
+    def batches(self, group: int) -> list[list[int]]:
+        """The batches of a group, from short to long. They are kept until another group is drawn."""
+        if self.sorted_group != group:
+            # The numbers of a group depend on nothing but the group, so a resumed run sorts the same ones.
+            size = self.among * self.batch
+            numbers = sorted(range(group * size, (group + 1) * size), key=self.samples.length)
+            self.sorted_group = group
+            self.sorted_batches = [numbers[i : i + self.batch] for i in range(0, size, self.batch)]
+        return self.sorted_batches

@@ -1,14 +1,15 @@
 """Conversations about clips as token ids, by any tokenizer's own chat template.
 
-The template is rendered once, with a mark for every text and every clip; then each text is tokenised by itself. So what an
-answer is follows from the template alone, a control token that a user types is plain text, and no text can be taken for the
-place of a clip.
+The template is rendered once, with a mark in the place of every text and every clip; then each text is
+tokenised by itself. So the template alone decides what is an answer, a control token typed by a user is plain
+text, and no text can be taken for the place of a clip.
 
-One rule for what is longer than the context: the longest text of a user loses its end; if that is not enough, the
-conversation does. Clips are never cut. What was cut is counted, and a conversation without an answer left is refused.
+A conversation longer than the context is cut by one rule: the longest text of a user loses its end; if that
+is not enough, the conversation loses its end. Clips are never cut. The tokens that were cut are counted, and
+a conversation without an answer left is refused.
 
-Some templates write a space or the end of a line before an answer, but not where they ask for one. A model has to say it
-then, so it belongs to the answer.
+Some templates write a space or a line break before an answer, but not where they ask for one. The model has
+to generate it then, so it belongs to the answer.
 """
 
 import re
@@ -20,19 +21,25 @@ from jinja2 import TemplateError
 
 from vjepa.errors import UserError, require
 from vjepa.language.conversations import Turn
-from vjepa.language.model import IGNORE, PLACE
+from vjepa.language.model import CLIP_TOKEN, IGNORE
 
-OPEN, CLOSE = "\ue000", "\ue001"  # private characters that no template writes
+# Private-use characters of Unicode, which no template writes.
+OPEN = "\ue000"
+CLOSE = "\ue001"
+MARK = re.compile(f"{OPEN}(\\d+){CLOSE}")
+
 Kind = Literal["template", "user", "answer", "clip"]
 
 
 class Piece(NamedTuple):
+    """Token ids of one text, one clip, or what the template writes between them."""
+
     kind: Kind
     ids: list[int]
 
 
 class Encoded(NamedTuple):
-    """Token ids, labels of the same length, and how many tokens of text did not fit."""
+    """Token ids, labels of the same length, and how many tokens of text did not fit into the context."""
 
     ids: list[int]
     labels: list[int]
@@ -40,155 +47,192 @@ class Encoded(NamedTuple):
 
 
 class Chat:
-    """
+    """Turns conversations into token ids, and token ids of answers into text.
+
     Args:
         tokenizer: Of transformers, with a chat template.
         context: Most tokens of a conversation, its clips included.
     """
 
     def __init__(self, tokenizer, context: int) -> None:
-        if not tokenizer.chat_template:
-            where = tokenizer.name_or_path
-            raise UserError(
-                f"the tokenizer in {where} has no chat template; take that of an instruction-tuned model"
-            )
-        self.tokenizer, self.context = tokenizer, context
-        self.gap = self.gap_before_answers()
-        self.stop = self.stops()
+        require(
+            bool(tokenizer.chat_template),
+            f"the tokenizer in {tokenizer.name_or_path} has no chat template; "
+            "take that of an instruction-tuned model",
+        )
+        self.tokenizer = tokenizer
+        self.context = context
+        self.template_name = f"the chat template of {tokenizer.name_or_path}"
+        self.answer_prefix = self.prefix_of_answers()
+        self.stop = self.stop_ids()
 
     @property
     def padding(self) -> int:
-        """Any token: masks say what is padding."""
+        """Any token id will do: masks say what is padding."""
         return self.tokenizer.pad_token_id or 0
 
     def encode(self, turns: Sequence[Turn], sizes: Sequence[int]) -> Encoded:
-        """A whole conversation, to be learned; sizes: how many tokens each clip has.
+        """A whole conversation, to be learned. sizes: how many tokens each clip has.
 
-        Raises UserError if no answer is left within the context."""
-        encoded = self.fit(self.pieces(turns, sizes, prompt=False))
+        Raises UserError if no answer is left within the context.
+        """
+        encoded = self.fit_to_context(self.pieces(turns, sizes, prompt=False))
         if all(label == IGNORE for label in encoded.labels):
             raise UserError(
                 f"no answer fits into {self.context} tokens beside {sum(sizes)} of clips; raise context"
             )
         return encoded
 
-    def prompt(self, turns: Sequence[Turn], sizes: Sequence[int]) -> Encoded:
-        """A conversation that ends with a question, up to where its answer begins. Raises UserError if it does not fit."""
-        return self.fit(self.pieces(turns, sizes, prompt=True), whole=True)
+    def encode_prompt(self, turns: Sequence[Turn], sizes: Sequence[int]) -> Encoded:
+        """A conversation that ends with a question, up to where its answer begins.
 
-    def answer(self, text: str) -> list[int]:
-        """An answer as it would be learned, its end included."""
-        return [*self.said(text), self.stop[0]]
+        Raises UserError if it does not fit into the context even with its longest question cut.
+        """
+        return self.fit_to_context(self.pieces(turns, sizes, prompt=True), whole=True)
+
+    def encode_answer(self, text: str) -> list[int]:
+        """An answer as it would be learned, its stop token included."""
+        return [*self.answer_ids(text), self.stop[0]]
+
+    def encode_text(self, text: str) -> list[int]:
+        """A text of a user: what looks like a control token is spelled out."""
+        return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
 
-    def fit(self, pieces: list[Piece], whole: bool = False) -> Encoded:
-        """The rule above; `whole`: only texts of the user may be cut."""
-        excess = cut = max(0, sum(len(piece.ids) for piece in pieces) - self.context)
-        longest = max(
-            (p for p in pieces if p.kind == "user"), key=lambda p: len(p.ids), default=Piece("user", [])
-        )
-        spare = min(excess, max(0, len(longest.ids) - 1))
-        pieces = [p._replace(ids=p.ids[: len(p.ids) - spare]) if p is longest else p for p in pieces]
-        ids, labels, clips = [], [], 0
-        for before, piece in pairwise([Piece("template", []), *pieces]):
-            learned = (
-                len(piece.ids) if piece.kind == "answer" else int(before.kind == "answer")
-            )  # an answer and its end
+    def fit_to_context(self, pieces: list[Piece], whole: bool = False) -> Encoded:
+        """Ids and labels of the pieces, cut by the rule above; `whole`: only texts of the user may be cut."""
+        excess = max(0, sum(len(piece.ids) for piece in pieces) - self.context)
+        ids: list[int] = []
+        labels: list[int] = []
+        end_of_clips = 0
+        for before, piece in pairwise([Piece("template", []), *shorten_longest_text(pieces, excess)]):
+            # What is learned: an answer, and the first token after it, which is the stop token.
+            learned = len(piece.ids) if piece.kind == "answer" else int(before.kind == "answer")
             ids += piece.ids
             labels += piece.ids[:learned] + [IGNORE] * (len(piece.ids) - learned)
-            clips = len(ids) if piece.kind == "clip" else clips
-        if clips > self.context or (whole and len(ids) > self.context):
+            if piece.kind == "clip":
+                end_of_clips = len(ids)
+
+        if end_of_clips > self.context or (whole and len(ids) > self.context):
             raise UserError(
                 f"clips and template of a conversation take {len(ids)} tokens; raise context={self.context}"
             )
-        return Encoded(ids[: self.context], labels[: self.context], cut)
+        return Encoded(ids[: self.context], labels[: self.context], excess)
 
     def pieces(self, turns: Sequence[Turn], sizes: Sequence[int], prompt: bool) -> list[Piece]:
+        """The rendered conversation, piece by piece; `prompt`: ends where the template asks for an answer."""
         parts = [(turn.role, part) for turn in turns for part in turn.parts]
-        out: list[Piece] = []
-        chunks = re.split(f"{OPEN}(\\d+){CLOSE}", self.render(turns, prompt))
+        # Even chunks are the template's own text, odd ones the numbers of the parts between them.
+        chunks = MARK.split(self.render(turns, prompt))
+        pieces: list[Piece] = []
         for number, chunk in enumerate(chunks):
-            if number % 2 == 0:
-                answers = number + 1 < len(chunks) and parts[int(chunks[number + 1])][0] == "assistant"
-                text = chunk.removesuffix(self.gap) if answers else chunk
-                out += self.between(text, after_answer=bool(out) and out[-1].kind == "answer")
-            else:
-                role, part = parts[int(chunk)]
-                place, answer = isinstance(part, int), role == "assistant"
-                kind = "clip" if place else "answer" if answer else "user"
-                out.append(
-                    Piece(
-                        kind,
-                        [PLACE] * sizes[part] if place else self.said(part) if answer else self.plain(part),
-                    )
-                )
-        return out
+            if number % 2:
+                pieces.append(self.part_piece(*parts[int(chunk)], sizes))
+                continue
+            # What the template writes right before an answer is a part of the answer.
+            before_answer = number + 1 < len(chunks) and parts[int(chunks[number + 1])][0] == "assistant"
+            text = chunk.removesuffix(self.answer_prefix) if before_answer else chunk
+            pieces += self.template_pieces(text, after_answer=bool(pieces) and pieces[-1].kind == "answer")
+        return pieces
 
-    def between(self, text: str, after_answer: bool) -> list[Piece]:
-        """The template's own words. An answer that it ends with nothing is ended by the tokenizer's end of text; a space in
-        front of an end is nothing that has to be said."""
+    def part_piece(self, role: str, part: str | int, sizes: Sequence[int]) -> Piece:
+        """One part of a turn: a text, or the number of a clip."""
+        if isinstance(part, int):
+            return Piece("clip", [CLIP_TOKEN] * sizes[part])
+        if role == "assistant":
+            return Piece("answer", self.answer_ids(part))
+        return Piece("user", self.encode_text(part))
+
+    def template_pieces(self, text: str, after_answer: bool) -> list[Piece]:
+        """The template's own text between two parts: one piece, or none if it is empty."""
+        # Llama 2 writes a space before the stop token, which the model need not learn.
         text = text.lstrip(" ") if after_answer else text
         ids = self.tokenizer.encode(text, add_special_tokens=False) if text else []
         if after_answer and not ids and self.tokenizer.eos_token_id is not None:
+            # This template ends answers with nothing, so the tokenizer's end of text does.
             ids = [self.tokenizer.eos_token_id]
         return [Piece("template", ids)] if ids else []
 
     def render(self, turns: Sequence[Turn], prompt: bool) -> str:
-        """The template's text with a numbered mark for each part of each turn. Raises UserError if it loses one."""
-        messages, number = [], 0
+        """The template's text, with numbered marks for the parts. Raises UserError if it loses one."""
+        messages = []
+        number = 0
         for turn in turns:
             marks = "".join(f"{OPEN}{number + i}{CLOSE}" for i in range(len(turn.parts)))
             messages.append({"role": turn.role, "content": marks})
             number += len(turn.parts)
-        named = f"the chat template of {self.tokenizer.name_or_path}"
+
+        roles = ", ".join(turn.role for turn in turns)
         try:
+            # Qwen3's template knows `enable_thinking`, others ignore it. An answer comes without a thought.
             text = self.tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=prompt, enable_thinking=False
             )
         except TemplateError as error:
-            raise UserError(
-                f"{named} refuses turns of {', '.join(turn.role for turn in turns)}: {error}"
-            ) from error
-        shown = [int(mark) for mark in re.findall(f"{OPEN}(\\d+){CLOSE}", text)]
-        if shown != list(range(number)):
-            roles = ", ".join(turn.role for turn in turns)
-            raise UserError(f"{named} does not show all turns of: {roles}")
+            raise UserError(f"{self.template_name} refuses turns of {roles}: {error}") from error
+        in_order = [int(mark) for mark in MARK.findall(text)] == list(range(number))
+        require(in_order, f"{self.template_name} does not show all turns of: {roles}")
         return text
 
-    def plain(self, text: str) -> list[int]:
-        """Text as text: what looks like a control token is spelled out."""
-        return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    def answer_ids(self, answer: str) -> list[int]:
+        """An answer with the prefix that the template writes before it, without its stop token."""
+        # Tokenizers of the first Llamas put a space before every text by themselves.
+        first = self.tokenizer.convert_ids_to_tokens(self.encode_text("a"))[0]
+        has_space = self.answer_prefix == " " and first.startswith("\u2581")
+        return self.encode_text(answer if has_space else self.answer_prefix + answer)
 
-    def said(self, answer: str) -> list[int]:
-        """An answer as it is said, with what the template has in front of it. Tokenizers of the first Llamas put a space in
-        front of every text by themselves."""
-        spaced = self.gap == " " and self.tokenizer.convert_ids_to_tokens(self.plain("a"))[0].startswith(
-            "\u2581"
-        )
-        return self.plain(answer if spaced else self.gap + answer)
+    def prefix_of_answers(self) -> str:
+        """White space that the template writes between its request for an answer and the answer.
 
-    def gap_before_answers(self) -> str:
-        """What the template writes between asking for an answer and the answer. Raises UserError if it asks otherwise than it
-        shows answers: nothing it learns would be asked for."""
-        round_ = [Turn("user", ("q",)), Turn("assistant", ("a",))]
-        asked = self.render(round_[:1], prompt=True)
-        shown = self.render(round_, prompt=False).split(f"{OPEN}1{CLOSE}")[0]
+        Raises UserError if an answered conversation does not begin with the request: a model aligned with
+        such a template would be asked in words that it never learned.
+        """
+        # The parts are numbered: the question is 0, the answer 1.
+        question, answer = one_round()
+        request = self.render([question], prompt=True)
+        answered = self.render([question, answer], prompt=False).split(f"{OPEN}1{CLOSE}")[0]
         require(
-            shown.startswith(asked) and not shown.removeprefix(asked).strip(),
-            f"the chat template of {self.tokenizer.name_or_path} does not begin an answered conversation as it asks for an "
-            "answer, so an aligned model would be asked what it never learned; take another template",
+            answered.startswith(request) and not answered.removeprefix(request).strip(),
+            f"{self.template_name} does not begin an answered conversation as it asks for an answer, so an "
+            "aligned model would be asked what it never learned; take another template",
         )
-        return shown.removeprefix(asked)
+        return answered.removeprefix(request)
 
-    def stops(self) -> list[int]:
-        """What ends an answer: the token that the template writes after the last one, after others, and the end of text.
-        Raises UserError if there is none."""
-        round_ = [Turn("user", ("q",)), Turn("assistant", ("a",))]
-        answered, twice = (self.pieces(turns, [], prompt=False) for turns in (round_, round_ + round_))
-        ends = [b.ids[0] for pieces in (answered, twice) for a, b in pairwise(pieces) if a.kind == "answer"]
-        named = f"the chat template of {self.tokenizer.name_or_path}"
-        require(len(ends) == 3, f"{named} does not end its answers, and its tokenizer has no end of text")
-        end = self.tokenizer.eos_token_id
-        return list(dict.fromkeys([*ends, *([] if end is None else [end])]))
+    def stop_ids(self) -> list[int]:
+        """Tokens that end an answer; the first of them is learned.
+
+        They are what the template writes after the last answer and after others, and the end of text. Raises
+        UserError if the template writes none.
+        """
+        # Some templates end the last answer otherwise than those before it. There are three answers in all.
+        ends = []
+        for turns in (one_round(), one_round() + one_round()):
+            for piece, following in pairwise(self.pieces(turns, [], prompt=False)):
+                if piece.kind == "answer":
+                    ends.append(following.ids[0])
+        require(
+            len(ends) == 3,
+            f"{self.template_name} does not end its answers, and its tokenizer has no end of text",
+        )
+        if self.tokenizer.eos_token_id is not None:
+            ends.append(self.tokenizer.eos_token_id)
+        return list(dict.fromkeys(ends))
+
+
+def one_round() -> list[Turn]:
+    """The shortest conversation, to see how a template words it."""
+    return [Turn("user", ("q",)), Turn("assistant", ("a",))]
+
+
+def shorten_longest_text(pieces: list[Piece], excess: int) -> list[Piece]:
+    """The pieces, with up to `excess` tokens cut from the end of the longest text of a user."""
+    texts = [i for i, piece in enumerate(pieces) if piece.kind == "user"]
+    if not texts or not excess:
+        return pieces
+    longest = max(texts, key=lambda i: len(pieces[i].ids))
+    ids = pieces[longest].ids
+    length = max(len(ids) - excess, min(1, len(ids)))  # one token stays, so that the turn is not empty
+    shortened = Piece("user", ids[:length])
+    return [*pieces[:longest], shortened, *pieces[longest + 1 :]]

@@ -1,32 +1,36 @@
-"""Check."""
+"""Check a file of conversations before training: every malformed row, missing file and overlong text at once.
+
+python -m vjepa check-conversations train.jsonl
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from vjepa.data.manifest_files import ManifestError
 from vjepa.errors import require
-from vjepa.language.conversation_files import (
-    Captions,
-    read_rows,
-)
-
-# python -m vjepa check-conversations
+from vjepa.language.conversation_files import Captions, read_rows
+from vjepa.language.conversations import Conversation
 
 
 def problems(captions: Captions, longest: int) -> Iterator[tuple[int, str]]:
-    """(row, what is wrong with it) for every row with a problem."""
+    """(row counted from 0, what is wrong with it) for every bad row. longest: characters of text in a row."""
     for i in range(len(captions)):
         try:
-            row = captions.row(i)
+            problem = problem_of(captions.row(i), longest)
         except ManifestError as error:
-            yield i, str(error).removeprefix(f"{captions.source}, row {i + 1}: ")
-            continue
-        missing = [str(media.path) for media in row.media if not media.path.is_file()]
-        length = sum(len(part) for turn in row.turns for part in turn.parts if isinstance(part, str))
-        if missing:
-            yield i, f"there is no file {missing[0]}"
-        elif length > longest:
-            yield i, f"{length} characters of text are too long, more than {longest}"
+            # The report names the row itself.
+            problem = str(error).removeprefix(f"{captions.source}, row {i + 1}: ")
+        if problem:
+            yield i, problem
+
+
+def problem_of(row: Conversation, longest: int) -> str:
+    """What is wrong with a row that could be parsed; empty if nothing is."""
+    missing = [str(media.path) for media in row.media if not media.path.is_file()]
+    if missing:
+        return f"there is no file {missing[0]}"
+    length = sum(len(part) for turn in row.turns for part in turn.parts if isinstance(part, str))
+    return f"{length} characters of text are too long, more than {longest}" if length > longest else ""
 
 
 def check_conversations(file: Path, *, folder: Path | None = None, longest: int = 16_000) -> None:
@@ -42,5 +46,6 @@ def check_conversations(file: Path, *, folder: Path | None = None, longest: int 
     captions = read_rows(file, folder)
     bad = dict(problems(captions, longest))
     print(f"{file}: {len(captions)} rows, {len(captions) - len(bad)} ok, {len(bad)} bad")
-    print("".join(f"row {i + 1}: {why}\n" for i, why in bad.items()), end="")
+    for i, problem in bad.items():
+        print(f"row {i + 1}: {problem}")
     require(not bad, f"{len(bad)} of {len(captions)} rows are bad")

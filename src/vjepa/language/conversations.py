@@ -1,18 +1,23 @@
-"""Conversations about videos and pictures: LLaVA's JSON and JSONL, lists of `messages`, and Parquet of either.
+"""Conversations about videos and images.
 
     captions = read_captions("train.jsonl")
     captions.row(7).turns       # (Turn("user", (0, "What happens?")), Turn("assistant", ("It falls.",)))
 
-One row:
+A row of a file (.json, .jsonl or .parquet) has one of two forms, LLaVA's or a list of `messages`:
 
-    {"video": "a.mp4", "conversations": [{"from": "human", "value": "<video>\\nWhat happens?"}, {"from": "gpt", "value": ...}]}
-    {"videos": ["a.mp4"], "messages": [{"role": "user", "content": "What happens?"}, {"role": "assistant", "content": ...}]}
+    {"video": "a.mp4",
+     "conversations": [{"from": "human", "value": "<video>\\nWhat happens?"}, {"from": "gpt", "value": ...}]}
+    {"videos": ["a.mp4"],
+     "messages": [{"role": "user", "content": "What happens?"}, {"role": "assistant", "content": ...}]}
 
-`video`, `videos`, `image` and `images` are a path or several, relative to the file or to a folder of the media; `start` and
-`end` (seconds) cut them. `<video>` and `<image>` say where each stands; without any, all stand before the first question.
-Public video data often writes `<image>` for a video: where there are no pictures, that is what it means. Who means the word
-itself gives `content` as a list of parts: with a part for each medium, texts are only texts. For evaluation
-`options` (texts, the right one being the last answer), `kind` and `pair` (questions that count only together) may be added.
+`video`, `videos`, `image` and `images` hold one path or several, relative to the file or to a folder of the
+media. `start` and `end` (seconds) select a part of the videos. `<video>` and `<image>` in a text mark the
+place of each medium; without any mark, all media stand before the first question. Public video data often
+writes `<image>` for a video, so the kind of a mark counts only in a row that has both. To write the word
+`<video>` itself, give `content` as a list of parts with a part for each medium; then texts are only texts.
+
+For evaluation, a row may add `options` (texts, one of which is the last answer), `kind` (of question) and
+`pair` (questions with the same pair are right only together).
 
     python -m vjepa check-conversations train.jsonl
 """
@@ -22,45 +27,52 @@ from typing import NamedTuple
 
 
 class Media(NamedTuple):
-    """A video or a picture, or the part of a video from `start` to `end` (seconds; None: from the beginning, to the end)."""
+    """A video, a part of one, or an image."""
 
     path: Path
     start: float | None
+    """Seconds; None for the beginning of the video."""
     end: float | None
+    """Seconds; None for the end of the video."""
 
 
 class Turn(NamedTuple):
-    """Who speaks, and what in which order: texts, and numbers of the conversation's media."""
+    """What one speaker says and shows."""
 
     role: str
+    """system, user or assistant."""
     parts: tuple[str | int, ...]
+    """In their order: texts, and media by their number in the conversation, counted from 0."""
 
 
 class Conversation(NamedTuple):
+    """One row: turns that end with an answer, and the media that they show."""
+
     media: tuple[Media, ...]
     turns: tuple[Turn, ...]
     """An optional system turn, then user and assistant in turn; the last is the assistant's."""
     options: tuple[str, ...] = ()
-    """Possible answers to the last question; none for an open one."""
+    """Possible answers to the last question; empty for an open one."""
     kind: str = ""
     """What the question is about."""
     pair: str = ""
-    """Questions of one pair count only together; empty for none."""
+    """Questions of one pair are right only together; empty for none."""
 
     def without_media(self) -> "Conversation":
         """The texts alone."""
-        turns = (
-            Turn(turn.role, tuple(part for part in turn.parts if isinstance(part, str)))
-            for turn in self.turns
-        )
-        return self._replace(media=(), turns=tuple(turns))
+        turns = tuple(Turn(turn.role, texts_of(turn)) for turn in self.turns)
+        return self._replace(media=(), turns=turns)
 
     @property
     def question(self) -> str:
         """The last question's text."""
-        return " ".join(part for part in self.turns[-2].parts if isinstance(part, str))
+        return " ".join(texts_of(self.turns[-2]))
 
     @property
     def answer(self) -> str:
         """The last answer's text."""
-        return " ".join(part for part in self.turns[-1].parts if isinstance(part, str))
+        return " ".join(texts_of(self.turns[-1]))
+
+
+def texts_of(turn: Turn) -> tuple[str, ...]:
+    return tuple(part for part in turn.parts if isinstance(part, str))

@@ -1,6 +1,6 @@
 """Language models and their tokenizers: any causal one of transformers, whole or with a LoRA adapter.
 
-The one file that imports transformers and peft, and only inside its functions: who trains no language model needs neither.
+transformers and peft are imported inside functions, since only users of language models have them.
 """
 
 import json
@@ -17,58 +17,65 @@ from torch import nn
 from vjepa.errors import UserError, require
 
 ADAPTER = "adapter_config.json"
+"""The file that marks a folder as an adapter of peft."""
 
 
 @dataclass(frozen=True)
 class LoRA:
-    """Low-rank changes to all linear maps but the last, instead of new weights. Needs peft."""
+    """An adapter: a low-rank change to each linear map but the last, instead of new weights. Needs peft."""
 
     rank: int = 64
     """Rank of each change."""
     alpha: float = 128.0
     """The change is scaled by alpha / rank."""
     dropout: float = 0.0
-    """Share of a change's inputs that training drops."""
+    """Share of the inputs of each change that training drops."""
 
 
 @dataclass(frozen=True)
 class LanguageConfig:
-    """Which language model, and how it is held."""
+    """Which language model, in which precision, and what of it may be trained."""
 
     source: str | None = None
-    """Folder or hub name of a causal language model with tokenizer and chat template, such as Qwen2, 2.5, 3 or Llama. With
-    init_from it is known already, and another one is refused."""
+    """Folder or hub name of a causal language model with tokenizer and chat template, such as Qwen or Llama.
+    With init_from it is known already, and another one is an error."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of its weights. bfloat16 halves them; train whole models in float32 with trainer.precision=bf16-mixed."""
+    """Of the weights. bfloat16 takes half the memory; train whole models in float32 with
+    trainer.precision=bf16-mixed."""
     lora: LoRA | None = None
     """Train an adapter instead of the weights."""
     checkpointing: bool = False
-    """Recompute the blocks in the backward pass: a third more work, far less memory."""
+    """Compute the blocks again in the backward pass: a third more work, far less memory."""
 
 
 def load_language(config: LanguageConfig) -> nn.Module:
-    """The model, frozen but for a new or trained adapter. Raises UserError if there is none at the source."""
-    folder = found(config.source)
-    adapted = (Path(folder) / ADAPTER).is_file()
-    model = language_at(
-        adapter_base(Path(folder), config.lora) if adapted else folder, config.dtype
-    ).requires_grad_(False)
-    if adapted:
-        adapter = peft().PeftModel
-        with loading(folder, "an adapter"):
-            model = adapter.from_pretrained(model, folder, is_trainable=config.lora is not None)
-    elif config.lora is not None:  # after freezing: the other order would freeze the adapter too
-        model = with_adapter(model, config.lora)
+    """The model, frozen but for the adapter if `lora` is given. Raises UserError if it cannot be loaded."""
+    folder = resolve_source(config.source)
+    is_adapter = (Path(folder) / ADAPTER).is_file()
+    base = adapter_base(Path(folder), config.lora) if is_adapter else folder
+    model = load_base_model(base, config.dtype).requires_grad_(False)
+
+    # Adapters come after freezing, which would freeze them too.
+    if is_adapter:
+        with loading_errors(folder, "an adapter"):
+            model = import_peft().PeftModel.from_pretrained(
+                model, folder, is_trainable=config.lora is not None
+            )
+    elif config.lora is not None:
+        model = add_adapter(model, config.lora)
     if config.checkpointing:
+        # The reentrant form would need inputs with gradients, which frozen embeddings do not have.
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model
 
 
-def language_at(source: str, dtype: str) -> nn.Module:
-    """The whole model in a folder or of that name. Raises UserError if some of its weights are not there."""
-    kind = "AutoModelForCausalLM"
-    model, about = pretrained(kind, source, dtype=getattr(torch, dtype), output_loading_info=True)
-    missing = sorted(about["missing_keys"])
+def load_base_model(source: str, dtype: str) -> nn.Module:
+    """The whole model in a folder or of a hub name. Raises UserError if some of its weights are missing."""
+    model, report = from_pretrained(
+        "AutoModelForCausalLM", source, dtype=getattr(torch, dtype), output_loading_info=True
+    )
+    # transformers would go on with random weights in their place.
+    missing = sorted(report["missing_keys"])
     require(
         not missing,
         f"language.source={source} lacks {len(missing)} of its model's weights, such as {missing[:1]}",
@@ -77,29 +84,36 @@ def language_at(source: str, dtype: str) -> nn.Module:
 
 
 def adapter_base(folder: Path, lora: LoRA | None) -> str:
-    """Where the model is that an adapter changes. Raises UserError if the adapter is to be trained on as another one."""
-    with loading(str(folder), "an adapter"):
-        about = json.loads((folder / ADAPTER).read_text())
-        theirs = LoRA(about["r"], float(about["lora_alpha"]), float(about["lora_dropout"]))
-        base = about["base_model_name_or_path"]
+    """Source of the model that an adapter changes.
+
+    Raises UserError if `lora` differs from the adapter's own settings.
+    """
+    with loading_errors(str(folder), "an adapter"):
+        settings = json.loads((folder / ADAPTER).read_text())
+        own = LoRA(settings["r"], float(settings["lora_alpha"]), float(settings["lora_dropout"]))
+        base = settings["base_model_name_or_path"]
     require(
-        lora in (None, theirs),
-        f"{folder} holds an adapter of {theirs}, not model.language.lora's {lora}; give it",
+        lora in (None, own),
+        f"{folder} holds an adapter of {own}, not model.language.lora's {lora}; give it",
     )
-    return found(base)
+    return resolve_source(base)
 
 
 def load_tokenizer(source: str):
-    """The tokenizer at the source. Raises UserError if there is none, or one that reads nothing: what a folder without its
-    files gives."""
-    tokenizer = pretrained("AutoTokenizer", found(source))
-    read = set(tokenizer.encode("What happens here?", add_special_tokens=False)) - {tokenizer.unk_token_id}
-    require(bool(read), f"the tokenizer in {source} reads no word of a sentence; is tokenizer.json missing?")
+    """The tokenizer at the source.
+
+    Raises UserError if there is none, or if it knows no word of an English sentence.
+    """
+    tokenizer = from_pretrained("AutoTokenizer", resolve_source(source))
+    # A folder without the tokenizer's files gives an empty tokenizer instead of an error.
+    known = set(tokenizer.encode("What happens here?", add_special_tokens=False)) - {tokenizer.unk_token_id}
+    require(bool(known), f"the tokenizer in {source} reads no word of a sentence; is tokenizer.json missing?")
     return tokenizer
 
 
-def train_language(model: nn.Module, lora: bool) -> list[nn.Parameter]:
-    """Let the model's weights, or with `lora` those of its adapter, be trained; returns them."""
+def unfreeze_language(model: nn.Module, lora: bool) -> list[nn.Parameter]:
+    """Let the model's weights be trained, or with `lora` only those of its adapter; returns them."""
+    # peft names the weights of an adapter lora_A and lora_B.
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name if lora else True)
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -110,28 +124,32 @@ def has_adapter(model: nn.Module) -> bool:
 
 
 def save_language(model: nn.Module, tokenizer, folder: Path) -> None:
-    """A folder that `load_language` and transformers read: the adapter if there is one, else the whole model."""
+    """Write a folder that `load_language` and transformers read: the adapter if there is one, else all."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
 CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% for message in messages %}"
+    "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
 def new_tokenizer(texts: Iterable[str], vocabulary: int):
-    """A tokenizer of bytes and their pairs learned from the texts, with the ChatML template."""
+    """A byte-pair tokenizer learned from the texts, with the ChatML template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    letters, special = pre_tokenizers.ByteLevel.alphabet(), ["<|pad|>", "<|im_start|>", "<|im_end|>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, special_tokens=special, initial_alphabet=letters, show_progress=False
+        vocab_size=vocabulary,
+        special_tokens=["<|pad|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),  # all bytes, so that any text can be read
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|pad|>")
@@ -140,9 +158,7 @@ def new_tokenizer(texts: Iterable[str], vocabulary: int):
 
 
 def new_language(vocabulary: int, width: int, depth: int, heads: int) -> nn.Module:
-    """An untrained causal language model of Qwen2's kind, its input and output embeddings tied.
-
-    Qwen2's initial weights of 0.02 are made for widths of thousands: in a narrow network signals would die out."""
+    """An untrained Qwen2 whose input and output embeddings are the same weights."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     config = Qwen2Config(
@@ -153,46 +169,48 @@ def new_language(vocabulary: int, width: int, depth: int, heads: int) -> nn.Modu
         num_key_value_heads=heads,
         intermediate_size=3 * width,
         tie_word_embeddings=True,
+        # Qwen2's own 0.02 suits widths of thousands. In a narrow network signals would die out.
         initializer_range=width**-0.5,
     )
     return Qwen2ForCausalLM(config)
 
 
 def embedding_std(model: nn.Module) -> float:
-    """Standard deviation of the words' embeddings."""
+    """Standard deviation of the word embeddings."""
     return float(model.get_input_embeddings().weight.detach().float().std())
 
 
-def with_adapter(model: nn.Module, lora: LoRA) -> nn.Module:
-    config = peft().LoraConfig(
+def add_adapter(model: nn.Module, lora: LoRA) -> nn.Module:
+    """The model with a new adapter, which is all of it that can be trained."""
+    config = import_peft().LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    return peft().get_peft_model(model, config)
+    return import_peft().get_peft_model(model, config)
 
 
-def found(source: str) -> str:
-    """The source as a folder, from wherever it is looked for, if it is one; else as the hub's name that it must be."""
+def resolve_source(source: str) -> str:
+    """The absolute path of a folder, to be found from any working directory; a hub name as it is."""
     folder = Path(source)
     return str(folder.resolve()) if folder.is_dir() else source
 
 
-def pretrained(kind: str, source: str, **settings: object):
-    """What transformers' class of that name finds at the source."""
+def from_pretrained(kind: str, source: str, **settings: object):
+    """What the class `kind` of transformers loads from the source."""
     try:
         import transformers
     except ImportError as error:
         raise UserError("language models need transformers: pip install -e '.[vlm]'") from error
-    with loading(source, kind):
+    with loading_errors(source, kind):
         return getattr(transformers, kind).from_pretrained(source, **settings)
 
 
 @contextmanager
-def loading(source: str, kind: str) -> Iterator[None]:
-    """What transformers and peft raise for files that are missing, damaged or do not fit, as UserError."""
+def loading_errors(source: str, kind: str) -> Iterator[None]:
+    """Turn the errors of transformers and peft for missing, damaged or unfit files into one UserError."""
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -200,10 +218,10 @@ def loading(source: str, kind: str) -> Iterator[None]:
         raise UserError(f"language.source={source} cannot be loaded as {kind}: {first}") from error
 
 
-def peft():
-    """The module, imported when an adapter is wanted."""
+def import_peft():
+    """The module peft. Raises UserError if it is not installed."""
     try:
-        import peft as module
+        import peft
     except ImportError as error:
         raise UserError("language.lora needs peft: pip install -e '.[vlm]'") from error
-    return module
+    return peft

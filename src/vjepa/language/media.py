@@ -1,4 +1,10 @@
-"""Media."""
+"""Videos and images of conversations: their frames, or an encoder's tokens of them from a cache.
+
+    decode_media(Media(Path("clip.mp4"), None, None), FrameConfig(frames=16, size=256))     # t c h w uint8
+
+A video is shown whole, as frames spread evenly over it, and never cropped at random: an answer that says
+left, right or a number must stay true. So the same tokens serve in every epoch.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,12 +14,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vjepa.data.decode import DecodeError, open_video
+from vjepa.data.decode import open_video
+from vjepa.data.decode_error import DecodeError
 from vjepa.data.latents import LatentCache, read_rows
 from vjepa.data.transforms import centre_box, crop
 from vjepa.errors import require
@@ -22,10 +29,10 @@ from vjepa.language.conversations import Conversation, Media
 
 @dataclass(frozen=True)
 class FrameConfig:
-    """How a video is shown: the paper takes 128 frames of the whole video, or one a second up to 32."""
+    """Which frames of a video are shown. The paper takes 128 of the whole video, or one a second up to 32."""
 
     frames: int = 16
-    """Frames, spread evenly over the whole video. A picture is one frame."""
+    """Frames, spread evenly over the whole video. An image is one frame."""
     size: int = 256
     """Height and width of the largest centred square, pixels."""
 
@@ -37,67 +44,82 @@ class FrameConfig:
 
 
 class CaptionSample(NamedTuple):
+    """One conversation with its media."""
+
     row: Conversation | None
     """None if a medium could not be decoded and nothing replaces it."""
     clip: list[Tensor]
+    """One for each medium: frames (t, c, h, w) uint8, or tokens (T, H W, d) from a cache."""
     index: int
     bad: list[str]
+    """Why each conversation that was tried could not be decoded."""
 
 
-def frames_of(media: Media, config: FrameConfig) -> UInt8[Tensor, "t c h w"]:
-    """Its frames, cropped. Raises DecodeError."""
+def decode_media(media: Media, config: FrameConfig) -> UInt8[Tensor, "t c h w"]:
+    """The frames of a medium, cropped to a square. Raises DecodeError."""
     with open_video(media.path) as video:
         start = video.start if media.start is None else media.start
         end = video.end if media.end is None else media.end
-        still = not np.isfinite(end)
-        places = np.zeros(1) if still else (np.arange(config.frames) + 0.5) / config.frames * (end - start)
-        frames = rearrange(torch.from_numpy(video.frames(start + places)), "t h w c -> t c h w")
+        if np.isfinite(end):
+            # The middle of each of `frames` equal parts: the very ends of a video are often black, or
+            # missing.
+            times = start + (np.arange(config.frames) + 0.5) / config.frames * (end - start)
+        else:  # an image never ends
+            times = start + np.zeros(1)
+        frames = rearrange(torch.from_numpy(video.frames(times)), "t h w c -> t c h w")
     return crop(frames, centre_box(*frames.shape[-2:], 1.0), config.size, False)
 
 
-def media_name(media: Media) -> str:
-    """A name for its tokens in a cache; another one once the file has changed."""
+def cache_name(media: Media) -> str:
+    """Name of a medium's tokens in a cache; another one once the file has changed."""
     try:
-        about = media.path.stat()
+        status = media.path.stat()
     except OSError:
         return "missing"
-    parts = (media.path, about.st_size, about.st_mtime_ns, media.start, media.end)
+    # Size and time stand for the content, because to hash it would mean to read every video.
+    parts = (media.path, status.st_size, status.st_mtime_ns, media.start, media.end)
     return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
 
 
-def kept_tokens(cache: LatentCache, media: Media, rows: Sequence[int] | None = None) -> Tensor | None:
-    """Its tokens, or only some moments of them; nothing if they are not in the cache, or damaged there."""
+def cached_tokens(
+    cache: LatentCache, media: Media, rows: Sequence[int] | None = None
+) -> Float[Tensor, "T n d"] | None:
+    """A medium's tokens, or the given moments of them; None if the cache holds none, or a damaged file."""
     try:
-        return read_rows(cache.folder / f"{media_name(media)}.safetensors", rows).float()
+        return read_rows(cache.folder / f"{cache_name(media)}.safetensors", rows).float()
     except (FileNotFoundError, SafetensorError):
         return None
 
 
-class Shown(Dataset):
-    """Media as a batch holds them; index i gives frames, or tokens if the cache has them."""
+class MediaDataset(Dataset):
+    """Base of data sets of conversations: a medium is frames, or tokens if the cache holds them."""
 
     def __init__(self, config: FrameConfig, cache: LatentCache | None) -> None:
-        self.config, self.cache = config, cache
-
-    def media(self, media: Media) -> Tensor:
-        tokens = None if self.cache is None else kept_tokens(self.cache, media)
-        return frames_of(media, self.config) if tokens is None else tokens
+        self.config = config
+        self.cache = cache
 
     def sample(self, row: Conversation, index: int) -> CaptionSample:
-        return CaptionSample(row, [self.media(media) for media in row.media], index, [])
+        """A conversation with its media. Raises DecodeError."""
+        return CaptionSample(row, [self.frames_or_tokens(media) for media in row.media], index, [])
+
+    def frames_or_tokens(self, media: Media) -> Tensor:
+        tokens = None if self.cache is None else cached_tokens(self.cache, media)
+        return decode_media(media, self.config) if tokens is None else tokens
 
 
 class MediaFrames(Dataset):
-    """(name in a cache, frames) of some media; no name where they cannot be decoded."""
+    """(name in a cache, frames) of each medium; the name is empty if the medium cannot be decoded."""
 
     def __init__(self, media: Sequence[Media], config: FrameConfig) -> None:
-        self.media, self.config = media, config
+        self.media = media
+        self.config = config
 
     def __len__(self) -> int:
         return len(self.media)
 
     def __getitem__(self, i: int) -> tuple[str, Tensor]:
+        media = self.media[i]
         try:
-            return media_name(self.media[i]), frames_of(self.media[i], self.config)
+            return cache_name(media), decode_media(media, self.config)
         except DecodeError:
             return "", torch.empty(0)

@@ -1,10 +1,10 @@
-"""A language model that is shown video: a projector, and tokens of clips among the words (V-JEPA 2, section 7).
+"""A language model that reads video: projected tokens of clips among the words (V-JEPA 2, section 7).
 
-The language model is any causal one that is called as those of transformers are; this file imports none of them. All that
-is trained sits below one root module, so that it can be sharded as one.
+The language model is any causal one of transformers. All that is trained sits below one root module, so that
+it can be sharded as one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -13,159 +13,168 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from vjepa.errors import UserError, require
+from vjepa.errors import require
+from vjepa.language.generation import TokenStream, greedy
 from vjepa.models.projector import Projector, VideoTokens
 
-PLACE = (
-    -1
-)  # among token ids: a token of a clip stands here. No entry of any vocabulary, so that nobody can type it.
-IGNORE = -100  # among labels: not an answer
+CLIP_TOKEN = -1
+"""Among token ids: the place of a clip's token. No vocabulary has this id, so no text can hold it."""
+IGNORE = -100
+"""Among labels: not part of an answer, so not learned."""
 
 Ids = Int[Tensor, "b l"]
 
 
 class AnswerLoss(NamedTuple):
-    """Mean negative log-likelihood of the answers' tokens, and which share of them is the most likely one."""
+    """How well a batch of answers is predicted."""
 
     loss: Float[Tensor, ""]
+    """Mean negative log-likelihood of the answers' tokens."""
     accuracy: Float[Tensor, ""]
+    """Share of these tokens that are the most likely ones."""
 
 
 class VisionLanguageModel(nn.Module):
-    """Conversations as token ids with `PLACE` where a clip's tokens stand; clips in their order of appearance.
+    """A projector and a language model, called with token ids.
 
-    Masks are 1 where there is something to read. Training pads on the right; whatever speaks needs padding on the left.
+    Ids hold `CLIP_TOKEN` for each token of a clip; clips are given in their order of appearance. Masks are 1
+    at tokens and 0 at padding. Training pads on the right; generation and scoring of options need padding on
+    the left.
     """
 
     def __init__(self, projector: Projector, language: nn.Module) -> None:
         super().__init__()
-        self.projector, self.language = projector, language
+        self.projector = projector
+        self.language = language
 
-    def forward(self, ids: Ids, mask: Ids, seen: Sequence[VideoTokens], labels: Ids) -> AnswerLoss:
-        """How well the answers are read. Labels are IGNORE wherever no answer stands. Raises UserError if there is none.
+    def forward(self, ids: Ids, mask: Ids, clips: Sequence[VideoTokens], labels: Ids) -> AnswerLoss:
+        """Loss of the answers; labels are IGNORE outside them. Raises UserError if there is no answer."""
+        targets = labels[:, 1:]
+        is_answer = targets != IGNORE
+        require(
+            bool(is_answer.any()), "no answer is left in this batch, so there is nothing to learn from it"
+        )
 
-        The loss depends on the projector even where there are words alone, if only by nothing: it can always be learned from,
-        and processes that train together all have a gradient for each weight."""
-        answers = labels[:, 1:] != IGNORE
-        require(bool(answers.any()), "no answer is left in this batch, so there is nothing to learn from it")
-        columns = answers.any(dim=0).nonzero()[
-            :, 0
-        ]  # the vocabulary is large: no logits where nobody answers
-        read = self.language(
-            inputs_embeds=self.embed(ids, seen),
+        # A vocabulary is large: compute logits only in columns where some row has an answer.
+        columns = is_answer.any(dim=0).nonzero()[:, 0]
+        output = self.language(
+            inputs_embeds=self.embed(ids, clips),
             attention_mask=mask,
             position_ids=positions(mask),
             use_cache=False,
             logits_to_keep=columns,
         )
-        wanted, there = labels[:, 1:][:, columns], answers[:, columns]
-        logits, wanted = read.logits[there].float(), wanted[there]
-        nothing = sum(0.0 * parameter.sum() for parameter in self.projector.parameters()) if not seen else 0.0
-        return AnswerLoss(
-            cross_entropy(logits, wanted) + nothing, (logits.argmax(dim=-1) == wanted).float().mean()
-        )
+        is_answer = is_answer[:, columns]
+        logits = output.logits[is_answer].float()
+        targets = targets[:, columns][is_answer]
 
-    def embed(self, ids: Ids, seen: Sequence[VideoTokens]) -> Float[Tensor, "b l e"]:
-        """Words from the language model's table, and clips through the projector in their places."""
+        loss = cross_entropy(logits, targets)
+        if not clips:
+            # Processes that train together must all have a gradient for each weight, even where a batch is
+            # text alone.
+            loss = loss + sum(0.0 * parameter.sum() for parameter in self.projector.parameters())
+        accuracy = (logits.argmax(dim=-1) == targets).float().mean()
+        return AnswerLoss(loss, accuracy)
+
+    def embed(self, ids: Ids, clips: Sequence[VideoTokens]) -> Float[Tensor, "b l e"]:
+        """Embeddings of the words, and projected tokens of the clips in their places."""
         words = self.language.get_input_embeddings()(ids.clamp(min=0))
-        places = int((ids == PLACE).sum())
-        clips = self.projector(seen).to(words.dtype) if seen else words.new_empty(0, words.shape[-1])
-        if places != len(clips):
-            raise UserError(
-                f"the prompts have places for {places} tokens of clips, but {len(clips)} were given"
-            )
-        return words.masked_scatter((ids == PLACE)[..., None], clips) if seen else words
+        is_clip = ids == CLIP_TOKEN
+        tokens = self.projector(clips).to(words.dtype) if clips else words.new_empty(0, words.shape[-1])
+        require(
+            int(is_clip.sum()) == len(tokens),
+            f"the prompts have places for {int(is_clip.sum())} tokens of clips, but {len(tokens)} were given",
+        )
+        return words.masked_scatter(is_clip[..., None], tokens) if clips else words
 
     @torch.no_grad()
     def option_scores(
-        self, ids: Ids, mask: Ids, seen: Sequence[VideoTokens], options: Int[Tensor, "b o m"]
+        self, ids: Ids, mask: Ids, clips: Sequence[VideoTokens], options: Int[Tensor, "b o m"]
     ) -> Float[Tensor, "b o"]:
         """Log-likelihood of each option as the continuation of its prompt, summed over its tokens.
 
-        Options are padded on the right with IGNORE. The prompt is read once for all its options.
+        Options are padded on the right with IGNORE.
         """
+        check_left_padding(mask)
         o, m = options.shape[1:]
-        prompt = self.read(ids, mask, seen)
+
+        # Read each prompt once; its keys and values serve all its options.
+        prompt = self.language(
+            inputs_embeds=self.embed(ids, clips),
+            attention_mask=mask,
+            position_ids=positions(mask),
+            use_cache=True,
+            logits_to_keep=1,
+        )
         prompt.past_key_values.batch_repeat_interleave(o)
+
         flat = rearrange(options, "b o m -> (b o) m")
-        there, flat = flat != IGNORE, flat.clamp(min=0)
-        whole = torch.cat([mask.repeat_interleave(o, dim=0), there.long()], dim=1)
-        more = self.language(
+        is_token = flat != IGNORE
+        flat = flat.clamp(min=0)  # IGNORE is no id; what is read there is masked below
+        whole = torch.cat([mask.repeat_interleave(o, dim=0), is_token.long()], dim=1)
+        continuation = self.language(
             input_ids=flat,
             attention_mask=whole,
             position_ids=positions(whole)[:, -m:],
             past_key_values=prompt.past_key_values,
             use_cache=True,
         )
-        logits = torch.cat([prompt.logits[:, -1:].repeat_interleave(o, dim=0), more.logits[:, :-1]], dim=1)
-        likely = logits.float().log_softmax(dim=-1).gather(2, flat[..., None])[..., 0]
-        return rearrange((likely * there).sum(dim=1), "(b o) -> b o", o=o)
+
+        # The logits at one token are the prediction of the next: the prompt's last logits predict an option's
+        # first token.
+        first = prompt.logits[:, -1:].repeat_interleave(o, dim=0)
+        logits = torch.cat([first, continuation.logits[:, :-1]], dim=1)
+        likelihood = logits.float().log_softmax(dim=-1).gather(2, flat[..., None])[..., 0]
+        return rearrange((likelihood * is_token).sum(dim=1), "(b o) -> b o", o=o)
 
     @torch.no_grad()
     def generate(
-        self, ids: Ids, mask: Ids, seen: Sequence[VideoTokens], stop: Sequence[int], limit: int
-    ) -> Iterator[Int[Tensor, " b"]]:
-        """The most likely next token of every conversation, again and again, until all have said a `stop` or `limit` tokens.
+        self,
+        ids: Ids,
+        mask: Ids,
+        clips: Sequence[VideoTokens],
+        stop: Sequence[int],
+        limit: int,
+        streamer: TokenStream | None = None,
+    ) -> Int[Tensor, "b m"]:
+        """The most likely continuation of each prompt: to its first `stop` token, at most `limit` tokens.
 
-        Who has stopped goes on with the first `stop`.
+        A conversation that has stopped is padded with the first stop token. Raises UserError for padding on
+        the right.
         """
-        ends = torch.tensor(stop, device=ids.device)
-        silent = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-        read = self.read(ids, mask, seen)
-        for spoken in range(limit):
-            token = torch.where(silent, ends[0], read.logits[:, -1].argmax(dim=-1))
-            yield token
-            silent = silent | torch.isin(token, ends)
-            if silent.all() or spoken + 1 == limit:
-                return
-            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-            read = self.language(
-                input_ids=token[:, None],
-                attention_mask=mask,
-                position_ids=positions(mask)[:, -1:],
-                past_key_values=read.past_key_values,
-                use_cache=True,
-            )
+        check_left_padding(mask)
+        return greedy(self.language, self.embed(ids, clips), mask, stop, limit, streamer)
 
     def answers(
-        self, ids: Ids, mask: Ids, seen: Sequence[VideoTokens], stop: Sequence[int], limit: int
+        self, ids: Ids, mask: Ids, clips: Sequence[VideoTokens], stop: Sequence[int], limit: int
     ) -> list[list[int]]:
-        """What every conversation goes on with, up to its stop."""
-        columns = list(self.generate(ids, mask, seen, stop, limit))
-        return [up_to(row, stop) for row in torch.stack(columns, dim=1).tolist()]
+        """Token ids of each prompt's answer, without the stop token."""
+        continuations = self.generate(ids, mask, clips, stop, limit)
+        return [before_stop(row, stop) for row in continuations.tolist()]
 
-    def read(self, ids: Ids, mask: Ids, seen: Sequence[VideoTokens]):
-        """transformers' output for the prompts, with the cache to go on from. Raises UserError for padding on the right."""
-        require(bool(mask[:, -1].all()), "prompts that are to be continued must be padded on the left")
-        embeds = self.embed(ids, seen)
-        return self.language(
-            inputs_embeds=embeds,
-            attention_mask=mask,
-            position_ids=positions(mask),
-            use_cache=True,
-            logits_to_keep=1,
-        )
+
+def check_left_padding(mask: Ids) -> None:
+    require(bool(mask[:, -1].all()), "prompts that are to be continued must be padded on the left")
 
 
 def positions(mask: Ids) -> Ids:
-    """Places of words counted without the padding."""
-    return (mask.cumsum(dim=1) - 1).clamp(min=0)
+    """Positions of the tokens, counted without the padding."""
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)  # padding on the left would be at -1
 
 
-def up_to(tokens: Sequence[int], stop: Sequence[int]) -> list[int]:
-    """The tokens before the first stop."""
-    ends = [place for place, token in enumerate(tokens) if token in stop]
-    return list(tokens[: ends[0]] if ends else tokens)
+def before_stop(tokens: Sequence[int], stop: Sequence[int]) -> list[int]:
+    """The tokens before the first stop token."""
+    stops = [i for i, token in enumerate(tokens) if token in stop]
+    return list(tokens[: stops[0]] if stops else tokens)
 
 
 def pad(rows: Sequence[Sequence[int]], value: int, side: Literal["left", "right"]) -> tuple[Ids, Ids]:
-    """Rows of any lengths as one tensor, and the mask of what is there."""
+    """Rows of any lengths as one tensor filled up with `value`, and its mask: 1 at tokens, 0 at padding."""
     length = max(map(len, rows), default=0)
-    there = [[1] * len(row) for row in rows]
-    filled = ([extended(row, length, v, side) for row in r] for r, v in ((rows, value), (there, 0)))
-    return tuple(torch.tensor(r, dtype=torch.long).view(len(rows), length) for r in filled)
-
-
-def extended(row: Sequence[int], length: int, value: int, side: str) -> list[int]:
-    missing = [value] * (length - len(row))
-    return [*missing, *row] if side == "left" else [*row, *missing]
+    ids = torch.full((len(rows), length), value, dtype=torch.long)
+    mask = torch.zeros(len(rows), length, dtype=torch.long)
+    for number, row in enumerate(rows):
+        place = slice(length - len(row), length) if side == "left" else slice(0, len(row))
+        ids[number, place] = torch.tensor(row, dtype=torch.long)
+        mask[number, place] = 1
+    return ids, mask

@@ -1,16 +1,17 @@
-"""A few held-out questions in TensorBoard: what was shown, what was asked, what is right and what was said."""
+"""A few held-out questions in TensorBoard, with their clips, right answers and generated answers."""
 
 import lightning as L
-import torch
 from einops import rearrange
+from torch import Tensor
 
-from vjepa.data.decode import DecodeError
+from vjepa.data.decode_error import DecodeError
+from vjepa.language.conversation_files import Captions
 from vjepa.language.conversations import Conversation
-from vjepa.language.media import frames_of
+from vjepa.language.media import FrameConfig, decode_media
 
 
 class SampleAnswers(L.Callback):
-    """After every validation: a table of questions with gold and generated answers, and the clips as filmstrips."""
+    """After every validation: a table of questions and answers, and the clips as filmstrips."""
 
     def __init__(self, rows: int = 4, limit: int = 24) -> None:
         """
@@ -18,45 +19,45 @@ class SampleAnswers(L.Callback):
             rows: Questions, evenly spread over the validation file.
             limit: Most tokens of an answer.
         """
-        self.rows, self.limit = rows, limit
+        self.rows = rows
+        self.limit = limit
 
     def on_validation_end(self, trainer, stage) -> None:
-        data = trainer.datamodule
-        if (
-            trainer.sanity_checking
-            or not trainer.is_global_zero
-            or not trainer.loggers
-            or data.val_captions is None
-        ):
+        captions = trainer.datamodule.val_captions
+        is_writer = trainer.is_global_zero and bool(trainer.loggers)
+        if trainer.sanity_checking or not is_writer or captions is None:
             return
-        shown = [
-            found for row in self.chosen(data.val_captions) if (found := self.frames(row, stage.talker.clip))
-        ]
-        if not shown:
+        samples = self.samples(captions, stage.video_chat.clip)
+        if not samples:
             return
-        rows, clips = [row for row, _ in shown], [clip for _, mine in shown for clip in mine]
-        said = stage.talker.answers(rows, clips, self.limit)
-        writer, step = trainer.logger.experiment, trainer.global_step
-        writer.add_text("samples/answers", answer_table(rows, said), step)
-        for number, (_, mine) in enumerate(shown):
-            if mine:
-                writer.add_image(f"samples/clip_{number}", rearrange(mine[0], "t c h w -> c h (t w)"), step)
 
-    def chosen(self, captions) -> list[Conversation]:
+        rows = [row for row, _ in samples]
+        clips = [clip for _, row_clips in samples for clip in row_clips]
+        answers = stage.video_chat.answers(rows, clips, self.limit)
+        writer = trainer.logger.experiment
+        writer.add_text("samples/answers", answer_table(rows, answers), trainer.global_step)
+        for number, (_, row_clips) in enumerate(samples):
+            if row_clips:
+                filmstrip = rearrange(row_clips[0], "t c h w -> c h (t w)")
+                writer.add_image(f"samples/clip_{number}", filmstrip, trainer.global_step)
+
+    def samples(self, captions: Captions, config: FrameConfig) -> list[tuple[Conversation, list[Tensor]]]:
+        """Conversations with the frames of their media; those that cannot be decoded are left out."""
         count = min(self.rows, len(captions))
-        return [captions.row(i * len(captions) // count) for i in range(count)]
+        samples = []
+        for i in range(count):
+            row = captions.row(i * len(captions) // count)
+            try:
+                samples.append((row, [decode_media(media, config) for media in row.media]))
+            except DecodeError:
+                continue  # the loader has reported it
+        return samples
 
-    def frames(self, row: Conversation, config) -> tuple[Conversation, list[torch.Tensor]] | None:
-        try:
-            return row, [frames_of(media, config) for media in row.media]
-        except DecodeError:
-            return None  # the loader has reported it
 
-
-def answer_table(rows: list[Conversation], said: list[str]) -> str:
-    """Markdown, one line a question; numbered as the filmstrips are."""
+def answer_table(rows: list[Conversation], answers: list[str]) -> str:
+    """Markdown, one line a question, with the number of its filmstrip."""
     lines = ["| clip | question | gold | answer | |", "|---|---|---|---|---|"]
-    for number, (row, answer) in enumerate(zip(rows, said, strict=True)):
+    for number, (row, answer) in enumerate(zip(rows, answers, strict=True)):
         mark = "right" if answer == row.answer else ""
         cells = (str(number), row.question, row.answer, answer, mark)
         lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")

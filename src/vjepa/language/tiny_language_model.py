@@ -1,17 +1,19 @@
-"""A language model small enough to train on the spot: a tokenizer and a few layers, from the demo's own conversations.
+"""A language model small enough to train in a minute: a tokenizer and a few layers.
 
-    python -m vjepa tiny-language-model --texts data/demo/captions.jsonl data/demo/train.jsonl --out runs/demo/language
+    python -m vjepa tiny-language-model --texts data/demo/train.jsonl --out runs/demo/language
 
-It reads the conversations without their clips, so it learns how they are worded and nothing that only a clip can tell. The
-result is a folder like any other language model's.
+It reads the conversations without their clips, so it learns how they are worded and nothing that only a clip
+can tell. The result is a folder like that of any other language model of transformers.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import trange
 
 from vjepa.language.chat import Chat
@@ -22,6 +24,8 @@ from vjepa.language.model import IGNORE, pad
 
 @dataclass(frozen=True)
 class TinyLanguageConfig:
+    """Size and training of a tiny language model."""
+
     width: int = 96
     """Width of its tokens."""
     depth: int = 2
@@ -42,26 +46,30 @@ class TinyLanguageConfig:
     """Decides the weights and the order."""
 
 
-def train_tiny_language(files: Sequence[Captions], config: TinyLanguageConfig):
-    """(model, tokenizer, last loss), trained to write the conversations' questions and answers."""
+def train_tiny_language(
+    files: Sequence[Captions], config: TinyLanguageConfig
+) -> tuple[nn.Module, Any, float]:
+    """(model, tokenizer, loss of the last batch); it learns to write both questions and answers."""
+    # Nothing stands in the places of the clips.
     rows = [captions.row(i).without_media() for captions in files for i in range(len(captions))]
-    tokenizer = new_tokenizer(
-        (text for row in rows for turn in row.turns for text in turn.parts), config.vocabulary
-    )
+    texts = (text for row in rows for turn in row.turns for text in turn.parts)
+    tokenizer = new_tokenizer(texts, config.vocabulary)
     chat = Chat(tokenizer, config.context)
+
     torch.manual_seed(config.seed)
     model = new_language(len(tokenizer), config.width, config.depth, config.heads)
-    order = np.random.default_rng(config.seed)
     optimizer = torch.optim.AdamW(model.parameters(), config.lr, weight_decay=0.0)
-    fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
+    order = np.random.default_rng(config.seed)
     for _ in trange(config.steps, desc="language model", disable=None):
         drawn = order.integers(0, len(rows), config.batch)
         ids, mask = pad([chat.encode(rows[i].turns, []).ids for i in drawn], chat.padding, "right")
+        # All tokens are learned, not only answers: the model has to learn the language itself.
         loss = model(input_ids=ids, attention_mask=mask, labels=ids.masked_fill(mask == 0, IGNORE)).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        fall.step()
+        schedule.step()
     return model.eval(), tokenizer, loss.item()
 
 

@@ -1,7 +1,7 @@
 """A policy cloned from recorded actions: what to do now, to get to a goal. No world model, no planning.
 
-The baseline of section 4 of V-JEPA 2 is Octo, a policy fine-tuned on the same episodes with hindsight goals. This is its
-stand-in at our size, on the same frozen tokens as the action-conditioned predictor.
+The baseline of section 4 of V-JEPA 2 is Octo, a policy fine-tuned on the same episodes with hindsight goals.
+This is its stand-in at our size, on the same frozen tokens as the action-conditioned predictor.
 """
 
 from dataclasses import dataclass
@@ -10,20 +10,21 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import gelu
 
 from vjepa.errors import require
 
 
 @dataclass(frozen=True)
 class ClonedPolicyConfig:
-    """Its input is fixed by the encoder's tokens of one frame: how many, how wide."""
+    """Sizes of the policy. `tokens` and `token_width` must be those of the encoder's tokens of one frame."""
 
     tokens: int = 64
     """Tokens of a frame."""
     token_width: int = 64
     """Width of the encoder's tokens."""
     narrow: int = 16
-    """Width that a place of both frames is squeezed to."""
+    """Width to which each place is reduced, its tokens of both frames side by side."""
     width: int = 256
     """Hidden width."""
     state_dim: int = 7
@@ -37,12 +38,13 @@ class ClonedPolicyConfig:
 
 
 class ClonedPolicy(nn.Module):
-    """Tokens of now and of the goal, and the state, to the next action. Places keep their own weights: they are positions."""
+    """Tokens of now and of the goal, and the state, to the next action."""
 
     def __init__(self, config: ClonedPolicyConfig) -> None:
         super().__init__()
         self.config = config
         self.squeeze = nn.Linear(2 * config.token_width, config.narrow)
+        # Every place has weights of its own here, so no position embedding is needed.
         self.read = nn.Sequential(
             nn.Linear(config.tokens * config.narrow + config.state_dim, config.width),
             nn.GELU(),
@@ -54,5 +56,5 @@ class ClonedPolicy(nn.Module):
     def forward(
         self, now: Float[Tensor, "b n d"], goal: Float[Tensor, "b n d"], state: Float[Tensor, "b s"]
     ) -> Float[Tensor, "b a"]:
-        both = self.squeeze(torch.cat([now, goal], dim=-1))
-        return self.read(torch.cat([rearrange(nn.functional.gelu(both), "b n w -> b (n w)"), state], dim=-1))
+        places = gelu(self.squeeze(torch.cat([now, goal], dim=-1)))
+        return self.read(torch.cat([rearrange(places, "b n w -> b (n w)"), state], dim=-1))

@@ -1,17 +1,24 @@
-"""The video encoder: a vision transformer over tubelets (V-JEPA 2, sections 2.1 and A.3)."""
+"""The video encoder: a vision transformer over tubelets (V-JEPA 2, sections 2.1 and A.3).
+
+A tubelet is a box of `tubelet` frames, `patch` rows and `patch` columns; each becomes one token.
+
+    encoder = Encoder(EncoderConfig(width=384, depth=12, heads=6, mlp_width=1536))
+    tokens = encoder(clip)          # clip b c t h w, normalised floats -> tokens b n d, in (T H W) order
+    T, H, W = encoder.grid(clip)    # n = T * H * W
+"""
 
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vjepa.errors import UserError, require
 from vjepa.models.grid import Grid, take
-from vjepa.models.layers import EPS, Block, check_heads, initialise
-from vjepa.models.rope import Layout, Rotation, rotation
+from vjepa.models.layers import EPS, Block, check_heads, initialise, plain_norm
+from vjepa.models.rope import Layout, Rotation, rotation_of
 
 
 @dataclass(frozen=True)
@@ -31,9 +38,10 @@ class EncoderConfig:
     tubelet: int = 2
     """Length of a tubelet, frames."""
     rope: Layout = "released"
-    """Frequency layout of the rotary positions: `released` as in Meta's V-JEPA 2 weights, or the correct `interleaved`."""
+    """Frequency layout of the rotary positions: `released` as in Meta's weights, or the correct
+    `interleaved`."""
     init_std: float = 0.02
-    """Standard deviation of the initial matrices. Narrow networks want more: about 1 over the square root of the width."""
+    """Standard deviation of the initial matrices. Narrow networks want about 1 over the root of the width."""
 
     def __post_init__(self) -> None:
         check_heads("encoder", self.width, self.heads)
@@ -42,12 +50,12 @@ class EncoderConfig:
 
 
 class Encoder(nn.Module):
-    """Clips of any length and size that the tubelet divides, to tokens."""
+    """Clips of any length and size that the tubelet divides, and single images, to tokens."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.activation_checkpointing = False  # activation checkpointing, for training
+        self.activation_checkpointing = False  # set by stages that train on large clips
         self.embed = nn.Linear(3 * config.tubelet * config.patch**2, config.width)
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, config.mlp_width) for _ in range(config.depth)
@@ -56,58 +64,86 @@ class Encoder(nn.Module):
         initialise(self, config.init_std)
 
     def grid(self, clip: Float[Tensor, "b c t h w"]) -> Grid:
-        """(T, H, W): how many tubelets the clip holds along each axis."""
-        t, h, w = clip.shape[2:]
-        tubelet, patch = self.config.tubelet, self.config.patch
-        if t % tubelet or h % patch or w % patch or not t * h * w:
+        """The token grid of a clip, as `grid_of_size`."""
+        return self.grid_of_size(*clip.shape[2:])
+
+    def grid_of_size(self, frames: int, height: int, width: int) -> Grid:
+        """(T, H, W): how many tubelets such a clip holds along each axis. A single frame fills one tubelet.
+
+        Raises UserError if tubelets do not divide the clip.
+        """
+        tubelet = self.config.tubelet
+        patch = self.config.patch
+        if frames == 1:
+            frames = tubelet  # see fill_tubelet
+        # Zero is divisible too, but an empty clip has no tokens.
+        if frames % tubelet or height % patch or width % patch or not frames * height * width:
             raise UserError(
-                f"a clip of {t} frames of {h}x{w} does not divide into tubelets of {tubelet}x{patch}x{patch}; "
-                f"use a multiple of {tubelet} frames and of {patch} pixels"
+                f"a clip of {frames} frames of {height}x{width} does not divide into tubelets of "
+                f"{tubelet}x{patch}x{patch}; use a multiple of {tubelet} frames and of {patch} pixels"
             )
-        return t // tubelet, h // patch, w // patch
+        return frames // tubelet, height // patch, width // patch
+
+    def fill_tubelet(self, clip: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t_filled h w"]:
+        """A clip of one frame, an image, repeated to the length of a tubelet; longer clips as they are."""
+        return clip.expand(-1, -1, self.config.tubelet, -1, -1) if clip.shape[2] == 1 else clip
 
     def forward(
         self, clip: Float[Tensor, "b c t h w"], keep: Int[Tensor, "b k"] | None = None
     ) -> Float[Tensor, "b k d"]:
-        """Tokens in (T H W) order; with `keep`, only those are embedded and attend to one another.
-
-        An image is a clip of one frame: it is repeated to the length of a tubelet.
-        """
-        x, by = self.embedded(clip, keep)
+        """Tokens in (T H W) order. With `keep`, only those are embedded, and attend to one another."""
+        x, rotation = self.embed_tubelets(clip, keep)
         for block in self.blocks:
-            x = (
-                checkpoint(block, x, by, use_reentrant=False)
-                if self.activation_checkpointing and self.training
-                else block(x, by)
-            )
+            if self.activation_checkpointing and self.training:
+                x = checkpoint(block, x, rotation, use_reentrant=False)
+            else:
+                x = block(x, rotation)
         return self.norm(x)
 
     def layers(
         self, clip: Float[Tensor, "b c t h w"], layers: tuple[int, ...]
     ) -> Float[Tensor, "b layers n d"]:
-        """Tokens after several blocks, counted from 0 (or from the end: -1), each through the final norm as released."""
-        wanted = [
-            layer % self.config.depth for layer in layers if -self.config.depth <= layer < self.config.depth
-        ]
-        last = self.config.depth - 1
-        sentence = f"layers={list(layers)}: the encoder has {self.config.depth} blocks; give numbers from 0 to {last}"
-        require(len(wanted) == len(layers) > 0, sentence)
-        x, by = self.embedded(clip, None)
-        found = {}
-        for number, block in enumerate(self.blocks[: max(wanted) + 1]):
-            x = block(x, by)
-            found |= {number: self.norm(x)} if number in wanted else {}
-        return torch.stack([found[number] for number in wanted], dim=1)
+        """Tokens after several blocks, each through the final norm, as in the released evaluation.
 
-    def embedded(
+        layers: Numbers of blocks, from 0, or from the end: -1 is the last. Raises UserError for others.
+        """
+        depth = self.config.depth
+        numbers = [layer % depth for layer in layers if -depth <= layer < depth]
+        require(
+            len(numbers) == len(layers) > 0,
+            f"layers={list(layers)}: the encoder has {depth} blocks; give numbers from 0 to {depth - 1}",
+        )
+
+        x, rotation = self.embed_tubelets(clip, None)
+        tokens_after = {}
+        # Blocks after the last one that is read are not computed.
+        for number, block in enumerate(self.blocks[: max(numbers) + 1]):
+            x = block(x, rotation)
+            if number in numbers:
+                tokens_after[number] = self.norm(x)
+        return torch.stack([tokens_after[number] for number in numbers], dim=1)
+
+    def embed_tubelets(
         self, clip: Float[Tensor, "b c t h w"], keep: Int[Tensor, "b k"] | None
     ) -> tuple[Float[Tensor, "b k d"], Rotation]:
-        """What the first block reads: tubelets, and the rotation of each by its place."""
-        if clip.shape[2] == 1:
-            clip = repeat(clip, "b c 1 h w -> b c t h w", t=self.config.tubelet)
+        """What the first block reads: embedded tubelets, and the rotation of each by its place."""
         grid = self.grid(clip)
-        p, t = self.config.patch, self.config.tubelet
-        patches = rearrange(clip, "b c (T t) (H h) (W w) -> b (T H W) (c t h w)", t=t, h=p, w=p)
-        index = torch.arange(patches.shape[1], device=clip.device)[None] if keep is None else keep
-        x = self.embed(patches if keep is None else take(patches, keep))
-        return x, rotation(index, grid, self.config.width // self.config.heads, self.config.rope)
+        t = self.config.tubelet
+        p = self.config.patch
+        pixels = rearrange(
+            self.fill_tubelet(clip), "b c (T t) (H h) (W w) -> b (T H W) (c t h w)", t=t, h=p, w=p
+        )
+        if keep is None:
+            index = torch.arange(pixels.shape[1], device=clip.device)[None]
+        else:
+            # Dropped tubelets are never embedded: that is what makes masked pretraining cheap.
+            index = keep
+            pixels = take(pixels, keep)
+        rotation = rotation_of(index, grid, self.config.width // self.config.heads, self.config.rope)
+        return self.embed(pixels), rotation
+
+
+def encode_frames(encoder: Encoder, clip: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b n d"]:
+    """Layer-normed tokens of a clip in (T H W) order, each frame encoded by itself (section B.1)."""
+    tokens = encoder(rearrange(clip, "b c t h w -> (b t) c 1 h w"))
+    return plain_norm(rearrange(tokens, "(b t) n d -> b (t n) d", t=clip.shape[2]))

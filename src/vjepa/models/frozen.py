@@ -11,5 +11,5 @@ def freeze(module: nn.Module) -> nn.Module:
 
 
 def freeze_copy(module: nn.Module) -> nn.Module:
-    """A copy that starts equal, never trains and never drops out."""
+    """A frozen copy: it starts with equal weights and does not follow the original."""
     return freeze(copy.deepcopy(module))

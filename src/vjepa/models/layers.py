@@ -1,4 +1,4 @@
-"""The transformer block that every network here is made of."""
+"""The transformer block of all networks here, its initial weights, and the check of its widths."""
 
 import math
 
@@ -12,6 +12,7 @@ from vjepa.errors import UserError, require
 from vjepa.models.rope import Rotation, rotate
 
 EPS = 1e-6
+"""Epsilon of every layer norm with weights, as released; `plain_norm` keeps torch's 1e-5."""
 
 
 class Attention(nn.Module):
@@ -23,16 +24,19 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Float[Tensor, "b n d"], by: Rotation | None = None) -> Float[Tensor, "b n d"]:
+    def forward(self, x: Float[Tensor, "b n d"], rotation: Rotation | None = None) -> Float[Tensor, "b n d"]:
+        # `r` counts queries, keys and values, `g` the heads, as released weights are laid out.
         q, k, v = rearrange(self.qkv(x), "b n (r g e) -> r b g n e", r=3, g=self.heads)
-        if by is not None:
-            q, k = rotate(q, by), rotate(k, by)
-        x = scaled_dot_product_attention(q, k.to(q.dtype), v.to(q.dtype))
-        return self.out(rearrange(x, "b g n e -> b n (g e)"))
+        if rotation is not None:
+            q = rotate(q, rotation)
+            k = rotate(k, rotation)
+        # Under autocast the rotation returns float32 while values are bfloat16; attention wants one dtype.
+        attended = scaled_dot_product_attention(q, k.to(q.dtype), v.to(q.dtype))
+        return self.out(rearrange(attended, "b g n e -> b n (g e)"))
 
 
 class CrossAttention(nn.Module):
-    """Queries read tokens. The released probes end here, without an output projection."""
+    """Queries read tokens. There is no output projection, as in the released probes."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -49,6 +53,8 @@ class CrossAttention(nn.Module):
 
 
 class MLP(nn.Sequential):
+    """Perceptron of two layers."""
+
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
@@ -63,8 +69,8 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=EPS)
         self.mlp = MLP(width, mlp_width)
 
-    def forward(self, x: Float[Tensor, "b n d"], by: Rotation | None = None) -> Float[Tensor, "b n d"]:
-        x = x + self.attention(self.norm1(x), by)
+    def forward(self, x: Float[Tensor, "b n d"], rotation: Rotation | None = None) -> Float[Tensor, "b n d"]:
+        x = x + self.attention(self.norm1(x), rotation)
         return x + self.mlp(self.norm2(x))
 
 
@@ -74,6 +80,7 @@ def plain_norm(tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
 
 
 def check_heads(name: str, width: int, heads: int) -> None:
+    """Raise UserError unless `heads` heads of even width make up `width`; `name` is the recipe's section."""
     require(width > 0 and heads > 0, f"{name}.width={width} and {name}.heads={heads} must be positive")
     if width % heads:
         raise UserError(
@@ -81,17 +88,25 @@ def check_heads(name: str, width: int, heads: int) -> None:
         )
     if width // heads % 2:
         raise UserError(
-            f"{name}.width={width} over {name}.heads={heads} gives heads of odd width; rotary positions need even"
+            f"{name}.width={width} over {name}.heads={heads} gives heads of odd width; "
+            "rotary positions turn pairs of dimensions, so choose an even width per head"
         )
 
 
+@torch.no_grad()
 def initialise(module: nn.Module, std: float = 0.02) -> None:
-    """Truncated normal weights and zero biases; the last linear map of each residual branch shrinks with its depth."""
+    """Truncated normal weights of deviation `std` and zero biases for every linear map in `module`.
+
+    The last linear map of each residual branch is divided by the square root of twice its block's number. So
+    the residual stream does not grow with depth.
+    """
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.trunc_normal_(part.weight, std=std)
             nn.init.zeros_(part.bias)
-    for depth, block in enumerate((part for part in module.modules() if isinstance(part, Block)), start=1):
-        with torch.no_grad():
-            block.attention.out.weight.div_(math.sqrt(2 * depth))
-            block.mlp[2].weight.div_(math.sqrt(2 * depth))
+
+    blocks = [part for part in module.modules() if isinstance(part, Block)]
+    for number, block in enumerate(blocks, start=1):
+        block.attention.out.weight.div_(math.sqrt(2 * number))
+        # mlp[2] is the second linear map; mlp[1] is the GELU.
+        block.mlp[2].weight.div_(math.sqrt(2 * number))

@@ -1,4 +1,5 @@
-"""The predictor of pretraining: a narrow transformer that fills dropped tokens from kept ones (V-JEPA 2, section 2.1)."""
+"""The predictor of pretraining: a narrow transformer that fills dropped tokens from kept ones (section
+2.1)."""
 
 from dataclasses import dataclass
 
@@ -11,12 +12,12 @@ from vjepa.errors import require
 from vjepa.models.encoder import EncoderConfig
 from vjepa.models.grid import Grid
 from vjepa.models.layers import EPS, Block, check_heads, initialise
-from vjepa.models.rope import rotation
+from vjepa.models.rope import rotation_of
 
 
 @dataclass(frozen=True)
 class PredictorConfig:
-    """Its input width, output width and rotary layout are the encoder's."""
+    """Sizes of the predictor. Its input width, output width and rotary layout are the encoder's."""
 
     width: int = 384
     """Width of a token inside the predictor."""
@@ -27,7 +28,7 @@ class PredictorConfig:
     mlp_width: int = 1536
     """Hidden width of the blocks' two-layer perceptron."""
     mask_tokens: int = 1
-    """Learned queries held; the released weights hold 10, one per clip length they were trained with."""
+    """Number of learned queries. The released weights hold 10, one per clip length they were trained with."""
     init_std: float = 0.02
     """Standard deviation of the initial matrices."""
 
@@ -38,13 +39,14 @@ class PredictorConfig:
 
 
 class Predictor(nn.Module):
-    """Context tokens and the places of dropped ones, to a guess of the target encoder's tokens there."""
+    """Kept tokens and the places of dropped ones, to predictions of the target encoder's tokens there."""
 
     def __init__(self, config: PredictorConfig, encoder: EncoderConfig) -> None:
         super().__init__()
         self.config = config
         self.rope = encoder.rope
         self.embed = nn.Linear(encoder.width, config.width)
+        # Queries start at zero, as released: at first only their positions tell them apart.
         self.mask_tokens = nn.Parameter(torch.zeros(config.mask_tokens, config.width))
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, config.mlp_width) for _ in range(config.depth)
@@ -61,11 +63,21 @@ class Predictor(nn.Module):
         grid: Grid,
         mask_token: int = 0,
     ) -> Float[Tensor, "b m d"]:
-        """Guesses at `drop`, in its order. Attention with explicit positions needs no sorting of kept and dropped."""
-        query = repeat(self.mask_tokens[mask_token], "d -> b m d", b=drop.shape[0], m=drop.shape[1])
+        """Predictions at the places `drop`, in its order.
+
+        tokens: The encoder's output at the places `keep`.
+        grid: Of the whole clip; it turns `keep` and `drop` into positions.
+        mask_token: Which of the learned queries stands at the dropped places.
+        """
         x = self.embed(tokens)
-        x = torch.cat([x, query.to(x.dtype)], dim=1)
-        by = rotation(torch.cat([keep, drop], dim=1), grid, self.config.width // self.config.heads, self.rope)
+        b, m = drop.shape
+        queries = repeat(self.mask_tokens[mask_token], "d -> b m d", b=b, m=m)
+        x = torch.cat([x, queries.to(x.dtype)], dim=1)
+
+        # Attention with explicit positions does not depend on the order of tokens: there is nothing to sort.
+        index = torch.cat([keep, drop], dim=1)
+        rotation = rotation_of(index, grid, self.config.width // self.config.heads, self.rope)
         for block in self.blocks:
-            x = block(x, by)
+            x = block(x, rotation)
+        # Only the outputs at the queries are predictions.
         return self.out(self.norm(x[:, tokens.shape[1] :]))

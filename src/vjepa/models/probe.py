@@ -1,4 +1,10 @@
-"""The attentive probe that reads a frozen encoder (V-JEPA 2, section C.1)."""
+"""The attentive probe that reads a frozen encoder (V-JEPA 2, section C.1).
+
+Only the probe trains; its tokens come from any encoder of its width.
+
+    probe = AttentiveProbe(ProbeConfig(depth=1, heads=6), width=384, classes=8)
+    logits = probe(tokens)          # tokens b n d -> b classes
+"""
 
 from dataclasses import dataclass
 
@@ -13,11 +19,11 @@ from vjepa.models.layers import EPS, MLP, Block, CrossAttention, check_heads, in
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """Its width is the encoder's."""
+    """Sizes of a probe; its width is the encoder's."""
 
     depth: int = 4
-    """Blocks: all but the last are self-attention, the last is cross-attention with one learned query. With 0 there are none,
-    and the probe is a linear map of the averaged tokens."""
+    """Blocks. All but the last are self-attention; the last is cross-attention with one learned query. 0: a
+    linear map of the averaged tokens."""
     heads: int = 16
     """Attention heads per block."""
 
@@ -26,7 +32,7 @@ class ProbeConfig:
 
 
 class AttentivePool(nn.Module):
-    """Tokens to one vector per clip: the query reads them once, then passes a residual perceptron."""
+    """Tokens to one vector per clip: a learned query reads them once, then passes a residual perceptron."""
 
     def __init__(self, config: ProbeConfig, width: int) -> None:
         super().__init__()
@@ -41,25 +47,31 @@ class AttentivePool(nn.Module):
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
         for block in self.blocks:
             tokens = block(tokens)
+        # One query alone is an average of tokens, weighted by what it looks for.
         query = repeat(self.query, "q d -> b q d", b=tokens.shape[0])
         query = query + self.attention(query, self.norm1(tokens))
         return (query + self.mlp(self.norm2(query)))[:, 0]
 
 
 class AveragePool(nn.Module):
+    """Tokens to their mean."""
+
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
         return tokens.mean(dim=1)
 
 
 class AttentiveProbe(nn.Module):
+    """A pool and a linear classifier. For regression, a class is a number."""
+
     def __init__(self, config: ProbeConfig, width: int, classes: int) -> None:
         super().__init__()
         self.config = config
         self.pool = AttentivePool(config, width) if config.depth else AveragePool()
         self.head = nn.Linear(width, classes)
-        # Tokens come layer-normed, so a query of their size and weights of size 1/sqrt(width) start with attention that
-        # tells tokens apart. The released start (0.02 for all) attends evenly: at width 128 the probe sat at chance for
-        # hundreds of steps.
+
+        # Tokens come layer-normed, so a query of their size and weights of size 1/sqrt(width) start with
+        # attention that tells tokens apart. The released start (0.02 for all) attends evenly: at width 128
+        # the probe stayed at chance for hundreds of steps.
         initialise(self, std=width**-0.5)
         if config.depth:
             nn.init.normal_(self.pool.query)

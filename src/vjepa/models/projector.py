@@ -1,4 +1,9 @@
-"""Projector."""
+"""The projector: an encoder's tokens of a clip, pooled and mapped to the embeddings of a language model.
+
+projector = Projector(ProjectorConfig(window=(1, 2, 2)), width=1024, language_width=4096)
+projector.standardise(some_clips)
+embeddings = projector([VideoTokens(tokens, grid)])     # tokens n d -> embeddings m e
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -15,9 +20,12 @@ from vjepa.models.grid import Grid
 from vjepa.models.layers import initialise
 from vjepa.models.probe import AttentivePool, ProbeConfig
 
+GELU_MEAN_SQUARE = 0.42
+"""Of a GELU whose input is standard normal."""
+
 
 class VideoTokens(NamedTuple):
-    """What the encoder saw of one clip or picture: tokens (n, d) in (T H W) order, and their grid."""
+    """The encoder's tokens of one clip or image (n, d) in (T H W) order, and their grid."""
 
     tokens: Tensor
     grid: Grid
@@ -25,13 +33,14 @@ class VideoTokens(NamedTuple):
 
 @dataclass(frozen=True)
 class ProjectorConfig:
-    """From the encoder's tokens to the language model's embeddings: standardised, pooled, and a perceptron of two layers."""
+    """Tokens are standardised, pooled in windows, and pass a perceptron of two layers."""
 
     window: tuple[int, int, int] = (1, 1, 1)
-    """Tokens along time, height and width that become one. The paper: (1, 1, 1) scaled up, an attentive 4 or 8 before."""
+    """Tokens along time, height and width that become one. The paper scales up with (1, 1, 1)."""
     pooling: Literal["average", "attention", "concat"] = "average"
-    """A window's mean, what a learned query reads in it, or all of its tokens side by side: nothing is lost, and the perceptron
-    knows the places within the window, for a first layer that is as many times larger."""
+    """average: a window's mean. attention: what a learned query reads in it. concat: all of its tokens side
+    by side, so nothing is lost, not even the place within the window, but the first layer is as many times
+    larger."""
     heads: int = 8
     """Attention heads of that query."""
 
@@ -46,69 +55,85 @@ class Projector(nn.Module):
     Args:
         config: Pool and perceptron.
         width: Of the encoder's tokens.
-        words: Width of the language model's embeddings.
-        std: Of those embeddings. Projected tokens start at this size, as words that the language model knows would have.
+        language_width: Of the language model's embeddings.
+        std: Of those embeddings. Projected tokens start at this size, like words that the model knows.
     """
 
-    def __init__(self, config: ProjectorConfig, width: int, words: int, std: float = 0.02) -> None:
+    def __init__(self, config: ProjectorConfig, width: int, language_width: int, std: float = 0.02) -> None:
         super().__init__()
-        self.config, self.width = config, width
+        self.config = config
+        self.width = width
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))
-        inputs = width * math.prod(config.window) if config.pooling == "concat" else width
-        self.mlp = nn.Sequential(nn.Linear(inputs, words), nn.GELU(), nn.Linear(words, words))
+
+        window_size = math.prod(config.window)
+        inputs = width * window_size if config.pooling == "concat" else width
+        self.mlp = nn.Sequential(
+            nn.Linear(inputs, language_width), nn.GELU(), nn.Linear(language_width, language_width)
+        )
         initialise(self.mlp, std=inputs**-0.5)
-        nn.init.trunc_normal_(
-            self.mlp[2].weight, std=std / math.sqrt(0.42 * words)
-        )  # 0.42: the mean square of a GELU
+        # Hidden units start with standard normal inputs, so this makes the outputs' deviation `std`.
+        nn.init.trunc_normal_(self.mlp[2].weight, std=std / math.sqrt(GELU_MEAN_SQUARE * language_width))
+
         if config.pooling == "attention":
             self.pool = AttentivePool(ProbeConfig(depth=1, heads=config.heads), width)
             initialise(self.pool, std=width**-0.5)
             nn.init.normal_(self.pool.query)
-            self.places = nn.Parameter(0.02 * torch.randn(math.prod(config.window), width))
+            # Attention is blind to order; these tell the places of a window apart.
+            self.places = nn.Parameter(0.02 * torch.randn(window_size, width))
 
     @torch.no_grad()
-    def standardise(self, seen: Iterable[VideoTokens]) -> None:
-        """Take over mean and spread of each channel over these clips, so that every channel is read at the same size.
+    def standardise(self, clips: Iterable[VideoTokens]) -> None:
+        """Take over the mean and the deviation of each channel over these clips, if there are any.
 
-        An encoder's channels differ in size, and a few large ones that tell nothing would drown the others."""
-        count, total, squares = 0, 0.0, 0.0
-        for clip in seen:
+        The channels of an encoder differ in size. A few large, uninformative ones would drown the others.
+        """
+        count = 0
+        total = 0.0
+        squares = 0.0
+        for clip in clips:
+            # Sums over millions of tokens lose digits in float32.
             tokens = clip.tokens.double()
-            count, total, squares = (
-                count + len(tokens),
-                total + tokens.sum(dim=0),
-                squares + tokens.square().sum(dim=0),
-            )
+            count += len(tokens)
+            total = total + tokens.sum(dim=0)
+            squares = squares + tokens.square().sum(dim=0)
         if count:
-            self.mean.copy_(total / count)
-            self.std.copy_((squares / count - (total / count) ** 2).clamp_min(1e-12).sqrt())
+            mean = total / count
+            self.mean.copy_(mean)
+            # A constant channel must not divide by zero.
+            self.std.copy_((squares / count - mean**2).clamp_min(1e-12).sqrt())
 
-    def size(self, grid: Grid) -> int:
-        """Tokens that a clip of this grid becomes. Raises UserError if the window does not divide the grid."""
+    def token_count(self, grid: Grid) -> int:
+        """How many tokens such a clip becomes. Raises UserError if the window does not divide the grid."""
         if any(tokens % window for tokens, window in zip(grid, self.config.window, strict=True)):
             raise UserError(
-                f"projector.window={self.config.window} does not divide a clip of {grid} tokens (time, height, width); "
-                "choose divisors, or another data.clip"
+                f"projector.window={self.config.window} does not divide a clip of {grid} tokens "
+                "(time, height, width); choose divisors, or another data.clip"
             )
         return math.prod(grid) // math.prod(self.config.window)
 
-    def forward(self, seen: Sequence[VideoTokens]) -> Float[Tensor, "m e"]:
-        """The tokens of all clips, one clip after the other."""
-        return self.mlp(torch.cat([self.pooled(clip) for clip in seen]))
+    def forward(self, clips: Sequence[VideoTokens]) -> Float[Tensor, "m e"]:
+        """The embeddings of all clips, one clip after the other."""
+        return self.mlp(torch.cat([self.pool_windows(clip) for clip in clips]))
 
-    def pooled(self, clip: VideoTokens) -> Float[Tensor, "m inputs"]:
-        self.size(clip.grid)
+    def pool_windows(self, clip: VideoTokens) -> Float[Tensor, "m inputs"]:
+        """Standardised tokens, one for each window. Raises UserError if grid or width do not fit."""
+        self.token_count(clip.grid)
         if clip.tokens.shape[-1] != self.width:
             raise UserError(
-                f"the projector reads tokens of width {self.width}, this encoder's have {clip.tokens.shape[-1]}"
+                f"the projector reads tokens of width {self.width}, this encoder's have "
+                f"{clip.tokens.shape[-1]}; use the encoder that the projector was aligned with"
             )
         tokens = (clip.tokens - self.mean) / self.std
         if self.config.window == (1, 1, 1) and self.config.pooling == "average":
             return tokens
-        (T, H, W), (t, h, w) = clip.grid, self.config.window
-        sizes = {"T": T // t, "H": H // h, "W": W // w, "t": t, "h": h, "w": w}
-        windows = rearrange(tokens, "(T t H h W w) d -> (T H W) (t h w) d", **sizes)
+
+        T, H, W = clip.grid
+        t, h, w = self.config.window
+        counts = {"T": T // t, "H": H // h, "W": W // w}
+        windows = rearrange(tokens, "(T t H h W w) d -> (T H W) (t h w) d", **counts, t=t, h=h, w=w)
         if self.config.pooling == "concat":
-            return windows.flatten(1)
-        return windows.mean(dim=1) if self.config.pooling == "average" else self.pool(windows + self.places)
+            return rearrange(windows, "m k d -> m (k d)")
+        if self.config.pooling == "average":
+            return windows.mean(dim=1)
+        return self.pool(windows + self.places)

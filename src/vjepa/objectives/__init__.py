@@ -1,1 +1,7 @@
-"""What training minimises: masks, the averaged target encoder, and the losses of the papers."""
+"""What training minimises: the losses of the papers, with the masks and the target encoder that they need.
+
+masks               which tubelets the encoder keeps and which the predictor fills
+ema                 the target encoder, a moving average of the trained one
+masked_prediction   the pretraining loss (equation 1)
+action_conditioned  teacher forcing and rollout losses of the action-conditioned predictor (equations 2 to 4)
+"""

@@ -1,8 +1,8 @@
-"""What action-conditioned post-training minimises (V-JEPA 2, section 3.1): equations 2, 3 and 4.
+"""What action-conditioned post-training minimises: equations 2, 3 and 4 of V-JEPA 2 (section 3.1).
 
-An episode has T + 1 frames and states and the T actions between them. Tokens are those of frames encoded one by one and
-layer-normed (`vjepa.models.ac_predictor.encode_frames`). Errors are mean absolute differences over tokens and channels,
-unless the recipe asks for Huber's.
+An episode has T + 1 frames and states, and the T actions between them. Tokens are those of frames encoded one
+by one and layer-normed (`vjepa.models.encoder.encode_frames`). Errors are mean absolute differences over
+tokens and channels, unless the recipe asks for Huber's.
 """
 
 from dataclasses import dataclass
@@ -19,13 +19,16 @@ from vjepa.models.ac_predictor import ACPredictor
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
+    """The two errors whose sum is minimised."""
+
     rollout_steps: int = 2
     """Steps of the rollout from the first frame."""
     every_step: bool = False
-    """Average the rollout's error over all its steps, as the released code; else look at the last alone (equation 3)."""
+    """Average the rollout's error over its steps, as the released code; equation 3 takes the last alone."""
     huber: float = 0.0
-    """Differences below this count by their square (Huber), those above by their size. 0 as in the paper: L1, whose gradient
-    asks as much of a background that is nearly right as of an arm that is in the wrong place."""
+    """Differences below this count by their square (Huber), those above by their size. 0 as in the paper: L1,
+    whose gradient asks as much of a background that is nearly right as of an arm that is in the wrong
+    place."""
 
     def __post_init__(self) -> None:
         require(0 <= self.huber < float("inf"), f"objective.huber={self.huber} must be 0 or more")
@@ -35,12 +38,14 @@ class ObjectiveConfig:
 
 
 class Losses(NamedTuple):
+    """The sum of both errors, and each of them."""
+
     loss: Float[Tensor, ""]
     teacher_forcing: Float[Tensor, ""]
     rollout: Float[Tensor, ""]
 
 
-def action_conditioned(
+def action_conditioned_losses(
     predictor: ACPredictor,
     frame_tokens: Float[Tensor, "b n d"],
     actions: Float[Tensor, "b T a"],
@@ -48,26 +53,34 @@ def action_conditioned(
     config: ObjectiveConfig,
     extrinsics: Float[Tensor, "b T+1 x"] | None = None,
 ) -> Losses:
-    """Equation 4: the sum of both errors, and both. Their first step is the same one, and is taken once.
+    """Equation 4: the teacher-forcing error plus the rollout error.
 
-    Teacher forcing (equation 2): the error of every next frame, predicted from the true frames up to now. Rollout (equation 3):
-    the error after `rollout_steps` steps from the first frame, each fed the guess of the one before.
-    Raises UserError if the episode is shorter than that.
+    Teacher forcing (equation 2): every next frame is predicted from the true frames up to now. Rollout
+    (equation 3): `rollout_steps` frames are predicted from the first one, each from the prediction before.
+    Raises UserError if the episode is shorter than the rollout.
     """
-    steps, frame = config.rollout_steps, frame_tokens.shape[1] // states.shape[1]
+    steps = config.rollout_steps
     require(
         steps <= actions.shape[1], f"rollout_steps={steps}, but an episode has {actions.shape[1]} actions"
     )
+    frame = frame_tokens.shape[1] // states.shape[1]
+    targets = frame_tokens[:, frame:]
+    # The last state and the last pose of the camera have no action after them.
     camera = None if extrinsics is None else extrinsics[:, :-1]
-    guesses, cache = predictor.extend((), frame_tokens[:, :-frame], actions, states[:, :-1], camera)
-    first, rest = (
-        guesses[:, :frame],
-        [given if given is None else given[:, 1:steps] for given in (actions, states, camera)],
+
+    predictions, cache = predictor.extend((), frame_tokens[:, :-frame], actions, states[:, :-1], camera)
+    teacher_forcing = smooth_l1_loss(predictions.float(), targets, beta=config.huber)
+
+    # Both begin with the same prediction from the first frame, so the rollout goes on from there.
+    first = predictions[:, :frame]
+    later = predictor.rollout(
+        first,
+        actions[:, 1:steps],
+        states[:, 1:steps],
+        None if camera is None else camera[:, 1:steps],
+        cache=predictor.first_step(cache, frame),
     )
-    rolled = torch.cat(
-        [first, predictor.rollout(first, *rest, cache=predictor.first_step(cache, frame))], dim=1
-    )
-    judged = slice(0 if config.every_step else frame * (steps - 1), frame * steps)
-    teacher_forcing = smooth_l1_loss(guesses.float(), frame_tokens[:, frame:], beta=config.huber)
-    rollout = smooth_l1_loss(rolled[:, judged].float(), frame_tokens[:, frame:][:, judged], beta=config.huber)
+    rolled_out = torch.cat([first, later], dim=1)
+    counted = slice(0 if config.every_step else frame * (steps - 1), frame * steps)
+    rollout = smooth_l1_loss(rolled_out[:, counted].float(), targets[:, counted], beta=config.huber)
     return Losses(teacher_forcing + rollout, teacher_forcing, rollout)

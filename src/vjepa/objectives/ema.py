@@ -1,4 +1,4 @@
-"""The target encoder: an exponential moving average of the trained one."""
+"""The target encoder: an exponential moving average of the trained one (V-JEPA 2, section 2.1)."""
 
 import torch
 from torch import nn
@@ -7,6 +7,7 @@ from torch import nn
 @torch.no_grad()
 def update(target: nn.Module, online: nn.Module, momentum: float) -> None:
     """target <- momentum * target + (1 - momentum) * online, parameter by parameter."""
+    # One fused call for all parameters: a loop over hundreds of tensors costs a launch for each.
     torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), 1 - momentum)
 
 

@@ -1,10 +1,16 @@
-"""Multiblock masks: which tubelets the encoder keeps and which the predictor fills (V-JEPA 2, sections 2.1 and A.3).
+"""Multiblock masks: which tubelets the encoder keeps and which the predictor fills (sections 2.1 and A.3).
 
-A mask kind is a number of blocks of one size, each spanning the whole time axis or a part of it; tokens under any block
-are dropped.
-Clips in one tensor must keep equally many tokens, so lengths are equalised over a group of clips. The public code cuts
-every clip to the shortest by taking tokens in time order, which starves the late frames; here a random subset is cut, and
-the group is an option of its own, so that neither the batch per device nor the number of devices changes the task.
+A mask kind is a number of blocks of one size, each spanning the whole time axis or a part of it. Tokens under
+any block are dropped.
+
+    for view in sample_masks(MaskConfig(), grid, batch=24, seed=0, step=0, rank=0):
+        context = encoder(clips, view.keep)
+        predictions = predictor(context, view.keep, view.drop, grid)
+
+The clips of one tensor must keep equally many tokens, so lengths are made equal over a group of clips. The
+public code cuts every clip to the shortest by taking tokens in time order, which leaves few of the late
+frames. Here a random subset is kept. The group is an option of its own, so neither the batch per device nor
+the number of devices changes the task.
 """
 
 from dataclasses import dataclass
@@ -20,6 +26,7 @@ from vjepa.errors import UserError, require
 from vjepa.models.grid import Grid
 
 REDRAWS = 100
+"""How often clips that would keep nothing are drawn again before the recipe is refused."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +40,18 @@ class BlockConfig:
     duration: float = 1.0
     """Share of the clip's length under one block; the papers' blocks last from beginning to end."""
     place: Literal["anywhere", "end"] = "anywhere"
-    """Where in time a shorter block lies; one at the end leaves a future to be foreseen from the past."""
+    """Where in time a shorter block lies; at the end, it leaves a future to be predicted from the past."""
 
     def __post_init__(self) -> None:
-        fits = self.blocks > 0 and 0 < self.scale <= 1 and 0 < self.duration <= 1
-        found = f"{self.blocks} blocks of {self.scale} of the frame and {self.duration} of the time"
-        require(fits, f"masks.kinds: {found}; give 1 or more blocks of shares in (0, 1]")
+        possible = self.blocks > 0 and 0 < self.scale <= 1 and 0 < self.duration <= 1
+        blocks = f"{self.blocks} blocks of {self.scale} of the frame and {self.duration} of the time"
+        require(possible, f"masks.kinds: {blocks}; give 1 or more blocks of shares in (0, 1]")
 
 
 @dataclass(frozen=True)
 class MaskConfig:
+    """The mask kinds, and what clips of a batch have in common."""
+
     kinds: tuple[BlockConfig, ...] = (BlockConfig(8, 0.15), BlockConfig(2, 0.7))
     """Each clip is predicted once under every kind."""
     aspect: tuple[float, float] = (0.75, 1.5)
@@ -59,7 +68,7 @@ class MaskConfig:
         require(self.group > 0 and self.multiple > 0, "masks.group and masks.multiple must be positive")
         require(
             0 < self.aspect[0] <= self.aspect[1],
-            f"masks.aspect={self.aspect} must be two growing positive ratios",
+            f"masks.aspect={self.aspect} must be two positive ratios, the smaller one first",
         )
 
 
@@ -75,33 +84,44 @@ def sample_masks(
 ) -> list[View]:
     """One view per mask kind for `batch` clips: a pure function of its arguments.
 
-    `rank` numbers the batches of one optimiser step, over devices and accumulated micro-batches alike: batches 0..n-1 of
-    size b see the same masks as one batch of n*b. Raises UserError if the batch does not divide the group.
+    `rank` numbers the batches of one optimiser step, over devices and accumulated micro-batches alike:
+    batches 0..n-1 of size b see the same masks as one batch of n*b. Raises UserError if the batch does not
+    divide the group.
     """
     if config.group % batch:
         raise UserError(
-            f"masks.group={config.group} is not a multiple of {batch} clips; split the batch or change the group"
+            f"masks.group={config.group} is not a multiple of {batch} clips; "
+            "split the batch or change the group"
         )
     group, first = divmod(rank * batch, config.group)
-    rng = np.random.Generator(
-        np.random.Philox(key=np.array([seed, step], np.uint64), counter=[0, 0, 0, group])
-    )
-    views = (sample_view(kind, config, grid, rng) for kind in config.kinds)
-    return [View(keep[first : first + batch], drop[first : first + batch]) for keep, drop in views]
+    # Philox is a function of key and counter: every device can draw any group without drawing those before.
+    key = np.array([seed, step], np.uint64)
+    rng = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, group]))
+
+    # All kinds of the whole group are drawn, then this batch's clips are taken out.
+    clips = slice(first, first + batch)
+    views = [sample_view(kind, config, grid, rng) for kind in config.kinds]
+    return [View(keep[clips], drop[clips]) for keep, drop in views]
 
 
 def sample_view(kind: BlockConfig, config: MaskConfig, grid: Grid, rng: np.random.Generator) -> View:
-    """Equal-length indices for one whole group under one mask kind."""
+    """Indices of equal length for one whole group under one mask kind."""
     dropped = rearrange(sample_blocks(kind, config, grid, rng), "b T H W -> b (T H W)")
+    # One order serves both: a place is either kept or dropped.
     order = rng.random(dropped.shape)
-    return View(equal_subset(~dropped, order, config.multiple), equal_subset(dropped, order, config.multiple))
+    keep = equal_subset(~dropped, order, config.multiple)
+    drop = equal_subset(dropped, order, config.multiple)
+    return View(keep, drop)
 
 
 def sample_blocks(
     kind: BlockConfig, config: MaskConfig, grid: Grid, rng: np.random.Generator
 ) -> Bool[np.ndarray, "b T H W"]:
-    """Places under a block. One block shape is drawn for the group, as in the released sampler; clips that would keep
-    nothing are drawn again."""
+    """Which places of a group's clips lie under a block.
+
+    One block shape is drawn for the group, as in the released sampler. Clips that would keep nothing are
+    drawn again. Raises UserError if they still keep nothing after many attempts.
+    """
     shape = block_shape(kind, rng.uniform(*config.aspect), grid)
     dropped = place_blocks(kind, shape, grid, config.group, rng)
     for _ in range(REDRAWS):
@@ -109,33 +129,43 @@ def sample_blocks(
         if not empty.any():
             return dropped
         dropped[empty] = place_blocks(kind, shape, grid, int(empty.sum()), rng)
+    T, H, W = grid
     raise UserError(
-        f"masks.kinds: {kind.blocks} blocks of {kind.scale:.0%} of the frame and {kind.duration:.0%} of the time keep nothing "
-        f"of a grid of {grid[0]} times {grid[1]}x{grid[2]} tokens; use fewer, smaller or shorter blocks, or larger clips"
+        f"masks.kinds: {kind.blocks} blocks of {kind.scale:.0%} of the frame and {kind.duration:.0%} of the "
+        f"time keep nothing of a grid of {T} times {H}x{W} tokens; use fewer, smaller or shorter blocks, or "
+        "larger clips"
     )
 
 
 def block_shape(kind: BlockConfig, aspect: float, grid: Grid) -> Grid:
-    """Time steps, rows and columns of a block of the given shares, at least one and at most the grid."""
+    """Time steps, rows and columns of a block of the given shares, at least one and at most the grid.
+
+    aspect: Height over width.
+    """
     T, H, W = grid
-    area = int(kind.scale * H * W)  # whole tokens, as released
-    rows, columns = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
+    area = int(kind.scale * H * W)  # rounded down to whole tokens, as released
+    rows = round((area * aspect) ** 0.5)
+    columns = round((area / aspect) ** 0.5)
     if kind.scale == 1:
-        rows, columns = H, W  # the whole frame has no other aspect than its own
+        # The whole frame has no other aspect than its own.
+        rows, columns = H, W
     return max(round(kind.duration * T), 1), min(max(rows, 1), H), min(max(columns, 1), W)
 
 
 def place_blocks(
     kind: BlockConfig, shape: Grid, grid: Grid, clips: int, rng: np.random.Generator
 ) -> Bool[np.ndarray, "b T H W"]:
-    """Union of uniformly placed blocks for each clip."""
+    """The union of each clip's blocks, placed uniformly."""
 
     def covered(axis: int, first: int = 0) -> Bool[np.ndarray, "b blocks length"]:
         start = rng.integers(first, grid[axis] - shape[axis] + 1, (clips, kind.blocks, 1))
-        return (np.arange(grid[axis]) >= start) & (np.arange(grid[axis]) < start + shape[axis])
+        place = np.arange(grid[axis])
+        return (place >= start) & (place < start + shape[axis])
 
-    rows, columns = covered(1), covered(2)
+    rows = covered(1)
+    columns = covered(2)
     times = covered(0, first=grid[0] - shape[0] if kind.place == "end" else 0)
+    # A block is the product of three intervals, and the union goes over a clip's blocks.
     frame = rearrange(rows, "b s H -> b s 1 H 1") & rearrange(columns, "b s W -> b s 1 1 W")
     return (rearrange(times, "b s T -> b s T 1 1") & frame).any(axis=1)
 
@@ -143,8 +173,14 @@ def place_blocks(
 def equal_subset(
     member: Bool[np.ndarray, "b n"], order: Float[np.ndarray, "b n"], multiple: int
 ) -> Int[Tensor, "b k"]:
-    """Indices of the first k members of every row in a random order, k the least count of any row; ascending."""
+    """Indices of k random members of every row, ascending; k is the least count of any row.
+
+    order: Random numbers that decide the order.
+    multiple: k is rounded down to a multiple of this, but not to zero.
+    """
     count = int(member.sum(axis=1).min())
+    # Fewer members than `multiple` are all kept: rounding to zero would leave nothing to read.
     count = max(count // multiple * multiple, min(count, multiple))
+    # Places that are no members sort last.
     chosen = np.argsort(np.where(member, order, np.inf), axis=1)[:, :count]
     return torch.from_numpy(np.sort(chosen, axis=1))

@@ -1,8 +1,13 @@
-"""The energy over a plane of actions: does its minimum lie where the arm really went? (V-JEPA 2, section 4.2, figure 9)"""
+"""The energy over a plane of actions: is its minimum where the arm really went? (V-JEPA 2, section 4.2,
+figure 9)
+
+    landscape = energy_landscape(energy, actions, LandscapeConfig())
+    landscape.minimum, landscape.truth      # two numbers each
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -11,8 +16,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vjepa.errors import UserError, require
-from vjepa.planning.cem import Energy
+from vjepa.planning.energy import Energy
 from vjepa.robots.schema import StateSchema
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
 
 
 @dataclass(frozen=True)
@@ -22,7 +31,7 @@ class LandscapeConfig:
     span: tuple[float, float] = (0.15, 0.15)
     """Largest value of each, in its unit; swept from minus to plus."""
     points: int = 21
-    """ValuePredictions along each axis; an odd number includes zero."""
+    """Values along each axis; an odd number includes zero."""
     step: int = 0
     """Which action of the sequence is swept."""
 
@@ -55,35 +64,43 @@ class Landscape(NamedTuple):
 
     @property
     def angle(self) -> float:
-        """Radians between the minimum and the true action, seen from no motion."""
-        towards = torch.atan2(self.minimum[1], self.minimum[0]) - torch.atan2(self.truth[1], self.truth[0])
-        return float(torch.atan2(towards.sin(), towards.cos()).abs())
+        """Radians between the minimum and the true action, seen from no motion; 0 to pi."""
+        difference = _direction(self.minimum) - _direction(self.truth)
+        # Sine and cosine bring the difference into +-pi.
+        return float(torch.atan2(difference.sin(), difference.cos()).abs())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All fields and the minimum as numpy arrays, by name."""
+        tensors = self._asdict() | {"minimum": self.minimum}
+        return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
 
     def save(self, path: Path) -> None:
-        """All numbers, and the minimum, as `.npz`."""
-        arrays = {
-            name: value.cpu().numpy() for name, value in (self._asdict() | {"minimum": self.minimum}).items()
-        }
+        """Write `arrays` as `.npz`."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **arrays)
+        np.savez(path, **self.arrays())
+
+
+def _direction(point: Float[Tensor, "2"]) -> Float[Tensor, ""]:
+    return torch.atan2(point[1], point[0])
 
 
 def energy_landscape(energy: Energy, actions: Float[Tensor, "T a"], config: LandscapeConfig) -> Landscape:
-    """Sweep two axes of one of the true `actions`, the rest of them fixed; one call of `energy` for the whole plane.
+    """Sweep two axes of one of the true `actions`; the rest of them stays. `energy` is called once, for the
+    whole plane.
 
     Raises UserError if the axes or the step are not among the actions'.
     """
     T, a = actions.shape
     known = 0 <= config.step < T and all(0 <= axis < a for axis in config.axes)
     require(known, f"landscape: step {config.step}, axes {config.axes} are not in {T} actions of {a} numbers")
+
     x, y = (torch.linspace(-span, span, config.points, device=actions.device) for span in config.span)
     swept = repeat(actions, "T a -> Y X T a", Y=len(y), X=len(x)).clone()
     swept[:, :, config.step, config.axes[0]] = x
     swept[:, :, config.step, config.axes[1]] = y[:, None]
     energies = energy(rearrange(swept, "Y X T a -> (Y X) T a"))
-    return Landscape(
-        x, y, rearrange(energies, "(Y X) -> Y X", X=len(x)), actions[config.step, list(config.axes)]
-    )
+    truth = actions[config.step, list(config.axes)]
+    return Landscape(x, y, rearrange(energies, "(Y X) -> Y X", X=len(x)), truth)
 
 
 def axis_names(schema: StateSchema, sweep: LandscapeConfig) -> tuple[str, str]:
@@ -93,30 +110,47 @@ def axis_names(schema: StateSchema, sweep: LandscapeConfig) -> tuple[str, str]:
 
 
 def plot_landscape(landscape: Landscape, names: tuple[str, str], path: Path) -> None:
-    """The picture: energy as colour and contour lines, the true action and the minimum marked. Needs the `plot` extra."""
+    """Draw energy as colour and contour lines, with the true action and the minimum marked. Needs the `plot`
+    extra.
+
+    names: labels of the axes, as from `axis_names`.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UserError("pictures of energies need matplotlib; pip install 'vjepa[plot]'") from error
-    x, y, energies, truth, least = (value.cpu().numpy() for value in (*landscape, landscape.minimum))
     figure = Figure(figsize=(5.4, 5.2), layout="constrained")
     axes = figure.subplots()
-    above = energies - energies.min()  # small beside the energy itself, and it is all that a planner looks at
-    colours = axes.pcolormesh(x, y, above, shading="nearest", cmap="viridis", rasterized=True)
-    axes.contour(x, y, above, levels=8, colors="white", linewidths=0.5, alpha=0.6)
-    for line in (axes.axhline, axes.axvline):
-        line(0, color="white", linewidth=0.8, linestyle=":")
-    axes.plot(*truth, "o", color="tab:red", markeredgecolor="white", markersize=10, label="true action")
-    axes.plot(
-        *least, "X", color="white", markeredgecolor="black", markersize=11, label="minimum", clip_on=False
-    )
+    colours = _draw_energies(axes, landscape)
+    _draw_marks(axes, landscape)
     axes.set(
         xlabel=names[0],
         ylabel=names[1],
-        title=f"Energy of reaching the goal; least {energies.min():.4f}",
+        title=f"Energy of reaching the goal; least {landscape.energies.min():.4f}",
         box_aspect=1,
     )
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     figure.colorbar(colours, label="above the least, mean |difference| of tokens", shrink=0.9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=140)
+
+
+def _draw_energies(axes: "Axes", landscape: Landscape) -> "QuadMesh":
+    arrays = landscape.arrays()
+    # Differences of energies are small beside the energies, and they are all that a planner uses.
+    above = arrays["energies"] - arrays["energies"].min()
+    x = arrays["x"]
+    y = arrays["y"]
+    colours = axes.pcolormesh(x, y, above, shading="nearest", cmap="viridis", rasterized=True)
+    axes.contour(x, y, above, levels=8, colors="white", linewidths=0.5, alpha=0.6)
+    return colours
+
+
+def _draw_marks(axes: "Axes", landscape: Landscape) -> None:
+    arrays = landscape.arrays()
+    for draw_line in (axes.axhline, axes.axvline):
+        draw_line(0, color="white", linewidth=0.8, linestyle=":")
+    truth = {"color": "tab:red", "markeredgecolor": "white", "markersize": 10, "label": "true action"}
+    minimum = {"color": "white", "markeredgecolor": "black", "markersize": 11, "label": "minimum"}
+    axes.plot(*arrays["truth"], "o", **truth)
+    axes.plot(*arrays["minimum"], "X", **minimum, clip_on=False)

@@ -1,7 +1,9 @@
-"""python -m vjepa landscape --trajectory FILE.npz --encoder FILE --ac FILE --out DIR: the energy around a true action.
+"""The command `landscape`: the energy around a true action of a recorded trajectory.
 
-The trajectory holds `observations` (t h w c, uint8) and `states` (t Ds), maybe with a leading axis of one episode. The goal is
-a later frame, the swept action the one that the states say was taken.
+    python -m vjepa landscape --trajectory FILE.npz --encoder FILE --ac FILE --out DIR
+
+The trajectory holds `observations` (t h w c, uint8) and `states` (t Ds), maybe with a leading axis of one
+episode. The goal is a later frame. The swept action is the one that was taken according to the states.
 """
 
 from pathlib import Path
@@ -25,53 +27,10 @@ from vjepa.weights.load import load_ac_predictor, load_encoder
 
 
 class Trajectory(NamedTuple):
+    """One episode."""
+
     frames: UInt8[Tensor, "t c h w"]
     states: Float[Tensor, "t Ds"]
-
-
-def read_trajectory(path: Path) -> Trajectory:
-    """Frames and states of one episode. Raises UserError if the file is missing or holds something else."""
-    require(path.is_file(), f"{path} does not exist; give an .npz with observations and states")
-    try:
-        with np.load(path) as file:
-            arrays = dict(file)
-    except (BadZipFile, EOFError, TypeError, ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read as an .npz of plain arrays: {error}") from error
-    require(
-        {"observations", "states"} <= set(arrays),
-        f"{path} holds {list(arrays)}; expected observations and states",
-    )
-    frames, states = arrays["observations"], arrays["states"]
-    if frames.ndim == 5 and len(frames) == 1:
-        frames, states = frames[0], states[0]
-    fits = (
-        frames.ndim == 4 and frames.dtype == np.uint8 and states.ndim == 2 and len(frames) == len(states) > 1
-    )
-    require(fits, f"{path}: observations {frames.dtype} {frames.shape} and states {states.shape} are not one episode "
-                  "of two or more steps, (t h w c) uint8 and (t numbers)")  # fmt: skip
-    finite = bool(np.isfinite(states).all())
-    require(finite, f"{path}: a state is NaN or infinite; cut the trajectory to what was measured")
-    return Trajectory(
-        rearrange(torch.from_numpy(frames), "t h w c -> t c h w"), torch.from_numpy(states).float()
-    )
-
-
-def trajectory_landscape(
-    world: WorldModel, trajectory: Trajectory, size: int, config: LandscapeConfig, start: int, horizon: int
-) -> Landscape:
-    """The energy of reaching frame `start + horizon` from frame `start`, around the actions that did."""
-    frames, states = (part[start : start + horizon + 1] for part in trajectory)
-    require(len(frames) == horizon + 1, f"frames {start} to {start + horizon} are not all in the trajectory")
-    frames = crop(frames, centre_box(*frames.shape[-2:], 1.0), size, flip=False)
-    images = rearrange(normalise(frames[None]), "1 c t h w -> t c h w")
-    tokens = world.encode(images[[0, -1]])
-    actions = pose_delta(states[:-1], states[1:], world.schema)
-    return energy_landscape(world.energy(tokens[:1], states[:1], tokens[1:]), actions, config)
-
-
-def schema_of(ac: Path) -> StateSchema:
-    """The schema in our export; an upstream file is an end effector's."""
-    return END_EFFECTOR if ac.suffix == ".pt" else schema_from(read_schema(ac))
 
 
 def landscape(
@@ -89,24 +48,80 @@ def landscape(
     """Write the energy over a plane of actions, `landscape.npz` and `landscape.png`.
 
     Args:
-        trajectory: The episode, `.npz` with observations and states.
-        encoder: A stage's export, an upstream `.pt` or a Hugging Face directory.
-        ac: Export of an AC stage, or an upstream `.pt`.
-        out: Folder to write to.
-        size: Height and width of the frames as the networks know them; they are centre-cropped and resized to it.
-        start: Frame to start from.
-        horizon: Actions to the goal.
-        sweep: Which plane.
-        world: Memory to use.
+        trajectory: The episode, `.npz` with observations and states. encoder: A stage's export, Meta's
+        `.pt` or a Hugging Face directory. ac: Export of an AC stage, or Meta's `.pt`. out: Folder to
+        write to. size: Height and width of the frames as the networks know them; they are centre-cropped and
+        resized to it. start: Frame to start from. horizon: Actions to the goal. sweep: Which plane. world:
+        Memory to use.
     """
-    schema = schema_of(ac)
+    schema = load_schema(ac)
     model = WorldModel(load_encoder(encoder), load_ac_predictor(ac), world, schema)
-    landscape = trajectory_landscape(model, read_trajectory(trajectory), size, sweep, start, horizon)
-    landscape.save(out / "landscape.npz")
-    plot_landscape(landscape, axis_names(schema, sweep), out / "landscape.png")
-    least, truth = (
-        ", ".join(f"{value:.3f}" for value in place) for place in (landscape.minimum, landscape.truth)
-    )
+    result = trajectory_landscape(model, read_trajectory(trajectory), size, sweep, start, horizon)
+    result.save(out / "landscape.npz")
+    plot_landscape(result, axis_names(schema, sweep), out / "landscape.png")
+
+    least, truth = (", ".join(f"{value:.3f}" for value in point) for point in (result.minimum, result.truth))
     print(
-        f"{out / 'landscape.png'}: minimum at ({least}), true action ({truth}), {np.degrees(landscape.angle):.0f} degrees apart"
+        f"{out / 'landscape.png'}: minimum at ({least}), true action ({truth}), "
+        f"{np.degrees(result.angle):.0f} degrees apart"
     )
+
+
+def load_schema(ac: Path) -> StateSchema:
+    """The schema in our export; that of Meta's files is an end effector's."""
+    return END_EFFECTOR if ac.suffix == ".pt" else schema_from(read_schema(ac))
+
+
+def read_trajectory(path: Path) -> Trajectory:
+    """Frames and states of one episode. Raises UserError if the file is missing or holds something else."""
+    arrays = _read_arrays(path)
+    frames = arrays["observations"]
+    states = arrays["states"]
+    if frames.ndim == 5 and len(frames) == 1:
+        # The public example trajectory is stored as a batch of one episode.
+        frames = frames[0]
+        states = states[0]
+
+    are_frames = frames.ndim == 4 and frames.dtype == np.uint8
+    are_states = states.ndim == 2 and len(states) == len(frames)
+    require(
+        are_frames and are_states and len(frames) > 1,
+        f"{path}: observations {frames.dtype} {frames.shape} and states {states.shape} are not one episode "
+        "of two or more steps, (t h w c) uint8 and (t numbers)",
+    )
+    finite = bool(np.isfinite(states).all())
+    require(finite, f"{path}: a state is NaN or infinite; cut the trajectory to what was measured")
+    return Trajectory(
+        rearrange(torch.from_numpy(frames), "t h w c -> t c h w"), torch.from_numpy(states).float()
+    )
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    require(path.is_file(), f"{path} does not exist; give an .npz with observations and states")
+    try:
+        with np.load(path) as file:
+            arrays = dict(file)
+    except (BadZipFile, EOFError, TypeError, ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read as an .npz of plain arrays: {error}") from error
+    complete = {"observations", "states"} <= set(arrays)
+    require(complete, f"{path} holds {list(arrays)}; expected observations and states")
+    return arrays
+
+
+def trajectory_landscape(
+    world: WorldModel, trajectory: Trajectory, size: int, config: LandscapeConfig, start: int, horizon: int
+) -> Landscape:
+    """The energy of reaching frame `start + horizon` from frame `start`, around the actions that did.
+
+    Raises UserError if these frames are not all in the trajectory.
+    """
+    end = start + horizon + 1
+    frames = trajectory.frames[start:end]
+    states = trajectory.states[start:end]
+    require(len(frames) == horizon + 1, f"frames {start} to {start + horizon} are not all in the trajectory")
+
+    square = crop(frames, centre_box(*frames.shape[-2:], 1.0), size, flip=False)
+    images = rearrange(normalise(square[None]), "1 c t h w -> t c h w")
+    tokens = world.encode(images[[0, -1]])
+    actions = pose_delta(states[:-1], states[1:], world.schema)
+    return energy_landscape(world.energy(tokens[:1], states[:1], tokens[1:]), actions, config)

@@ -1,6 +1,6 @@
 """Windows of trajectories as tokens: looked up in a latent cache, or encoded whole episodes at a time.
 
-tokens = CachedWindows(windows, encode, weights, LatentsConfig(), device)
+tokens = CachedWindows(windows, encode, settings, encoder.state_dict(), LatentsConfig(), device)
 frame_tokens = tokens(batch)      # b (t n) d, for batches read with `pixels: false`
 """
 
@@ -14,11 +14,12 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from vjepa.data.decode import DecodeError
-from vjepa.data.latents import LatentCache, encode_frames, latent_key
+from vjepa.data.decode_error import DecodeError
+from vjepa.data.latents import LatentCache, encode_in_fixed_batches, latent_key
 from vjepa.errors import require
 from vjepa.robots.episodes import TrajectoryError
-from vjepa.robots.windows import TrajectoryBatch, Windows
+from vjepa.robots.window_batches import TrajectoryBatch
+from vjepa.robots.windows import Windows
 
 Encode = Callable[[UInt8[Tensor, "batch c h w"]], Float[Tensor, "batch n d"]]
 
@@ -30,11 +31,11 @@ class LatentsConfig:
     folder: str = "data/latents"
     """One folder for all encoders and datasets; each has a key of its own in it."""
     gigabytes: float = 20.0
-    """Most that the folder may take; what is beyond is encoded every time."""
+    """Most that the folder may take; what does not fit is encoded every time."""
     batch: int = 8
     """Frames encoded at once."""
     dtype: Literal["float32", "float16"] = "float32"
-    """What is kept; float16 takes half the room, and rounds."""
+    """Precision on disk; float16 takes half the room, and rounds."""
 
     def __post_init__(self) -> None:
         require(self.gigabytes > 0 and self.batch > 0, "latents: gigabytes and batch must be positive")
@@ -53,32 +54,47 @@ class CachedWindows:
         device: torch.device | str,
     ) -> None:
         """
-        encode: one frame's bytes each to its tokens.
-        encoder: its settings, as far as its weights do not show them; anything that JSON can say.
+        windows: of every dataset, in the order of the mixture.
+        encode: frames, uint8, to their tokens.
+        encoder: settings that change the tokens and do not show in its weights; anything that JSON can say.
+        weights: the encoder's.
+        device: where it runs; tokens of another kind of device may differ in the last bits.
         """
-        self.windows, self.encode, self.batch = windows, encode, config.batch
-        limit, dtype = int(config.gigabytes * 2**30), getattr(torch, config.dtype)
+        self.windows = windows
+        self.encode = encode
+        self.batch = config.batch
         self.caches = []
-        for part in windows:
-            crop = {"size": part.config.size, "aspect": part.config.aspect}
-            seen = crop | {"batch": config.batch, "encoder": dict(encoder)}
-            key = latent_key(weights, part.data.fingerprint, seen, device)
-            self.caches.append(LatentCache(config.folder, key, limit, dtype))
+        for dataset in windows:
+            settings = {
+                "size": dataset.config.size,
+                "aspect": dataset.config.aspect,
+                "batch": config.batch,
+                "encoder": dict(encoder),
+            }
+            # Whatever changes the tokens must be in the key, or stale ones would be read.
+            key = latent_key(weights, dataset.data.fingerprint, settings, device)
+            limit = int(config.gigabytes * 2**30)
+            self.caches.append(LatentCache(config.folder, key, limit, getattr(torch, config.dtype)))
 
     def __call__(self, batch: TrajectoryBatch) -> Float[Tensor, "b n d"]:
         """Tokens in (T H W) order, on the CPU. Raises TrajectoryError if an episode cannot be decoded."""
-        where = zip(
+        windows = zip(
             batch.source.tolist(), batch.episode.tolist(), batch.camera, batch.rows.tolist(), strict=True
         )
-        return torch.stack([self.window(*one) for one in where])
+        return torch.stack([self.window_tokens(*window) for window in windows])
 
-    def window(self, source: int, episode: int, camera: str, rows: list[int]) -> Float[Tensor, "n d"]:
-        name = f"{episode:06d}.{camera}"
-        tokens = self.caches[source].load(name, lambda: self.encoded(source, episode, camera), rows)
+    def window_tokens(self, source: int, episode: int, camera: str, rows: list[int]) -> Float[Tensor, "n d"]:
+        """Tokens of some rows of an episode, one frame after the other."""
+
+        def make() -> Float[Tensor, "t n d"]:
+            return self.encode_episode(source, episode, camera)
+
+        tokens = self.caches[source].load(f"{episode:06d}.{camera}", make, rows)
         return rearrange(tokens, "t n d -> (t n) d")
 
-    def encoded(self, source: int, episode: int, camera: str) -> Float[Tensor, "t n d"]:
-        """All frames of an episode."""
+    def encode_episode(self, source: int, episode: int, camera: str) -> Float[Tensor, "t n d"]:
+        """Tokens of all frames of an episode."""
+        # Windows overlap and begin anywhere, so an episode's frames are encoded once for all of its windows.
         windows = self.windows[source]
         rows = np.arange(windows.data.length[episode])
         try:
@@ -87,4 +103,4 @@ class CachedWindows:
             raise TrajectoryError(
                 f"{error}; tokens are kept by whole episodes, so remove it from the dataset"
             ) from error
-        return encode_frames(frames, self.encode, self.batch)
+        return encode_in_fixed_batches(frames, self.encode, self.batch)

@@ -1,28 +1,22 @@
-"""The data module of robot trajectories: LeRobot folders in, batches of windows out, in an order that resumes exactly."""
+"""The data module of robot trajectories: recorded datasets in, batches of windows out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
-from vjepa.data.loader import GlobalOrder, ResumableLoader, ignore_interrupt
-from vjepa.errors import require
-from vjepa.robots.episodes import Columns
-from vjepa.robots.readers.lerobot import LeRobot, load_lerobot
+from vjepa.data.base_module import ResumableData, check_sources
+from vjepa.robots.episodes import Columns, Episodes
+from vjepa.robots.readers.lerobot import load_lerobot
 from vjepa.robots.schema import END_EFFECTOR, StateSchema
-from vjepa.robots.windows import (
-    EvaluationTrajectories,
-    TrainingTrajectories,
-    TrajectoryConfig,
-    Windows,
-    collate_windows,
-)
+from vjepa.robots.window_batches import collate_windows
+from vjepa.robots.window_datasets import EvaluationTrajectories, TrainingTrajectories
+from vjepa.robots.windows import TrajectoryConfig, Windows
 
-PROBES = 64
+CHECKED_WINDOWS = 64
 """Windows whose actions are compared with the schema's bounds before training."""
 
 
@@ -38,8 +32,10 @@ class RobotSource:
     """What its columns are called."""
 
 
-class TrajectoryData(L.LightningDataModule):
+class TrajectoryData(ResumableData):
     """Robot trajectories for training, validation and test."""
+
+    collate = staticmethod(collate_windows)
 
     def __init__(
         self,
@@ -65,105 +61,82 @@ class TrajectoryData(L.LightningDataModule):
             max_bad_share: Training stops once more than this share of draws could not be decoded.
             seed: Decides the order of episodes, the moments, the cameras and the crops.
         """
-        super().__init__()
-        require(bool(train), "data.train is empty; give one dataset or more")
-        require(batch_size > 0, f"data.batch_size={batch_size} must be 1 or more")
-        require(workers >= 0, f"data.workers={workers} must be 0 or more")
-        require(
-            0 <= max_bad_share <= 1,
-            f"data.max_bad_share={max_bad_share} is a share; give a number from 0 to 1",
-        )
-        require(all(source.weight > 0 for source in train), "data.train: every weight must be positive")
-        self.train, self.val, self.test, self.schema, self.window = train, val, test, schema, window
-        self.batch_size, self.workers, self.max_bad_share, self.seed = (
-            batch_size,
-            workers,
-            max_bad_share,
-            seed,
-        )
+        super().__init__(batch_size, workers, max_bad_share, seed)
+        check_sources(train, "one dataset")
+        self.train = train
+        self.val = val
+        self.test = test
+        self.schema = schema
+        self.window = window
 
-    def load(self, source: RobotSource) -> LeRobot:
+    def load_source(self, source: RobotSource) -> Episodes:
         """Read and check one dataset. Raises TrajectoryError."""
         return load_lerobot(source.folder, self.schema, source.columns, self.window.cameras)
 
     @cached_property
-    def train_data(self) -> list[LeRobot]:
-        return [self.load(source) for source in self.train]
+    def train_data(self) -> list[Episodes]:
+        return [self.load_source(source) for source in self.train]
 
     @cached_property
-    def val_data(self) -> LeRobot | None:
-        return self.val and self.load(self.val)
+    def val_data(self) -> Episodes | None:
+        return self.val and self.load_source(self.val)
 
     @cached_property
-    def test_data(self) -> LeRobot | None:
-        return self.test and self.load(self.test)
+    def test_data(self) -> Episodes | None:
+        return self.test and self.load_source(self.test)
 
     @property
-    def held_out(self) -> list[LeRobot]:
-        """Validation and test, as far as they are named: a fit looks at both, though the test comes last."""
+    def held_out(self) -> list[Episodes]:
+        """Validation and test, if the recipe names them. A fit reads both, though the test comes last."""
+        # A test set that cannot be read should stop the run now, not after hours of training.
         return [data for data in (self.val_data, self.test_data) if data]
 
     def setup(self, stage: str) -> None:
         """Read what this stage needs, so that a mistake in the data stops the run before it starts."""
         if stage == "fit":
-            windows = self.training_windows(self.window)
-            evaluated = [EvaluationTrajectories(data, self.window).windows for data in self.held_out]
-            warn_of_short([*windows.windows, *evaluated])
-            warn_of_actions(self.training_windows(replace(self.window, pixels=False)), self.schema)
+            training = self.training_samples()
+            evaluation = [EvaluationTrajectories(data, self.window).windows for data in self.held_out]
+            warn_of_short_episodes([*training.windows, *evaluation])
+            # Actions alone: without pixels no video is decoded.
+            without_pixels = replace(self.window, pixels=False)
+            warn_of_large_actions(self.training_windows(without_pixels), self.schema)
         if stage == "validate":
             _ = self.val_data
         if stage == "test":
             _ = self.test_data
 
     def training_windows(self, window: TrajectoryConfig) -> TrainingTrajectories:
-        return TrainingTrajectories(
-            self.train_data, [source.weight for source in self.train], window, self.seed
-        )
+        """The draws of training for any kind of window: the same seed draws the same episodes and moments."""
+        weights = [source.weight for source in self.train]
+        return TrainingTrajectories(self.train_data, weights, window, self.seed)
 
-    def train_dataloader(self) -> ResumableLoader:
-        windows, world = self.training_windows(self.window), self.trainer.world_size
-        # An epoch holds whole optimiser steps: Lightning would end it with a step of too few micro-batches.
-        accumulated = self.trainer.accumulate_grad_batches
-        steps = max(1, sum(map(len, windows.windows)) // (self.batch_size * world * accumulated))
-        order = GlobalOrder(steps * accumulated, self.batch_size, self.trainer.global_rank, world)
-        return ResumableLoader(windows, batch_sampler=order, **self.loader_settings())
+    def training_samples(self) -> TrainingTrajectories:
+        return self.training_windows(self.window)
 
-    def val_dataloader(self) -> DataLoader | list:
-        return [] if self.val_data is None else self.evaluation_loader(self.val_data)
+    def validation_samples(self) -> EvaluationTrajectories | None:
+        return None if self.val_data is None else EvaluationTrajectories(self.val_data, self.window)
 
     def test_dataloader(self) -> DataLoader | list:
-        return [] if self.test_data is None else self.evaluation_loader(self.test_data)
-
-    def evaluation_loader(self, data: LeRobot) -> DataLoader:
-        """Every window exactly once over all ranks: shares may differ by one, nothing is padded."""
-        windows = EvaluationTrajectories(data, self.window)
-        share = Subset(windows, range(self.trainer.global_rank, len(windows), self.trainer.world_size))
-        return DataLoader(share, batch_size=self.batch_size, **self.loader_settings())
-
-    def loader_settings(self) -> dict:
-        on_gpu = self.trainer.num_devices > 0 and self.trainer.strategy.root_device.type == "cuda"
-        return {
-            "num_workers": self.workers,
-            "collate_fn": collate_windows,
-            "worker_init_fn": ignore_interrupt,
-            "pin_memory": on_gpu,
-            "persistent_workers": self.workers > 0,
-        }
+        if self.test_data is None:
+            return []
+        return self.evaluation_loader(EvaluationTrajectories(self.test_data, self.window))
 
 
-def warn_of_short(datasets: Sequence[Windows]) -> None:
-    """Name the episodes that are left out: how many, and the first."""
+def warn_of_short_episodes(datasets: Sequence[Windows]) -> None:
+    """Say how many episodes of each dataset are left out, and name the first."""
     for windows in datasets:
         if windows.short:
-            left, there = len(windows.short), len(windows.data)
-            rank_zero_warn(f"{left} of {there} episodes are left out, the first: {windows.short[0]}")
+            count = f"{len(windows.short)} of {len(windows.data)}"
+            rank_zero_warn(f"{count} episodes are left out, the first: {windows.short[0]}")
 
 
-def warn_of_actions(windows: TrainingTrajectories, schema: StateSchema) -> None:
-    """Say so if most actions lie beyond the bounds within which a planner will search."""
-    share = schema.outside(torch.stack([windows[k].actions for k in range(PROBES)]))
+def warn_of_large_actions(windows: TrainingTrajectories, schema: StateSchema) -> None:
+    """Warn if most actions lie beyond the bounds within which a planner will search."""
+    actions = torch.stack([windows[k].actions for k in range(CHECKED_WINDOWS)])
+    share = schema.outside(actions)
+    # Some actions beyond the bounds are outliers; most of them are a mistake in units.
     if share > 0.5:
         rank_zero_warn(
-            f"{share:.0%} of the actions lie beyond schema.bounds: planning would search where there are few data; "
-            f"check the units and trajectory.fps, or give other bounds"
+            f"{share:.0%} of the actions lie beyond schema.bounds: planning would search where there are few "
+            "data; check the units and trajectory.fps, or give other bounds"
         )

@@ -1,4 +1,10 @@
-"""Schema."""
+"""What a robot's states and actions mean, number by number.
+
+    arm = END_EFFECTOR                                  # xyz, three angles, gripper
+    joints = vector_schema(("shoulder", "elbow"), "rad", bound=0.2)
+
+A schema is a frozen dataclass: `dataclasses.asdict` and `schema_from` take it through JSON.
+"""
 
 import math
 from collections.abc import Mapping
@@ -12,12 +18,12 @@ from torch import Tensor
 from vjepa.errors import require
 
 FULL_TURN = 2 * math.pi
-"""Radians. Greater angles are most likely degrees."""
+"""Radians. An angle beyond it is most likely in degrees."""
 
 
 @dataclass(frozen=True)
 class StateSchema:
-    """What a state is, number by number, and what an action does to it. The default: one arm's end effector and gripper."""
+    """What a state is, and what an action does to it. The default: one arm's end effector and gripper."""
 
     names: tuple[str, ...] = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
     """Names of the state's dimensions."""
@@ -30,51 +36,62 @@ class StateSchema:
     gripper: tuple[int, ...] = (6,)
     """Dimensions of grippers."""
     delta: Literal["pose", "difference", "recorded"] = "pose"
-    """Actions are differences of states, with rotations as R1 R0^T (`pose`) or as all the rest (`difference`); or they are
-    the data's own (`recorded`), and nobody knows what they do to a state."""
+    """`difference`: an action is the difference of two states. `pose`: the same, but rotations change by
+    R1 R0^T. `recorded`: actions are the data's own, and what they do to a state is not known."""
     actions: tuple[str, ...] = ()
     """Names of the action's dimensions; empty: those of the state."""
     bounds: tuple[tuple[float, float], ...] = (((-0.075, 0.075),) * 3) + (((-0.5, 0.5),) * 3) + ((-1.0, 1.0),)
-    """Least and greatest action, for each dimension: what a planner may try, what data should cover."""
+    """Least and greatest action, for each dimension: what a planner may try, and what data should cover."""
     centres: tuple[float, ...] = ()
-    """For each angle of `rotation`, the angle that its values lie within +-pi of, radians; empty: as they come. A hand that
-    points down has a roll of +pi or -pi by chance, which a network would see as a jump: 3.1416 as its centre heals that."""
+    """For each angle of `rotation`, radians: the middle of the range of 2 pi in which its values are given;
+    empty: as they come. A hand that points down has a roll of +pi or -pi by chance, and a network sees a jump
+    from one to the other. With a centre of 3.1416 there is none."""
 
     def __post_init__(self) -> None:
         self._check_dimensions()
+        self._check_angles()
         self._check_actions()
 
     def _check_dimensions(self) -> None:
-        dims = (*self.position, *self.rotation, *self.gripper)
         require(bool(self.names), "schema.names is empty; name the dimensions of a state")
         require(
             len(self.units) == len(self.names),
-            f"schema.units has {len(self.units)} entries for {len(self.names)} names; give one unit for each dimension",
+            f"schema.units has {len(self.units)} entries for {len(self.names)} names; give one for each",
         )
+        dims = (*self.position, *self.rotation, *self.gripper)
+        known = all(0 <= dim < len(self.names) for dim in dims)
         require(
-            len(set(dims)) == len(dims) and all(0 <= dim < len(self.names) for dim in dims),
-            f"schema: position, rotation and gripper name {dims}; each must be one of 0..{len(self.names) - 1}, once",
+            known and len(set(dims)) == len(dims),
+            f"schema: position, rotation and gripper name {dims}; "
+            f"each must be one of 0..{len(self.names) - 1}, once",
         )
+
+    def _check_angles(self) -> None:
         require(
             len(self.rotation) % 3 == 0 and len(self.position) % 3 == 0,
-            f"schema: {len(self.position)} position and {len(self.rotation)} rotation dimensions; both come in threes",
+            f"schema: {len(self.position)} position and {len(self.rotation)} rotation dimensions; "
+            f"both come in threes",
         )
-        wrong = [self.names[dim] for dim in self.rotation if self.units[dim] != "rad"]
-        require(not wrong, f"schema.units: the angles {wrong} must be in rad; convert the data")
+        not_radians = [self.names[dim] for dim in self.rotation if self.units[dim] != "rad"]
+        require(not not_radians, f"schema.units: the angles {not_radians} must be in rad; convert the data")
+        one_each = len(self.centres) in (0, len(self.rotation))
         require(
-            len(self.centres) in (0, len(self.rotation)) and all(map(math.isfinite, self.centres)),
-            f"schema.centres={self.centres} for {len(self.rotation)} angles; give one number of radians for each, or none",
+            one_each and all(map(math.isfinite, self.centres)),
+            f"schema.centres={self.centres} for {len(self.rotation)} angles; "
+            f"give one number of radians for each, or none",
         )
 
     def _check_actions(self) -> None:
         require(
             self.delta == "recorded" or not self.actions,
-            f"schema.actions names dimensions, but under delta={self.delta} they are the state's; leave it empty",
+            f"schema.actions names dimensions, but under delta={self.delta} they are the state's; "
+            f"leave it empty",
         )
+        growing = all(low < high for low, high in self.bounds)
         require(
-            len(self.bounds) == self.action_dims and all(low < high for low, high in self.bounds),
-            f"schema.bounds must be {self.action_dims} pairs (least, greatest), one for each dimension of an action, "
-            f"got {self.bounds}",
+            len(self.bounds) == self.action_dims and growing,
+            f"schema.bounds must be {self.action_dims} pairs (least, greatest), "
+            f"one for each dimension of an action, got {self.bounds}",
         )
 
     @property
@@ -87,21 +104,21 @@ class StateSchema:
 
     def clip(self, action: Float[Tensor, "*b Da"]) -> Float[Tensor, "*b Da"]:
         """The nearest action within the bounds."""
-        return torch.stack([action[..., i].clamp(low, high) for i, (low, high) in enumerate(self.bounds)], -1)
+        clipped = [action[..., i].clamp(low, high) for i, (low, high) in enumerate(self.bounds)]
+        return torch.stack(clipped, -1)
 
     def wrap(self, state: Float[Tensor, "*b Ds"]) -> Float[Tensor, "*b Ds"]:
-        """The same state with its angles by whole turns nearest to their `centres`: what networks are given."""
+        """The state that networks are given: each angle moved by whole turns to within +-pi of its centre."""
         if not self.centres:
             return state
         wrapped = state.clone()
-        for dim, centre in zip(
-            self.rotation, self.centres, strict=True
-        ):  # not one tensor: that would be a copy to the GPU
+        # One angle after the other: the centres as one tensor would be copied to the GPU at every call.
+        for dim, centre in zip(self.rotation, self.centres, strict=True):
             wrapped[..., dim] += FULL_TURN * ((centre - state[..., dim]) / FULL_TURN).round()
         return wrapped
 
     def outside(self, actions: Float[Tensor, "*b Da"]) -> float:
-        """Share of actions of which at least one dimension lies beyond the bounds, 0..1."""
+        """Share of the actions that have a dimension beyond its bounds, 0..1."""
         far = (self.clip(actions) - actions).abs() > 1e-6
         return float(far.any(-1).double().mean())
 
@@ -110,13 +127,20 @@ END_EFFECTOR = StateSchema()
 
 
 def vector_schema(names: tuple[str, ...], unit: str, bound: float) -> StateSchema:
-    """A schema of plain numbers whose actions are differences within +-bound: joints, a mobile base, a cursor."""
-    none: tuple[int, ...] = ()
-    bounds = ((-bound, bound),) * len(names)
-    return StateSchema(names, (unit,) * len(names), none, none, none, delta="difference", bounds=bounds)
+    """Plain numbers whose actions are differences within +-bound: joints, a mobile base, a cursor."""
+    return StateSchema(
+        names=names,
+        units=(unit,) * len(names),
+        position=(),
+        rotation=(),
+        gripper=(),
+        delta="difference",
+        bounds=((-bound, bound),) * len(names),
+    )
 
 
 def schema_from(fields: Mapping[str, Any]) -> StateSchema:
-    """The schema whose `dataclasses.asdict` has been through JSON, which has lists for tuples."""
+    """The schema whose `dataclasses.asdict` has been through JSON, which turns tuples into lists."""
     tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-    return StateSchema(**(tuples | {"bounds": tuple((low, high) for low, high in fields["bounds"])}))
+    tuples["bounds"] = tuple((low, high) for low, high in fields["bounds"])
+    return StateSchema(**tuples)

@@ -1,1 +1,20 @@
-"""What the stages share: their command line, the frozen encoder, optimisers, monitors, sweeps."""
+"""What the stages share.
+
+stage_cli             one command line for every stage: settings, Trainer, export
+run_folder            the folder of a run: its recipe, its checkpoints, whether it is finished
+moved                 class paths of old recipes, and where the classes are today
+frozen_stage          the base of stages on a frozen encoder
+grid_stage            the base of stages that train a grid of heads on a frozen encoder
+frame_tokens          tokens of robot trajectories, encoded with every batch or kept on disk
+trajectory_settings   checks of stages on robot trajectories
+mask_groups           which masks a batch of pretraining gets
+warm_start            start from another run's weights
+optim                 AdamW, and schedules as functions of the step
+grid_optim            AdamW for a grid of heads
+monitors              monitors of every run: optimiser, speed, bad files, signals
+pretraining_monitors  monitors of pretraining: collapse, read-outs, loss by distance in time
+image_monitor         images of masks and tokens while pretraining
+sweep                 the command `sweep`: recipes side by side, over seeds
+"""
+
+from vjepa import torchvision_ops  # noqa: F401  before anything imports torchvision

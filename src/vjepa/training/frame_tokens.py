@@ -1,4 +1,10 @@
-"""Tokens of the frames of robot trajectories, for stages on a frozen encoder: encoded now, or looked up."""
+"""Tokens of the frames of robot trajectories, for stages on a frozen encoder.
+
+They are encoded with every batch, or once in a run's life and then read from a latent cache:
+
+    tokens = FrameTokens(encoder, data, LatentsConfig())
+    frame_tokens = tokens(batch, "train")        # b (t n) d
+"""
 
 from dataclasses import asdict
 
@@ -8,31 +14,38 @@ from torch import Tensor
 
 from vjepa.data.transforms import normalise
 from vjepa.errors import UserError
-from vjepa.models.ac_predictor import encode_frames
-from vjepa.models.encoder import Encoder
+from vjepa.models.encoder import Encoder, encode_frames
 from vjepa.robots.cached_windows import CachedWindows, LatentsConfig
 from vjepa.robots.module import TrajectoryData
-from vjepa.robots.windows import TrajectoryBatch, Windows
+from vjepa.robots.window_batches import TrajectoryBatch
+from vjepa.robots.windows import Windows
 
 
 class FrameTokens:
-    """`tokens(batch, split)`: layer-normed, each frame encoded alone. With `data.window.pixels: false` from the cache."""
+    """Layer-normed tokens of a batch, each frame encoded alone."""
 
     def __init__(self, encoder: Encoder, data: TrajectoryData, config: LatentsConfig) -> None:
-        """Raises UserError if the encoder does not take such frames, or their crops vary and cannot be kept."""
-        self.encoder, self.data, self.config = encoder, data, config
+        """
+        encoder: frozen.
+        config: where tokens are kept, if `data.window.pixels` is false. Raises UserError if they would vary,
+            as they do with random crops.
+        """
+        self.encoder = encoder
+        self.data = data
+        self.config = config
         self.readers: dict[str, CachedWindows] = {}
         if not data.window.pixels and not data.window.fixed_crop:
             raise UserError(
-                "data.window.pixels=false keeps one crop's tokens; give data.window.scale and aspect a single value"
+                "data.window.pixels=false keeps one crop's tokens; "
+                "give data.window.scale and aspect a single value"
             )
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of a frame's tokens. Raises UserError if the patches do not divide the frames."""
-        size, t = self.data.window.size, self.encoder.config.tubelet
+        size = self.data.window.size
         try:
-            return self.encoder.grid(torch.empty(1, 3, t, size, size, device="meta"))[1:]
+            return self.encoder.grid_of_size(1, size, size)[1:]
         except UserError as error:
             raise UserError(f"data.window: {error}") from error
 
@@ -46,7 +59,10 @@ class FrameTokens:
 
     @torch.no_grad()
     def __call__(self, batch: TrajectoryBatch, split: str) -> Float[Tensor, "b n d"]:
-        """In (T H W) order, on the encoder's device."""
+        """Tokens in (T H W) order, on the encoder's device.
+
+        split: `train`, `val` or `test`; the numbers in a batch count the episodes of its own split.
+        """
         if self.data.window.pixels:
             return encode_frames(self.encoder, normalise(batch.clip))
         if split not in self.readers:
@@ -54,20 +70,12 @@ class FrameTokens:
         return self.readers[split](batch).to(self.device)
 
     def reader(self, split: str) -> CachedWindows:
-        data = self.data
-        datasets = {
-            "train": lambda: data.train_data,
-            "val": lambda: [data.val_data],
-            "test": lambda: [data.test_data],
-        }
-        windows = [Windows(dataset, data.window) for dataset in datasets[split]()]
-        about = asdict(self.encoder.config)
-        return CachedWindows(windows, self.encode, about, self.encoder.state_dict(), self.config, self.device)
-
-
-def check_equal(name: str, given: int, schema: str, expected: int) -> None:
-    """Refuse a network whose inputs are not those of the data's schema."""
-    if given != expected:
-        raise UserError(
-            f"{name}={given}, but data.schema has {schema} of {expected} numbers; give {expected}"
-        )
+        """The latent cache of a split's datasets."""
+        if split == "train":
+            datasets = self.data.train_data
+        else:
+            datasets = [self.data.val_data if split == "val" else self.data.test_data]
+        windows = [Windows(dataset, self.data.window) for dataset in datasets]
+        settings = asdict(self.encoder.config)
+        weights = self.encoder.state_dict()
+        return CachedWindows(windows, self.encode, settings, weights, self.config, self.device)

@@ -1,42 +1,104 @@
-"""What stages on a frozen encoder have in common: it stays in evaluation mode and out of checkpoints."""
+"""The base of stages that train a network on top of a frozen encoder.
+
+A stage adds its own settings, `build`, the steps of Lightning, and the `parts` of its export:
+
+    class Count(FrozenStage):
+        def __init__(self, encoder: str, weights: Weights = "ema", seed: int = 0):
+            super().__init__(encoder, weights, OptimConfig(), seed)
+
+        def build(self) -> None:
+            self.head = nn.Linear(self.encoder.config.width, 1)
+"""
 
 from typing import ClassVar
 
 import lightning as L
+import torch
 
-from vjepa.training.optim import OptimConfig, set_step
+from vjepa.models.frozen import freeze
+from vjepa.training.optim import OptimConfig, Schedule, set_step
+from vjepa.weights.load import Weights, load_encoder
 
 
 class FrozenStage(L.LightningModule):
-    """Trains what stands on networks that do not train. A subclass sets `optim` and builds the networks in configure_model."""
+    """Loads the encoder, seeds the trained networks, sets schedules, keeps frozen weights out of checkpoints.
+
+    A subclass overrides `build`. If it needs more frozen networks, it overrides `load_frozen` too and names
+    them in FROZEN.
+    """
 
     FROZEN: ClassVar[tuple[str, ...]] = ("encoder",)
-    """Attributes that hold networks which do not train. They are rebuilt from where they came from, never resumed."""
-    optim: OptimConfig
+    """Attributes that hold frozen networks: always in evaluation mode, and never in a checkpoint."""
+
+    def __init__(self, encoder: str, weights: Weights, optim: OptimConfig, seed: int) -> None:
+        """
+        Args:
+            encoder: A stage's model.safetensors, Meta's `.pt`, or a Hugging Face directory.
+            weights: Which of the source's encoders is read.
+            optim: AdamW and its schedules.
+            seed: Decides the initial weights of what `build` makes.
+        """
+        super().__init__()
+        self.source = encoder
+        self.weights = weights
+        self.optim = optim
+        self.seed = seed
+
+    def configure_model(self) -> None:
+        """Lightning calls this before `fit` and again before `test`; the networks are made once."""
+        if hasattr(self, "encoder"):
+            return
+        self.load_frozen()
+        # So initial weights depend on the seed alone, and what is drawn later does not depend on them.
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            self.build()
+
+    def load_frozen(self) -> None:
+        """Load the networks that do not train. Runs before the random generator is seeded for `build`."""
+        self.encoder = freeze(load_encoder(self.source, self.weights))
+
+    def build(self) -> None:
+        """Make the networks that train, and check the recipe. The random generator is seeded for it."""
+        raise NotImplementedError
+
+    def learning_rates(self) -> list[Schedule]:
+        """One schedule for each pair (matrices, vectors) of the optimiser's parameter groups."""
+        return [self.optim.lr]
 
     def on_fit_start(self) -> None:
         self.total_steps = int(self.trainer.estimated_stepping_batches)
 
     def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None) -> None:
-        set_step(optimizer.optimizer, self.optim, self.global_step + 1, self.total_steps)
+        step = self.global_step + 1
+        set_step(optimizer.optimizer, self.optim, step, self.total_steps, self.learning_rates())
         optimizer.step(closure=optimizer_closure)
 
     def train(self, mode: bool = True) -> "FrozenStage":
         """Training mode for all but the frozen networks."""
         super().train(mode)
+        # Lightning switches the whole stage to training mode, which would bring dropout into frozen networks.
         for name in self.FROZEN:
             if hasattr(self, name):
                 getattr(self, name).eval()
         return self
 
+    def unsaved_keys(self) -> set[str]:
+        """Keys that a checkpoint leaves out: frozen networks, parameters that do not train, tied doubles."""
+        networks = tuple(f"{name}." for name in self.FROZEN)
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        # A tied parameter has several names in the state dict, of which a checkpoint holds the first.
+        parameters = {name for name, _ in self.named_parameters(remove_duplicate=False)}
+        fixed = parameters - trained
+        return {key for key in self.state_dict() if key in fixed or key.startswith(networks)}
+
     def on_save_checkpoint(self, checkpoint: dict) -> None:
+        unsaved = self.unsaved_keys()
         state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {key: value for key, value in state.items() if not self.is_frozen(key)}
+        checkpoint["state_dict"] = {key: value for key, value in state.items() if key not in unsaved}
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["state_dict"] |= {
-            key: value for key, value in self.state_dict().items() if self.is_frozen(key)
-        }
-
-    def is_frozen(self, key: str) -> bool:
-        return key.split(".")[0] in self.FROZEN
+        """Add the frozen weights, which were loaded anew, so that Lightning finds every key it expects."""
+        unsaved = self.unsaved_keys()
+        loaded = {key: value for key, value in self.state_dict().items() if key in unsaved}
+        checkpoint["state_dict"] = loaded | checkpoint["state_dict"]

@@ -1,4 +1,8 @@
-"""Grid optim."""
+"""AdamW for a grid of heads that train side by side, each with a learning rate and a weight decay of its own.
+
+heads = GridConfig(lr=(1e-4, 3e-4), weight_decay=(0.01, 0.1)).heads(optim)      # four pairs
+optimizer = GridAdamW(optim, heads, ProbeGrid(probe, len(heads)))
+"""
 
 import math
 from collections.abc import Callable
@@ -8,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vjepa.errors import UserError
+from vjepa.errors import require
 from vjepa.training.optim import OptimConfig
 
 
@@ -17,27 +21,33 @@ class GridConfig:
     """Every learning rate with every weight decay: as many heads as pairs, all trained at once."""
 
     lr: tuple[float, ...] = ()
-    """Peak learning rates; `optim.lr.peak` alone if empty. Each follows the schedule of `optim.lr`, scaled."""
+    """Peak learning rates; only `optim.lr.peak` if empty. Each follows the schedule of `optim.lr`, scaled."""
     weight_decay: tuple[float, ...] = ()
-    """Peak weight decays; `optim.weight_decay.peak` alone if empty. Each follows its schedule, scaled."""
+    """Peak weight decays; only `optim.weight_decay.peak` if empty. Each follows its schedule, scaled."""
 
     def heads(self, optim: OptimConfig) -> list[tuple[float, float]]:
-        """(learning rate, weight decay) of every head. Raises UserError for a grid that no schedule can be scaled to."""
-        peaks = ("lr", self.lr, optim.lr.peak), ("weight_decay", self.weight_decay, optim.weight_decay.peak)
-        for name, wanted, peak in peaks:
-            if wanted and (peak <= 0 or min(wanted) < 0):
-                raise UserError(
-                    f"grid.{name}={list(wanted)} scales optim.{name}, so its peak ({peak}) must be positive"
-                )
-        rates, decays = self.lr or (optim.lr.peak,), self.weight_decay or (optim.weight_decay.peak,)
+        """(learning rate, weight decay) of every head. Raises UserError for a grid that no schedule fits."""
+        check_scales("lr", self.lr, optim.lr.peak)
+        check_scales("weight_decay", self.weight_decay, optim.weight_decay.peak)
+        rates = self.lr or (optim.lr.peak,)
+        decays = self.weight_decay or (optim.weight_decay.peak,)
         return [(rate, decay) for rate in rates for decay in decays]
 
 
-class GridAdamW(torch.optim.Optimizer):
-    """AdamW over parameters whose first axis counts heads, each head with a learning rate and a weight decay of its own.
+def check_scales(name: str, values: tuple[float, ...], peak: float) -> None:
+    """Raise UserError for values that are no multiples of a schedule's peak."""
+    require(
+        not values or (peak > 0 and min(values) >= 0),
+        f"grid.{name}={list(values)} scales optim.{name}, so its peak ({peak}) must be positive",
+    )
 
-    AdamW works element by element and its moments know neither rate nor decay. So one optimiser over stacked parameters, its
-    rate and decay multiplied by one number a head, takes the very steps that one AdamW for each head would take.
+
+class GridAdamW(torch.optim.Optimizer):
+    """AdamW over stacked parameters: their first axis counts heads, each with a rate and a decay of its own.
+
+    AdamW works element by element, and its moments depend neither on the rate nor on the decay. So one
+    optimiser takes the very steps of one AdamW for each head, if rate and decay are multiplied by one number
+    a head.
 
     Args:
         config: Betas, epsilon, and the schedules that `set_step` reads.
@@ -47,33 +57,49 @@ class GridAdamW(torch.optim.Optimizer):
 
     def __init__(self, config: OptimConfig, heads: list[tuple[float, float]], *modules: nn.Module) -> None:
         parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-        matrices, vectors = [p for p in parameters if p.ndim > 2], [p for p in parameters if p.ndim <= 2]
-        self.betas, self.eps = config.betas, config.eps
-        self.rates = torch.tensor([rate / config.lr.peak if config.lr.peak else 0.0 for rate, _ in heads])
-        peak = config.weight_decay.peak
-        self.decays = torch.tensor([decay / peak if peak else 0.0 for _, decay in heads])
-        super().__init__(
-            [{"params": matrices}, {"params": vectors}], {"lr": config.lr.peak, "weight_decay": peak}
-        )
+        matrices = [p for p in parameters if p.ndim > 2]  # one axis more than those of a head
+        vectors = [p for p in parameters if p.ndim <= 2]
+        self.betas = config.betas
+        self.eps = config.eps
+        self.rates = shares([rate for rate, _ in heads], config.lr.peak)
+        self.decays = shares([decay for _, decay in heads], config.weight_decay.peak)
+        defaults = {"lr": config.lr.peak, "weight_decay": config.weight_decay.peak}
+        super().__init__([{"params": matrices}, {"params": vectors}], defaults)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         with torch.enable_grad():
             loss = closure() if closure else None
         for group in self.param_groups:
+            rates = group["lr"] * self.rates
+            decays = group["weight_decay"] * self.decays
             for p in group["params"]:
                 if p.grad is not None:
-                    self.update(p, group["lr"] * self.rates, group["weight_decay"] * self.decays)
+                    self.update(p, rates, decays)
         return loss
 
     def update(self, p: Tensor, lr: Float[Tensor, " p"], weight_decay: Float[Tensor, " p"]) -> None:
+        """One step of decoupled weight decay and Adam, as `torch.optim.AdamW` takes it."""
         state = self.state[p]
         if not state:
-            state |= {"step": torch.tensor(0.0), "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
+            state["step"] = torch.tensor(0.0)
+            state["mean"] = torch.zeros_like(p)
+            state["square"] = torch.zeros_like(p)
         state["step"] += 1
-        (beta1, beta2), step = self.betas, state["step"].item()
-        lr, weight_decay = (value.to(p).view(-1, *[1] * (p.ndim - 1)) for value in (lr, weight_decay))
+        step = state["step"].item()
+        beta1, beta2 = self.betas
+
+        # One number a head, along the first axis of the stacked parameter.
+        per_head = (-1, *[1] * (p.ndim - 1))
+        lr = lr.to(p).view(per_head)
+        weight_decay = weight_decay.to(p).view(per_head)
+
         mean = state["mean"].lerp_(p.grad, 1 - beta1)
         square = state["square"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
-        size = (square.sqrt() / math.sqrt(1 - beta2**step)).add_(self.eps)
-        p.mul_(1 - lr * weight_decay).sub_(lr / (1 - beta1**step) * mean / size)
+        deviation = (square.sqrt() / math.sqrt(1 - beta2**step)).add_(self.eps)
+        p.mul_(1 - lr * weight_decay).sub_(lr / (1 - beta1**step) * mean / deviation)
+
+
+def shares(values: list[float], peak: float) -> Float[Tensor, " p"]:
+    """Each value as a multiple of the peak, by which scheduled values are multiplied; 0 if the peak is 0."""
+    return torch.tensor([value / peak if peak else 0.0 for value in values])

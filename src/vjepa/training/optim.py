@@ -1,6 +1,7 @@
 """AdamW, and schedules as pure functions of the step (V-JEPA 2, sections 2.4 and A.1)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,8 +15,8 @@ from vjepa.errors import UserError
 class Schedule:
     """A value over steps 1..total: a ramp from `start` to `peak`, then constant, then a decay to `final`.
 
-    Read before optimiser step number `step` (counted from 1), so the first step takes one stride of the ramp, and the last
-    step uses exactly `final`.
+    It is read before optimiser step number `step`, counted from 1. So the first step has taken one stride of
+    the ramp, and the last step uses exactly `final`.
     """
 
     peak: float
@@ -64,7 +65,7 @@ class OptimConfig:
     """AdamW and what its step does."""
 
     lr: Schedule = Schedule(peak=5.25e-4)
-    """Learning rate. A recipe that names a schedule's fields keeps the others' defaults, so no default ramps or decays."""
+    """Learning rate. The default neither ramps nor decays, since a recipe may name single fields of it."""
     weight_decay: Schedule = Schedule(peak=0.04)
     """Decay of matrices; biases, norms and other vectors never decay."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -75,13 +76,29 @@ class OptimConfig:
 
 def adamw(config: OptimConfig, *modules: nn.Module) -> torch.optim.AdamW:
     """One optimiser over all trainable parameters: matrices in group 0, vectors in group 1."""
+    # Two groups, since vectors (biases, norms) must not decay: `set_step` tells them apart by their order.
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-    matrices, vectors = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+    matrices = [p for p in parameters if p.ndim > 1]
+    vectors = [p for p in parameters if p.ndim <= 1]
     return torch.optim.AdamW([{"params": matrices}, {"params": vectors}], betas=config.betas, eps=config.eps)
 
 
-def set_step(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, total: int) -> None:
-    """Learning rate and weight decay for optimiser step `step` (from 1) of `total`."""
-    matrices, vectors = optimizer.param_groups
-    matrices["lr"] = vectors["lr"] = config.lr.at(step, total)
-    matrices["weight_decay"], vectors["weight_decay"] = config.weight_decay.at(step, total), 0.0
+def set_step(
+    optimizer: torch.optim.Optimizer,
+    config: OptimConfig,
+    step: int,
+    total: int,
+    learning_rates: Sequence[Schedule] = (),
+) -> None:
+    """Set learning rate and weight decay for optimiser step `step` (from 1) of `total`.
+
+    learning_rates: one schedule for each pair (matrices, vectors) of parameter groups; if empty, there is one
+    pair and it follows `config.lr`.
+    """
+    groups = optimizer.param_groups
+    rates = learning_rates or [config.lr]
+    for matrices, vectors, rate in zip(groups[::2], groups[1::2], rates, strict=True):
+        matrices["lr"] = rate.at(step, total)
+        vectors["lr"] = matrices["lr"]
+        matrices["weight_decay"] = config.weight_decay.at(step, total)
+        vectors["weight_decay"] = 0.0  # as in the papers: only matrices decay

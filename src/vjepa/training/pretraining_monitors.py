@@ -1,41 +1,65 @@
-"""Pretraining monitors."""
+"""What pretraining shows in TensorBoard beside its loss: collapse, read-outs, loss by distance in time.
+
+A recipe names them under `trainer.callbacks`:
+
+    - {class_path: vjepa.training.pretraining_monitors.CollapseMonitor}
+"""
+
+from typing import TypedDict
 
 import lightning as L
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vjepa.data.clips import ClipConfig
-from vjepa.evaluation import collapse as metrics
-from vjepa.evaluation.readouts import ReadOutConfig, labelled_clips, read_out
+from vjepa.evaluation import collapse
+from vjepa.evaluation.labelled_clips import read_labelled_clips
+from vjepa.evaluation.readouts import ReadOutConfig, read_out
 from vjepa.models.grid import Grid
 from vjepa.objectives import ema
+from vjepa.objectives.masked_prediction import Prediction
 from vjepa.objectives.masks import View
-from vjepa.training.monitors import ends_step, write
+from vjepa.training.monitors import completes_logged_step, write
+
+
+class Outputs(TypedDict):
+    """What a step of pretraining hands to its monitors."""
+
+    loss: Float[Tensor, ""]
+    """Equation 1. Lightning divides it by the number of accumulated batches before monitors see it."""
+    l1: Float[Tensor, ""]
+    """The same without gradient, and never divided."""
+    grid: Grid
+    targets: Float[Tensor, "b n d"]
+    """The target encoder's tokens of the whole clips, layer-normed."""
+    predictions: list[Prediction]
+    """By group of clips, then by mask kind; without gradient."""
 
 
 class CollapseMonitor(L.Callback):
-    """Whether the target's features still tell tokens apart, from the first step on."""
+    """Whether the target encoder's features still tell tokens apart, from the first step on."""
 
-    def on_train_batch_end(self, trainer, stage, outputs, batch, batch_idx) -> None:
-        if not ends_step(trainer, batch_idx):
+    def on_train_batch_end(self, trainer, stage, outputs: Outputs, batch, batch_idx) -> None:
+        if not completes_logged_step(trainer, batch_idx):
             return
-        target = outputs["target"]
+        targets = outputs["targets"]
+        gaps = [prediction.context_gap for prediction in outputs["predictions"]]
         values = {
             "train/loss": outputs["l1"],
-            "collapse/feature_std": metrics.feature_std(target),
-            "collapse/effective_rank": metrics.effective_rank(target),
-            "collapse/token_cosine": metrics.token_cosine(target),
-            "collapse/loss_over_mean": outputs["l1"] / metrics.mean_baseline(target),
+            "collapse/feature_std": collapse.feature_std(targets),
+            "collapse/effective_rank": collapse.effective_rank(targets),
+            "collapse/token_cosine": collapse.token_cosine(targets),
+            "collapse/loss_over_mean": outputs["l1"] / collapse.mean_baseline(targets),
             "optim/ema_momentum": stage.momentum.at(trainer.global_step, stage.total_steps),
-            "collapse/target_context_l1": outputs["gap"],
+            "collapse/target_context_l1": torch.stack(gaps).mean(),
             "collapse/target_weights_rms": ema.distance(stage.target, stage.encoder),
         }
         write(trainer, values, trainer.global_step)
 
 
-class ReadOut(L.Callback):
-    """Read-outs of the target encoder while it trains, from step 0 (a random encoder) on: what the loss cannot tell."""
+class ReadOutMonitor(L.Callback):
+    """Read-outs of the target encoder while it trains, from step 0 (a random encoder) on."""
 
     def __init__(
         self,
@@ -55,17 +79,22 @@ class ReadOut(L.Callback):
             limit: Most clips of either manifest that are used, evenly spread.
             readout: What is read, and how.
         """
-        self.train, self.val, self.clip = train, val, clip
-        self.every, self.limit, self.readout = every, limit, readout
+        self.train = train
+        self.val = val
+        self.clip = clip
+        self.every = every
+        self.limit = limit
+        self.readout = readout
 
     def on_fit_start(self, trainer, stage) -> None:
         columns = (*self.readout.classes, *self.readout.numbers)
-        self.fitted = labelled_clips(self.train, self.clip, self.limit, columns)
-        self.scored = labelled_clips(self.val, self.clip, self.limit, columns)
+        self.fitted = read_labelled_clips(self.train, self.clip, self.limit, columns)
+        self.scored = read_labelled_clips(self.val, self.clip, self.limit, columns)
 
     def on_train_batch_start(self, trainer, stage, batch, batch_idx) -> None:
-        first_micro_batch = batch_idx % trainer.accumulate_grad_batches == 0
-        if first_micro_batch and trainer.global_step % self.every == 0:
+        # Before the step, so that the first read-out is of the untrained encoder.
+        first_of_step = batch_idx % trainer.accumulate_grad_batches == 0
+        if first_of_step and trainer.global_step % self.every == 0:
             self.read(trainer, stage)
 
     def on_train_end(self, trainer, stage) -> None:
@@ -73,40 +102,48 @@ class ReadOut(L.Callback):
 
     def read(self, trainer: L.Trainer, stage: L.LightningModule) -> None:
         if trainer.is_global_zero:
-            found = read_out(stage.target, self.fitted, self.scored, self.readout)
-            write(trainer, {f"readout/{name}": value for name, value in found.items()}, trainer.global_step)
+            scores = read_out(stage.target, self.fitted, self.scored, self.readout)
+            write(trainer, {f"readout/{name}": value for name, value in scores.items()}, trainer.global_step)
 
 
 class LossByDistance(L.Callback):
-    """Validation loss by how many time steps of the grid lie between a predicted token and the nearest kept one of its clip:
-    what is seen at the same moment (0) is filled in, what is not is foreseen."""
+    """Validation loss by the number of time steps between a predicted token and the nearest kept one.
+
+    At distance 0 the encoder saw something of the same moment, so the token is filled in. At a larger
+    distance it is predicted from other moments.
+    """
 
     def on_validation_start(self, trainer, stage) -> None:
-        self.sums: dict[int, list[float]] = {}
+        self.sums: dict[int, float] = {}
+        self.counts: dict[int, int] = {}
 
     def on_validation_batch_end(self, trainer, stage, outputs, batch, batch_idx, dataloader_idx=0) -> None:
-        for view, error in (outputs or {}).get("errors", ()):
-            distance = time_distance(view, outputs["grid"])
-            for step in distance.unique().tolist():
-                found = error[distance == step]
-                total = self.sums.setdefault(step, [0.0, 0.0])
-                total[0] += float(found.sum())
-                total[1] += found.numel()
+        if outputs is None:  # no clip of the batch could be decoded
+            return
+        for prediction in outputs["predictions"]:
+            # Batches differ in the number of tokens at a distance, so sums and counts are kept, not means.
+            distances = time_distance(prediction.view, outputs["grid"])
+            for distance in distances.unique().tolist():
+                errors = prediction.errors[distances == distance]
+                self.sums[distance] = self.sums.get(distance, 0.0) + float(errors.sum())
+                self.counts[distance] = self.counts.get(distance, 0) + errors.numel()
 
     def on_validation_end(self, trainer, stage) -> None:
-        if not trainer.sanity_checking:
-            means = {
-                f"val/loss_{step}_steps_from_kept": error / count
-                for step, (error, count) in sorted(self.sums.items())
-            }
-            write(trainer, means, trainer.global_step)
+        if trainer.sanity_checking:
+            return
+        means = {
+            f"val/loss_{distance}_steps_from_kept": self.sums[distance] / self.counts[distance]
+            for distance in sorted(self.sums)
+        }
+        write(trainer, means, trainer.global_step)
 
 
 def time_distance(view: View, grid: Grid) -> Int[Tensor, "b m"]:
     """Time steps between each dropped token and the nearest moment of which its clip keeps any token."""
-    times = torch.arange(grid[0], device=view.keep.device)
-    kept = (view.keep // (grid[1] * grid[2]))[..., None] == times
-    to_kept = (
-        (times[:, None] - times).abs().float().masked_fill(~kept.any(dim=1)[:, None], torch.inf).amin(dim=-1)
-    )
-    return to_kept.long().gather(1, view.drop // (grid[1] * grid[2]))
+    T, H, W = grid
+    times = torch.arange(T, device=view.keep.device)
+    keeps = ((view.keep // (H * W))[..., None] == times).any(dim=1)  # b T: whether a moment keeps a token
+
+    between = (times[:, None] - times).abs().float()
+    nearest = between.masked_fill(~keeps[:, None], torch.inf).amin(dim=-1)  # b T
+    return nearest.long().gather(1, view.drop // (H * W))

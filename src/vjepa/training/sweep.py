@@ -1,4 +1,4 @@
-"""Several recipes that differ in a few settings, over seeds: one command runs them, draws their curves and writes their table.
+"""Run several recipes that differ in a few settings, over seeds; draw their curves and write their table.
 
     python -m vjepa sweep conf/sweeps/masks.yaml
 
@@ -12,24 +12,27 @@ The file names a stage, the recipes it starts from, and what each run changes:
       baseline: {}
       slower target: {model.momentum.peak: 0.999}
 
-Runs go to runs/<name of the file>/<run>-seed<seed>; a finished one is not run again, an interrupted one goes on. Every folder
-holds its resolved recipe (config.yaml) and the commit (commit.txt), which with the seed reproduce it.
+Runs go to runs/<name of the file>/<run>-seed<seed>. A finished run is not run again, and an interrupted one
+goes on. Every folder holds its resolved recipe (config.yaml) and the commit (commit.txt), which with the seed
+reproduce it.
 """
 
 import json
 import os
 import re
-import statistics
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import yaml
 
 from vjepa.errors import UserError, require
+from vjepa.evaluation.tables import markdown_table, mean_and_spread
 
 Curve = dict[int, float]  # step -> value
 
@@ -53,8 +56,8 @@ class Sweep:
 
     def __post_init__(self) -> None:
         require(bool(self.runs) and bool(self.seeds), "a sweep needs one run and one seed or more")
-        places = {folder(Path(), name, 0) for name in self.runs}
-        require(len(places) == len(self.runs), "two runs have names that differ only in signs; rename one")
+        folders = {folder_of(Path(), name, 0) for name in self.runs}
+        require(len(folders) == len(self.runs), "two runs have names that differ only in signs; rename one")
         for name, changes in self.runs.items():
             require(
                 isinstance(changes, dict), f"runs.{name} must be settings like {{model.momentum.peak: 0.999}}"
@@ -69,114 +72,131 @@ def read_sweep(path: Path) -> Sweep:
         raise UserError(f"{path}: not a sweep: {error}; see python -m vjepa sweep --help") from error
 
 
-def folder(out: Path, name: str, seed: int) -> Path:
+def folder_of(out: Path, name: str, seed: int) -> Path:
+    """The folder of one run of a sweep whose runs go to `out`."""
     return out / f"{re.sub(r'[^A-Za-z0-9.=]+', '-', name)}-seed{seed}"
 
 
 def command(sweep: Sweep, changes: dict[str, object], seed: int, out: Path) -> list[str]:
     """The command line of one run."""
+    program = [sys.executable, "-m", f"stages.{sweep.stage}", "fit"]
     configs = [word for config in sweep.configs for word in ("--config", config)]
-    settings = [
-        f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in changes.items()
-    ]
-    return [sys.executable, "-m", f"stages.{sweep.stage}", "fit", *configs, "--out", str(out),
-            "--seed_everything", str(seed), *settings]  # fmt: skip
+    places = ["--out", str(out), "--seed_everything", str(seed)]
+    values = {key: value if isinstance(value, str) else json.dumps(value) for key, value in changes.items()}
+    return [*program, *configs, *places, *(f"--{key}={value}" for key, value in values.items())]
 
 
 def run_all(sweep: Sweep, out: Path, jobs: int) -> None:
-    """Run what is not finished, `jobs` at a time, each on its share of the cores; output goes to <run>/log.txt."""
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-
-    def one(job: tuple[str, dict, int]) -> str | None:
-        name, changes, seed = job
-        place = folder(out, name, seed)
-        place.mkdir(parents=True, exist_ok=True)
-        print(f"{place} ...", flush=True)
-        with open(place / "log.txt", "w") as log:
-            environment = {**os.environ, "OMP_NUM_THREADS": threads}
-            done = subprocess.run(
-                command(sweep, changes, seed, place), stdout=log, stderr=subprocess.STDOUT, env=environment
-            )
-        return f"{place} failed, see its log.txt" if done.returncode else None
-
+    """Run what is not finished, `jobs` at a time, which share the cores. Raises UserError if one fails."""
+    # A process takes a thread for every core, so several at a time would slow each other down.
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    runs = [(name, seed) for name in sweep.runs for seed in sweep.seeds]
     with ThreadPoolExecutor(jobs) as pool:
-        failed = [
-            word
-            for word in pool.map(one, [(n, c, s) for n, c in sweep.runs.items() for s in sweep.seeds])
-            if word
-        ]
-    if failed:
-        raise UserError("; ".join(failed))
+        succeeded = list(pool.map(lambda run: run_one(sweep, *run, out, threads), runs))
+    failed = [folder_of(out, *run) for run, success in zip(runs, succeeded, strict=True) if not success]
+    require(not failed, "; ".join(f"{folder} failed, see its log.txt" for folder in failed))
+
+
+def run_one(sweep: Sweep, name: str, seed: int, out: Path, threads: int) -> bool:
+    """Run one recipe with one seed, its output in log.txt of its folder; returns whether it succeeded."""
+    folder = folder_of(out, name, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"{folder} ...", flush=True)
+    words = command(sweep, sweep.runs[name], seed, folder)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    with open(folder / "log.txt", "w") as log:
+        process = subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, env=environment, check=False)
+    return process.returncode == 0
 
 
 def read_curves(run: Path, names: Iterable[str]) -> dict[str, Curve]:
-    """Scalars of a run's TensorBoard files; of a step that was written twice, after a resume, the last counts."""
+    """Scalars of a run's TensorBoard files, empty where a name was never logged.
+
+    Of a step that was written twice, after a resume, the last value counts.
+    """
+    # Imported here, since it takes seconds that other users of this module need not wait.
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0})  # 0: all steps, not a sample of them
     events.Reload()
-    there = events.Tags()["scalars"]
-    return {name: {e.step: e.value for e in events.Scalars(name)} if name in there else {} for name in names}
+    logged = events.Tags()["scalars"]
+    return {name: {e.step: e.value for e in events.Scalars(name)} if name in logged else {} for name in names}
 
 
-def over_seeds(curves: list[Curve]) -> tuple[list[int], list[float], list[float]]:
-    """Steps that all seeds have, mean and standard deviation there."""
+class SeedCurve(NamedTuple):
+    """A curve over several seeds."""
+
+    steps: list[int]
+    """Steps that all seeds have."""
+    mean: list[float]
+    spread: list[float]
+    """Standard deviation over seeds; 0 for a single one."""
+
+
+def over_seeds(curves: Sequence[Curve]) -> SeedCurve:
+    """Mean and standard deviation at the steps that all seeds have."""
     steps = sorted(set.intersection(*(set(curve) for curve in curves)))
-    values = [[curve[step] for curve in curves] for step in steps]
-    return (
-        steps,
-        [statistics.fmean(v) for v in values],
-        [statistics.stdev(v) if len(v) > 1 else 0.0 for v in values],
-    )
+    values = [mean_and_spread([curve[step] for curve in curves]) for step in steps]
+    return SeedCurve(steps, [mean for mean, _ in values], [spread for _, spread in values])
+
+
+def read_runs(sweep: Sweep, out: Path) -> dict[str, dict[str, SeedCurve]]:
+    """Curves over seeds by run and scalar."""
+    curves = {}
+    for name in sweep.runs:
+        seeds = [read_curves(folder_of(out, name, seed), sweep.curves) for seed in sweep.seeds]
+        curves[name] = {scalar: over_seeds([seed[scalar] for seed in seeds]) for scalar in sweep.curves}
+    return curves
 
 
 def draw(sweep: Sweep, out: Path) -> Path:
-    """One panel a scalar, one line a run, its standard deviation over seeds shaded: curves.png."""
+    """Write curves.png: one panel a scalar, one line a run, its standard deviation over seeds shaded."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise UserError("the curves need matplotlib; pip install 'vjepa[plot]'") from error
     figure = Figure(figsize=(4.5 * len(sweep.curves), 3.6), layout="constrained")
     panels = figure.subplots(1, len(sweep.curves), squeeze=False)[0]
-    for name in sweep.runs:
-        runs = [read_curves(folder(out, name, seed), sweep.curves) for seed in sweep.seeds]
-        for panel, tag in zip(panels, sweep.curves, strict=True):
-            steps, mean, spread = over_seeds([run[tag] for run in runs])
-            (line,) = panel.plot(steps, mean, label=name)
-            low, high = ([m + sign * s for m, s in zip(mean, spread, strict=True)] for sign in (-1, 1))
-            panel.fill_between(steps, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-            panel.set(title=tag, xlabel="step")
+    for name, curves in read_runs(sweep, out).items():
+        for panel, (scalar, curve) in zip(panels, curves.items(), strict=True):
+            (line,) = panel.plot(curve.steps, curve.mean, label=name)
+            low = np.subtract(curve.mean, curve.spread)
+            high = np.add(curve.mean, curve.spread)
+            panel.fill_between(curve.steps, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+            panel.set(title=scalar, xlabel="step")
     panels[0].legend(fontsize="small")
     figure.savefig(out / "curves.png", dpi=110)
     return out / "curves.png"
 
 
-def table(sweep: Sweep, out: Path) -> str:
+def sweep_table(sweep: Sweep, out: Path) -> str:
     """Markdown: first and last value of every scalar, mean and standard deviation over seeds."""
-    lines = ["| run | " + " | ".join(sweep.curves) + " |", "|---" * (len(sweep.curves) + 1) + "|"]
-    for name in sweep.runs:
-        runs = [read_curves(folder(out, name, seed), sweep.curves) for seed in sweep.seeds]
-        cells = [first_and_last(*over_seeds([run[tag] for run in runs])) for tag in sweep.curves]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    rows = [
+        (name, *(first_and_last(curve) for curve in curves.values()))
+        for name, curves in read_runs(sweep, out).items()
+    ]
+    return markdown_table(("run", *sweep.curves), rows)
 
 
-def first_and_last(steps: list[int], mean: list[float], spread: list[float]) -> str:
-    if not steps:
+def first_and_last(curve: SeedCurve) -> str:
+    if not curve.steps:
         return "not logged"
-    return f"{mean[0]:.3f} -> {mean[-1]:.3f}" + (f" ± {spread[-1]:.3f}" if any(spread) else "")
+    spread = f" ± {curve.spread[-1]:.3f}" if any(curve.spread) else ""
+    return f"{curve.mean[0]:.3f} -> {curve.mean[-1]:.3f}{spread}"
 
 
 def run_sweep(file: Path, *, out: Path | None = None, jobs: int = 1) -> None:
     """Run a sweep, draw its curves and print its table.
 
     Args:
-        file: The sweep, a YAML file as in `vjepa/sweep.py`.
+        file: The sweep, a YAML file as `vjepa.training.sweep` describes it.
         out: Folder for its runs; runs/<name of the file> if not given.
         jobs: Runs at a time, which share the cores.
     """
-    sweep, out = read_sweep(file), out or Path("runs") / file.stem
+    sweep = read_sweep(file)
+    out = out or Path("runs") / file.stem
     run_all(sweep, out, jobs)
-    text = table(sweep, out)
+    text = sweep_table(sweep, out)
     (out / "table.md").write_text(text + "\n")
-    print(f"{text}\ncurves: {draw(sweep, out)}")
+    print(text)
+    print(f"curves: {draw(sweep, out)}")

@@ -1,1 +1,11 @@
-"""Weights in and out: our exports, Meta's files, Hugging Face directories, and maps between their key names."""
+"""Weights in and out: our exports, Meta's files, Hugging Face directories, and Lightning's checkpoints.
+
+load         networks from any of these sources; loading is strict
+export       the file that a finished stage hands over: writing it, and reading its parts
+meta         Meta's `.pt` files: which network is in them, and of which size
+huggingface  Hugging Face directories, likewise
+keymaps      the names of other people's tensors, and how they become ours
+checkpoints  Lightning's `step=N.ckpt` files, from which a stage resumes
+files        what all of them need: errors, strict loading, digests, safe unpickling
+untrained    the command that writes an encoder with random weights
+"""

@@ -1,4 +1,12 @@
-"""Export."""
+"""The file that a finished stage hands over: writing it, and reading its parts.
+
+An export is one safetensors file. It holds weights by part (`ema`, `student`, `predictor`, `probe`,
+`ac_predictor` and others), and in its metadata a description of each part as JSON: all that its constructor
+takes. So the next stage rebuilds the networks from the file, and an architecture is never written twice.
+
+    export(out / "model.safetensors", {"ema": encoder_part(encoder)}, {"stage": "pretrain"})
+    description, state = read_export(out / "model.safetensors", "ema")
+"""
 
 import json
 import os
@@ -15,12 +23,12 @@ from vjepa.models.cloned_policy import ClonedPolicy
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor
 from vjepa.models.probe import AttentiveProbe
-from vjepa.weights.files import CheckpointError, State, existing
+from vjepa.weights.files import CheckpointError, State, check_exists
 
 
 @dataclass(frozen=True)
 class Part:
-    """What an export holds of one network: its weights and what its constructor takes."""
+    """What an export holds of a network: its weights, and its constructor's arguments as JSON values."""
 
     module: nn.Module
     description: dict
@@ -31,6 +39,7 @@ def encoder_part(encoder: Encoder) -> Part:
 
 
 def predictor_part(predictor: Predictor, encoder: EncoderConfig) -> Part:
+    """encoder: Config of the encoder whose tokens it reads."""
     return Part(predictor, {"config": asdict(predictor.config), "encoder": asdict(encoder)})
 
 
@@ -46,35 +55,43 @@ def probe_part(probe: AttentiveProbe) -> Part:
 def ac_predictor_part(
     predictor: ACPredictor, encoder: EncoderConfig, schema: Mapping[str, object], size: int | None = None
 ) -> Part:
-    """schema: what the numbers of states and actions mean, as plain JSON values; it travels with the weights.
-    size: height and width, pixels, of the frames that it learned from."""
+    """
+    Args:
+        predictor: Its weights and config.
+        encoder: Config of the encoder whose tokens it reads.
+        schema: What the numbers of states and actions mean, as plain JSON values.
+        size: Height and width, pixels, of the frames that it was trained on.
+    """
     config = {"config": asdict(predictor.config), "encoder": asdict(encoder)}
     return Part(predictor, config | {"schema": dict(schema), "size": size})
 
 
 def policy_part(policy: ClonedPolicy, schema: Mapping[str, object]) -> Part:
-    """schema: as in `ac_predictor_part`."""
+    """schema: As in `ac_predictor_part`."""
     return Part(policy, {"config": asdict(policy.config), "schema": dict(schema)})
 
 
 def export(path: Path, parts: Mapping[str, Part], info: Mapping[str, object]) -> None:
-    """Write the parts' weights and descriptions, and `info` (plain values) beside them; atomic."""
-    weights = {
-        f"{name}.{key}": value
-        for name, part in parts.items()
-        for key, value in part.module.state_dict().items()
-    }
-    weights = {key: value.detach().cpu().contiguous().clone() for key, value in weights.items()}
-    described = {"parts": {name: part.description for name, part in parts.items()}, "info": dict(info)}
+    """Write the parts' weights and descriptions, and `info` (plain values) beside them.
+
+    The file appears complete or not at all, so its existence means that the stage is done.
+    """
+    weights = {}
+    for name, part in parts.items():
+        for key, value in part.module.state_dict().items():
+            # Safetensors refuses tensors that share memory.
+            weights[f"{name}.{key}"] = value.detach().cpu().contiguous().clone()
+    metadata = {"parts": {name: part.description for name, part in parts.items()}, "info": dict(info)}
+
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
-    save_file(weights, unfinished, metadata={"vjepa": json.dumps(described)})
-    unfinished.chmod(0o644)  # safetensors writes for the owner alone, but an encoder is there to be shared
+    save_file(weights, unfinished, metadata={"vjepa": json.dumps(metadata)})
+    unfinished.chmod(0o644)  # safetensors lets only the owner read, but an encoder is there to be shared
     os.replace(unfinished, path)
 
 
 def read_description(path: Path) -> dict:
-    """The `parts` and `info` of an export. Raises CheckpointError if the file is none of ours."""
+    """The `parts` and `info` of an export. Raises CheckpointError if the file is not an export of ours."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -88,8 +105,8 @@ def read_description(path: Path) -> dict:
 
 
 def read_schema(source: str | Path, part: str = "ac_predictor") -> dict:
-    """What states and actions mean to the action-conditioned predictor, or another part, in one of our exports."""
-    parts = read_description(existing(source))["parts"]
+    """The schema of an export's part: of an action-conditioned predictor, what states and actions mean."""
+    parts = read_description(check_exists(source))["parts"]
     if part not in parts:
         raise CheckpointError(
             f"{source} holds {', '.join(parts)} but no {part}, so no schema; give an AC stage's export"
@@ -98,16 +115,19 @@ def read_schema(source: str | Path, part: str = "ac_predictor") -> dict:
 
 
 def read_frame_size(source: str | Path) -> int | None:
-    """Pixels of the frames that the action-conditioned predictor in one of our exports learned from, if the export says."""
-    return read_description(existing(source))["parts"]["ac_predictor"].get("size")
+    """Height and width, pixels, of the frames that an export's action-conditioned predictor was trained on.
+
+    None if the export does not say.
+    """
+    return read_description(check_exists(source))["parts"]["ac_predictor"].get("size")
 
 
 def read_export(path: Path, part: str) -> tuple[dict, State]:
-    """Description and weights of one part of our export."""
+    """Description and weights of one part of our export. Raises CheckpointError if there is no such part."""
     parts = read_description(path)["parts"]
     if part not in parts:
         raise CheckpointError(f"{path} holds {', '.join(parts)} but no part named {part}")
-    prefix = part + "."
-    return parts[part], {
-        key.removeprefix(prefix): value for key, value in load_file(path).items() if key.startswith(prefix)
-    }
+    # Names in the file begin with the part's, so the parts of one file cannot collide.
+    prefix = f"{part}."
+    weights = load_file(path).items()
+    return parts[part], {key.removeprefix(prefix): value for key, value in weights if key.startswith(prefix)}

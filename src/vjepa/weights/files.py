@@ -1,4 +1,4 @@
-"""Files."""
+"""What all weights files need: an error, strict loading, digests, and unpickling that runs no code."""
 
 import hashlib
 import zipfile
@@ -11,39 +11,42 @@ from torch import Tensor, nn
 from vjepa.errors import UserError
 
 State = dict[str, Tensor]
+"""The tensors of a network by name, as `state_dict` gives them."""
+Module = TypeVar("Module", bound=nn.Module)
+MOST_PROBLEMS = 6
+"""So many problems of a file are listed in an error; the others are counted."""
 
 
 class CheckpointError(UserError):
-    """Weights that cannot be loaded as asked; says which file, what was found and what was expected."""
+    """Weights that cannot be loaded: which file, what is in it and what was expected."""
 
 
-M = TypeVar("M", bound=nn.Module)
-
-
-def existing(source: str | Path) -> Path:
+def check_exists(source: str | Path) -> Path:
+    """The source as a path. Raises CheckpointError if there is no such file or folder."""
     path = Path(source)
     if not path.exists():
         raise CheckpointError(
-            f"{path} does not exist; give a stage's model.safetensors, an upstream .pt or a HF directory"
+            f"{path} does not exist; give a stage's model.safetensors, a .pt file of Meta's or "
+            "a Hugging Face directory"
         )
     return path
 
 
-def strictly(module: M, state: State, source: Path) -> M:
-    """`module` with all of `state` and nothing else loaded."""
-    wanted = module.state_dict()
-    problems = [f"missing {key}" for key in wanted if key not in state]
-    problems += [f"surplus {key}" for key in state if key not in wanted]
-    problems += [
-        f"{key} is {tuple(state[key].shape)}, expected {tuple(wanted[key].shape)}"
-        for key in wanted
-        if key in state and state[key].shape != wanted[key].shape
-    ]
+def load_strictly(module: Module, state: State, source: Path) -> Module:
+    """`module` with all of `state` and nothing else loaded.
+
+    Raises CheckpointError that lists missing, surplus and misshaped tensors; `source` is named in it.
+    """
+    expected = module.state_dict()
+    problems = [f"missing {key}" for key in expected if key not in state]
+    problems += [f"surplus {key}" for key in state if key not in expected]
+    for key, value in expected.items():
+        if key in state and state[key].shape != value.shape:
+            problems.append(f"{key} is {tuple(state[key].shape)}, expected {tuple(value.shape)}")
     if problems:
-        more = f"; and {len(problems) - 6} more" if len(problems) > 6 else ""
-        raise CheckpointError(
-            f"{source} does not fit a {type(module).__name__}: {'; '.join(problems[:6])}{more}"
-        )
+        listed = "; ".join(problems[:MOST_PROBLEMS])
+        more = f"; and {len(problems) - MOST_PROBLEMS} more" if len(problems) > MOST_PROBLEMS else ""
+        raise CheckpointError(f"{source} does not fit a {type(module).__name__}: {listed}{more}")
     module.load_state_dict(state, strict=True)
     return module
 
@@ -55,10 +58,15 @@ def digest(path: Path) -> str:
 
 
 def read_pickle(path: Path) -> dict:
-    """A torch file of plain values and tensors: Lightning's `.ckpt` or an upstream `.pt`; never executes code."""
+    """A torch file of plain values and tensors: Lightning's `.ckpt` or Meta's `.pt`. Code in it is never run.
+
+    Raises CheckpointError for a file that holds anything else.
+    """
     try:
+        # Mapped into memory, tensors that nobody uses are not read. Old files are no zip archives and cannot
+        # be.
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # torch raises whatever a broken pickle or archive provokes
+    except Exception as error:  # a broken pickle or archive makes torch raise errors of any kind
         raise CheckpointError(f"{path} cannot be read as a checkpoint of tensors: {error}") from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""Huggingface."""
+"""Hugging Face VJEPA2 directories: their config and tensors. Reading them needs no transformers."""
 
 import json
 from pathlib import Path
@@ -7,13 +7,15 @@ from safetensors.torch import load_file
 
 from vjepa.models.encoder import EncoderConfig
 from vjepa.models.predictor import PredictorConfig
-from vjepa.models.probe import AttentiveProbe, ProbeConfig
-from vjepa.weights.files import CheckpointError, State, strictly
+from vjepa.weights.files import CheckpointError, State
 from vjepa.weights.keymaps import HF_PROBE, translate
 
 
 def read_hf(folder: Path) -> tuple[dict, State]:
-    """config.json and the tensors of a Hugging Face VJEPA2 directory, sharded or not; needs no transformers."""
+    """The content of config.json and all tensors, which may be in several files.
+
+    Raises CheckpointError if the folder is not a VJEPA2 model.
+    """
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} has no config.json, so it is not a Hugging Face model directory")
     config = json.loads((folder / "config.json").read_text())
@@ -24,11 +26,13 @@ def read_hf(folder: Path) -> tuple[dict, State]:
     files = sorted(folder.glob("model*.safetensors"))
     if not files:
         raise CheckpointError(f"{folder} holds no model*.safetensors")
+    # A classifier's directory holds the encoder under a further prefix.
     state = {key.removeprefix("vjepa2."): value for file in files for key, value in load_file(file).items()}
     return config, state
 
 
 def hf_encoder_config(config: dict) -> EncoderConfig:
+    """Our config of the encoder, from the content of config.json."""
     return EncoderConfig(
         width=config["hidden_size"],
         depth=config["num_hidden_layers"],
@@ -40,6 +44,7 @@ def hf_encoder_config(config: dict) -> EncoderConfig:
 
 
 def hf_predictor_config(config: dict) -> PredictorConfig:
+    """Our config of the predictor, from the content of config.json."""
     return PredictorConfig(
         width=config["pred_hidden_size"],
         depth=config["pred_num_hidden_layers"],
@@ -49,16 +54,15 @@ def hf_predictor_config(config: dict) -> PredictorConfig:
     )
 
 
-def hf_probe(folder: Path) -> AttentiveProbe:
+def read_hf_probe(folder: Path) -> tuple[State, int]:
+    """The tensors of a classifier under our names, and how many heads it has.
+
+    Raises CheckpointError if the folder holds no classifier.
+    """
     config, state = read_hf(folder)
     state = {key: value for key, value in state.items() if key.startswith(("pooler.", "classifier."))}
     if not state:
         raise CheckpointError(
             f"{folder} holds no classifier; expected the directory of a VJEPA2ForVideoClassification"
         )
-    translated = translate(state, "", HF_PROBE, folder)
-    classes, width = translated["head.weight"].shape
-    depth = 1 + len({key.split(".")[2] for key in translated if key.startswith("pool.blocks.")})
-    return strictly(
-        AttentiveProbe(ProbeConfig(depth, config["num_attention_heads"]), width, classes), translated, folder
-    )
+    return translate(state, "", HF_PROBE, folder), config["num_attention_heads"]

@@ -1,16 +1,21 @@
-"""The names of tensors in released weights, as data, and how they become ours."""
+"""The names of tensors in Meta's files and in Hugging Face directories, as data, and how they become ours.
+
+Maps go from a foreign module's name to ours. `{}` is a block's number. `#i` marks the i-th piece of a tensor
+that we hold in one: queries, keys and values of a fused matrix, or single mask tokens.
+"""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from vjepa.weights.files import CheckpointError, State
 
-# Public names to ours; `{}` is a block's number, `#i` the i-th third of a fused matrix.
-UPSTREAM_BLOCK = {
+# Meta's encoders, predictors and probes have one kind of block.
+META_BLOCK = {
     "{}.norm1": "blocks.{}.norm1",
     "{}.attn.qkv": "blocks.{}.attention.qkv",
     "{}.attn.proj": "blocks.{}.attention.out",
@@ -18,28 +23,28 @@ UPSTREAM_BLOCK = {
     "{}.mlp.fc1": "blocks.{}.mlp.0",
     "{}.mlp.fc2": "blocks.{}.mlp.2",
 }
-UPSTREAM_ENCODER = {
+META_ENCODER = {
     "patch_embed.proj": "embed",
     "norm": "norm",
-    **{f"blocks.{theirs}": ours for theirs, ours in UPSTREAM_BLOCK.items()},
+    **{f"blocks.{name}": ours for name, ours in META_BLOCK.items()},
 }
-UPSTREAM_PREDICTOR = {
+META_PREDICTOR = {
     "predictor_embed": "embed",
     "mask_tokens.{}": "mask_tokens#{}",
     "predictor_norm": "norm",
     "predictor_proj": "out",
-    **{f"predictor_blocks.{theirs}": ours for theirs, ours in UPSTREAM_BLOCK.items()},
+    **{f"predictor_blocks.{name}": ours for name, ours in META_BLOCK.items()},
 }
-UPSTREAM_AC_PREDICTOR = {
+META_AC_PREDICTOR = {
     "predictor_embed": "embed",
     "action_encoder": "embed_action",
     "state_encoder": "embed_state",
     "extrinsics_encoder": "embed_extrinsics",
     "predictor_norm": "norm",
     "predictor_proj": "out",
-    **{f"predictor_blocks.{theirs}": ours for theirs, ours in UPSTREAM_BLOCK.items()},
+    **{f"predictor_blocks.{name}": ours for name, ours in META_BLOCK.items()},
 }
-UPSTREAM_PROBE = {
+META_PROBE = {
     "pooler.query_tokens": "pool.query",
     "pooler.cross_attention_block.norm1": "pool.norm1",
     "pooler.cross_attention_block.xattn.q": "pool.attention.q",
@@ -48,8 +53,9 @@ UPSTREAM_PROBE = {
     "pooler.cross_attention_block.mlp.fc1": "pool.mlp.0",
     "pooler.cross_attention_block.mlp.fc2": "pool.mlp.2",
     "linear": "head",
-    **{f"pooler.blocks.{theirs}": f"pool.{ours}" for theirs, ours in UPSTREAM_BLOCK.items()},
+    **{f"pooler.blocks.{name}": f"pool.{ours}" for name, ours in META_BLOCK.items()},
 }
+# Transformers splits the fused matrix of queries, keys and values.
 HF_BLOCK = {
     "{}.norm1": "blocks.{}.norm1",
     "{}.attention.query": "blocks.{}.attention.qkv#0",
@@ -63,15 +69,16 @@ HF_BLOCK = {
 HF_ENCODER = {
     "embeddings.patch_embeddings.proj": "embed",
     "layernorm": "norm",
-    **{f"layer.{theirs}": ours for theirs, ours in HF_BLOCK.items()},
+    **{f"layer.{name}": ours for name, ours in HF_BLOCK.items()},
 }
 HF_PREDICTOR = {
     "embeddings.predictor_embeddings": "embed",
     "embeddings.mask_tokens": "mask_tokens",
     "layernorm": "norm",
     "proj": "out",
-    **{f"layer.{theirs}": ours for theirs, ours in HF_BLOCK.items()},
+    **{f"layer.{name}": ours for name, ours in HF_BLOCK.items()},
 }
+# The blocks of a classifier's pooler have names of their own.
 HF_POOLER_BLOCK = {
     "{}.layer_norm1": "blocks.{}.norm1",
     "{}.self_attn.q_proj": "blocks.{}.attention.qkv#0",
@@ -92,28 +99,32 @@ HF_PROBE = {
     "pooler.cross_attention_layer.mlp.fc1": "pool.mlp.0",
     "pooler.cross_attention_layer.mlp.fc2": "pool.mlp.2",
     "classifier": "head",
-    **{f"pooler.self_attention_layers.{theirs}": f"pool.{ours}" for theirs, ours in HF_POOLER_BLOCK.items()},
+    **{f"pooler.self_attention_layers.{name}": f"pool.{ours}" for name, ours in HF_POOLER_BLOCK.items()},
 }
 
 
-def translate(state: State, prefix: str, table: Mapping[str, str], source: Path) -> State:
-    """The tensors under `prefix`, renamed by `table` and brought to our shapes. An unknown key raises."""
-    patterns = [
-        (re.compile(re.escape(theirs).replace(r"\{\}", r"(\d+)")), ours) for theirs, ours in table.items()
-    ]
+def translate(state: State, prefix: str, keymap: Mapping[str, str], source: Path) -> State:
+    """The tensors whose names begin with `prefix`, renamed by `keymap` and brought to our shapes.
+
+    Raises CheckpointError for a name that the map does not know; `source` is named in it.
+    """
+    patterns = {re.compile(re.escape(name).replace(r"\{\}", r"(\d+)")): ours for name, ours in keymap.items()}
     renamed = {}
     for key, value in state.items():
         if key.startswith(prefix):
             ours = rename(key.removeprefix(prefix), patterns, source)
             renamed[ours] = our_shape(ours, value)
-    return join_thirds(renamed)
+    return join_pieces(renamed)
 
 
-def rename(key: str, patterns: list[tuple[re.Pattern, str]], source: Path) -> str:
+def rename(key: str, patterns: Mapping[re.Pattern, str], source: Path) -> str:
+    """Our name of a tensor: the module's part is translated, a final `weight` or `bias` stays."""
     module, _, kind = key.rpartition(".")
+    # Learned tokens are parameters without a module around them.
     if kind not in ("weight", "bias"):
-        module, kind = key, ""
-    for pattern, ours in patterns:
+        module = key
+        kind = ""
+    for pattern, ours in patterns.items():
         if match := pattern.fullmatch(module):
             return ".".join(filter(None, [ours.format(*match.groups()), kind]))
     raise CheckpointError(
@@ -122,20 +133,28 @@ def rename(key: str, patterns: list[tuple[re.Pattern, str]], source: Path) -> st
 
 
 def our_shape(key: str, value: Tensor) -> Tensor:
-    """Our patch embedding is a matrix where theirs is a 3-D convolution; our learned tokens are rows."""
+    """A tensor under our name, in our shape."""
     if key == "embed.weight" and value.ndim == 5:
-        return value.flatten(1)
-    return value.flatten(0, -2) if "mask_tokens" in key or key == "pool.query" else value
+        # Tubelets are embedded by a 3-D convolution there; here the same weights are a matrix.
+        return rearrange(value, "d c t h w -> d (c t h w)")
+    if "mask_tokens" in key or key == "pool.query":
+        # Learned tokens have a batch axis there; here they are rows.
+        return rearrange(value, "... d -> (...) d")
+    return value
 
 
-def join_thirds(state: State) -> State:
+def join_pieces(state: State) -> State:
     """Concatenate `name#0.weight`, `name#1.weight`, ... into `name.weight`."""
     pieces: dict[str, dict[int, Tensor]] = {}
     for key, value in state.items():
         number = re.search(r"#(\d+)", key)
-        pieces.setdefault(re.sub(r"#\d+", "", key), {})[int(number[1]) if number else 0] = value
-    return {key: torch.cat([values[i] for i in sorted(values)]) for key, values in pieces.items()}
+        name = re.sub(r"#\d+", "", key)
+        pieces.setdefault(name, {})[int(number[1]) if number else 0] = value
+    # In the order of the numbers, since a file may hold 10 before 2.
+    return {name: torch.cat([values[i] for i in sorted(values)]) for name, values in pieces.items()}
 
 
-def block_count(state: State) -> int:
-    return 1 + max(int(match[1]) for key in state if (match := re.match(r"blocks\.(\d+)\.", key)))
+def block_count(state: State, prefix: str) -> int:
+    """How many blocks the names under `prefix` speak of: one more than the highest number."""
+    numbers = [int(match[1]) for key in state if (match := re.match(rf"{re.escape(prefix)}(\d+)\.", key))]
+    return 1 + max(numbers, default=-1)

@@ -1,11 +1,10 @@
-"""Hand-over between stages, and bridges from the released weights.
+"""Networks from weights: our exports, Meta's `.pt` files and Hugging Face directories.
 
-A finished stage writes one safetensors file: weights by part (`ema`, `student`, `predictor`, `probe`, `ac_predictor`), each
-part's config as JSON in the metadata. It is written under another name, then renamed: the file's existence means that the
-stage is done. The next stage rebuilds the networks from it, so an architecture is never written twice. Lightning's `.ckpt`
-files serve resuming, and a cooldown that wants the optimiser state too.
+    encoder = load_encoder("runs/demo/pretrain/model.safetensors")
+    encoder = load_encoder("vitl.pt")
 
-Loading is strict everywhere: a missing, surplus or misshaped tensor is an error that lists them all.
+Loading is strict everywhere: a missing, surplus or misshaped tensor is an error that lists them all. A source
+that is missing, unreadable or does not fit raises CheckpointError.
 """
 
 from pathlib import Path
@@ -18,112 +17,129 @@ from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor, PredictorConfig
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
 from vjepa.weights.export import read_export
-from vjepa.weights.files import existing, strictly
-from vjepa.weights.huggingface import hf_encoder_config, hf_predictor_config, hf_probe, read_hf
+from vjepa.weights.files import State, check_exists, load_strictly
+from vjepa.weights.huggingface import hf_encoder_config, hf_predictor_config, read_hf, read_hf_probe
 from vjepa.weights.keymaps import (
     HF_ENCODER,
     HF_PREDICTOR,
-    UPSTREAM_AC_PREDICTOR,
-    UPSTREAM_ENCODER,
-    UPSTREAM_PREDICTOR,
+    META_AC_PREDICTOR,
+    META_ENCODER,
+    META_PREDICTOR,
+    block_count,
     translate,
 )
 from vjepa.weights.meta import (
-    read_upstream,
-    upstream_ac_predictor,
-    upstream_encoder_config,
-    upstream_predictor,
-    upstream_probe,
+    meta_ac_predictor,
+    meta_encoder_config,
+    meta_predictor,
+    read_meta,
+    read_meta_probe,
 )
 
 Weights = Literal["ema", "student"]
+"""The averaged target encoder, which the papers evaluate, or the trained one."""
 
 
 def load_encoder(source: str | Path, weights: Weights = "ema", heads: int | None = None) -> Encoder:
-    """The encoder in `source`: our export, an upstream `.pt` file, or a Hugging Face directory.
+    """The encoder in our export, in Meta's `.pt` file, or in a Hugging Face directory.
 
-    weights: the averaged target encoder (`ema`, which the papers evaluate) or the trained one (`student`).
-    heads: only for an upstream file of unpublished width, which does not say.
-    Raises CheckpointError for a source that is missing, of an unknown kind, or does not fit to the last tensor.
+    weights: Which encoder, where the source holds both.
+    heads: Only for a file of Meta's whose width is not a published network's.
     """
-    source = existing(source)
+    source = check_exists(source)
     if source.is_dir():
-        config, state = read_hf(source)
-        return strictly(
-            Encoder(hf_encoder_config(config)), translate(state, "encoder.", HF_ENCODER, source), source
-        )
-    if source.suffix == ".safetensors":
+        hf_config, state = read_hf(source)
+        config = hf_encoder_config(hf_config)
+        state = translate(state, "encoder.", HF_ENCODER, source)
+    elif source.suffix == ".safetensors":
         description, state = read_export(source, weights)
-        return strictly(Encoder(EncoderConfig(**description)), state, source)
-    state = read_upstream(source, "target_encoder" if weights == "ema" else "encoder")
-    config = upstream_encoder_config(state, heads, source)
-    return strictly(Encoder(config), translate(state, "", UPSTREAM_ENCODER, source), source)
+        config = EncoderConfig(**description)
+    else:
+        state = read_meta(source, "target_encoder" if weights == "ema" else "encoder")
+        config = meta_encoder_config(state, heads, source)
+        state = translate(state, "", META_ENCODER, source)
+    return load_strictly(Encoder(config), state, source)
 
 
-def load_predictor(source: str | Path, heads: int | None = None) -> Predictor:
-    """The pretraining predictor in `source`, of the kinds and with the errors of `load_encoder`.
+def load_predictor(source: str | Path, heads: int = 12) -> Predictor:
+    """The pretraining predictor in a source of the same kinds.
 
-    heads: of an upstream predictor that is not the published 384 x 12 one."""
-    source = existing(source)
+    heads: Only for a file of Meta's whose predictor is not the published 384 x 12 one.
+    """
+    source = check_exists(source)
     if source.is_dir():
-        config, state = read_hf(source)
-        predictor = Predictor(hf_predictor_config(config), hf_encoder_config(config))
-        return strictly(predictor, translate(state, "predictor.", HF_PREDICTOR, source), source)
-    if source.suffix == ".safetensors":
+        hf_config, state = read_hf(source)
+        predictor = Predictor(hf_predictor_config(hf_config), hf_encoder_config(hf_config))
+        state = translate(state, "predictor.", HF_PREDICTOR, source)
+    elif source.suffix == ".safetensors":
         description, state = read_export(source, "predictor")
-        encoder = EncoderConfig(**description["encoder"])
-        return strictly(Predictor(PredictorConfig(**description["config"]), encoder), state, source)
-    state = read_upstream(source, "predictor")
-    translated = translate(state, "", UPSTREAM_PREDICTOR, source)
-    return strictly(upstream_predictor(translated, heads or 12), translated, source)
+        config = PredictorConfig(**description["config"])
+        predictor = Predictor(config, EncoderConfig(**description["encoder"]))
+    else:
+        state = translate(read_meta(source, "predictor"), "", META_PREDICTOR, source)
+        predictor = meta_predictor(state, heads)
+    return load_strictly(predictor, state, source)
 
 
 def load_probe(source: str | Path, heads: int = 16) -> AttentiveProbe:
-    """The attentive probe in the export of a probe stage, the first classifier of an upstream evaluation's `.pt`, or that of
-    a Hugging Face directory.
+    """The attentive probe in a source of the same kinds; in Meta's `.pt` file, the first classifier.
 
-    heads: of an upstream probe, which does not say."""
-    if existing(source).is_dir():
-        return hf_probe(Path(source))
-    if Path(source).suffix == ".pt":
-        return upstream_probe(existing(source), heads)
-    description, state = read_export(existing(source), "probe")
-    probe = AttentiveProbe(ProbeConfig(**description["config"]), description["width"], description["classes"])
-    return strictly(probe, state, Path(source))
+    heads: Only for a file of Meta's, which does not say.
+    """
+    source = check_exists(source)
+    if source.is_dir():
+        state, heads = read_hf_probe(source)
+        probe = probe_of_shapes(state, heads)
+    elif source.suffix == ".pt":
+        state = read_meta_probe(source)
+        probe = probe_of_shapes(state, heads)
+    else:
+        description, state = read_export(source, "probe")
+        config = ProbeConfig(**description["config"])
+        probe = AttentiveProbe(config, description["width"], description["classes"])
+    return load_strictly(probe, state, source)
+
+
+def probe_of_shapes(state: State, heads: int) -> AttentiveProbe:
+    """An untrained probe of the sizes that tensors under our names imply."""
+    classes, width = state["head.weight"].shape
+    depth = (
+        block_count(state, "pool.blocks.") + 1
+    )  # the last block, which reads with a query, is not in this list
+    return AttentiveProbe(ProbeConfig(depth, heads), width, classes)
 
 
 def load_anticipation(source: str | Path) -> AnticipationProbe:
-    """The probe of coming actions in the export of an anticipation stage, whose schema names its classes."""
-    description, state = read_export(existing(source), "anticipation")
+    """The probe of coming actions in an anticipation stage's export, whose schema names its classes."""
+    source = check_exists(source)
+    description, state = read_export(source, "anticipation")
     sizes = tuple(len(description["schema"][kind]) for kind in ("verbs", "nouns", "actions"))
-    return strictly(
-        AnticipationProbe(ProbeConfig(**description["config"]), description["width"], sizes),
-        state,
-        Path(source),
-    )
+    probe = AnticipationProbe(ProbeConfig(**description["config"]), description["width"], sizes)
+    return load_strictly(probe, state, source)
 
 
 def load_ac_predictor(source: str | Path, heads: int = 16, extrinsics: bool = False) -> ACPredictor:
-    """The action-conditioned predictor in the export of an AC stage, or in an upstream `.pt`.
+    """The action-conditioned predictor in an AC stage's export, or in Meta's `.pt` file.
 
-    heads, extrinsics: of an upstream predictor, which does not say. Released files hold a map for the camera's extrinsics
-    that training never used; it is left out unless asked for."""
-    source = existing(source)
+    heads: Only for a file of Meta's, which does not say.
+    extrinsics: Load the map of the camera's extrinsics too. Meta's files hold it, but training never used it.
+    """
+    source = check_exists(source)
     if source.suffix == ".pt":
-        state = read_upstream(source, "predictor")
-        used = {
-            key: value
-            for key, value in state.items()
-            if extrinsics or not key.startswith("extrinsics_encoder.")
-        }
-        translated = translate(used, "", UPSTREAM_AC_PREDICTOR, source)
-        return strictly(upstream_ac_predictor(translated, heads), translated, source)
+        state = read_meta(source, "predictor")
+        # A map that was never trained would only add noise.
+        if not extrinsics:
+            state = {k: v for k, v in state.items() if not k.startswith("extrinsics_encoder.")}
+        state = translate(state, "", META_AC_PREDICTOR, source)
+        return load_strictly(meta_ac_predictor(state, heads), state, source)
     description, state = read_export(source, "ac_predictor")
-    encoder = EncoderConfig(**description["encoder"])
-    return strictly(ACPredictor(ACPredictorConfig(**description["config"]), encoder), state, source)
+    config = ACPredictorConfig(**description["config"])
+    predictor = ACPredictor(config, EncoderConfig(**description["encoder"]))
+    return load_strictly(predictor, state, source)
 
 
 def load_policy(source: str | Path) -> ClonedPolicy:
-    """The cloned policy in the export of a clone stage."""
-    description, state = read_export(existing(source), "policy")
-    return strictly(ClonedPolicy(ClonedPolicyConfig(**description["config"])), state, Path(source))
+    """The cloned policy in a clone stage's export."""
+    source = check_exists(source)
+    description, state = read_export(source, "policy")
+    return load_strictly(ClonedPolicy(ClonedPolicyConfig(**description["config"])), state, source)

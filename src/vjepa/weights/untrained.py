@@ -1,6 +1,8 @@
-"""python -m vjepa untrained --encoder FILE --out FILE: an encoder of the same architecture that was never trained.
+"""An encoder of the same architecture that was never trained: the control for whatever takes an encoder.
 
-The control of every stage that takes an encoder: whatever works as well on it does not come from pretraining.
+Whatever works as well on it does not come from pretraining.
+
+    python -m vjepa untrained --encoder FILE --out FILE
 """
 
 from pathlib import Path
@@ -16,7 +18,7 @@ def untrained(*, encoder: Path, out: Path, seed: int = 0) -> None:
     """Write an export with random weights.
 
     Args:
-        encoder: Whose architecture is taken: a stage's export, an upstream `.pt` or a Hugging Face directory.
+        encoder: Whose architecture is taken: a stage's export, Meta's `.pt` or a Hugging Face directory.
         out: File to write.
         seed: Decides the weights.
     """

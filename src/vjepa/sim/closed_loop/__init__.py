@@ -1,1 +1,15 @@
-"""Episodes that a policy plays in the demo world: tasks, policies, results, films."""
+"""Closed-loop episodes in the demo world: a policy acts, and the simulator says whether it reached the goal.
+
+tasks           where an episode starts, which images are its goals, what success is
+script_goals    goal images from what a script does
+policies        planning, behaviour cloning, no-op, random, the script; the simulator as a world model
+setting         which policies act, with which weights, in which worlds, and how they plan
+episodes        plays one episode
+parallel        plays many episodes over several processes
+episode_log     outcomes on disk, so that an interrupted evaluation goes on
+evaluation      which policies play which tasks in which worlds
+results         outcomes as rows of a table
+film            a film of one episode
+tensorboard     tables, film and an energy landscape for TensorBoard
+held_out_steps  energy landscapes of recorded steps
+"""

@@ -1,6 +1,9 @@
-"""Film of an episode: what the camera sees, the step that was chosen as it is imagined, the goal in the same colours, the goal.
+"""A film of one episode of the planner. Every frame shows four images side by side:
 
-Tokens are shown by their three principal components as red, green and blue; imagined and goal tokens share them.
+    what the camera sees | tokens that are predicted for the chosen action | tokens of the goal | the goal
+
+Tokens are shown by their first three principal components as red, green and blue. Predictions and goals share
+these components, so that equal colours mean equal tokens.
 """
 
 from io import BytesIO
@@ -10,77 +13,99 @@ import av
 import numpy as np
 import torch
 from einops import rearrange, repeat
+from jaxtyping import Float, UInt8
 from numpy import ndarray
+from torch import Tensor
 
 from vjepa.data.video_files import filmstrip, write_png, write_video
-from vjepa.errors import require
+from vjepa.errors import UserError
 from vjepa.features.token_colours import token_colours
-from vjepa.sim.closed_loop.episodes import EpisodeRunner, Job, Row
-from vjepa.sim.closed_loop.policies import frames
-from vjepa.sim.closed_loop.tasks import TaskName, start, within_reach
-from vjepa.sim.world.env import HERTZ
+from vjepa.planning.world_model import WorldModel
+from vjepa.sim.closed_loop.episodes import EpisodeRunner, Job
+from vjepa.sim.closed_loop.policies import normalised, state_tensor
+from vjepa.sim.closed_loop.setting import PolicyName
+from vjepa.sim.closed_loop.tasks import TaskEpisode, TaskName, clip_to_workspace, start_episode
+from vjepa.sim.world.env import HERTZ, DemoWorld
 
 SIDE = 128
-"""Pixels of a picture in the film, at least."""
+"""Least height and width of an image in the film, in pixels."""
 TRIES = 100
 """Seeds of which one should allow the task."""
+MOMENTS = 6
+"""Frames of the film in `film.png`."""
 
 
-def film(player: EpisodeRunner, task: TaskName, row: Row, seed: int, out: Path) -> ndarray:
-    """Play an episode of a planner; write `film.mp4` and `film.png` and return the latter, (h, w, 3) uint8.
+def film_episode(
+    runner: EpisodeRunner, task: TaskName, name: PolicyName, seed: int, out: Path
+) -> UInt8[ndarray, "h w 3"]:
+    """Play an episode of a planner; write `film.mp4` and `film.png`, and return the image of the latter.
 
-    Where a seed's world does not allow the task, the next seed's is taken. Raises UserError if none of the next 100 does.
+    If a seed's world does not allow the task, the next seed is taken. Raises UserError if none of 100 does.
     """
-    stage = player.world(None)
-    episode = next(filter(None, (start(task, seed + more, stage) for more in range(TRIES))), None)
-    require(
-        episode is not None,
-        f"none of the worlds {seed} to {seed + TRIES - 1} allows {task!r}, so there is no film",
-    )
-    policy, world = player.policy(Job(task, row, seed), episode), player.model(row)
-    seen, shown, imagined = episode.world.observe(), [], []
+    episode = first_episode(task, seed, runner.world())
+    policy = runner.policy(Job(task, name, seed), episode)
+    world_model = runner.world_model(name)
+
+    images = []
+    goals = []
+    predictions = []
+    observation = episode.world.observe()
     for _ in range(episode.steps):
-        image, state = seen["image"], seen["state"]
-        action = policy.act(image, state)
-        where = world.schema.wrap(torch.from_numpy(state).float())[None]
-        imagined.append(
-            world.predict(world.encode(frames(image[None])), where, torch.from_numpy(action).float()[None])[0]
-        )
-        shown.append((image, policy.mpc.goal))
-        seen = episode.world.step(within_reach(episode.world, action))[0]
-    pictures = colours(torch.cat([*imagined, policy.mpc.goals]), player.setting.size)
-    ahead, goals = pictures[: len(imagined)], pictures[len(imagined) :]
-    rows = [
-        np.concatenate([image, ahead[k], goals[g], episode.goals[g]], axis=1)
-        for k, (image, g) in enumerate(shown)
-    ]
-    return save(np.stack(rows), out)
+        action = policy.act(observation["image"], observation["state"])
+        images.append(observation["image"])
+        goals.append(policy.mpc.goal)  # the number of the goal for which this action was planned
+        predictions.append(predict_next(world_model, observation, action))
+        observation = episode.world.step(clip_to_workspace(episode.world, action))[0]
+
+    # All tokens are coloured together, because the principal components are those of what is coloured.
+    coloured = colour_images(torch.cat([*predictions, policy.mpc.goals]), runner.setting.size)
+    predicted, coloured_goals = np.split(coloured, [len(predictions)])
+    columns = (np.stack(images), predicted, coloured_goals[goals], episode.goals[goals])
+    return save(np.concatenate(columns, axis=2), out)
 
 
-def colours(tokens: torch.Tensor, size: int) -> ndarray:
-    """Tokens of frames as pictures (b, h, w, 3) uint8."""
+def predict_next(world_model: WorldModel, observation: dict, action: ndarray) -> Float[Tensor, "1 n d"]:
+    """Tokens of the next frame, as the world model imagines it."""
+    tokens = world_model.encode(normalised(observation["image"][None]))
+    states = state_tensor(observation["state"], world_model.schema)[None]
+    return world_model.predict(tokens, states, torch.from_numpy(action).float()[None])[0]
+
+
+def first_episode(task: TaskName, seed: int, world: DemoWorld) -> TaskEpisode:
+    """The episode of the first seed, from `seed` on, whose world allows the task."""
+    for candidate in range(seed, seed + TRIES):
+        episode = start_episode(task, candidate, world)
+        if episode is not None:
+            return episode
+    last = seed + TRIES - 1
+    raise UserError(f"none of the worlds {seed} to {last} allows {task!r}, so there is no film")
+
+
+def colour_images(tokens: Float[Tensor, "b n d"], size: int) -> UInt8[ndarray, "b h w 3"]:
+    """Tokens of frames as square images of `size` pixels."""
     side = int(tokens.shape[1] ** 0.5)
     return rearrange(token_colours(tokens, (1, side, side), (size, size)), "b 1 c h w -> b h w c").numpy()
 
 
-def animation(film: Path) -> bytes:
-    """A film as an animated GIF, which is what TensorBoard can play."""
-    with av.open(str(film)) as file:
-        pictures = [picture.to_image() for picture in file.decode(video=0)]
-    buffer = BytesIO()
-    pictures[0].save(
-        buffer, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / HERTZ), loop=0
-    )
-    return buffer.getvalue()
-
-
-def save(rows: ndarray, out: Path) -> ndarray:
-    """The film, and as a strip six moments of it below one another."""
-    times = max(1, SIDE // rows.shape[1])
-    large = repeat(rows, "t h w c -> t (h i) (w j) c", i=times, j=times)
+def save(frames: UInt8[ndarray, "t h w 3"], out: Path) -> UInt8[ndarray, "h2 w2 3"]:
+    """Write the film, and an image with some of its frames below one another."""
+    times = max(1, SIDE // frames.shape[1])
+    frames = repeat(frames, "t h w c -> t (h i) (w j) c", i=times, j=times)
     out.mkdir(parents=True, exist_ok=True)
-    write_video(out / "film.mp4", large, HERTZ)
-    strip = filmstrip(rearrange(large, "t h w c -> t w h c"), columns=min(6, len(large)))
-    picture = np.ascontiguousarray(rearrange(strip, "w h c -> h w c"))
-    write_png(out / "film.png", picture)
-    return picture
+    write_video(out / "film.mp4", frames, HERTZ)
+
+    # A film strip lays frames side by side. Exchange height and width to lay them below one another.
+    strip = filmstrip(rearrange(frames, "t h w c -> t w h c"), columns=min(MOMENTS, len(frames)))
+    image = np.ascontiguousarray(rearrange(strip, "w h c -> h w c"))
+    write_png(out / "film.png", image)
+    return image
+
+
+def animated_gif(film: Path) -> bytes:
+    """A film as an animated GIF, the only animation that TensorBoard plays."""
+    with av.open(str(film)) as file:
+        images = [frame.to_image() for frame in file.decode(video=0)]
+    buffer = BytesIO()
+    milliseconds = round(1000 / HERTZ)
+    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0)
+    return buffer.getvalue()

@@ -1,5 +1,6 @@
-"""Energy landscapes of recorded steps: is the true action's quadrant where the least energy is? (V-JEPA 2, section 4.2)
+"""Energy landscapes of recorded steps (V-JEPA 2, section 4.2).
 
+For every step, is the least energy in the same quadrant of the plane of actions as the action that was taken?
 The goal of a step is the very next frame.
 """
 
@@ -9,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from einops import rearrange
+from jaxtyping import Bool
+from torch import Tensor
 
 from vjepa.data.transforms import normalise
 from vjepa.errors import require
@@ -23,62 +26,64 @@ class StepsConfig:
     steps: int = 100
     """Recorded steps, drawn from all that move enough; 0 for none."""
     least: float = 0.015
-    """Metres that a step moves the hand along each swept axis, at least: a quadrant of a step along an axis is chance."""
+    """Metres that a step moves the hand along each swept axis, at least: less leaves quadrants to chance."""
     sweep: LandscapeConfig = field(default_factory=lambda: LandscapeConfig(span=(0.075, 0.075), points=11))
     """Which plane of actions, and how finely."""
 
 
-class Shares(NamedTuple):
-    """Over all steps."""
+class LandscapeSummary(NamedTuple):
+    """All landscapes together."""
 
     steps: int
     quadrant: float
     """Share of steps whose minimum lies in the quadrant of the true action."""
     mean_angle: float
+    """Degrees between the minimum and the true action, seen from no motion."""
     median_angle: float
-    """Degrees between minimum and true action, seen from no motion."""
 
 
 Step = tuple[int, int]
-"""An episode, and a row of it."""
+"""Number of an episode, and of a row in it."""
 
 
-def pairs_of_frames(data: LeRobot, size: int) -> Windows:
-    """What a step is read with."""
+def frame_pairs(data: LeRobot, size: int) -> Windows:
+    """Windows of a frame and the next one, in images of `size` pixels."""
     return Windows(data, TrajectoryConfig(frames=2, fps=data.fps, size=size))
 
 
 def moving_steps(windows: Windows, config: StepsConfig, seed: int = 0) -> list[Step]:
-    """Some steps that move enough. Raises UserError if there are too few."""
+    """`config.steps` random steps that move enough. Raises UserError if there are too few."""
     data = windows.data
-    moving = [
-        (episode, row)
-        for episode in windows.episodes.tolist()
-        for row in torch.nonzero(moves(data, episode, config))[:, 0].tolist()
-    ]
-    enough = len(moving) >= config.steps
+    steps = []
+    for episode in windows.episodes.tolist():
+        rows = torch.nonzero(moves_enough(data, episode, config))[:, 0]
+        steps += [(episode, row) for row in rows.tolist()]
     require(
-        enough,
-        f"{data.folder}: {len(moving)} steps move {config.least} m along both axes, of {config.steps} wanted",
+        len(steps) >= config.steps,
+        f"{data.folder}: {len(steps)} steps move {config.least} m along both axes, "
+        f"but steps.steps={config.steps}; ask for fewer steps or less motion",
     )
-    chosen = np.random.default_rng(seed).permutation(len(moving))[: config.steps]
-    return [moving[i] for i in chosen.tolist()]
+    # Neighbouring steps are alike, so take them from all over the episodes.
+    order = np.random.default_rng(seed).permutation(len(steps))
+    return [steps[index] for index in order[: config.steps].tolist()]
 
 
-def moves(data: LeRobot, episode: int, config: StepsConfig) -> torch.Tensor:
-    """Which steps of an episode move enough."""
-    states = data.states[data.rows(episode)][:, list(config.sweep.axes)]
-    return (states.diff(dim=0).abs() >= config.least).all(dim=-1)
+def moves_enough(data: LeRobot, episode: int, config: StepsConfig) -> Bool[Tensor, " steps"]:
+    """Which steps of an episode move the hand by `config.least` along every swept axis."""
+    positions = data.states[data.rows(episode)][:, list(config.sweep.axes)]
+    return (positions.diff(dim=0).abs() >= config.least).all(dim=-1)
 
 
-def landscape(world: WorldModel, windows: Windows, step: Step, sweep: LandscapeConfig) -> Landscape:
+def step_landscape(world: WorldModel, windows: Windows, step: Step, sweep: LandscapeConfig) -> Landscape:
+    """The energy of reaching the next frame, around the action that did."""
     episode, row = step
     window = windows.read(episode, row, windows.cameras[0], None)
     tokens = world.encode(rearrange(normalise(window.clip[:, None]), "t c 1 h w -> t c h w"))
-    return energy_landscape(world.energy(tokens[:1], window.states[:1], tokens[1:]), window.actions, sweep)
+    energy = world.energy(tokens[:1], window.states[:1], tokens[1:])
+    return energy_landscape(energy, window.actions, sweep)
 
 
-def shares(found: list[Landscape]) -> Shares:
-    angles = np.degrees([one.angle for one in found])
-    right = np.mean([one.same_quadrant for one in found])
-    return Shares(len(found), float(right), float(angles.mean()), float(np.median(angles)))
+def summarise(landscapes: list[Landscape]) -> LandscapeSummary:
+    angles = np.degrees([landscape.angle for landscape in landscapes])
+    quadrant = np.mean([landscape.same_quadrant for landscape in landscapes])
+    return LandscapeSummary(len(landscapes), float(quadrant), float(angles.mean()), float(np.median(angles)))

@@ -1,6 +1,8 @@
-"""What can act in the demo world, from what a camera and a robot see: an image (h, w, 3) uint8 and a state (7,).
+"""Policies of the demo world. Each one serves one episode.
 
-Each is a function `act(image, state) -> action (7,)` for one episode; `calls` counts what it asked of its world model.
+A policy is called as `act(image, state) -> action`, with what a camera and a robot measure: an image (h, w,
+3) uint8 and a state (7,). The action (7,) is the change of the hand's pose and of the gripper, as
+`DemoWorld.step` takes it.
 """
 
 from bisect import bisect_right
@@ -17,20 +19,19 @@ from torch import Tensor
 
 from vjepa.data.transforms import normalise
 from vjepa.errors import require
-from vjepa.models.ac_predictor import encode_frames
 from vjepa.models.cloned_policy import ClonedPolicy
-from vjepa.models.encoder import Encoder
-from vjepa.planning.cem import CEMConfig, Energy
+from vjepa.models.encoder import Encoder, encode_frames
+from vjepa.planning.cem import CEMConfig
+from vjepa.planning.energy import Energy, distance
 from vjepa.planning.mpc import MPC, MPCConfig, World
-from vjepa.planning.world_model import distance
 from vjepa.robots.schema import StateSchema
-from vjepa.sim.world.env import STEPS, DemoWorld, between, moved
+from vjepa.sim.world.env import ACTION_DIM, STEPS, DemoWorld, between, moved
 
 
 @runtime_checkable
 class Policy(Protocol):
     calls: int
-    """Actions whose consequences were computed, so far."""
+    """Actions whose consequences were computed in a world model so far."""
 
     def act(self, image: ndarray, state: ndarray) -> ndarray: ...
 
@@ -41,30 +42,35 @@ class NoOpPolicy:
     calls = 0
 
     def act(self, image: ndarray, state: ndarray) -> ndarray:
-        return np.zeros(7)
+        return np.zeros(ACTION_DIM)
 
 
 class RandomPolicy:
-    """Actions drawn evenly from what the planner may choose."""
+    """Actions drawn uniformly from the planner's bounds."""
 
     calls = 0
 
     def __init__(self, config: CEMConfig, seed: int) -> None:
-        self.config, self.random = config, np.random.default_rng([seed, 3])
+        self.config = config
+        self.random = np.random.default_rng([seed, 3])
 
     def act(self, image: ndarray, state: ndarray) -> ndarray:
-        bounds, action = self.config.bounds, np.zeros(7)
+        bounds = self.config.bounds
+        moved_dims = list(bounds.moved)
+        action = np.zeros(ACTION_DIM)
         for dim in self.config.searched:
             most = bounds.radius if dim in bounds.moved else bounds.limit
             action[dim] = self.random.uniform(-most, most)
-        size = np.abs(action[list(bounds.moved)]).sum()
+
+        # As the planner projects: shortened along its own direction to the ball.
+        size = np.abs(action[moved_dims]).sum()
         if bounds.constraint == "l1_ball" and size > bounds.radius:
-            action[list(bounds.moved)] *= bounds.radius / size
+            action[moved_dims] *= bounds.radius / size
         return action
 
 
 class ScriptedPolicy:
-    """The oracle: what the world's own script does, from its true state."""
+    """The oracle: the script of the task, which reads the simulator's state."""
 
     calls = 0
 
@@ -72,36 +78,39 @@ class ScriptedPolicy:
         self.actions = actions
 
     def act(self, image: ndarray, state: ndarray) -> ndarray:
-        return next(self.actions, np.zeros(7))
+        return next(self.actions, np.zeros(ACTION_DIM))
 
 
 class PlanningPolicy:
-    """Plans in a world model towards goal images, one action after another (section 4.2)."""
+    """Plans in a world model towards goal images, one after another (section 4.2)."""
 
     def __init__(
-        self, world: World, config: MPCConfig, goals: ndarray, schema: StateSchema, seed: int
+        self,
+        world: World,
+        config: MPCConfig,
+        goals: UInt8[ndarray, "g h w c"],
+        schema: StateSchema,
+        seed: int,
     ) -> None:
-        self.schema, self.calls = schema, 0
-        self.mpc = MPC(world, config, frames(goals), torch.Generator().manual_seed(seed))
+        self.schema = schema
+        self.calls = 0
+        self.mpc = MPC(world, config, normalised(goals), torch.Generator().manual_seed(seed))
 
     def act(self, image: ndarray, state: ndarray) -> ndarray:
-        before, search = self.mpc.plan, self.mpc.config.planner
-        action = self.mpc.act(frames(image[None])[0], self.schema.wrap(torch.from_numpy(state).float()))
-        self.calls += (
-            0 if self.mpc.plan is before else (search.samples * search.iterations + 1) * search.horizon
-        )
+        last_plan = self.mpc.plan
+        action = self.mpc.act(normalised(image[None])[0], state_tensor(state, self.schema))
+        if self.mpc.plan is not last_plan:
+            search = self.mpc.config.planner
+            # Every iteration computes all samples, and the finished plan is computed once more.
+            self.calls += (search.samples * search.iterations + 1) * search.horizon
         return action.double().numpy()
 
 
-def frames(images: UInt8[ndarray, "g h w c"]) -> Float[Tensor, "g c h w"]:
-    """Images as networks take them."""
-    return rearrange(
-        normalise(rearrange(torch.from_numpy(images), "g h w c -> g 1 c h w")), "g c 1 h w -> g c h w"
-    )
-
-
 class CloningPolicy:
-    """Does what the recorded episodes did on their way to such a goal; goals switch as the planner's do."""
+    """Goal-conditioned behaviour cloning: acts as the recorded episodes did on their way to a goal image.
+
+    `switch` says how many actions are spent on each goal, as for the planner.
+    """
 
     calls = 0
 
@@ -110,39 +119,52 @@ class CloningPolicy:
         encoder: Encoder,
         policy: ClonedPolicy,
         schema: StateSchema,
-        goals: ndarray,
+        goals: UInt8[ndarray, "g h w c"],
         switch: tuple[int, ...],
     ) -> None:
-        self.encoder, self.policy, self.schema = encoder, policy, schema
-        self.goals, self.until, self.taken = self.encode(goals), list(accumulate(switch)), 0
-        wanted, given = (policy.config.tokens, policy.config.token_width), tuple(self.goals.shape[1:])
-        require(wanted == given, f"the cloned policy takes {wanted} tokens and channels of a frame, the encoder makes "
-                      f"{given}; give the encoder, and setting.size, that it was trained with")  # fmt: skip
+        """Raises UserError if the cloned policy was trained on tokens of another shape."""
+        self.encoder = encoder
+        self.policy = policy
+        self.schema = schema
+        self.goals = self.encode(goals)
+        self.goal_ends = list(accumulate(switch))
+        self.actions_taken = 0
+
+        expected = (policy.config.tokens, policy.config.token_width)
+        given = tuple(self.goals.shape[1:])
+        require(
+            expected == given,
+            f"the cloned policy takes {expected} tokens and channels of a frame, the encoder makes {given}; "
+            "give the encoder, and setting.size, that it was trained with",
+        )
 
     @torch.no_grad()
     def encode(self, images: UInt8[ndarray, "g h w c"]) -> Float[Tensor, "g n d"]:
-        return encode_frames(self.encoder, frames(images)[:, :, None])
+        return encode_frames(self.encoder, normalised(images)[:, :, None])
 
     @torch.no_grad()
     def act(self, image: ndarray, state: ndarray) -> ndarray:
-        goal = self.goals[[min(bisect_right(self.until, self.taken), len(self.goals) - 1)]]
-        self.taken += 1
-        where = self.schema.wrap(torch.from_numpy(state).float())[None]
-        return self.schema.clip(self.policy(self.encode(image[None]), goal, where))[0].double().numpy()
+        goal = min(bisect_right(self.goal_ends, self.actions_taken), len(self.goals) - 1)
+        self.actions_taken += 1
+        states = state_tensor(state, self.schema)[None]
+        action = self.policy(self.encode(image[None]), self.goals[[goal]], states)
+        return self.schema.clip(action)[0].double().numpy()
 
 
 class SimulatorModel:
-    """The simulator itself as a world model: what planning can do if the model is perfect. Tokens are those of an encoder, or
-    without one the pixels.
+    """The simulator as a world model, which shows what planning can do if the model is perfect.
 
-    It knows the world's true state, and ignores the state that it is given. Every imagined action is simulated, contacts and
-    all, and undone.
+    Tokens are those of an encoder; without one they are the pixels. The simulator knows the world's true
+    state and ignores the state that it is given. Every imagined action is simulated, contacts included, and
+    undone.
     """
 
     def __init__(
         self, world: DemoWorld, encoder: Encoder | None = None, scales: tuple[int, ...] = (1,)
     ) -> None:
-        self.world, self.encoder, self.scales = world, encoder, scales
+        self.world = world
+        self.encoder = encoder
+        self.scales = scales
 
     @torch.no_grad()
     def encode(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
@@ -153,21 +175,38 @@ class SimulatorModel:
     def energy(
         self, tokens: Float[Tensor, "1 n d"], state: Float[Tensor, "1 Ds"], goal: Float[Tensor, "1 n d"]
     ) -> Energy:
-        def of(actions: Float[Tensor, "s T a"]) -> Float[Tensor, " s"]:
-            images = np.stack([self.after(plan) for plan in actions.double().numpy()])
-            return distance(self.encode(frames(images)), goal, self.scales)
+        """Equation 5 with true images in place of predicted tokens."""
 
-        return of
+        def energy_of(actions: Float[Tensor, "s T a"]) -> Float[Tensor, " s"]:
+            images = np.stack([self.after(plan) for plan in actions.double().numpy()])
+            return distance(self.encode(normalised(images)), goal, self.scales)
+
+        return energy_of
 
     def after(self, plan: Float[ndarray, "T a"]) -> UInt8[ndarray, "h w c"]:
-        """What the camera would see after some actions."""
-        world, simulation = self.world, self.world.simulation
-        command, kept = world.command, simulation.snapshot()
+        """What the camera would see after the actions of a plan; the world is left as it was."""
+        world = self.world
+        simulation = world.simulation
+        command = world.command
+        snapshot = simulation.snapshot()
+
         for action in plan:
             target = moved(world.command, action)
             simulation.follow(between(world.command, target), STEPS)
             world.command = target
         image = world.renderer(simulation.data).rgb
+
         world.command = command
-        simulation.restore(kept)
+        simulation.restore(snapshot)
         return image
+
+
+def normalised(images: UInt8[ndarray, "g h w c"]) -> Float[Tensor, "g c h w"]:
+    """Images as networks take them."""
+    clips = normalise(rearrange(torch.from_numpy(images), "g h w c -> g 1 c h w"))
+    return rearrange(clips, "g c 1 h w -> g c h w")
+
+
+def state_tensor(state: Float[ndarray, " Ds"], schema: StateSchema) -> Float[Tensor, " Ds"]:
+    """A measured state as networks take it, with angles in the schema's range."""
+    return schema.wrap(torch.from_numpy(state).float())

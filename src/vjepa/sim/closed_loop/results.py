@@ -1,4 +1,4 @@
-"""What the closed-loop evaluation found, as a table, as JSON, and by horizon and camera angle."""
+"""Outcomes of episodes as rows of a table: by policy, by length of the plan, by angle of the camera."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
@@ -6,15 +6,16 @@ from typing import NamedTuple
 import numpy as np
 
 from vjepa.evaluation.report import Score
-from vjepa.sim.closed_loop.episodes import Outcome, seconds_per_action
+from vjepa.evaluation.tables import text_table
+from vjepa.sim.closed_loop.episodes import Outcome
 from vjepa.sim.closed_loop.tasks import CLOSE
 
 ANGLES = (0, 10, 20, 30, 40, 50, 60, 90)
 """Degrees between which episodes are counted together."""
 
 
-class Line(NamedTuple):
-    """One row of the table."""
+class TableRow(NamedTuple):
+    """What `results.json` holds for each group of episodes."""
 
     name: str
     episodes: int
@@ -32,39 +33,50 @@ class Line(NamedTuple):
     """Actions whose consequences were computed, per action."""
 
 
-def line(name: str, outcomes: Sequence[Outcome]) -> Line:
-    distances = np.array([outcome.distance for outcome in outcomes])
+def table_row(name: str, outcomes: Sequence[Outcome]) -> TableRow:
     score = Score(name, float(np.mean([outcome.success for outcome in outcomes])), len(outcomes))
-    calls = sum(outcome.calls for outcome in outcomes) / sum(outcome.actions for outcome in outcomes)
-    share, median = float((distances <= CLOSE).mean()), float(np.median(distances))
-    return Line(
-        name, score.clips, score.value, *score.interval, share, median, seconds_per_action(outcomes), calls
+    low, high = score.interval
+    distances = np.array([outcome.distance for outcome in outcomes])
+    actions = sum(outcome.actions for outcome in outcomes)
+    return TableRow(
+        name=name,
+        episodes=score.clips,
+        success=score.value,
+        low=low,
+        high=high,
+        close=float((distances <= CLOSE).mean()),
+        median=float(np.median(distances)),
+        seconds=sum(outcome.seconds for outcome in outcomes) / actions,
+        calls=sum(outcome.calls for outcome in outcomes) / actions,
     )
 
 
-def lines(outcomes: Sequence[Outcome], key: Callable[[Outcome], Hashable]) -> list[Line]:
-    """One line for each value of the key, in the order in which they come."""
+def table_rows(outcomes: Sequence[Outcome], key: Callable[[Outcome], Hashable]) -> list[TableRow]:
+    """One row for each value of the key, in the order in which the values first come."""
     groups: dict[Hashable, list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault(key(outcome), []).append(outcome)
-    return [line(str(name), group) for name, group in groups.items()]
+    return [table_row(str(name), group) for name, group in groups.items()]
 
 
-def by_angle(outcomes: Sequence[Outcome]) -> list[Line]:
-    """Success by the camera's angle."""
+def rows_by_camera_angle(outcomes: Sequence[Outcome]) -> list[TableRow]:
+    """One row for each interval of `ANGLES` in which there are episodes."""
 
-    def between(outcome: Outcome) -> str:
-        place = int(np.searchsorted(ANGLES, outcome.azimuth, side="right"))
-        return f"{ANGLES[place - 1]} to {ANGLES[place]} degrees"
+    def interval(outcome: Outcome) -> str:
+        upper = int(np.searchsorted(ANGLES, outcome.azimuth, side="right"))
+        return f"{ANGLES[upper - 1]} to {ANGLES[upper]} degrees"
 
-    return lines(sorted(outcomes, key=lambda outcome: outcome.azimuth), between)
+    return table_rows(sorted(outcomes, key=lambda outcome: outcome.azimuth), interval)
 
 
-def table(found: Sequence[Line], caption: str) -> str:
-    head = f"  {'':<18}{'episodes':>9}{'success':>9}   95 % interval   <= 2.5 cm   median cm   s/action   calls/action"
-    rows = [
-        f"  {one.name:<18}{one.episodes:9d}{one.success:9.2f}   [{one.low:.2f}, {one.high:.2f}]{one.close:13.2f}"
-        f"{100 * one.median:12.1f}{one.seconds:11.3f}{one.calls:15.0f}"
-        for one in found
-    ]
-    return "\n".join([caption, head, *rows])
+def results_table(rows: Sequence[TableRow], caption: str) -> str:
+    """The rows under a caption and a header, for a terminal and for TensorBoard."""
+    header = ("", "episodes", "success", "   95 % interval")
+    header += ("<= 2.5 cm", "median cm", "s/action", "calls/action")
+    lines = [header]
+    for row in rows:
+        interval = f"   [{row.low:.2f}, {row.high:.2f}]"
+        success = (str(row.episodes), f"{row.success:.2f}", interval, f"{row.close:.2f}")
+        cost = (f"{100 * row.median:.1f}", f"{row.seconds:.3f}", f"{row.calls:.0f}")
+        lines.append((row.name, *success, *cost))
+    return text_table(caption, lines, ("<18", ">9", ">9", "<16", ">12", ">12", ">11", ">15"))

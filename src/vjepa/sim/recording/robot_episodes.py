@@ -1,44 +1,53 @@
-"""Robot episodes of the demo world as LeRobotDataset v3.0 folders `DIR/{train,val,test}`: random motion and scripts.
+"""Robot episodes of the demo world as LeRobotDataset v3.0 folders `DIR/{train,val,test}`: random motion and
+scripts.
 
     python -m vjepa record-robot --out data/robot --episodes 400 --size 64
 
-One row, and one picture, per action: four a second. Several episodes share an MP4 file. A file's numbers go to
-`DIR/rows/<split>/<file>.npz` after its video, so an interrupted run knows what it has; the tables of each split are
-written from those at the end. `DIR/config.json` is written first and `DIR/done.json` last. The same seed gives the same
-bytes, whatever the number of workers.
+An episode has one row, and one image, per action: four a second. Several episodes share an MP4 file. A file's
+rows go to `DIR/rows/<split>/<file>.npz` after its video, so that an interrupted run knows what it has. The
+tables of each split are written from those at the end. The same seed gives the same bytes, whatever the
+number of workers.
 """
 
 import itertools
-import json
 import os
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 from numpy import ndarray
 from numpy.random import Generator
 
 from vjepa.data.video_files import write_video
-from vjepa.errors import UserError
-from vjepa.sim.recording.lerobot_writer import VIDEO_PATH, Take, place, write_dataset
-from vjepa.sim.recording.record import MOST, SPLITS, claim, spread, write_text
-from vjepa.sim.recording.scripted_episodes import PLANS
+from vjepa.errors import require
+from vjepa.robots.euler import matrix_to_euler
+from vjepa.sim.recording.dataset_folder import (
+    MAX_SEEDS,
+    SPLITS,
+    check_recording,
+    claim,
+    finish,
+    identity_of,
+    spread,
+)
+from vjepa.sim.recording.lerobot_writer import VIDEO_PATH, EpisodeRows, numbered, write_dataset
+from vjepa.sim.recording.scripted_episodes import PLANS, possible_plans
 from vjepa.sim.recording.wander import wander
 from vjepa.sim.world import skills
 from vjepa.sim.world.arm import Command
-from vjepa.sim.world.env import HERTZ, DemoWorld, WorldConfig
+from vjepa.sim.world.env import ACTION_DIM, HERTZ, DemoWorld, WorldConfig
 from vjepa.sim.world.looks import Viewpoints
-from vjepa.sim.world.poses import matrix_to_euler
 from vjepa.sim.world.scene import SceneConfig
 from vjepa.sim.world.skills import Actions
 
 VERSION = 3
-"""Raise it when the same configuration would give other episodes, so that old folders are not mistaken for new ones."""
+"""Raise it when the same settings would give other episodes: `claim` then refuses old folders."""
 FIRST_SEED = 2**40
-"""Seeds of these worlds begin here: those of the labelled clips, and round numbers that people type, are below."""
+"""First seed of these worlds. Seeds of the labelled clips, and numbers that people type, are below it."""
 SCRIPTS = (*PLANS, (skills.reach,), (skills.lift,), (skills.put_in_tray,))
-"""What can happen in a scripted episode, again and again with different objects. The tray is planned for most: twice."""
+"""What can happen to an object in a scripted episode. Planning needs the tray most, so it is here twice."""
 TRIPOD = Viewpoints(
     azimuth=10.0,
     height=(30.0, 38.0),
@@ -47,9 +56,9 @@ TRIPOD = Viewpoints(
     jitter=0.01,
     fovy=(44.0, 46.0),
 )
-"""One camera on its tripod, moved a little between episodes; the whole reach of the hand is in the picture."""
+"""One camera on its tripod, moved a little between episodes; the image shows the whole reach of the hand."""
 ABSENT = (0.0, 0.0, -1.0)
-"""Where an object is that is not there, in metres: below the floor."""
+"""Position in metres of an object that does not exist: below the floor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +72,9 @@ class RobotConfig:
     scripted: float = 0.3
     """Share of the episodes in which skills run; in the others the hand moves at random."""
     steps: int = 40
-    """Actions in an episode; it has one picture and one state more."""
+    """Actions in an episode; it has one image and one state more."""
     size: int = 64
-    """Height and width of the pictures in pixels."""
+    """Height and width of the images in pixels."""
     val: float = 0.1
     """Share of the episodes for validation."""
     test: float = 0.1
@@ -83,29 +92,24 @@ class RobotConfig:
 
     def __post_init__(self) -> None:
         counts = {name: getattr(self, name) for name in ("episodes", "steps", "per_file", "workers")}
-        if min(counts.values()) < 1 or self.seed < 0:
-            raise UserError(f"{counts}, seed={self.seed}: expected 1 or more, and a seed of 0 or more")
-        if not 0 <= self.scripted <= 1:
-            raise UserError(f"scripted={self.scripted} is a share of the episodes: expected 0 to 1")
-        if self.val < 0 or self.test < 0 or self.val + self.test > 1:
-            raise UserError(
-                f"val={self.val} and test={self.test} are shares of the episodes: expected 0 <= val + test <= 1"
-            )
-        if self.size % 16 or self.size <= 0:
-            raise UserError(
-                f"size={self.size} should be a multiple of 16 pixels, as encoders and codecs expect"
-            )
-        if self.episodes > MOST:
-            raise UserError(
-                f"episodes={self.episodes} are more than the {MOST} seeds of a split: take another seed instead"
-            )
+        require(
+            min(counts.values()) >= 1 and self.seed >= 0,
+            f"{counts}, seed={self.seed}: expected 1 or more, and a seed of 0 or more",
+        )
+        require(
+            0 <= self.scripted <= 1,
+            f"scripted={self.scripted} is a share of the episodes: expected 0 to 1",
+        )
+        check_recording(self.size, self.val, self.test, "episodes")
+        require(
+            self.episodes <= MAX_SEEDS,
+            f"episodes={self.episodes} are more than the {MAX_SEEDS} seeds of a split: take another seed",
+        )
 
     @property
     def identity(self) -> dict:
-        """What decides the bytes: everything but the folder and the number of workers."""
-        return {key: value for key, value in asdict(self).items() if key not in ("out", "workers")} | {
-            "version": VERSION
-        }
+        """What decides the bytes of the folder."""
+        return identity_of(asdict(self), VERSION)
 
 
 def record_robot(config: RobotConfig) -> Path:
@@ -113,101 +117,115 @@ def record_robot(config: RobotConfig) -> Path:
     if claim(config.out, config.identity):
         print(f"{config.out} is complete: nothing to do")
         return config.out
+
     files = {split: -(-count // config.per_file) for split, count in episodes_per_split(config).items()}
     jobs = [(split, number) for split, count in files.items() for number in range(count)]
     missing = [job for job in jobs if not rows_file(config.out, *job).exists()]
     spread(partial(record_file, config), missing, config.workers, f"files of {config.per_file} episodes")
+
     for split, count in files.items():
-        takes = [read_take(rows_file(config.out, split, number)) for number in range(count)]
-        if takes:
-            write_dataset(config.out / split, takes, config.size, HERTZ)
-    write_text(config.out / "done.json", json.dumps(config.identity, indent=2))
+        rows = [read_rows(rows_file(config.out, split, number)) for number in range(count)]
+        if rows:
+            write_dataset(config.out / split, rows, config.size, HERTZ)
+    finish(config.out, config.identity)
     return config.out
 
 
 def episodes_per_split(config: RobotConfig) -> dict[str, int]:
-    val, test = round(config.episodes * config.val), round(config.episodes * config.test)
+    val = round(config.episodes * config.val)
+    test = round(config.episodes * config.test)
     return {"train": config.episodes - val - test, "val": val, "test": test}
 
 
 def episode_seed(seed: int, split: str, index: int) -> int:
     """The seed of an episode; no two (seed, split, index) share one."""
-    return FIRST_SEED + (len(SPLITS) * seed + SPLITS.index(split)) * MOST + index
+    return FIRST_SEED + (len(SPLITS) * seed + SPLITS.index(split)) * MAX_SEEDS + index
 
 
 def is_scripted(index: int, share: float) -> bool:
     """Whether episode `index` is one of the scripted ones, which are spread evenly."""
+    # True where the number of scripted episodes so far grows; the small summand is for shares like 0.3 * 10.
     return int((index + 1) * share + 1e-9) > int(index * share + 1e-9)
 
 
 def record_file(config: RobotConfig, job: tuple[str, int]) -> None:
-    """Play the episodes of one file; write their video, then their numbers, which say that the video is there."""
+    """Play the episodes of one file; write their video, then their rows, which mark it as complete."""
     split, number = job
-    last = min((number + 1) * config.per_file, episodes_per_split(config)[split])
-    played = [play(config, split, index) for index in range(number * config.per_file, last)]
-    video = place(config.out / split, VIDEO_PATH, number)
+    first = number * config.per_file
+    last = min(first + config.per_file, episodes_per_split(config)[split])
+    frames, rows = zip(*(play_episode(config, split, index) for index in range(first, last)), strict=True)
+
+    video = numbered(config.out / split, VIDEO_PATH, number)
     video.parent.mkdir(parents=True, exist_ok=True)
-    write_video(video, np.concatenate([frames for frames, _ in played]), HERTZ)
-    take = Take(*(np.concatenate(parts) for parts in zip(*(take for _, take in played), strict=True)))
+    write_video(video, np.concatenate(frames), HERTZ)
+
+    merged = EpisodeRows(*(np.concatenate(columns) for columns in zip(*rows, strict=True)))
     file = rows_file(config.out, split, number)
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{os.getpid()}.{file.name}")
-    np.savez(temporary, **take._asdict())
+    np.savez(temporary, **merged._asdict())
     temporary.replace(file)
 
 
-def play(config: RobotConfig, split: str, index: int) -> tuple[ndarray, Take]:
-    """One episode: frames (t, h, w, 3) uint8, and its numbers."""
-    seed, scripted = episode_seed(config.seed, split, index), is_scripted(index, config.scripted)
+def play_episode(
+    config: RobotConfig, split: str, index: int
+) -> tuple[UInt8[ndarray, "t h w 3"], EpisodeRows]:
+    """Frames and rows of one episode."""
+    seed = episode_seed(config.seed, split, index)
     world = DemoWorld(WorldConfig(size=config.size, steps=config.steps, scene=config.scene))
     observation, info = world.reset(seed=seed)
     random = np.random.default_rng([seed, 1])
-    task, actions = script(world, random) if scripted else ("move at random", wander(world, random))
-    observations, done = [(observation, centres(world, config.scene))], []
+    scripted = is_scripted(index, config.scripted)
+    task, actions = draw_scripts(world, random) if scripted else ("move at random", wander(world, random))
+
+    observations = [observation]
+    objects = [object_positions(world, config.scene)]
+    changes = []
     for action in itertools.islice(actions, config.steps):
         before = world.command
-        observations.append((world.step(action)[0], centres(world, config.scene)))
-        done.append(change(before, world.command))
-    rows = len(observations)
-    take = Take(
-        states=np.array([seen["state"] for seen, _ in observations]),
-        actions=np.array([*done, np.zeros(7)]),
-        objects=np.array([objects for _, objects in observations]),
-        extrinsics=np.tile(info["extrinsics"], (rows, 1)),
-        lengths=np.array([rows]),
+        observations.append(world.step(action)[0])
+        objects.append(object_positions(world, config.scene))
+        changes.append(change(before, world.command))
+
+    rows = EpisodeRows(
+        states=np.array([observation["state"] for observation in observations]),
+        actions=np.array([*changes, np.zeros(ACTION_DIM)]),
+        objects=np.array(objects),
+        extrinsics=np.tile(info["extrinsics"], (len(observations), 1)),
+        lengths=np.array([len(observations)]),
         seeds=np.array([seed]),
         kinds=np.array(["scripted" if scripted else "random"]),
         tasks=np.array([task]),
     )
-    return np.stack([seen["image"] for seen, _ in observations]), take
+    return np.stack([observation["image"] for observation in observations]), rows
 
 
 def change(before: Command, after: Command) -> ndarray:
-    """The action (7,) that was carried out: what the workspace and the gripper's ends cut off is not in it."""
+    """The action (7,) that was carried out: without what the limits of hand and gripper cut off."""
     turn = matrix_to_euler(after.rotation @ before.rotation.T)
     return np.array([*(after.position - before.position), *turn, after.closedness - before.closedness])
 
 
-def script(world: DemoWorld, random: Generator) -> tuple[str, Actions]:
-    """What happens to which objects, one after the other, in words; and its actions."""
-    absent = {skills.put_in_tray: world.scene.tray is None, skills.hide: world.scene.occluder is None}
-    possible = [plan for plan in SCRIPTS if not any(absent.get(skill, False) for skill in plan)]
+def draw_scripts(world: DemoWorld, random: Generator) -> tuple[str, Actions]:
+    """What happens to which objects, one after the other: in words, and as actions."""
+    possible = possible_plans(SCRIPTS, world)
     things = [world.scene.things[i] for i in random.permutation(len(world.scene.things))]
-    plans = [(skill, thing) for thing in things for skill in possible[random.integers(len(possible))]]
-    words = [f"{skill.__name__.replace('_', ' ')}: {thing.colour} {thing.shape}" for skill, thing in plans]
-    return ", ".join(words), itertools.chain.from_iterable(skill(world, thing) for skill, thing in plans)
+    steps = [(skill, thing) for thing in things for skill in possible[random.integers(len(possible))]]
+    words = [f"{skill.__name__.replace('_', ' ')}: {thing.colour} {thing.shape}" for skill, thing in steps]
+    return ", ".join(words), itertools.chain.from_iterable(skill(world, thing) for skill, thing in steps)
 
 
-def centres(world: DemoWorld, scene: SceneConfig) -> ndarray:
-    """Where the objects are (3 k,) in metres, for as many as a scene may have."""
-    found = [world.position(thing) for thing in world.scene.things]
-    return np.concatenate([*found, *[ABSENT] * (scene.objects[1] - len(found)), ()])
+def object_positions(world: DemoWorld, scene: SceneConfig) -> ndarray:
+    """Centres of the objects (3 k,) in metres, for as many objects as a scene may have."""
+    positions = [world.position(thing) for thing in world.scene.things]
+    absent = [ABSENT] * (scene.objects[1] - len(positions))
+    return np.concatenate([*positions, *absent, ()])  # the empty one serves scenes without objects
 
 
 def rows_file(out: Path, split: str, number: int) -> Path:
     return out / "rows" / split / f"{number:06d}.npz"
 
 
-def read_take(file: Path) -> Take:
+def read_rows(file: Path) -> EpisodeRows:
     with np.load(file) as arrays:
-        return Take(**arrays)
+        return EpisodeRows(**arrays)

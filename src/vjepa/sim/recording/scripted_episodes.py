@@ -1,8 +1,10 @@
-"""Scripted episodes: a few skills on different objects, filmed, with actions, states and the log of what happened."""
+"""Scripted episodes: skills on different objects, with frames, actions, states and the log of events."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, UInt8
 from numpy import ndarray
 from numpy.random import Generator
 
@@ -10,7 +12,9 @@ from vjepa.sim.recording.director import Director
 from vjepa.sim.world import skills
 from vjepa.sim.world.env import DemoWorld, WorldConfig
 
-PLANS = (
+Plan = tuple[Callable, ...]
+"""Skills that happen to an object, one after the other."""
+PLANS: tuple[Plan, ...] = (
     (skills.lift, skills.lower, skills.open_hand),
     (skills.drop,),
     (skills.put_in_tray,),
@@ -23,22 +27,25 @@ PLANS = (
 
 
 class ScriptedEpisode(NamedTuple):
-    """`frames` (t, h, w, 3) uint8 at the world's fps; `actions` (s, 7) and `states` (s + 1, 7) at 4 Hz; the event log."""
-
-    frames: ndarray
-    actions: ndarray
-    states: ndarray
+    frames: UInt8[ndarray, "t h w 3"]
+    """At the frame rate of the world's configuration."""
+    actions: Float[ndarray, "s 7"]
+    """At 4 Hz, as `DemoWorld.step` takes them."""
+    states: Float[ndarray, "s+1 7"]
+    """Before the first action and after each."""
     extrinsics: ndarray
     intrinsics: ndarray
     events: list[dict]
     objects: list[dict]
 
 
-def play(seed: int, config: WorldConfig, plans: int = 3) -> ScriptedEpisode:
+def play_script(seed: int, config: WorldConfig, plans: int = 3) -> ScriptedEpisode:
     """A new world in which something happens to up to `plans` of its objects, one after the other."""
     world = DemoWorld(config)
     observation, info = world.reset(seed=seed)
-    frames, states, actions = [observation["image"][None]], [observation["state"]], []
+    frames = [observation["image"][None]]
+    states = [observation["state"]]
+    actions = []
 
     def keep(action: ndarray, result: tuple) -> None:
         actions.append(action)
@@ -48,16 +55,30 @@ def play(seed: int, config: WorldConfig, plans: int = 3) -> ScriptedEpisode:
     director = Director(world, keep)
     for skill, name in draw_script(np.random.default_rng([seed, 1]), world, plans):
         director.run(skill, name)
-    objects = [thing.label for thing in world.scene.things]
-    camera = info["extrinsics"], info["intrinsics"]
     return ScriptedEpisode(
-        np.concatenate(frames), np.array(actions), np.array(states), *camera, director.events, objects
+        frames=np.concatenate(frames),
+        actions=np.array(actions),
+        states=np.array(states),
+        extrinsics=info["extrinsics"],
+        intrinsics=info["intrinsics"],
+        events=director.events,
+        objects=[thing.label for thing in world.scene.things],
     )
 
 
-def draw_script(random: Generator, world: DemoWorld, plans: int) -> list[tuple]:
-    """Pairs of (skill, object name): for each of up to `plans` objects, in random order, one plan that this world allows."""
-    missing = {skills.put_in_tray: world.scene.tray is None, skills.hide: world.scene.occluder is None}
-    possible = [plan for plan in PLANS if not any(missing.get(skill, False) for skill in plan)]
+def draw_script(random: Generator, world: DemoWorld, plans: int) -> list[tuple[Callable, str]]:
+    """Pairs of (skill, object name): for each of up to `plans` objects, in random order, one plan."""
+    possible = possible_plans(PLANS, world)
+    # Objects first, then one plan for each: this order decides the recorded bytes.
     names = random.permutation([thing.name for thing in world.scene.things])[:plans]
     return [(skill, str(name)) for name in names for skill in possible[random.integers(len(possible))]]
+
+
+def possible_plans(plans: Sequence[Plan], world: DemoWorld) -> list[Plan]:
+    """The plans that do not need a tray or an occluder that the world does not have."""
+    impossible = set()
+    if world.scene.tray is None:
+        impossible.add(skills.put_in_tray)
+    if world.scene.occluder is None:
+        impossible.add(skills.hide)
+    return [plan for plan in plans if impossible.isdisjoint(plan)]

@@ -1,18 +1,37 @@
-"""python -m vjepa bench-recording: frames per second of one process on this machine, by size of the picture."""
+"""How fast this machine records the demo world: frames per second of one process, by size of the image."""
 
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from vjepa.data.video_files import write_video
-from vjepa.sim.recording.motion_clips import MotionClipConfig, film_pair
+from vjepa.sim.recording.motion_clips import film_pair
+from vjepa.sim.recording.shots import MotionClipConfig
 from vjepa.sim.world.env import DemoWorld, WorldConfig
+
+
+def bench_recording(*, sizes: tuple[int, ...] = (64, 128, 256), pairs: int = 4) -> None:
+    """Print how many frames per second this machine renders, and produces with physics, shadows and encoding.
+
+    Args:
+        sizes: Heights and widths of the images in pixels.
+        pairs: How many pairs of clips to make for each size.
+    """
+    frames = MotionClipConfig().frames
+    print("size   render: frames/s  ms cpu/frame   clips: rendered frames/s  s cpu/pair")
+    for size in sizes:
+        wall, cpu = seconds(partial(render, size, frames))
+        wall_all, cpu_all = seconds(partial(produce, size, pairs))
+        rates = f"{frames / wall:16.0f}  {1e3 * cpu / frames:12.2f}   {frames * pairs / wall_all:24.0f}"
+        print(f"{size:4d} {rates}  {cpu_all / pairs:10.3f}")
 
 
 def seconds(work: Callable[[], None]) -> tuple[float, float]:
     """What some work takes: (wall, process CPU)."""
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall = time.perf_counter()
+    cpu = time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - cpu
 
@@ -26,27 +45,9 @@ def render(size: int, frames: int) -> None:
 
 
 def produce(size: int, pairs: int) -> None:
-    """Make clips from nothing to two MP4 files per pair."""
+    """Make pairs of clips, from the drawing of the scene to the MP4 files."""
     config = MotionClipConfig(size=size)
     with tempfile.TemporaryDirectory() as folder:
         for index in range(pairs):
             for number, clip in enumerate(film_pair(index, index % 4, config)):
                 write_video(Path(folder) / f"{number}.mp4", clip.frames, config.fps)
-
-
-def bench_recording(*, sizes: tuple[int, ...] = (64, 128, 256), pairs: int = 4) -> None:
-    """Print how many frames per second this machine renders, and produces with physics, shadows and encoding.
-
-    Args:
-        sizes: Heights and widths of the pictures in pixels.
-        pairs: How many pairs of clips to make for each size.
-    """
-    frames = MotionClipConfig().frames
-    print("size   render: frames/s  ms cpu/frame   clips: rendered frames/s  s cpu/pair")
-    for size in sizes:
-        (wall, cpu), (wall_all, cpu_all) = (
-            seconds(lambda: render(size, frames)),
-            seconds(lambda: produce(size, pairs)),
-        )
-        rates = f"{frames / wall:16.0f}  {1e3 * cpu / frames:12.2f}   {frames * pairs / wall_all:24.0f}"
-        print(f"{size:4d} {rates}  {cpu_all / pairs:10.3f}")

@@ -1,4 +1,4 @@
-"""Physics at 500 Hz and the arm's controller: damped least-squares inverse kinematics every 20 ms, with feed-forward."""
+"""Physics at 500 Hz, and the arm's controller: damped least-squares inverse kinematics every 20 ms."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,20 +7,30 @@ import mujoco
 import numpy as np
 from numpy import ndarray
 
+from vjepa.robots.euler import matrix_to_euler
 from vjepa.sim.world import panda
-from vjepa.sim.world.poses import matrix_to_euler, matrix_to_rotvec
+from vjepa.sim.world.poses import matrix_to_rotvec
 
 TIMESTEP = 0.002
+"""Seconds per step of the physics."""
 CONTROL_STEPS = 10
+"""Physics steps per step of the controller."""
 JOINTS = 7
+"""The arm's joints come first in the model, then the two fingers, then the objects."""
+FINGERS = slice(JOINTS, JOINTS + 2)
+STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+"""Which part of MuJoCo's state decides what happens next."""
 
 
 class Command(NamedTuple):
-    """Where the hand should be: fingertip position (3,) in metres, rotation (3, 3), closedness 0 open .. 1 closed."""
+    """Where the hand should be."""
 
     position: ndarray
+    """Of the fingertips (3,), metres."""
     rotation: ndarray
+    """(3, 3)"""
     closedness: float
+    """0 open .. 1 closed."""
 
 
 Motion = Callable[[float], Command]
@@ -28,12 +38,14 @@ Motion = Callable[[float], Command]
 
 
 class Kinematics:
-    """Inverse kinematics on a private copy of the state, so that commands depend on commands and not on the physics."""
+    """Inverse kinematics on its own copy of the state, so that joint targets follow from commands alone."""
 
     def __init__(self, model: mujoco.MjModel, damping: float = 0.01, pull: float = 0.02):
-        self.model, self.data = model, mujoco.MjData(model)
+        self.model = model
+        self.data = mujoco.MjData(model)
         self.site = model.site("tcp").id
-        self.damping, self.pull = damping**2 * np.eye(6), pull
+        self.damping = damping**2 * np.eye(6)
+        self.pull = pull
         self.jacobian = np.zeros((6, model.nv))
         self.low, self.high = model.jnt_range[:JOINTS].T
         self.data.qpos[:JOINTS] = panda.HOME
@@ -50,17 +62,22 @@ class Kinematics:
         return self.joints.copy()
 
     def _step(self, command: Command) -> None:
-        model, data = self.model, self.data
+        """One step of damped least squares towards the command."""
+        model = self.model
+        data = self.data
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
         mujoco.mj_jacSite(model, data, self.jacobian[:3], self.jacobian[3:], self.site)
         rotation = data.site_xmat[self.site].reshape(3, 3)
-        missing = np.concatenate(
-            [command.position - data.site_xpos[self.site], matrix_to_rotvec(command.rotation @ rotation.T)]
-        )
+        shift = command.position - data.site_xpos[self.site]
+        turn = matrix_to_rotvec(command.rotation @ rotation.T)
+        error = np.concatenate([shift, turn])
+
+        # Seven joints reach a pose of six numbers in many ways. The pull towards home chooses one, and the
+        # task takes back what the pull moves the hand.
         jacobian = self.jacobian[:, :JOINTS]
         home = self.pull * (panda.HOME - self.joints)
-        task = np.linalg.solve(jacobian @ jacobian.T + self.damping, missing - jacobian @ home)
+        task = np.linalg.solve(jacobian @ jacobian.T + self.damping, error - jacobian @ home)
         data.qpos[:JOINTS] = np.clip(self.joints + jacobian.T @ task + home, self.low, self.high)
 
 
@@ -82,36 +99,44 @@ class Simulation:
 
     @property
     def state(self) -> ndarray:
-        """What the robot measures (7,): fingertip xyz in metres, extrinsic xyz angles in radians, closedness 0..1."""
+        """What the robot measures (7,): fingertips xyz in metres, extrinsic xyz angles, closedness."""
         rotation = self.data.site_xmat[self.site].reshape(3, 3)
-        closedness = 1 - self.data.qpos[JOINTS : JOINTS + 2].sum() / panda.OPENING
+        closedness = 1 - self.data.qpos[FINGERS].sum() / panda.OPENING
         return np.concatenate([self.data.site_xpos[self.site], matrix_to_euler(rotation), [closedness]])
+
+    def in_hand(self, name: str) -> ndarray:
+        """Centre of a body in the hand's frame (3,), metres: the fingers move along y, the palm faces z."""
+        rotation = self.data.site_xmat[self.site].reshape(3, 3)
+        return rotation.T @ (self.data.body(name).xpos - self.data.site_xpos[self.site])
 
     def place(self, command: Command) -> None:
         """Put the arm at a command, at rest, without simulating the way there."""
         joints = self.kinematics.solve(command, iterations=60)
         self.data.qpos[:JOINTS] = self.data.ctrl[:JOINTS] = joints
-        self.data.qpos[JOINTS : JOINTS + 2] = self.data.ctrl[JOINTS:] = finger_position(command.closedness)
+        self.data.qpos[FINGERS] = self.data.ctrl[JOINTS:] = finger_position(command.closedness)
         self.data.qvel[:] = 0
         mujoco.mj_forward(self.model, self.data)
 
     def snapshot(self) -> tuple[ndarray, ndarray, int]:
         """All that decides what happens next, for `restore`."""
-        state = np.empty(mujoco.mj_stateSize(self.model, int(mujoco.mjtState.mjSTATE_INTEGRATION)))
-        mujoco.mj_getState(self.model, self.data, state, int(mujoco.mjtState.mjSTATE_INTEGRATION))
+        state = np.empty(mujoco.mj_stateSize(self.model, STATE))
+        mujoco.mj_getState(self.model, self.data, state, STATE)
         return state, self.kinematics.data.qpos.copy(), self.steps
 
     def restore(self, snapshot: tuple[ndarray, ndarray, int]) -> None:
         """Back to a moment of the past, to the bit."""
         state, joints, self.steps = snapshot
-        mujoco.mj_setState(self.model, self.data, state, int(mujoco.mjtState.mjSTATE_INTEGRATION))
+        mujoco.mj_setState(self.model, self.data, state, STATE)
         self.kinematics.data.qpos[:] = joints
         mujoco.mj_kinematics(self.model, self.data)
 
     def follow(
         self, motion: Motion, steps: int, fps: int = 0, on_frame: Callable[[], None] | None = None
     ) -> None:
-        """Advance `steps` of 2 ms while tracking the motion; call `on_frame` whenever one of `fps` frames a second is due."""
+        """Advance `steps` of 2 ms while tracking the motion.
+
+        Calls `on_frame` whenever one of `fps` frames a second is due.
+        """
         for step in range(steps):
             if step % CONTROL_STEPS == 0:
                 self._control(motion((step + CONTROL_STEPS) * TIMESTEP))
@@ -119,13 +144,16 @@ class Simulation:
             self.steps += 1
             if on_frame is not None and frames_until(self.steps, fps) > frames_until(self.steps - 1, fps):
                 on_frame()
-        # positions of bodies lag one step behind the joint angles after mj_step; readers expect both of the same time
+        # After mj_step the positions of bodies lag one step behind the joint angles. Readers expect both
+        # of the same time.
         mujoco.mj_kinematics(self.model, self.data)
 
     def _control(self, command: Command) -> None:
+        """Set the actuators' targets for the next 20 ms."""
         before = self.kinematics.joints.copy()
         after = self.kinematics.solve(command)
         velocity = (after - before) / (CONTROL_STEPS * TIMESTEP)
+        # The mean of the way, plus what the actuators would otherwise lag behind a target of this velocity.
         self.data.ctrl[:JOINTS] = 0.5 * (before + after) + panda.DAMPING_OVER_STIFFNESS * velocity
         self.data.ctrl[JOINTS:] = finger_position(command.closedness)
 

@@ -1,25 +1,31 @@
-"""The demo world as an environment with Gymnasium's `reset` and `step`, seven numbers per action, four actions a second."""
+"""The demo world as an environment with Gymnasium's `reset` and `step`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy import ndarray
 
-from vjepa.errors import UserError
+from vjepa.errors import UserError, require
+from vjepa.robots.euler import euler_to_matrix
 from vjepa.sim.world.arm import TIMESTEP, Command, Motion, Simulation
-from vjepa.sim.world.poses import euler_to_matrix, matrix_to_rotvec, rotvec_to_matrix, smoothstep
-from vjepa.sim.world.render import Picture, Renderer
-from vjepa.sim.world.scene import SceneConfig, Thing, draw_scene, hand_rotation
+from vjepa.sim.world.poses import matrix_to_rotvec, rotvec_to_matrix, smoothstep
+from vjepa.sim.world.render import RenderedImage, Renderer
+from vjepa.sim.world.scene import SceneConfig, draw_scene, hand_rotation
+from vjepa.sim.world.things import Thing
 
+ACTION_DIM = 7
+"""Numbers of an action, and of a state."""
 HERTZ = 4
+"""Actions per second."""
 STEPS = round(1 / HERTZ / TIMESTEP)
 """Physics steps per action."""
 MOVING = 0.7
-"""Share of an action's time in which the target moves; then it stands, so that the arm arrives."""
+"""Share of an action's time in which the target moves. Then it stands, so that the arm arrives."""
 SETTLE = 100
 """Physics steps in which the objects come to rest before the first observation."""
-LOW, HIGH = np.array([0.25, -0.5, 0.012]), np.array([0.75, 0.5, 0.6])
+LOW = np.array([0.25, -0.5, 0.012])
+HIGH = np.array([0.75, 0.5, 0.6])
 """Metres (3,): fingertips are not commanded beyond this box."""
 
 
@@ -28,9 +34,9 @@ class WorldConfig:
     """How the demo world is filmed and what is in it."""
 
     size: int = 128
-    """Height and width of the pictures in pixels."""
+    """Height and width of the images in pixels."""
     fps: int = 0
-    """If not zero, `info["frames"]` holds a video of each action at this rate, whatever the rate of control."""
+    """If not zero, `info["frames"]` holds a video of each action at this rate."""
     steps: int = 200
     """Actions after which an episode is truncated."""
     scene: SceneConfig = field(default_factory=SceneConfig)
@@ -40,10 +46,14 @@ class WorldConfig:
 class DemoWorld:
     """A Franka Panda over a table.
 
-    Action (7,): change of the commanded fingertip position in metres, of the commanded rotation as the extrinsic xyz Euler
-    angles of R1 R0^T in radians, and of closedness. State (7,): measured xyz in metres, extrinsic xyz angles in radians,
-    closedness 0 open .. 1 closed. Observation: {"image": (h, w, 3) uint8, "state": (7,)}. There is no task: the reward is 0
-    and nothing terminates.
+    Action (7,): change of the commanded fingertip position in metres, of the commanded rotation as the
+    extrinsic xyz Euler angles of R1 R0^T in radians, and of closedness. State (7,): measured xyz in metres,
+    extrinsic xyz angles in radians, closedness 0 open .. 1 closed. Observation: {"image": (h, w, 3) uint8,
+    "state": (7,)}. There is no task: the reward is 0 and nothing terminates.
+
+        world = DemoWorld()
+        observation, info = world.reset(seed=0)
+        observation, reward, terminated, truncated, info = world.step([0.05, 0, 0, 0, 0, 0, 0])
     """
 
     def __init__(self, config: WorldConfig | None = None):
@@ -52,17 +62,17 @@ class DemoWorld:
         self.elapsed = -1
 
     def reset(self, seed: int | None = None) -> tuple[dict, dict]:
-        """A new scene: (observation, info). The seed decides all of it; without one the last seed's sequence goes on."""
+        """A new scene: (observation, info). The seed decides all of it; without one, the draws continue."""
         if seed is not None:
             self.random = np.random.default_rng(seed)
         self.scene = draw_scene(self.random, self.config.scene)
         self.simulation = Simulation(self.scene.xml)
-        self.command = Command(
-            self.random.uniform((0.4, -0.1, 0.25), (0.5, 0.1, 0.33)), hand_rotation(0.0), 0.0
-        )
+        position = self.random.uniform((0.4, -0.1, 0.25), (0.5, 0.1, 0.33))
+        self.command = Command(position, hand_rotation(0.0), 0.0)
         self.simulation.place(self.command)
         self.simulation.follow(lambda time: self.command, SETTLE)
-        self.simulation.steps = self.elapsed = 0
+        self.simulation.steps = 0
+        self.elapsed = 0
         self.renderer = Renderer(self.simulation.model, self.simulation.data, self.scene, self.config.size)
         self.frames = []
         return self.observe(), self.info()
@@ -71,37 +81,37 @@ class DemoWorld:
         """A quarter of a second: (observation, reward 0.0, terminated False, truncated, info)."""
         if self.elapsed < 0:
             raise RuntimeError("step() before reset(): call reset(seed=...) first")
-        target = moved(self.command, checked(action))
+        target = moved(self.command, check_action(action))
         self.frames = []
-        self.simulation.follow(between(self.command, target), STEPS, self.config.fps, self.film())
+        on_frame = self.keep_frame if self.config.fps else None
+        self.simulation.follow(between(self.command, target), STEPS, self.config.fps, on_frame)
         self.command = target
         self.elapsed += 1
         return self.observe(), 0.0, False, self.elapsed >= self.config.steps, self.info()
 
-    def film(self) -> Callable[[], None] | None:
-        """What to do when a frame of video is due."""
-        if not self.config.fps:
-            return None
-        return lambda: self.frames.append(self.renderer(self.simulation.data).rgb)
+    def keep_frame(self) -> None:
+        """Render a frame of video."""
+        self.frames.append(self.renderer(self.simulation.data).rgb)
 
     def observe(self) -> dict[str, ndarray]:
-        """Picture and measured state of this moment."""
-        self.picture: Picture = self.renderer(self.simulation.data)
-        return {"image": self.picture.rgb, "state": self.simulation.state}
+        """Image and measured state of this moment."""
+        self.image: RenderedImage = self.renderer(self.simulation.data)
+        return {"image": self.image.rgb, "state": self.simulation.state}
 
     def info(self) -> dict:
-        """Time in seconds, where the camera is, where the objects are, and the frames since the last action."""
-        camera, size = self.scene.camera, self.config.size
+        """Time in seconds, the camera, the objects with their positions, the frames since the last action."""
+        camera = self.scene.camera
+        size = self.config.size
         objects = {
             thing.name: {**thing.label, "position": self.position(thing)} for thing in self.scene.things
         }
-        info = {
+        return {
             "time": self.simulation.time,
             "extrinsics": camera.extrinsics,
             "intrinsics": camera.intrinsics(size),
+            "objects": objects,
+            "frames": np.stack(self.frames) if self.frames else np.zeros((0, size, size, 3), np.uint8),
         }
-        frames = np.stack(self.frames) if self.frames else np.zeros((0, size, size, 3), np.uint8)
-        return {**info, "objects": objects, "frames": frames}
 
     def position(self, thing: Thing) -> ndarray:
         """The centre of an object (3,) in metres."""
@@ -109,29 +119,29 @@ class DemoWorld:
 
     def mask(self, thing: Thing) -> ndarray:
         """Pixels (h, w) bool of the last observation that show an object."""
-        return self.picture.geom == self.simulation.model.geom(thing.name).id
+        return self.image.geom == self.simulation.model.geom(thing.name).id
 
     def thing(self, name: str) -> Thing:
         """The object of that name."""
         for thing in self.scene.things:
             if thing.name == name:
                 return thing
-        raise UserError(
-            f"no object {name!r} in this world: expected one of {[thing.name for thing in self.scene.things]}"
-        )
+        names = [thing.name for thing in self.scene.things]
+        raise UserError(f"no object {name!r} in this world: expected one of {names}")
 
 
-def checked(action: ndarray | Sequence[float | int]) -> ndarray:
-    """The action as (7,) float64, or one clear sentence."""
+def check_action(action: ndarray | Sequence[float | int]) -> ndarray:
+    """The action as (7,) float64. Raises UserError if it has another shape or is not finite."""
     action = np.asarray(action, np.float64)
-    if action.shape != (7,):
-        raise UserError(
-            f"action has shape {action.shape}: expected (7,), change of x y z in metres, of three angles, of closedness"
-        )
-    if not np.isfinite(action).all():
-        raise UserError(
-            f"action {action.tolist()} is not finite: expected seven ordinary numbers, no NaN or infinity"
-        )
+    require(
+        action.shape == (ACTION_DIM,),
+        f"action has shape {action.shape}: expected ({ACTION_DIM},), change of x y z in metres, "
+        "of three angles in radians, of closedness",
+    )
+    require(
+        bool(np.isfinite(action).all()),
+        f"action {action.tolist()} is not finite: expected seven ordinary numbers, no NaN or infinity",
+    )
     return action
 
 

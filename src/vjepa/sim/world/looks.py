@@ -8,10 +8,10 @@ import numpy as np
 from numpy import ndarray
 from numpy.random import Generator
 
+from vjepa.robots.euler import matrix_to_euler
 from vjepa.sim.world import panda
-from vjepa.sim.world.poses import matrix_to_euler
 
-COLOURS = {
+COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.85, 0.16, 0.14),
     "orange": (0.95, 0.52, 0.10),
     "yellow": (0.95, 0.84, 0.18),
@@ -25,26 +25,30 @@ PATTERNS = ("plain", "checker", "stripes", "noise")
 
 
 class Material(NamedTuple):
-    """Two colours (3,) in 0..1, the pattern that mixes them, its waves per metre and its phase (3,) in radians."""
+    """Two colours and the pattern that mixes them."""
 
     colour: ndarray
+    """(3,) in 0..1, as the second one."""
     second: ndarray
     pattern: str
     frequency: float
+    """Waves per metre."""
     phase: ndarray
+    """(3,) radians."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera. `position` and `target` are (x, y, z) in metres, `fovy` the vertical field of view in degrees."""
+    """A pinhole camera at `position` that looks at `target`, both (x, y, z) in metres."""
 
     position: tuple[float, float, float]
     target: tuple[float, float, float]
     fovy: float
+    """Vertical field of view in degrees."""
 
     @property
     def rotation(self) -> ndarray:
-        """Camera axes as columns (3, 3) in the OpenCV convention: x right, y down, z into the picture."""
+        """Camera axes as columns (3, 3) in the OpenCV convention: x right, y down, z into the image."""
         forward = np.subtract(self.target, self.position)
         forward = forward / np.linalg.norm(forward)
         right = np.cross(forward, (0.0, 0.0, 1.0))
@@ -57,7 +61,7 @@ class Camera:
         return np.concatenate([self.position, matrix_to_euler(self.rotation)])
 
     def intrinsics(self, size: int) -> ndarray:
-        """Matrix (3, 3) from camera coordinates to pixels of a square picture; pixel centres are at half integers."""
+        """Matrix (3, 3) from camera coordinates to pixels; pixel centres are at half integers."""
         focal = 0.5 * size / np.tan(np.radians(self.fovy) / 2)
         return np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]])
 
@@ -91,20 +95,23 @@ class Light:
 
 
 def draw_materials(random: Generator, objects: dict[str, str]) -> dict[str, Material]:
-    """A material for every geom of the model, by name; `objects` gives the names of things and of their colours."""
-    white, grey = soft_colour(random, 0.05, (0.8, 0.95)), soft_colour(random, 0.1, (0.25, 0.5))
-    looks = {name: plain(white) for name in panda.BODY_GEOMS}
-    looks |= {name: plain(grey) for name in (*panda.JOINT_GEOMS, *panda.FINGER_GEOMS)}
-    looks |= {"hand": plain(soft_colour(random, 0.15, (0.7, 0.95))), "mount": plain(hue(random, 0.8, 0.7))}
-    looks |= {
-        name: draw_texture(random, soft_colour(random, 0.35, (0.35, 0.8)), 1.0) for name in ("floor", "wall")
-    }
-    looks["table"] = draw_texture(random, soft_colour(random, 0.4, (0.45, 0.9)), 4.0)
+    """A material for every geom of the model, by name; `objects` are the colours' names of things by name."""
+    white = plain(soft_colour(random, 0.05, (0.8, 0.95)))
+    grey = plain(soft_colour(random, 0.1, (0.25, 0.5)))
+    materials = {name: white for name in panda.BODY_GEOMS}
+    materials |= {name: grey for name in (*panda.JOINT_GEOMS, *panda.FINGER_GEOMS)}
+    materials["hand"] = plain(soft_colour(random, 0.15, (0.7, 0.95)))
+    materials["mount"] = plain(hue(random, 0.8, 0.7))
+
+    for name in ("floor", "wall"):
+        materials[name] = draw_texture(random, soft_colour(random, 0.35, (0.35, 0.8)), 1.0)
+    materials["table"] = draw_texture(random, soft_colour(random, 0.4, (0.45, 0.9)), 4.0)
     tray = plain(soft_colour(random, 0.5, (0.3, 0.8)))
-    looks |= {f"tray{index}": tray for index in range(5)}
-    looks["occluder"] = draw_texture(random, soft_colour(random, 0.5, (0.4, 0.8)), 8.0)
-    looks |= {name: draw_texture(random, np.array(COLOURS[colour]), 16.0) for name, colour in objects.items()}
-    return looks
+    materials |= {f"tray{index}": tray for index in range(5)}  # the floor and the four sides
+    materials["occluder"] = draw_texture(random, soft_colour(random, 0.5, (0.4, 0.8)), 8.0)
+    for name, colour in objects.items():
+        materials[name] = draw_texture(random, np.array(COLOURS[colour]), 16.0)
+    return materials
 
 
 def plain(colour: ndarray) -> Material:
@@ -113,40 +120,47 @@ def plain(colour: ndarray) -> Material:
 
 def draw_texture(random: Generator, colour: ndarray, frequency: float) -> Material:
     """The colour with a lighter or darker shade of itself in a random pattern."""
-    second = np.clip(
-        colour * random.uniform(0.55, 0.8) if random.random() < 0.6 else 0.6 * colour + 0.4, 0, 1
-    )
-    pattern = str(random.choice(PATTERNS))
+    darker = random.random() < 0.6
+    second = colour * random.uniform(0.55, 0.8) if darker else 0.6 * colour + 0.4
     return Material(
-        colour, second, pattern, frequency * random.uniform(0.7, 1.4), random.uniform(0, 2 * np.pi, 3)
+        colour=colour,
+        second=np.clip(second, 0, 1),
+        pattern=str(random.choice(PATTERNS)),
+        frequency=frequency * random.uniform(0.7, 1.4),
+        phase=random.uniform(0, 2 * np.pi, 3),
     )
 
 
 def soft_colour(random: Generator, saturation: float, brightness: tuple[float, float]) -> ndarray:
+    """Any hue (3,), at most so saturated, and within a range of brightness."""
     return hue(random, random.uniform(0, saturation), random.uniform(*brightness))
 
 
 def hue(random: Generator, saturation: float, brightness: float) -> ndarray:
+    """Any hue (3,) of that saturation and brightness."""
     return np.array(colorsys.hsv_to_rgb(random.random(), saturation, brightness))
 
 
 def draw_camera(random: Generator, views: Viewpoints) -> Camera:
     """A camera on a dome in front of the robot, looking at the middle of the workspace."""
-    angle, height = (
-        np.radians(random.uniform(-views.azimuth, views.azimuth)),
-        np.radians(random.uniform(*views.height)),
-    )
+    azimuth = np.radians(random.uniform(-views.azimuth, views.azimuth))
+    height = np.radians(random.uniform(*views.height))
     target = np.array(views.target) + random.uniform(-views.jitter, views.jitter, 3)
-    direction = np.array([np.cos(height) * np.cos(angle), np.cos(height) * np.sin(angle), np.sin(height)])
-    position = target + random.uniform(*views.distance) * direction
-    return Camera(tuple(position.tolist()), tuple(target.tolist()), float(random.uniform(*views.fovy)))
+    position = target + random.uniform(*views.distance) * direction(azimuth, height)
+    fovy = float(random.uniform(*views.fovy))
+    return Camera(tuple(position.tolist()), tuple(target.tolist()), fovy)
 
 
 def draw_light(random: Generator) -> Light:
     """A lamp above the camera's half of the room, so that the visible sides are mostly lit."""
-    angle, height = random.uniform(-1.4, 1.4), random.uniform(0.85, 1.35)
-    direction = np.array([np.cos(height) * np.cos(angle), np.cos(height) * np.sin(angle), np.sin(height)])
-    position = np.array([0.4, 0.0, 0.0]) + random.uniform(2.0, 3.0) * direction
-    return Light(
-        tuple(position.tolist()), float(random.uniform(0.5, 0.75)), float(random.uniform(0.42, 0.58))
-    )
+    azimuth = random.uniform(-1.4, 1.4)
+    height = random.uniform(0.85, 1.35)
+    position = np.array([0.4, 0.0, 0.0]) + random.uniform(2.0, 3.0) * direction(azimuth, height)
+    strength = float(random.uniform(0.5, 0.75))
+    ambient = float(random.uniform(0.42, 0.58))
+    return Light(tuple(position.tolist()), strength, ambient)
+
+
+def direction(azimuth: float, height: float) -> ndarray:
+    """Unit vector (3,) at these angles, in radians, from straight ahead of the robot and above the table."""
+    return np.array([np.cos(height) * np.cos(azimuth), np.cos(height) * np.sin(azimuth), np.sin(height)])

@@ -1,13 +1,15 @@
-"""A Franka Panda made of capsules, cylinders and boxes: joint frames, limits and masses as published, shapes our own.
+"""A Franka Panda of capsules, cylinders and boxes: joint frames, limits and masses as published, shapes our
+own.
 
-Only the hand and the fingers collide; the other links are there to be seen. All links are gravity compensated, as on the
-real robot's controller. Fingers are driven one by one and tied to each other by an equality.
+Only the hand and the fingers collide; the other links are there to be seen. All links are gravity
+compensated, as on the real robot's controller. Each finger has its own actuator, and an equality ties the two
+to each other.
 """
 
 import numpy as np
 
 HOME = np.array([0, -0.2, 0, -2.2, 0, 2.0, np.pi / 4])
-"""Joint angles (7,) in radians from which inverse kinematics starts and towards which its null space pulls."""
+"""Joint angles (7,) in radians: where inverse kinematics starts, and towards which its null space pulls."""
 OPENING = 0.08
 """Metres between the fingers when the gripper is fully open."""
 DAMPING_OVER_STIFFNESS = 0.04
@@ -59,11 +61,13 @@ BODIES = """
                   <site name="tcp" pos="0 0 0.1034"/>
                   <body name="left_finger" pos="0 0 0.0584" gravcomp="1" childclass="finger">
                     <joint name="finger1"/>
-                    <geom name="left_finger" type="box" size="0.012 0.008 0.027" pos="0 0.008 0.027" mass="0.015"/>
+                    <geom name="left_finger" type="box" size="0.012 0.008 0.027" pos="0 0.008 0.027"
+                          mass="0.015"/>
                   </body>
                   <body name="right_finger" pos="0 0 0.0584" quat="0 0 0 1" gravcomp="1" childclass="finger">
                     <joint name="finger2"/>
-                    <geom name="right_finger" type="box" size="0.012 0.008 0.027" pos="0 0.008 0.027" mass="0.015"/>
+                    <geom name="right_finger" type="box" size="0.012 0.008 0.027" pos="0 0.008 0.027"
+                          mass="0.015"/>
                   </body>
                 </body>
               </body>

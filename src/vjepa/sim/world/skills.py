@@ -1,4 +1,10 @@
-"""Scripted skills: generators of actions that look at the world between them. `director` runs them and keeps a log."""
+"""Scripted skills: generators of actions, which look at the world between them.
+
+    for action in skills.lift(world, world.thing("object0")):
+        world.step(action)
+
+`vjepa.sim.recording.director` runs skills and keeps a log.
+"""
 
 from collections.abc import Iterator
 
@@ -6,38 +12,44 @@ import numpy as np
 from numpy import ndarray
 
 from vjepa.errors import UserError
+from vjepa.robots.euler import matrix_to_euler
 from vjepa.sim.world.env import DemoWorld
+from vjepa.sim.world.model_xml import WALL_SIZE
 from vjepa.sim.world.panda import FINGER_GEOMS
-from vjepa.sim.world.poses import matrix_to_euler, matrix_to_rotvec, rotvec_to_matrix
-from vjepa.sim.world.scene import WALL_SIZE, Thing, hand_rotation
+from vjepa.sim.world.poses import matrix_to_rotvec, rotvec_to_matrix
+from vjepa.sim.world.scene import hand_rotation
+from vjepa.sim.world.things import Thing
 
 Actions = Iterator[ndarray]
-STRIDE, SWING = 0.06, 0.4
-"""Largest step of the hand per action, in metres and in radians."""
+STRIDE = 0.06
+"""Metres that an action moves the hand, at most."""
+SWING = 0.4
+"""Radians that an action turns the hand, at most."""
 SAFE = 0.24
 """Height in metres at which the hand, and what hangs from it, passes over everything."""
 REACH_BELOW_TOP = 0.035
 """Metres from an object's top to the fingertips, at most: the palm would touch it otherwise."""
 FORK = 0.8
-"""Closedness for pushing, with 16 mm between the fingertips: round things cannot roll off, corners do not get stuck."""
+"""Closedness for pushing: 16 mm, so that round things do not roll off and corners do not get stuck."""
 BEHIND = 0.05
 """Least metres from the occluder to the middle of what it hides."""
 
 
-# -- movements of the hand ---------------------------------------------------------------------------------------------
+# -- movements of the hand -----------------------------------------------------------------------------------
 
 
 def go(world: DemoWorld, position: ndarray, yaw: float | None = None) -> Actions:
-    """Bring the fingertips to a position (3,) in metres and the hand to a yaw, or leave it turned as it is."""
+    """Bring the fingertips to a position (3,) in metres, and the hand to a yaw in radians if it is given."""
     rotation = world.command.rotation if yaw is None else hand_rotation(yaw)
-    for _ in range(80):
+    for _ in range(80):  # a way that is blocked by an object does not go on for ever
         way = position - world.command.position
         turn = matrix_to_rotvec(rotation @ world.command.rotation.T)
         parts = max(np.linalg.norm(way) / STRIDE, np.linalg.norm(turn) / SWING)
         if parts < 1e-3:
             return
         share = 1 / max(parts, 1.0)
-        yield np.concatenate([share * way, matrix_to_euler(rotvec_to_matrix(share * turn)), [0.0]])
+        angles = matrix_to_euler(rotvec_to_matrix(share * turn))
+        yield np.concatenate([share * way, angles, [0.0]])
 
 
 def rise(world: DemoWorld, height: float = SAFE) -> Actions:
@@ -52,6 +64,7 @@ def squeeze(change: float) -> Actions:
 
 
 def above(place: ndarray, height: float = SAFE) -> ndarray:
+    """The position (3,) at a height in metres above a place (x, y)."""
     return np.array([place[0], place[1], height])
 
 
@@ -62,7 +75,7 @@ def grasp_height(world: DemoWorld, thing: Thing) -> float:
 
 
 def grasp_yaw(world: DemoWorld, thing: Thing) -> float | None:
-    """The hand's yaw at which the fingers close on flat sides, the one that needs least turning; None for round things."""
+    """The hand's yaw at which the fingers close on flat sides with least turning; None for round things."""
     period = {"cube": np.pi / 2, "box": np.pi}.get(thing.shape)
     if period is None:
         return None
@@ -73,24 +86,22 @@ def grasp_yaw(world: DemoWorld, thing: Thing) -> float | None:
 
 def held_things(world: DemoWorld) -> set[str]:
     """Names of the objects between the fingers that both of them touch."""
-    model, data = world.simulation.model, world.simulation.data
-    fingers = [model.geom(name).id for name in FINGER_GEOMS]
-    touching = {finger: set() for finger in fingers}
+    model = world.simulation.model
+    data = world.simulation.data
+    left, right = (model.geom(name).id for name in FINGER_GEOMS)
+    touched: dict[int, set[str]] = {left: set(), right: set()}
     for first, second in data.contact.geom[: data.ncon].tolist():
-        for finger, other in ((first, second), (second, first)):
-            if finger in touching:
-                touching[finger].add(model.geom(other).name)
-    between = {thing.name for thing in world.scene.things if abs(in_hand(world, thing)[0]) < 0.02}
-    return touching[fingers[0]] & touching[fingers[1]] & between
+        for finger, touched_geom in ((first, second), (second, first)):
+            if finger in touched:
+                touched[finger].add(model.geom(touched_geom).name)
+    # Fingers also touch what they push from the outside, so the object has to be between them too.
+    between = {
+        thing.name for thing in world.scene.things if abs(world.simulation.in_hand(thing.name)[0]) < 0.02
+    }
+    return touched[left] & touched[right] & between
 
 
-def in_hand(world: DemoWorld, thing: Thing) -> ndarray:
-    """An object's centre as the hand sees it (3,) in metres: y is the way the fingers move, z points out of the palm."""
-    data, site = world.simulation.data, world.simulation.site
-    return data.site_xmat[site].reshape(3, 3).T @ (world.position(thing) - data.site_xpos[site])
-
-
-# -- skills ------------------------------------------------------------------------------------------------------------
+# -- skills --------------------------------------------------------------------------------------------------
 
 
 def reach(world: DemoWorld, thing: Thing) -> Actions:
@@ -133,7 +144,7 @@ def drop(world: DemoWorld, thing: Thing) -> Actions:
 
 
 def turn(world: DemoWorld, thing: Thing) -> Actions:
-    """Take the object and turn it a third of a half circle where it stands."""
+    """Take the object and turn it by one radian where it stands."""
     yield from reach(world, thing)
     yield from close_hand(world, thing)
     yaw = matrix_to_euler(world.command.rotation)[2]
@@ -162,9 +173,8 @@ def hide(world: DemoWorld, thing: Thing) -> Actions:
 def set_down(world: DemoWorld, thing: Thing, place: ndarray, clearance: float) -> Actions:
     """Carry the object to a place (x, y), let go of it just above the surface, and rise."""
     yield from lift(world, thing)
-    yield from go(
-        world, above(place), 0.0
-    )  # along the tray and the occluder, whose tops the palm would touch otherwise
+    # Along the tray and the occluder, whose tops the palm would touch otherwise.
+    yield from go(world, above(place), 0.0)
     bottom = world.position(thing)[2] - thing.size[2]
     yield from rise(world, world.command.position[2] - bottom + clearance)
     yield from open_hand(world, thing)
@@ -172,17 +182,17 @@ def set_down(world: DemoWorld, thing: Thing, place: ndarray, clearance: float) -
 
 
 def push_left(world: DemoWorld, thing: Thing) -> Actions:
-    """Push the object along the table to the left of the picture."""
+    """Push the object along the table to the left of the image."""
     yield from push(world, thing, -1.0)
 
 
 def push_right(world: DemoWorld, thing: Thing) -> Actions:
-    """Push the object along the table to the right of the picture."""
+    """Push the object along the table to the right of the image."""
     yield from push(world, thing, 1.0)
 
 
 def push(world: DemoWorld, thing: Thing, side: float, way: float = 0.15) -> Actions:
-    """Push the object `way` metres along +y (side 1) or -y (side -1) with the fingers as a fork, so that it cannot roll off."""
+    """Push the object `way` metres along +y (side 1) or -y (side -1), with the fingers as a fork."""
     yield from rise(world)
     yield from squeeze(FORK - world.command.closedness)
     place = world.position(thing)
@@ -190,7 +200,6 @@ def push(world: DemoWorld, thing: Thing, side: float, way: float = 0.15) -> Acti
     yield from go(world, above(place - np.array([0, side * gap, 0])), np.pi / 2)
     yield from rise(world, max(0.02, place[2] - 0.01))
     yield from go(world, world.command.position + np.array([0, side * (way + 0.02), 0]))
-    yield from go(
-        world, world.command.position - np.array([0, side * 0.03, 0])
-    )  # do not take it along upwards
+    # Step back first, so that the hand does not take the object along upwards.
+    yield from go(world, world.command.position - np.array([0, side * 0.03, 0]))
     yield from rise(world)

@@ -1,0 +1,110 @@
+"""What all data modules share: loader settings, order, shares of the ranks, limit of bad files.
+
+A data module gives its training samples (a data set without end that draws from a `mixture`), its validation
+samples (a data set of rows) and a `collate` function:
+
+    class PairData(ResumableData):
+        collate = staticmethod(collate_pairs)
+
+        def training_samples(self): return TrainingPairs(...)
+        def validation_samples(self): return EvaluationPairs(...)
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import lightning as L
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from vjepa.data.loader import GlobalOrder, ResumableLoader, ignore_interrupt
+from vjepa.errors import require
+
+GRACE = 100
+"""Draws that are counted at least when the share of bad ones is judged."""
+
+Collate = Callable[[Sequence], NamedTuple]
+
+
+class ResumableData(L.LightningDataModule):
+    """Batches in an order that is a function of (seed, draw), resumes exactly, and is shared by the ranks.
+
+    Args:
+        batch_size: Samples per device and step.
+        workers: Processes that decode, per device.
+        max_bad_share: Training stops once more than this share of draws could not be decoded.
+        seed: Decides the order and everything else that is random.
+
+    Raises UserError for settings that are out of range.
+    """
+
+    collate: Collate
+
+    def __init__(self, batch_size: int, workers: int, max_bad_share: float, seed: int) -> None:
+        super().__init__()
+        require(batch_size > 0, f"data.batch_size={batch_size} must be 1 or more")
+        require(workers >= 0, f"data.workers={workers} must be 0 or more")
+        is_share = 0 <= max_bad_share <= 1
+        require(is_share, f"data.max_bad_share={max_bad_share} is a share; give a number from 0 to 1")
+        self.batch_size = batch_size
+        self.workers = workers
+        self.max_bad_share = max_bad_share
+        self.seed = seed
+
+    def training_samples(self) -> Dataset:
+        """Sample k of the run, for every k; its `mixture` says which rows there are."""
+        raise NotImplementedError
+
+    def validation_samples(self) -> Dataset | None:
+        """Every validation row once; None if the recipe has no validation."""
+        raise NotImplementedError
+
+    def train_dataloader(self) -> ResumableLoader:
+        samples = self.training_samples()
+        order = self.order_of(samples)
+        return ResumableLoader(samples, batch_sampler=order, **self.loader_settings(self.collate))
+
+    def val_dataloader(self) -> DataLoader | list:
+        samples = self.validation_samples()
+        return [] if samples is None else self.evaluation_loader(samples)
+
+    def order_of(self, samples: Dataset) -> GlobalOrder:
+        """The order of training; an epoch draws about as many samples as there are rows."""
+        world = self.trainer.world_size
+        return GlobalOrder(self.batches_per_epoch(samples), self.batch_size, self.trainer.global_rank, world)
+
+    def batches_per_epoch(self, samples: Dataset) -> int:
+        """Per rank, at least one optimiser step."""
+        # An epoch holds whole optimiser steps: Lightning would end it with a step of too few micro-batches.
+        accumulated = self.trainer.accumulate_grad_batches
+        rows_per_step = self.batch_size * self.trainer.world_size * accumulated
+        return max(1, sum(samples.mixture.sizes) // rows_per_step) * accumulated
+
+    def evaluation_loader(self, samples: Dataset, collate: Collate | None = None) -> DataLoader:
+        """Every sample exactly once over all ranks: shares may differ by one, nothing is padded."""
+        # Not a DistributedSampler: it repeats rows until all shares are equal, and scores count them twice.
+        share = Subset(samples, range(self.trainer.global_rank, len(samples), self.trainer.world_size))
+        settings = self.loader_settings(collate or self.collate)
+        return DataLoader(share, batch_size=self.batch_size, **settings)
+
+    def loader_settings(self, collate: Collate) -> dict:
+        return {
+            "num_workers": self.workers,
+            "collate_fn": collate,
+            "worker_init_fn": ignore_interrupt,
+            # A GPU copies from pinned memory while it computes. For a CPU it would be one more copy.
+            "pin_memory": self.trainer.strategy.root_device.type == "cuda",
+            # Workers that stay spare every epoch and every validation the seconds of starting them.
+            "persistent_workers": self.workers > 0,
+        }
+
+
+def too_many_bad(bad: int, draws: int, max_share: float) -> bool:
+    """Whether more than `max_share` of the draws were bad."""
+    # A share of few draws says nothing: one bad file among the first ten would be 10 %.
+    return bad > max_share * max(draws, GRACE)
+
+
+def check_sources(sources: Sequence, expected: str) -> None:
+    """Raise UserError unless there are sources of a mixture, each with a positive weight."""
+    require(bool(sources), f"data.train is empty; give {expected} or more")
+    require(all(source.weight > 0 for source in sources), "data.train: every weight must be positive")

@@ -1,0 +1,50 @@
+"""How frames are turned upright: phones store them sideways, with a display matrix that says so."""
+
+import av
+import numpy as np
+from av.sidedata.sidedata import SideDataContainer, Type
+from jaxtyping import UInt8
+
+Matrix = tuple[tuple[int, int], tuple[int, int]]
+"""((a, b), (c, d)): the stored pixel (x, y) is displayed at (a x + c y, b x + d y), up to a shift and a
+scale."""
+
+QUARTER_TURNS: tuple[Matrix, ...] = (
+    ((1, 0), (0, 1)),
+    ((0, -1), (1, 0)),
+    ((-1, 0), (0, -1)),
+    ((0, 1), (-1, 0)),
+)
+"""Turns by 0, 90, 180 and 270 degrees, counter-clockwise."""
+
+
+def display_matrix(frame: av.VideoFrame) -> Matrix:
+    """How a player displays a decoded frame."""
+    try:
+        # Not `frame.side_data`: its reference cycle would keep the image until a garbage collection.
+        matrices = [data for data in SideDataContainer(frame) if data.type == Type.DISPLAYMATRIX]
+    except ValueError:
+        # PyAV 18 cannot list side data of a kind newer than itself, such as EXIF. Its `rotation` still works;
+        # mirroring is lost.
+        return QUARTER_TURNS[round(frame.rotation / 90) % 4]
+
+    if not matrices:
+        return QUARTER_TURNS[0]
+    # Nine fixed-point numbers, a b u c d v x y w: u and v are 0, x and y the shift, w the scale.
+    a, b, _, c, d = np.frombuffer(matrices[0], np.int32)[:5].tolist()
+    return (a, b), (c, d)
+
+
+def is_sideways(matrix: Matrix) -> bool:
+    """Whether width and height are exchanged in display."""
+    (a, b), _ = matrix
+    return abs(b) > abs(a)
+
+
+def upright(rgb: UInt8[np.ndarray, "h0 w0 c"], matrix: Matrix) -> UInt8[np.ndarray, "h w c"]:
+    """A view of the stored pixels, turned and mirrored by the quarter turn nearest to `matrix`."""
+    (a, b), (c, d) = matrix
+    if is_sideways(matrix):
+        rgb = rgb.transpose(1, 0, 2)
+        a, d = c, b
+    return rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

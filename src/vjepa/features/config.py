@@ -1,0 +1,137 @@
+"""What a folder of features holds: settings, videos, and the identity by which a folder is continued."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+
+from vjepa.data.clips import ClipConfig
+from vjepa.data.manifest import Manifest, read_manifest
+from vjepa.data.manifest_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from vjepa.errors import require
+from vjepa.features.clip_features import Pool
+from vjepa.weights.checkpoints import checkpoint_in
+from vjepa.weights.files import digest
+from vjepa.weights.load import Weights
+
+WITHOUT_EFFECT = {"out", "part", "parts", "batch_size", "workers", "device"}
+"""Settings that change neither the numbers nor the files."""
+SOURCES = ("encoder", "videos", "probe")
+"""Settings that are paths; what the files hold counts, wherever they lie."""
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """Which features of which videos."""
+
+    encoder: Path
+    """A stage's model.safetensors, Meta's `.pt`, or a Hugging Face directory."""
+    videos: Path
+    """Manifest: a folder of videos, a list, CSV, TSV or Parquet; or a single video or image; or a folder that
+    holds images only. An image is a video that stands still."""
+    out: Path
+    """Folder for the files; one that is not finished is continued."""
+    frames: int = 16
+    """Frames per clip, a multiple of the encoder's tubelet."""
+    fps: float = 4.0
+    """Frames per second of video time."""
+    size: int = 256
+    """Height and width in pixels of the centred square, a multiple of the encoder's patch."""
+    overlap: float | None = None
+    """Share by which windows over the whole video overlap, from 0 to below 1; without it, the middle clip."""
+    layers: tuple[int, ...] = ()
+    """Blocks whose tokens are kept, counted from 0, -1 the last; the last one's alone if empty."""
+    pool: Pool = "mean"
+    """none: every token. mean: one vector a clip. frame: one a time step. attentive: the probe's pooling."""
+    probe: Path | None = None
+    """Probe stage's export or Meta's classifier, for attentive pooling."""
+    weights: Weights = "ema"
+    """Which of the source's encoders is read."""
+    dtype: Literal["float16", "float32"] = "float16"
+    """Type of the numbers in the files."""
+    shard: int = 512
+    """Clips per file; an interrupted run goes on after its last complete file."""
+    batch_size: int = 8
+    """Clips encoded at once."""
+    workers: int = 2
+    """Processes that decode."""
+    part: int = 0
+    """Which of `parts` this process is: several can fill one folder, on as many devices."""
+    parts: int = 1
+    """Processes that share the clips."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes a GPU if there is one."""
+
+    def __post_init__(self) -> None:
+        known_overlap = self.overlap is None or 0 <= self.overlap < 1
+        require(known_overlap, f"--overlap {self.overlap} is a share: 0 to below 1")
+        known_part = 0 <= self.part < self.parts
+        require(known_part, f"--part {self.part} must be from 0 to --parts - 1 = {self.parts - 1}")
+        require(min(self.shard, self.batch_size) > 0, "--shard and --batch_size must be 1 or more")
+        require(self.workers >= 0, f"--workers {self.workers} must be 0 or more")
+        attentive = self.pool == "attentive"
+        require(attentive == (self.probe is not None), "--pool attentive and --probe go together")
+
+    @property
+    def clip(self) -> ClipConfig:
+        return ClipConfig(frames=self.frames, fps=self.fps, size=self.size, short="hold")
+
+    @property
+    def sources(self) -> dict[str, str]:
+        return {name: str(getattr(self, name)) for name in SOURCES}
+
+    def identity(self, manifest: Manifest) -> dict:
+        """All that decides the numbers and their division into files: a folder must not mix two identities.
+
+        Encoder and probe are known by the digest of their files, the videos by the place and the rows of
+        their manifest.
+        """
+        dropped = {*WITHOUT_EFFECT, *SOURCES}
+        settings = {key: value for key, value in asdict(self).items() if key not in dropped}
+        # The place counts too, because the paths in a manifest are relative to it.
+        rows = f"{Path(self.videos).resolve()} {manifest.table.to_pydict()}"
+        digests = {
+            "encoder_digest": source_digest(self.encoder),
+            "probe_digest": source_digest(self.probe) if self.probe else None,
+            "videos_digest": hashlib.sha256(rows.encode()).hexdigest()[:12],
+        }
+        # Through JSON, as it is compared with what was read from a file: tuples become lists.
+        return json.loads(json.dumps(settings | digests))
+
+
+def source_digest(source: Path) -> str:
+    """Digest of a file of weights; for a Hugging Face directory, of its config and weights."""
+    path = checkpoint_in(source)
+    if path.is_file():
+        return digest(path)
+    # A directory may hold other files, such as a README, which change nothing.
+    files = [path / "config.json", *sorted(path.glob("model*.safetensors"))]
+    return hashlib.sha256("".join(map(digest, files)).encode()).hexdigest()[:12]
+
+
+def read_videos(videos: Path) -> Manifest:
+    """The manifest at a path, or one made for a single video or image, or for a folder of images only."""
+    files = files_without_list(videos)
+    if not files:
+        return read_manifest(videos)
+    empty = pa.nulls(len(files), pa.float64())
+    # The paths are absolute, so that the manifest has no folder to be relative to.
+    columns = {
+        "path": [str(path.resolve()) for path in files],
+        "label": [-1] * len(files),
+        "start": empty,
+        "end": empty,
+    }
+    return Manifest(videos, pa.table(columns))
+
+
+def files_without_list(videos: Path) -> list[Path]:
+    if videos.is_file():
+        return [videos] if videos.suffix.lower() in VIDEO_SUFFIXES + IMAGE_SUFFIXES else []
+    files = sorted(videos.rglob("*"))
+    if any(path.suffix.lower() in VIDEO_SUFFIXES for path in files):
+        return []
+    return [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]

@@ -1,0 +1,51 @@
+"""The file that a vlm stage leaves: a trained projector, and which models it was aligned with.
+
+A folder holds `model.safetensors` and, if the language model was trained too, `language/`: that model or its
+adapter, with its tokenizer. The encoder is not copied: the metadata names it and holds a digest of its
+weights.
+"""
+
+import hashlib
+from pathlib import Path
+
+import torch
+
+from vjepa.models.encoder import Encoder
+from vjepa.models.projector import ProjectorConfig
+from vjepa.weights.files import CheckpointError
+
+LANGUAGE_FOLDER = "language"
+"""Name of the language model's folder, beside `model.safetensors`."""
+
+
+def find_export(folder: str | Path) -> Path:
+    """Path of the `model.safetensors` in a folder, or the given file itself.
+
+    Raises CheckpointError if there is none.
+    """
+    path = Path(folder)
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise CheckpointError(f"{file} does not exist; give the folder of a finished vlm stage")
+    return file
+
+
+def projector_config(metadata: dict) -> ProjectorConfig:
+    """The projector's config, as the metadata of an export holds it."""
+    # JSON has no tuples; they come back as lists.
+    fields = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in metadata["config"].items()
+    }
+    return ProjectorConfig(**fields)
+
+
+def weights_digest(encoder: Encoder) -> str:
+    """The first twelve hexadecimal digits of a SHA-256 of all weights.
+
+    The digest depends on names and values alone, so the same encoder has the same one wherever its file lies.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]

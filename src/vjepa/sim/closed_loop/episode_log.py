@@ -1,0 +1,66 @@
+"""Outcomes of episodes on disk as they come, so that an interrupted evaluation goes on where it was.
+
+`episodes.jsonl` begins with a line that says what the outcomes depend on: the setting and the content of the
+weights' files. Every further line holds a job and its outcome, null if the seed's world does not allow the
+task. A file of another setting or of other weights is begun anew. Changed code is not noticed, so remove the
+file after a change.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from vjepa.sim.closed_loop.episodes import Job, Outcome
+from vjepa.sim.closed_loop.setting import Setting
+from vjepa.weights.files import digest
+
+
+class EpisodeLog:
+    """Outcomes by job, those that the file held and those that are appended."""
+
+    def __init__(self, path: Path, setting: Setting) -> None:
+        self.path = path
+        self.outcome_of: dict[Job, Outcome | None] = {}
+
+        header = json.dumps(identity(setting), default=str)
+        lines = path.read_text().split("\n") if path.is_file() else []
+        if lines[:1] == [header]:
+            # What follows the last line break is empty, or a line that an interruption cut off.
+            self.outcome_of = dict(parse_line(line) for line in lines[1:-1])
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [header, *(format_line(*played) for played in self.outcome_of.items())]
+        path.write_text("".join(line + "\n" for line in kept))
+
+    def append(self, played: Iterable[tuple[Job, Outcome | None]]) -> None:
+        """Write outcomes one by one, as they are played."""
+        with self.path.open("a") as file:
+            for job, outcome in played:
+                self.outcome_of[job] = outcome
+                file.write(format_line(job, outcome) + "\n")
+                file.flush()
+
+    def missing(self, jobs: Iterable[Job]) -> list[Job]:
+        """Those of the jobs that have not been played."""
+        return [job for job in jobs if job not in self.outcome_of]
+
+    def outcomes(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
+        """Outcomes in the order of the jobs, without the jobs whose worlds do not allow their task."""
+        return (outcome for job in jobs if (outcome := self.outcome_of[job]) is not None)
+
+
+def identity(setting: Setting) -> dict:
+    """All that decides an outcome: the setting, and a digest of each of the weights' files."""
+    files = {name: file for name, file in asdict(setting.weights).items() if file}
+    return asdict(setting) | {"weights": {name: digest(Path(file)) for name, file in files.items()}}
+
+
+def format_line(job: Job, outcome: Outcome | None) -> str:
+    return json.dumps([job, outcome and outcome[1:]])
+
+
+def parse_line(line: str) -> tuple[Job, Outcome | None]:
+    fields, rest = json.loads(line)
+    job = Job(*fields)
+    return job, rest and Outcome(job, *rest)

@@ -1,0 +1,83 @@
+"""Goal images from scripts: a script solves a task in the simulator, and shows how its sub-goals look.
+
+images, switch = goals_of_script(world, thing, skills.lift(world, thing), (is_held, is_over))
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from vjepa.sim.recording.director import Director
+from vjepa.sim.world import skills
+from vjepa.sim.world.env import DemoWorld
+from vjepa.sim.world.skills import Actions
+from vjepa.sim.world.things import Thing
+
+SLACK = 1.5
+"""Actions allowed for each action of the script."""
+
+SubGoal = Callable[[DemoWorld, Thing, bool], bool]
+"""Whether the world, after an action, shows a sub-goal; the last argument says that the script is over."""
+
+
+def is_held(world: DemoWorld, thing: Thing, over: bool = False) -> bool:
+    return thing.name in skills.held_things(world)
+
+
+def is_above_tray(world: DemoWorld, thing: Thing, over: bool) -> bool:
+    offset = np.abs(world.position(thing)[:2] - np.array(world.scene.tray))
+    return bool((offset < 0.02).all())
+
+
+def is_over(world: DemoWorld, thing: Thing, over: bool) -> bool:
+    return over
+
+
+def is_placed(world: DemoWorld, thing: Thing) -> bool:
+    """In the tray and let go, by the rule of the event log of the demo world."""
+    return Director(world).situations[thing.name].in_tray
+
+
+def goals_of_script(
+    world: DemoWorld, thing: Thing, script: Actions, sub_goals: tuple[SubGoal, ...]
+) -> tuple[UInt8[ndarray, "g h w 3"], tuple[int, ...]] | None:
+    """Carry out a script. Returns its images at the sub-goals and the actions allowed for each of them.
+
+    Returns None if the script misses a sub-goal.
+    """
+    images = []
+    steps = []
+    for step, over in execute(world, script):
+        if len(images) < len(sub_goals) and sub_goals[len(images)](world, thing, over):
+            images.append(world.observe()["image"])
+            steps.append(step)
+    if len(images) < len(sub_goals):
+        return None
+    return np.stack(images), actions_per_goal(steps)
+
+
+def actions_per_goal(steps: list[int]) -> tuple[int, ...]:
+    """Actions allowed for each sub-goal: SLACK times as many as the script took, rounded up in all.
+
+    `steps` says after how many actions in all the script had reached each sub-goal.
+    """
+    return tuple(np.diff(np.ceil(SLACK * np.array([0, *steps]))).astype(int).tolist())
+
+
+def execute(world: DemoWorld, actions: Actions) -> Iterator[tuple[int, bool]]:
+    """Carry out actions. After each: how many there were so far, and whether it was the last."""
+    step = 0
+    action = next(actions, None)
+    while action is not None:
+        world.step(action)
+        step += 1
+        # A script decides its next action when it is asked, so ask after the world has moved.
+        action = next(actions, None)
+        yield step, action is None
+
+
+def execute_all(world: DemoWorld, actions: Actions) -> None:
+    for _ in execute(world, actions):
+        pass

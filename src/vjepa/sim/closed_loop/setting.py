@@ -1,0 +1,146 @@
+"""Settings of closed-loop episodes: which policies act, with which weights, in which worlds, how they plan.
+
+`PlannerConfig` has the YAML keys `setting.planner.*`. The planning configs are built from it for each task.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from vjepa.errors import require
+from vjepa.planning.bounds import ActionBounds
+from vjepa.planning.cem import CEMConfig
+from vjepa.planning.mpc import MPCConfig
+from vjepa.planning.world_model import WorldModelConfig
+from vjepa.sim.closed_loop.tasks import TaskName
+from vjepa.sim.recording.robot_episodes import RobotConfig
+from vjepa.sim.world.scene import SceneConfig
+
+PolicyName = Literal["model", "untrained", "clone", "perfect", "pixels", "random", "still", "oracle"]
+"""Who acts, as results files and recipes name it:
+
+model       the planner on the action-conditioned predictor
+untrained   the same planner, with an encoder that was never trained and a predictor trained on that encoder
+clone       goal-conditioned behaviour cloning on the same episodes
+perfect     the planner on the simulator itself; the energy compares tokens of the encoder
+pixels      the planner on the simulator itself; the energy compares pixels
+random      actions drawn uniformly from the planner's bounds
+still       the no-op policy
+oracle      the script of the task, which reads the simulator's state
+"""
+POLICY_NAMES: tuple[PolicyName, ...] = get_args(PolicyName)
+GRIPPER = 6
+"""Dimension of an action that changes the gripper."""
+
+
+@dataclass(frozen=True)
+class PolicyWeights:
+    """Exports of the stages. A policy whose files are not named does not take part."""
+
+    encoder: str = ""
+    """Export of the frozen encoder."""
+    ac: str = ""
+    """Export of the AC stage on `encoder`."""
+    untrained: str = ""
+    """Export of an encoder that was never trained."""
+    untrained_ac: str = ""
+    """Export of the AC stage on `untrained`."""
+    clone: str = ""
+    """Export of the clone stage on `encoder`."""
+
+
+WEIGHTS_OF: dict[PolicyName, tuple[str, ...]] = {
+    "model": ("encoder", "ac"),
+    "untrained": ("untrained", "untrained_ac"),
+    "clone": ("encoder", "clone"),
+    "perfect": ("encoder",),
+}
+"""Fields of `PolicyWeights` that a policy needs. The other policies need none."""
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """How the planner searches for an action. The defaults suit two CPU cores; `CEMConfig` has the paper's.
+
+    `mpc` hands `samples`, `iterations`, `top`, `horizon`, `std`, `bounds` and `method` to `CEMConfig`, and
+    `warm_start` and `threshold` to `MPCConfig`. The world model takes `scales`. The task decides the rest:
+    which dimensions are searched, and when sub-goals switch. A field that has the default of its planning
+    config refers to it.
+    """
+
+    samples: int = 64
+    """Plans drawn per iteration; the paper draws 800."""
+    iterations: int = 3
+    """Rounds of drawing and weighing; the paper has 10."""
+    top: int = 8
+    """Samples that count; the paper's 10."""
+    horizon: int = CEMConfig.horizon
+    """Actions in a plan, of which the first is executed."""
+    std: float = 0.05
+    """Metres: spread with which the search of the hand's motion begins."""
+    bounds: ActionBounds = ActionBounds(constraint="box")
+    """Where actions must lie."""
+    scales: tuple[int, ...] = WorldModelConfig.scales
+    """Sides of the squares of tokens whose averages are compared; (1,) is the paper's energy."""
+    method: Literal["cem", "mppi"] = CEMConfig.method
+    """How samples are weighed."""
+    warm_start: bool = MPCConfig.warm_start
+    """Begin each search where the last plan left off."""
+    threshold: float | None = MPCConfig.threshold
+    """Energy below which the next sub-goal begins, instead of at the script's times."""
+    pixel_samples: int = 16
+    """Plans drawn per iteration in the simulator itself, where each one is simulated and rendered."""
+
+    def __post_init__(self) -> None:
+        # The planning configs refuse impossible values. Build them now, before any episode is played.
+        self.mpc("grasp", switch=(1,))
+        WorldModelConfig(scales=self.scales)
+
+    def mpc(self, task: TaskName, switch: tuple[int, ...]) -> MPCConfig:
+        """Receding-horizon planning over the task's sub-goals, with `switch` actions spent on each."""
+        times = switch if self.threshold is None else ()
+        return MPCConfig(self.cem(task), switch=times, threshold=self.threshold, warm_start=self.warm_start)
+
+    def cem(self, task: TaskName) -> CEMConfig:
+        """The search of one plan: a reach moves the hand only, the other tasks move the gripper too."""
+        dims = (0, 1, 2) if task == "reach" else (0, 1, 2, GRIPPER)
+        return CEMConfig(
+            method=self.method,
+            samples=self.samples,
+            iterations=self.iterations,
+            top=self.top,
+            horizon=self.horizon,
+            searched=dims,
+            mean=(0.0,) * len(dims),
+            std=tuple(1.0 if dim == GRIPPER else self.std for dim in dims),
+            bounds=self.bounds,
+        )
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that a process needs to play episodes."""
+
+    weights: PolicyWeights
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+    size: int = 64
+    """Height and width of the camera's images in pixels: those that the AC stage was trained on."""
+    scene: SceneConfig = field(default_factory=lambda: RobotConfig(out=Path()).scene)
+    """What worlds are drawn from; by default the scenes of the robot episodes."""
+
+
+def available_policies(weights: PolicyWeights, names: Sequence[PolicyName]) -> list[PolicyName]:
+    """Those of the named policies whose weights are given.
+
+    Raises UserError if a given file does not exist, or if no policy is left.
+    """
+    available = [name for name in names if all(getattr(weights, key) for key in WEIGHTS_OF.get(name, ()))]
+    sentence = f"none of the policies {list(names)} has its weights: name their files in setting.weights"
+    require(bool(available), sentence)
+
+    for name in available:
+        for key in WEIGHTS_OF.get(name, ()):
+            path = getattr(weights, key)
+            require(Path(path).exists(), f"weights.{key}={path} does not exist")
+    return available

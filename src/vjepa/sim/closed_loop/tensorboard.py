@@ -1,0 +1,73 @@
+"""What the closed-loop evaluation shows in TensorBoard: tables, a film of an episode, an energy landscape."""
+
+from io import BytesIO
+from pathlib import Path
+from textwrap import indent
+
+import numpy as np
+import torch
+from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from vjepa.planning.landscape import axis_names, plot_landscape
+from vjepa.robots.windows import Windows
+from vjepa.sim.closed_loop.episodes import EpisodeRunner
+from vjepa.sim.closed_loop.evaluation import Tables
+from vjepa.sim.closed_loop.film import animated_gif, film_episode
+from vjepa.sim.closed_loop.held_out_steps import Step, StepsConfig, step_landscape, summarise
+from vjepa.sim.closed_loop.results import results_table
+from vjepa.sim.closed_loop.setting import Setting
+from vjepa.sim.closed_loop.tasks import TaskName
+
+
+def show_tables(writer: SummaryWriter, tables: Tables) -> None:
+    """Every table as text: its values belong to no training step, so a curve would have a single point."""
+    for name, rows in tables.items():
+        # Markdown shows indented text in a fixed-width font, which keeps the columns of the table.
+        writer.add_text(name, indent(results_table(rows, name.replace("_", " ")), "    "))
+
+
+def show_film(writer: SummaryWriter, setting: Setting, task: TaskName, seed: int, out: Path) -> None:
+    """Play one episode of the model; write `film.mp4` and `film.png`, and show both; the film is animated."""
+    # The processes that play the episodes use one thread, and sums depend on the number of threads.
+    torch.set_num_threads(1)
+    strip = film_episode(EpisodeRunner(setting), task, "model", seed, out)
+    writer.add_image("film/strip", strip, dataformats="HWC")
+
+    # SummaryWriter.add_video would do the same, but it needs moviepy to encode the GIF.
+    gif = animated_gif(out / "film.mp4")
+    width, height = Image.open(BytesIO(gif)).size
+    image = Summary.Image(encoded_image_string=gif, width=width, height=height, colorspace=3)
+    writer.file_writer.add_summary(Summary(value=[Summary.Value(tag="film/moving", image=image)]))
+
+
+def show_landscapes(
+    writer: SummaryWriter,
+    setting: Setting,
+    windows: Windows,
+    steps: list[Step],
+    config: StepsConfig,
+    out: Path,
+) -> dict:
+    """Print and return the share of steps whose energy points the right way.
+
+    The first step's landscape is written as `landscape.npz` and `landscape.png`, and shown.
+    """
+    world = EpisodeRunner(setting).world_model("model")
+    landscapes = [
+        step_landscape(world, windows, step, config.sweep) for step in tqdm(steps, "energy landscapes")
+    ]
+    landscapes[0].save(out / "landscape.npz")
+    plot_landscape(landscapes[0], axis_names(world.schema, config.sweep), out / "landscape.png")
+    image = np.asarray(Image.open(out / "landscape.png").convert("RGB"))
+    writer.add_image("landscape", image, dataformats="HWC")
+
+    summary = summarise(landscapes)
+    print(
+        f"energy landscapes of {summary.steps} held-out steps: minimum in the true action's quadrant in "
+        f"{summary.quadrant:.0%}, angle between them {summary.median_angle:.0f} degrees (median), "
+        f"{summary.mean_angle:.0f} (mean)"
+    )
+    return summary._asdict()

@@ -1,0 +1,108 @@
+"""The base of stages that train a grid of heads, one for each learning rate and weight decay.
+
+Such a stage (probe, anticipate) prints a table. Each row of the table is a way to read the frozen networks,
+and has a grid of heads of its own. One head is chosen for each row, and the chosen head of one row is
+exported.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import nn
+
+from vjepa.models.probe_grid import check_not_negative
+from vjepa.training.frozen_stage import FrozenStage
+from vjepa.training.grid_optim import GridAdamW, GridConfig
+from vjepa.training.optim import OptimConfig
+from vjepa.weights.load import Weights
+
+Selection = Literal["val", "best_on_test"]
+CLIP_SETTINGS = ("frames", "fps", "size", "short")
+
+
+class Scores(Protocol):
+    """What all heads predict on the splits, over all processes."""
+
+    splits: tuple[str, ...]
+    """The validation split and those of the test, in the order of the test's loaders."""
+
+    def begin(self, *splits: str) -> None:
+        """Forget the predictions on these splits."""
+
+    def validation(self) -> dict[str, float]:
+        """The best head's score of each row, by its name in TensorBoard."""
+
+    def gather(self) -> Any:
+        """The results of the test, over all processes; all of them call it."""
+
+    def choose(self, results: Any) -> dict:
+        """The head that stands for each row. Raises DataError without clips to choose or report it on."""
+
+    def report(self, chosen: dict, results: Any, out: Path) -> None:
+        """Write the files of the run's folder, and print the table."""
+
+
+class GridStage(FrozenStage):
+    """Chooses heads on validation clips, and reports them on test clips.
+
+    A subclass makes `scores` and `probes`, and names the row whose head is exported.
+    """
+
+    EXPORTED: ClassVar[str]
+    """The row whose chosen head is exported."""
+    scores: Scores
+    probes: nn.ModuleDict
+    """The heads of each row, stacked."""
+
+    def __init__(
+        self,
+        encoder: str,
+        weights: Weights,
+        optim: OptimConfig,
+        seed: int,
+        grid: GridConfig,
+        selection: Selection,
+    ) -> None:
+        """
+        Args:
+            grid: Learning rates and weight decays; one head for each pair.
+            selection: Split on which heads are chosen. The others are those of a frozen stage.
+        """
+        super().__init__(encoder, weights, optim, seed)
+        check_not_negative(grid.lr, grid.weight_decay)
+        # Heads differ only in these settings; their parameters are stacked and trained at once.
+        self.heads = grid.heads(optim)
+        self.on_test = selection == "best_on_test"
+        self.head = 0  # the exported row's chosen head, once it is tested
+
+    @property
+    def chooses(self) -> bool:
+        """Whether validation clips decide between heads, so that they cannot be test clips."""
+        return len(self.heads) > 1 and not self.on_test
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return GridAdamW(self.optim, self.heads, self.probes)
+
+    def on_validation_epoch_start(self) -> None:
+        self.scores.begin("val")
+
+    def on_validation_epoch_end(self) -> None:
+        if not self.trainer.sanity_checking:  # a few clips, which may be none that can be decoded
+            self.log_dict(self.scores.validation(), rank_zero_only=True)
+
+    def on_test_epoch_start(self) -> None:
+        self.scores.begin(*self.scores.splits)
+
+    def on_test_epoch_end(self) -> None:
+        results = self.scores.gather()
+        chosen = self.scores.choose(results)
+        self.head = chosen[self.EXPORTED].head
+        # All processes have gathered the same results, and one of them writes.
+        if self.trainer.is_global_zero:
+            self.scores.report(chosen, results, Path(self.trainer.default_root_dir))
+
+    def inputs(self) -> dict:
+        """What an exported head reads, for its schema: tokens of this encoder, of such clips."""
+        clip = {name: getattr(self.trainer.datamodule.clip, name) for name in CLIP_SETTINGS}
+        return {"encoder": self.source, "weights": self.weights, "clip": clip}

@@ -1,0 +1,58 @@
+"""Which masks a batch gets. Its place in the optimiser step decides, so that the number of devices does not.
+
+Clips in one tensor must keep equally many tokens, so masks are sampled for groups of `masks.group` clips (see
+`vjepa.objectives.masks`). A batch is a part of a group, or holds several groups.
+"""
+
+from typing import NamedTuple
+
+import lightning as L
+
+from vjepa.errors import require
+from vjepa.models.grid import Grid
+from vjepa.objectives.masks import MaskConfig, View, sample_masks
+
+
+class Group(NamedTuple):
+    """Clips of a batch that keep equally many tokens."""
+
+    clips: slice
+    """Where they stand in the batch."""
+    views: list[View]
+    """Their masks, one view for each mask kind."""
+
+
+def sample_groups(
+    config: MaskConfig, grid: Grid, clips: int, *, seed: int, step: int, batch: int
+) -> list[Group]:
+    """Masks for a batch of `clips` clips, group by group.
+
+    batch: its number among the batches of optimiser step `step` (`batch_in_step`). Raises UserError if
+    neither `clips` nor `config.group` divides the other.
+    """
+    size = min(config.group, clips)
+    # All batches of a step are of one size, so those before this one hold as many groups each.
+    first = batch * (clips // size)
+    groups = []
+    for number, start in enumerate(range(0, clips, size)):
+        count = min(size, clips - start)
+        views = sample_masks(config, grid, count, seed=seed, step=step, rank=first + number)
+        groups.append(Group(slice(start, start + count), views))
+    return groups
+
+
+def check_groups(config: MaskConfig, grid: Grid, batch_size: int, seed: int) -> None:
+    """Raise UserError if batches do not go into groups, or no masks of this kind fit into the grid."""
+    group = config.group
+    require(
+        group % batch_size == 0 or batch_size % group == 0,
+        f"data.batch_size={batch_size} and model.masks.group={group}: one must be a multiple of the other",
+    )
+    # Whether masks fit depends on the kinds and the grid, so one draw is enough to find out.
+    sample_masks(config, grid, min(batch_size, group), seed=seed, step=0, rank=0)
+
+
+def batch_in_step(trainer: L.Trainer, batch_idx: int) -> int:
+    """This batch's number among all batches of its optimiser step, over devices and accumulated batches."""
+    # All devices take their first batch of the step, then all take their second.
+    return batch_idx % trainer.accumulate_grad_batches * trainer.world_size + trainer.global_rank

@@ -1,0 +1,37 @@
+"""Class paths that recipes named before their classes moved into rooms, and where the classes are today.
+
+They stand in YAML files of users and in `config.yaml` of old runs. Both still work: a stage's command line
+calls `accept_old_names` before it parses, and a run's folder compares recipes after `current_names`.
+"""
+
+import yaml
+from jsonargparse import get_loader, set_loader
+
+MOVED = {
+    "vjepa.callbacks.OptimizerMonitor": "vjepa.training.monitors.OptimizerMonitor",
+    "vjepa.callbacks.SpeedMonitor": "vjepa.training.monitors.SpeedMonitor",
+    "vjepa.callbacks.DataHealth": "vjepa.training.monitors.DataHealth",
+    "vjepa.callbacks.StopOnSignal": "vjepa.training.monitors.StopOnSignal",
+    "vjepa.callbacks.CollapseMonitor": "vjepa.training.pretraining_monitors.CollapseMonitor",
+    "vjepa.callbacks.ReadOut": "vjepa.training.pretraining_monitors.ReadOutMonitor",
+    "vjepa.callbacks.LossByDistance": "vjepa.training.pretraining_monitors.LossByDistance",
+    "vjepa.pictures.Pictures": "vjepa.training.image_monitor.ImageMonitor",
+    "vjepa.samples.Samples": "vjepa.language.sample_answers.SampleAnswers",
+}
+"""Only callbacks are named by their path in a recipe; all other classes of ours are typed arguments."""
+
+
+def current_names(tree: object) -> object:
+    """The same settings, as YAML holds them, with today's class paths."""
+    if isinstance(tree, dict):
+        return {key: current_names(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [current_names(value) for value in tree]
+    # Any string, and not only a `class_path`, since a callback may also be given by its path alone.
+    return MOVED.get(tree, tree) if isinstance(tree, str) else tree
+
+
+def accept_old_names() -> None:
+    """Let the command line read YAML in which old class paths stand."""
+    load = get_loader("yaml")
+    set_loader("yaml", lambda text: current_names(load(text)), exceptions=(yaml.YAMLError,))

@@ -1,0 +1,74 @@
+"""What stages on robot trajectories check before they train: the network fits the encoder and the data."""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vjepa.errors import UserError, require
+from vjepa.models.ac_predictor import ACPredictor
+from vjepa.models.cloned_policy import ClonedPolicyConfig
+from vjepa.models.encoder import EncoderConfig
+from vjepa.objectives.action_conditioned import ObjectiveConfig
+from vjepa.robots.module import TrajectoryData
+from vjepa.robots.schema import StateSchema
+
+EXAMPLES = 256
+"""Windows that say how large actions and states are."""
+
+
+def check_equal(setting: str, given: int, what: str, expected: int) -> None:
+    """Raise UserError unless a setting of a network is the number that the data have."""
+    require(
+        given == expected,
+        f"{setting}={given}, but data.schema has {what} of {expected} numbers; give {expected}",
+    )
+
+
+def check_ac_predictor(
+    predictor: ACPredictor, objective: ObjectiveConfig, data: TrajectoryData, grid: tuple[int, int]
+) -> None:
+    """Raise UserError for settings of the stage `ac` that only the first step would refuse.
+
+    grid: rows and columns of a frame's tokens.
+    """
+    config = predictor.config
+    check_equal("model.predictor.state_dim", config.state_dim, "states", data.schema.state_dims)
+    check_equal("model.predictor.action_dim", config.action_dim, "actions", data.schema.action_dims)
+
+    actions = data.window.frames - 1
+    require(
+        objective.rollout_steps <= actions,
+        f"model.objective.rollout_steps={objective.rollout_steps}, but a window has {actions} actions; "
+        "raise data.window.frames",
+    )
+    # Held-out windows are scored with shuffled actions too, which are those of another window of the batch.
+    require(
+        not data.held_out or data.batch_size >= 2,
+        "data.batch_size=1, but shuffled actions are those of another window of the batch; give 2 or more",
+    )
+    # The predictor's error does not know which setting made the frames; this one does.
+    try:
+        predictor.check_frames(grid[0] * grid[1], 1)
+    except UserError as error:
+        raise UserError(f"data.window.size={data.window.size}: {error}") from error
+
+
+def check_policy(
+    config: ClonedPolicyConfig, encoder: EncoderConfig, schema: StateSchema, grid: tuple[int, int]
+) -> None:
+    """Raise UserError unless a cloned policy takes a frame's tokens and the data's states and actions."""
+    check_equal("model.policy.tokens", config.tokens, "frames", grid[0] * grid[1])
+    check_equal("model.policy.token_width", config.token_width, "tokens", encoder.width)
+    check_equal("model.policy.state_dim", config.state_dim, "states", schema.state_dims)
+    check_equal("model.policy.action_dim", config.action_dim, "actions", schema.action_dims)
+
+
+def example_values(data: TrajectoryData) -> tuple[Float[Tensor, "n a"], Float[Tensor, "m s"]]:
+    """Actions and states of the first training windows."""
+    windows = data.training_windows(replace(data.window, pixels=False))
+    examples = [windows[k] for k in range(EXAMPLES)]
+    actions = torch.cat([example.actions for example in examples])
+    states = torch.cat([example.states for example in examples])
+    return actions, states

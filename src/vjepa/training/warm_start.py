@@ -1,0 +1,64 @@
+"""Start a pretraining or a cooldown from the weights of another run.
+
+The networks must have the same settings, such as the number of heads, which no weight shows:
+
+    networks = {"encoder": encoder, "target": target, "predictor": predictor}
+    start_from("runs/demo/pretrain/checkpoints", networks)
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import nn
+
+from vjepa.errors import UserError
+from vjepa.weights.checkpoints import checkpoint_in
+from vjepa.weights.files import State, load_strictly, read_pickle
+from vjepa.weights.load import load_encoder, load_predictor
+
+Configs = dict[str, dict]
+"""By network, the settings that its constructor takes."""
+
+
+def start_from(source: str | Path, networks: Mapping[str, nn.Module]) -> None:
+    """Copy the weights in `source` into the networks `encoder`, `target` (averaged encoder) and `predictor`.
+
+    source: a `.ckpt` of such a run, a folder of them, or whatever `load_encoder` reads. Raises UserError if
+    it holds networks of other settings, and CheckpointError if it cannot be read or a tensor does not fit.
+    """
+    source = checkpoint_in(source)
+    configs, state = read_networks(source)
+    check_same_configs(network_configs(networks), configs, source)
+    load_strictly(nn.ModuleDict(networks), state, source)
+
+
+def read_networks(source: Path) -> tuple[Configs, State]:
+    """Settings and weights of the networks in a file or a Hugging Face directory."""
+    if source.suffix == ".ckpt":
+        checkpoint = read_pickle(source)
+        return checkpoint.get("networks", {}), checkpoint["state_dict"]
+    # A run goes on with both encoders: the trained one and its moving average.
+    networks = {
+        "encoder": load_encoder(source, "student"),
+        "target": load_encoder(source, "ema"),
+        "predictor": load_predictor(source),
+    }
+    return network_configs(networks), nn.ModuleDict(networks).state_dict()
+
+
+def network_configs(networks: Mapping[str, nn.Module]) -> Configs:
+    """What weights alone do not say, such as the number of heads. A checkpoint holds it beside them."""
+    return {name: asdict(networks[name].config) for name in ("encoder", "predictor")}
+
+
+def check_same_configs(ours: Configs, loaded: Configs, source: Path) -> None:
+    """Refuse weights of networks with other settings. Checkpoints that name no settings pass."""
+    for name, config in ours.items():
+        # The shapes of weights do not show the number of heads or the layout of the rotary embedding.
+        others = loaded.get(name, config)
+        different = {key: value for key, value in others.items() if value != config[key]}
+        if different:
+            raise UserError(
+                f"{source} holds another {name} than model.{name}: {different}; give it the same settings"
+            )
