@@ -20,7 +20,7 @@ from vjepa.evaluation.rollout_report import curves_of, mean_errors, write_report
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.objectives.action_conditioned import ObjectiveConfig, action_conditioned_losses
 from vjepa.robots.cached_windows import LatentsConfig
-from vjepa.robots.module import TrajectoryData
+from vjepa.robots.trajectory_data import TrajectoryData
 from vjepa.robots.window_batches import TrajectoryBatch
 from vjepa.training.frame_tokens import FrameTokens
 from vjepa.training.frozen_stage import FrozenStage

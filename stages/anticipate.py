@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vjepa.benchmarks.anticipation_clips import AnticipationBatch
-from vjepa.benchmarks.anticipation_module import AnticipationData
+from vjepa.benchmarks.anticipation_data import AnticipationData
 from vjepa.benchmarks.anticipation_report import TRAINED_ROWS, AnticipationScores
 from vjepa.data.transforms import normalise
 from vjepa.errors import require

@@ -14,7 +14,7 @@ from torch.nn.functional import l1_loss
 
 from vjepa.models.cloned_policy import ClonedPolicy, ClonedPolicyConfig
 from vjepa.robots.cached_windows import LatentsConfig
-from vjepa.robots.module import TrajectoryData
+from vjepa.robots.trajectory_data import TrajectoryData
 from vjepa.robots.window_batches import TrajectoryBatch
 from vjepa.training.frame_tokens import FrameTokens
 from vjepa.training.frozen_stage import FrozenStage

@@ -10,7 +10,7 @@ too. An export holds only weights, so there the moments start anew.
 from pathlib import Path
 
 from stages.pretrain import Pretrain
-from vjepa.data.clip_module import ClipData
+from vjepa.data.clip_data import ClipData
 from vjepa.training.stage_cli import run
 from vjepa.weights.checkpoints import checkpoint_in
 from vjepa.weights.files import CheckpointError, read_pickle

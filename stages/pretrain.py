@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vjepa.data.clip_module import ClipData
+from vjepa.data.clip_data import ClipData
 from vjepa.data.clips import Batch
 from vjepa.data.transforms import normalise
 from vjepa.errors import require

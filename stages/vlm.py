@@ -11,10 +11,10 @@ from torch import Tensor
 
 from vjepa.errors import require
 from vjepa.language.batches import CaptionBatch
+from vjepa.language.caption_data import CaptionData
 from vjepa.language.chat import Chat
 from vjepa.language.language_model import LanguageConfig, load_tokenizer
 from vjepa.language.measures import ConversationCounts, ValidationMeans
-from vjepa.language.module import CaptionData
 from vjepa.language.phases import PhaseStart, check_context, save_trained_language, standardise_projector
 from vjepa.language.token_cache import fill_cache
 from vjepa.language.video_chat import VideoChat

@@ -7,14 +7,14 @@ import pytest
 import torch
 import yaml
 
-from vjepa.benchmarks.anticipation_module import AnticipationData
-from vjepa.data.clip_module import ClipData
-from vjepa.data.labelled_module import LabelledClipData
-from vjepa.language.module import CaptionData
+from vjepa.benchmarks.anticipation_data import AnticipationData
+from vjepa.data.clip_data import ClipData
+from vjepa.data.labelled_clip_data import LabelledClipData
+from vjepa.language.caption_data import CaptionData
 from vjepa.models.ac_predictor import ACPredictor
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
-from vjepa.robots.module import TrajectoryData
+from vjepa.robots.trajectory_data import TrajectoryData
 from vjepa.training.grid_optim import GridConfig
 from vjepa.training.optim import OptimConfig, Schedule
 from vjepa.training.stage_cli import StageCLI

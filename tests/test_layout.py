@@ -1,6 +1,7 @@
 """The house: which rooms there are, which room may use which, and how long a file may be."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,15 @@ def test_the_package_map_names_every_room():
     assert [room for room in ARROWS if not any(line.startswith(f"{room} ") for line in lines)] == []
 
 
+def test_the_map_of_every_room_names_every_module():
+    for init in (
+        file for file in LIBRARY if file.name == "__init__.py" and file.parent != ROOT / "src/vjepa"
+    ):
+        names = {path.stem for path in init.parent.iterdir()} - {"__init__", "__pycache__"}
+        words = set(re.findall(r"\w+", ast.get_docstring(ast.parse(init.read_text()))))
+        assert names - words == set(), f"{init} names every module of its room in its docstring"
+
+
 @pytest.mark.parametrize("room", LIGHT_ROOMS)
 def test_light_rooms_need_neither_lightning_nor_video_nor_simulator(room):
     modules = [
@@ -77,7 +87,8 @@ def test_light_rooms_need_neither_lightning_nor_video_nor_simulator(room):
         for file in LIBRARY
         if room_of(file) == room
     ]
-    code = f"import {', '.join(modules)}, sys; print([m for m in ('lightning', 'av', 'mujoco', 'transformers') if m in sys.modules])"
+    heavy = ("lightning", "av", "mujoco", "transformers")
+    code = f"import {', '.join(modules)}, sys; print([name for name in {heavy} if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
 

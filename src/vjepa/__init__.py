@@ -1,22 +1,22 @@
-"""V-JEPA 2 as a library of nouns. The verbs are in `stages`, the recipes in `conf`, the story in the `Makefile`.
+"""V-JEPA 2 as a library of nouns. The verbs are in `stages`, the recipes in `conf`.
 
 models      encoder, predictors, probes: plain torch modules that take one config dataclass each
-objectives  masks, the averaged target encoder, the losses of pretraining and of the action-conditioned predictor
+objectives  masks, the averaged target encoder, the losses of pretraining and of the AC predictor
 weights     exports and checkpoints; released weights of Meta and Hugging Face in
 data        manifests, decoding by time stamp, transforms, clips, and the base of all data modules
 robots      poses, what a robot's states and actions mean, recorded episodes and windows of them
 planning    world model, energy, cross-entropy method, receding horizon, energy landscapes
-language    conversations about video, the language model that reads an encoder's tokens, and its training data
+language    conversations about video, and the language model that reads an encoder's tokens
 features    features of videos to files, nearest neighbours, tokens as colours
-evaluation  what a frozen encoder is worth: read-outs, predictions, recall, rollout error, collapse, tables
+evaluation  what a frozen encoder is worth: read-outs, predictions, recall, rollout error, tables
 benchmarks  other people's benchmarks and their formats; the speed of our own code
-sim         the demo world: a simulated robot arm, what is recorded there, and closed-loop episodes (needs MuJoCo)
+sim         the demo world: a simulated robot arm, its recordings, closed-loop episodes (needs MuJoCo)
 training    what stages share: command line, frozen encoder, optimisers, monitors, sweeps
 
-Axis alphabet, for einops patterns and shapes alike: `b` clips in the batch; `c` channels; `t h w` frames and pixels (in a
-patchify pattern: the part inside one tubelet); `T H W` the token grid; `n` tokens of a clip = T*H*W; `k` / `m` kept and
-dropped tokens; `d` width; `e` width per head; `s` sampled plans; `a` action dimensions; `l` levels. A capital letter is
-counted on the grid.
+Axis alphabet, for einops patterns and shapes alike: `b` clips in the batch; `c` channels; `t h w` frames and
+pixels (in a patchify pattern: the part inside one tubelet); `T H W` the token grid; `n` tokens of a clip = T*H*W;
+`k` / `m` kept and dropped tokens; `d` width; `e` width per head; `s` sampled plans; `a` action dimensions; `l`
+levels. A capital letter is counted on the grid.
 
 The public calls below can be imported from `vjepa` itself; each is loaded when it is first used.
 """

@@ -1,8 +1,9 @@
-"""Every command of the library: `python -m vjepa NAME --help`. Stages are commands of their own: `python -m stages.NAME`.
+"""Every command of the library: `python -m vjepa NAME --help`.
 
-A command is a typed function that Python can call with the same arguments. Parameters that Python takes by position are
-positional here too; keyword-only ones are options; a parameter `config` that is a dataclass gives one option for each of
-its fields. A user's mistake (`UserError`) ends a command with one sentence and status 2.
+A command is a typed function that Python can call with the same arguments. Parameters that Python takes by
+position are positional here too, and keyword-only ones are options. A parameter `config` that is a dataclass
+gives one option for each of its fields. A user's mistake (`UserError`) ends a command with one sentence and
+status 2. Stages have commands of their own: `python -m stages.NAME`.
 """
 
 import inspect
@@ -93,7 +94,7 @@ def is_list(parameter: inspect.Parameter) -> bool:
 
 
 def add_by_hand(parser: ArgumentParser, name: str, parameter: inspect.Parameter) -> None:
-    """A positional argument, or an option that takes several values, which jsonargparse does not derive by itself."""
+    """Add what jsonargparse does not derive: a positional argument, or an option with several values."""
     settings: dict = {"type": parameter.annotation}
     if is_list(parameter):
         settings = {"type": get_args(parameter.annotation)[0], "nargs": "+"}

@@ -1,12 +1,13 @@
 """Lets `import torchvision` work beside a CPU-only torch.
 
-Package registries carry torchvision builds whose compiled operators link CUDA. Beside a CPU-only torch that library cannot
-be loaded, and `import torchvision` stops at `operator torchvision::nms does not exist`, because its Python half attaches
-shape rules to operators that nobody declared. This project uses torchvision's transforms and losses and never these
-operators, so declaring their two schemas is enough. Where the compiled operators load, nothing is declared.
+Package registries carry torchvision builds whose compiled operators link CUDA. Beside a CPU-only torch that
+library cannot be loaded, and `import torchvision` stops at "operator torchvision::nms does not exist", since
+its Python half attaches shape rules to operators that nobody declared. This project uses torchvision's
+transforms and losses and never these operators, so declaring their two schemas is enough. Where the compiled
+operators load, nothing is declared.
 
-This module must run before the first `import torchvision` of a process, which lightning and torchmetrics make too. The
-rooms that need any of them import it in their `__init__`.
+This module must run before the first `import torchvision` of a process, which lightning and torchmetrics make
+too. The rooms that need any of them import it in their `__init__`.
 """
 
 import importlib.util

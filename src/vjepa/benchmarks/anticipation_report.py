@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from vjepa.benchmarks.anticipation_clips import AnticipationBatch
-from vjepa.benchmarks.anticipation_module import AnticipationData
+from vjepa.benchmarks.anticipation_data import AnticipationData
 from vjepa.errors import DataError
 from vjepa.evaluation.predictions import ChosenHead
 from vjepa.evaluation.recall import MeanClassRecall, Unseen

@@ -11,9 +11,9 @@ views            several looks at each video, for evaluation
 windows          windows that slide over whole videos
 targets          what a probe predicts: several labels, or numbers; and that splits share nothing
 loader           the order of samples, the replacement of bad ones, and a loader that resumes exactly
-base_module      the base of all data modules
-clip_module      the data module of clips
-labelled_module  the data module of labelled clips
+module           the base of all data modules
+clip_data        the data module of clips
+labelled_clip_data   the data module of labelled clips
 latents          a frozen encoder's tokens, kept on disk
 """
 

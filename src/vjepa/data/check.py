@@ -1,15 +1,15 @@
 """The command `check-manifest`: decode a few frames of every row, and report what the videos are like.
 
-    python -m vjepa check-manifest train.csv --json_file report.json
+    python -m vjepa check-manifest train.csv --json report.json
 
 Each row is decoded in a process of a pool, because FFmpeg can hang or crash on a damaged file. Such a file is
 one bad row, and all others are still looked at.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import TimeoutError, as_completed
+from json import dumps
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ AT_ONCE = 1000
 
 
 def check_manifest(
-    manifest: Path, *, frames: int = 4, workers: int = 2, timeout: float = 60.0, json_file: Path | None = None
+    manifest: Path, *, frames: int = 4, workers: int = 2, timeout: float = 60.0, json: Path | None = None
 ) -> None:
     """Decode a few frames of every row of a manifest and report what the videos are like, and every bad row.
 
@@ -36,15 +36,15 @@ def check_manifest(
         frames: Frames to decode, spread from first to last.
         workers: Processes that decode at the same time.
         timeout: Seconds that a row may take before it counts as bad.
-        json_file: Write the whole report to this file too.
+        json: Write the whole report to this file too.
 
     Raises UserError if the manifest cannot be read, or if any row is bad.
     """
     require(min(frames, workers, timeout) > 0, "--frames, --workers and --timeout must be more than 0")
     report = check(read_manifest(manifest), frames, workers, timeout)
     print(as_text(report))
-    if json_file:
-        json_file.write_text(json.dumps(report, indent=1) + "\n")
+    if json:
+        json.write_text(dumps(report, indent=1) + "\n")
     require(not report["bad"], f"{len(report['bad'])} of {report['rows']} rows are bad")
 
 

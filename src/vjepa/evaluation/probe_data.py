@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vjepa.data.labelled_module import LabelledClipData
+from vjepa.data.labelled_clip_data import LabelledClipData
 from vjepa.data.targets import check_disjoint, spans
 from vjepa.errors import require
 

@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
-from vjepa.data.labelled_module import LabelledClipData
+from vjepa.data.labelled_clip_data import LabelledClipData
 from vjepa.data.manifest import Manifest
 from vjepa.data.targets import Targets, check_labelled, check_measurable
 from vjepa.errors import DataError, require

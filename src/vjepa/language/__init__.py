@@ -6,7 +6,7 @@ conversation_rows    from one row of a file to a conversation
 check                the command `check-conversations`
 media                frames of videos and images, or their tokens from a cache
 batches              samples, collation, batches of like length
-module               the data module of a training run
+caption_data         the data module of conversations
 token_cache          encodes all videos once
 chat                 conversations as token ids, by a tokenizer's chat template
 language_model       loads, adapts and saves models and tokenizers of transformers
@@ -21,6 +21,5 @@ measures             what a vlm stage counts and averages
 sample_answers       questions and answers in TensorBoard
 ask                  the command `ask`
 """
-
 
 from vjepa import torchvision_ops  # noqa: F401  before anything imports torchvision

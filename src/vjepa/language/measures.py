@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 
-from vjepa.data.base_module import too_many_bad
+from vjepa.data.module import too_many_bad
 from vjepa.errors import DataError
 from vjepa.language.batches import CaptionBatch
 from vjepa.language.clip_tokens import split_by_row

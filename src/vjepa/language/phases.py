@@ -13,6 +13,7 @@ from torch import nn
 
 from vjepa.errors import UserError, require
 from vjepa.language.alignment_file import LANGUAGE_FOLDER, find_export, projector_config, weights_digest
+from vjepa.language.caption_data import CaptionData
 from vjepa.language.language_model import (
     LanguageConfig,
     embedding_std,
@@ -23,7 +24,6 @@ from vjepa.language.language_model import (
     unfreeze_language,
 )
 from vjepa.language.model import VisionLanguageModel
-from vjepa.language.module import CaptionData
 from vjepa.language.video_chat import VideoChat
 from vjepa.models.encoder import Encoder
 from vjepa.models.projector import Projector, ProjectorConfig

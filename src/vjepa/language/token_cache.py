@@ -7,8 +7,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from vjepa.data.latents import LatentCache, latent_key
+from vjepa.language.caption_data import CaptionData
 from vjepa.language.media import MediaFrames, cached_tokens
-from vjepa.language.module import CaptionData
 from vjepa.language.video_chat import VideoChat
 
 

@@ -9,7 +9,7 @@ windows          what a window is, and reading one from an episode
 window_batches   one window as tensors, and a batch of them
 window_datasets  windows for training, endless and random, and for evaluation, fixed
 cached_windows   windows as tokens of a frozen encoder, from a cache on disk
-module           the data module: datasets in, batches of windows out
+trajectory_data  the data module: datasets in, batches of windows out
 """
 
 from vjepa import torchvision_ops  # noqa: F401  before anything imports torchvision

@@ -16,7 +16,7 @@ from vjepa.data.transforms import normalise
 from vjepa.errors import UserError
 from vjepa.models.encoder import Encoder, encode_frames
 from vjepa.robots.cached_windows import CachedWindows, LatentsConfig
-from vjepa.robots.module import TrajectoryData
+from vjepa.robots.trajectory_data import TrajectoryData
 from vjepa.robots.window_batches import TrajectoryBatch
 from vjepa.robots.windows import Windows
 

@@ -9,8 +9,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from vjepa.data.base_module import too_many_bad
 from vjepa.data.clips import Batch
+from vjepa.data.module import too_many_bad
 from vjepa.errors import DataError
 
 

@@ -11,8 +11,8 @@ from vjepa.models.ac_predictor import ACPredictor
 from vjepa.models.cloned_policy import ClonedPolicyConfig
 from vjepa.models.encoder import EncoderConfig
 from vjepa.objectives.action_conditioned import ObjectiveConfig
-from vjepa.robots.module import TrajectoryData
 from vjepa.robots.schema import StateSchema
+from vjepa.robots.trajectory_data import TrajectoryData
 
 EXAMPLES = 256
 """Windows that say how large actions and states are."""

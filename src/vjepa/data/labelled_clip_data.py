@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vjepa.data.clip_module import ClipData, Source
+from vjepa.data.clip_data import ClipData, Source
 from vjepa.data.clips import ClipConfig
 from vjepa.data.manifest import NO_LABEL, Manifest, read_manifest
 from vjepa.data.manifest_files import ManifestError

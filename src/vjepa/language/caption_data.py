@@ -12,8 +12,8 @@ from functools import cached_property
 
 from torch import Tensor
 
-from vjepa.data.base_module import ResumableData, check_sources
 from vjepa.data.latents import LatentCache
+from vjepa.data.module import ResumableData, check_sources
 from vjepa.errors import require
 from vjepa.language.batches import EvaluationCaptions, LikeLengths, TrainingCaptions, collate_captions
 from vjepa.language.conversation_files import Captions, read_captions

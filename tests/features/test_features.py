@@ -12,9 +12,9 @@ import torch
 from safetensors.numpy import save_file
 
 import vjepa.features.clip_features as documented
-from tests.test_probe_stage import data as splits_of
-from tests.test_probe_stage import probe as stage_of
-from tests.test_stages import fit
+from tests.stages.test_probe_stage import data as splits_of
+from tests.stages.test_probe_stage import probe as stage_of
+from tests.stages.test_stages import fit
 from tests.videos import even_times, write_video
 from vjepa.__main__ import main
 from vjepa.data.clips import ClipConfig

@@ -8,7 +8,7 @@ import torch
 from vjepa.weights.export import read_description, read_schema
 from vjepa.weights.load import load_ac_predictor, load_encoder, load_predictor, load_probe
 
-OLD = Path(__file__).parent / "fixtures/export_before_the_rooms.safetensors"
+OLD = Path(__file__).parents[1] / "fixtures/export_before_the_rooms.safetensors"
 """An export of version 0.1 (commit 6b31d16) with four parts: width 24, one block, 16 px, random weights."""
 
 

@@ -13,13 +13,13 @@ import torch
 from torchmetrics.classification import MulticlassRecall
 
 from stages.anticipate import Anticipate
-from tests.test_probe_stage import twin
-from tests.test_stages import NARROW, TINY, fit
+from tests.stages.test_probe_stage import twin
+from tests.stages.test_stages import NARROW, TINY, fit
 from tests.videos import even_times, write_video
 from vjepa.benchmarks.action_files import image_third, read_actions
 from vjepa.benchmarks.actions import Action, vocabulary
 from vjepa.benchmarks.anticipation_clips import Ahead, AnticipationClips, frames_before
-from vjepa.benchmarks.anticipation_module import AnticipationData
+from vjepa.benchmarks.anticipation_data import AnticipationData
 from vjepa.benchmarks.epic_kitchens import parse_timestamp
 from vjepa.data.clips import ClipConfig
 from vjepa.data.decode_error import DecodeError

@@ -14,10 +14,10 @@ from tests.videos import even_times, write_video
 from vjepa.__main__ import main
 from vjepa.data.manifest_files import ManifestError
 from vjepa.language.batches import EvaluationCaptions, LikeLengths, TrainingCaptions, collate_captions
+from vjepa.language.caption_data import CaptionSource
 from vjepa.language.conversation_files import read_captions
 from vjepa.language.conversations import Media, Turn
 from vjepa.language.media import FrameConfig, decode_media
-from vjepa.language.module import CaptionSource
 
 LLAVA = {
     "id": "7",

@@ -8,7 +8,7 @@ import yaml
 
 from stages.pretrain import Pretrain
 from tests.test_conf import Parsed
-from vjepa.data.clip_module import ClipData
+from vjepa.data.clip_data import ClipData
 from vjepa.errors import UserError
 from vjepa.training.moved import MOVED, accept_old_names, current_names
 from vjepa.training.run_folder import RunFolder

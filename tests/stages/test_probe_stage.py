@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from stages.probe import Probe
-from tests.test_stages import TINY, fit
+from tests.stages.test_stages import TINY, fit
 from tests.videos import even_times, write_video
-from vjepa.data.clip_module import Source
+from vjepa.data.clip_data import Source
 from vjepa.data.clips import ClipConfig
-from vjepa.data.labelled_module import LabelledClipData
+from vjepa.data.labelled_clip_data import LabelledClipData
 from vjepa.data.manifest import read_manifest
 from vjepa.data.manifest_files import ManifestError
 from vjepa.data.views import ViewClips, Views, boxes_along, collate_views

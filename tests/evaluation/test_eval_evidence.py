@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.test_probe_stage import CLIP, GRID, data, encoder_file, probe, read, twin  # noqa: F401
-from tests.test_stages import fit
-from vjepa.data.clip_module import Source
+from tests.stages.test_probe_stage import CLIP, GRID, data, encoder_file, probe, read, twin  # noqa: F401
+from tests.stages.test_stages import fit
+from vjepa.data.clip_data import Source
 from vjepa.data.manifest_files import ManifestError
 from vjepa.data.video_files import write_png
 from vjepa.data.views import Views

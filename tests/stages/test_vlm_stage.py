@@ -22,6 +22,7 @@ from vjepa.benchmarks.video_questions import evaluate, score_table
 from vjepa.data.decode_error import DecodeError
 from vjepa.errors import DataError, UserError
 from vjepa.language.batches import EvaluationCaptions
+from vjepa.language.caption_data import CaptionData, CaptionSource
 from vjepa.language.conversation_files import read_captions
 from vjepa.language.conversations import Turn
 from vjepa.language.language_model import (
@@ -33,7 +34,6 @@ from vjepa.language.language_model import (
     save_language,
 )
 from vjepa.language.media import FrameConfig
-from vjepa.language.module import CaptionData, CaptionSource
 from vjepa.language.sample_answers import SampleAnswers
 from vjepa.language.tiny_language_model import TinyLanguageConfig, train_tiny_language
 from vjepa.language.video_chat import VideoChat

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from vjepa.data.base_module import ResumableData, check_sources
 from vjepa.data.clips import ClipConfig, EvaluationClips, TrainingClips, collate_clips
 from vjepa.data.manifest import Manifest, read_manifest
+from vjepa.data.module import ResumableData, check_sources
 
 
 @dataclass(frozen=True)

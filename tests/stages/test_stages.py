@@ -16,9 +16,9 @@ from stages.cooldown import Cooldown
 from stages.pretrain import Pretrain
 from stages.probe import Probe
 from tests.stage_runs import equal, fit
-from vjepa.data.clip_module import ClipData, Source
+from vjepa.data.clip_data import ClipData, Source
 from vjepa.data.clips import ClipConfig
-from vjepa.data.labelled_module import LabelledClipData
+from vjepa.data.labelled_clip_data import LabelledClipData
 from vjepa.data.manifest_files import ManifestError
 from vjepa.data.transforms import normalise
 from vjepa.errors import DataError, UserError

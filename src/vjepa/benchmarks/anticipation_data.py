@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 from vjepa.benchmarks.action_files import Noun, read_actions
 from vjepa.benchmarks.actions import Action, Vocabulary, vocabulary
 from vjepa.benchmarks.anticipation_clips import Ahead, Anchor, AnticipationClips, collate_anticipation
-from vjepa.data.base_module import ResumableData
 from vjepa.data.clips import ClipConfig
+from vjepa.data.module import ResumableData
 from vjepa.data.targets import check_disjoint, spans_by_path
 from vjepa.errors import require
 

@@ -8,14 +8,14 @@ import torch
 from einops import rearrange
 
 from tests.videos import even_times, read_stamps, write_picture, write_video
-from vjepa.data.base_module import too_many_bad
-from vjepa.data.clip_module import ClipData, Source
+from vjepa.data.clip_data import ClipData, Source
 from vjepa.data.clips import ClipConfig, EvaluationClips, Sample, TrainingClips, collate_clips, load_frames
 from vjepa.data.decode_error import DecodeError
-from vjepa.data.labelled_module import LabelledClipData
+from vjepa.data.labelled_clip_data import LabelledClipData
 from vjepa.data.loader import ATTEMPTS, GlobalOrder, draw_sample
 from vjepa.data.manifest import read_manifest
 from vjepa.data.manifest_files import ManifestError
+from vjepa.data.module import too_many_bad
 from vjepa.data.sampling import Mixture
 from vjepa.data.transforms import centre_box, denormalise, normalise, random_box
 from vjepa.errors import UserError

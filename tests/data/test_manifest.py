@@ -266,7 +266,7 @@ def test_check_counts_the_good_and_names_the_bad(videos, capsys):
     bad = "page.mp4,2,,\nmissing.mp4,1,,\nwide.mkv,1,0.5,99\n"
     file = write(videos / "some.csv", good + bad)
     with pytest.raises(SystemExit, match="2"):
-        main(["check-manifest", str(file), "--json_file", str(videos / "report.json")])
+        main(["check-manifest", str(file), "--json", str(videos / "report.json")])
     report = json.loads((videos / "report.json").read_text())
     assert [report[key] for key in ("rows", "ok", "labelled", "labels")] == [5, 2, 4, 3]
     assert report["fps"] == {"min": 20, "median": 25, "max": 30} and report["codecs"] == {"h264": 2}

@@ -24,8 +24,8 @@ from vjepa.models.encoder import Encoder, EncoderConfig, encode_frames
 from vjepa.objectives.action_conditioned import ObjectiveConfig, action_conditioned_losses
 from vjepa.robots.cached_windows import LatentsConfig
 from vjepa.robots.episodes import TrajectoryError
-from vjepa.robots.module import RobotSource, TrajectoryData
 from vjepa.robots.schema import StateSchema, schema_from, vector_schema
+from vjepa.robots.trajectory_data import RobotSource, TrajectoryData
 from vjepa.robots.windows import TrajectoryConfig
 from vjepa.sim.closed_loop.episodes import load_world_model
 from vjepa.sim.recording.robot_episodes import RobotConfig, record_robot

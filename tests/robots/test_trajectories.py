@@ -17,10 +17,10 @@ from tests.videos import even_times, read_stamps, stamp, write_video
 from vjepa.data.latents import LatentCache, encode_in_fixed_batches
 from vjepa.errors import UserError
 from vjepa.robots.episodes import Columns, TrajectoryError
-from vjepa.robots.module import RobotSource, TrajectoryData
 from vjepa.robots.pose import pose_delta
 from vjepa.robots.readers.lerobot import load_lerobot
 from vjepa.robots.schema import END_EFFECTOR, vector_schema
+from vjepa.robots.trajectory_data import RobotSource, TrajectoryData
 from vjepa.robots.window_batches import collate_windows
 from vjepa.robots.window_datasets import EvaluationTrajectories, TrainingTrajectories
 from vjepa.robots.windows import TrajectoryConfig, Windows, window_rows

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
-from vjepa.data.base_module import ResumableData, check_sources
+from vjepa.data.module import ResumableData, check_sources
 from vjepa.robots.episodes import Columns, Episodes
 from vjepa.robots.readers.lerobot import load_lerobot
 from vjepa.robots.schema import END_EFFECTOR, StateSchema
