@@ -1,4 +1,4 @@
-"""Does pretraining help? Encoders of several runs beside random ones, on clips that no decision has seen.
+"""Does pretraining help? Scores of several runs' encoders and of random ones, on clips that decided nothing.
 
     make evidence     or   python -m scripts.evidence --runs '[runs/evidence-seed0,...]' --score
     data/evidence/test.csv
@@ -6,7 +6,7 @@
 A run's folder holds the stages `pretrain`, `cooldown` and `constant`, which spends the compute of the
 cooldown on more pretraining. Read-outs are fitted on labelled training clips. The learning rate of the
 attentive probes is chosen on validation clips, for each encoder separately. The scores come from test clips
-of seeds that nothing else uses. Writes evidence.json, evidence.md and evidence.png.
+of seeds that nothing else uses. The script writes evidence.json, evidence.md and evidence.png.
 """
 
 import json
@@ -44,6 +44,7 @@ READ_OUTS = {
 RATES = (1e-3, 3e-3, 1e-2)
 """Learning rates of attentive probes, of which the best is chosen."""
 CHANCE = 0.125
+"""Accuracy of guessing among the demo world's eight classes of motion."""
 Scores = dict[str, dict[str, list[float]]]
 """Encoder -> read-out -> one value for each run."""
 
@@ -58,9 +59,12 @@ class Clips:
 
 
 def encoders(run: Path, seed: int) -> dict[str, Encoder]:
-    """The encoders of a run, and a random one of their architecture. Raises CheckpointError without all
-    stages."""
+    """The encoders of a run, and a random one of their architecture.
+
+    Raises CheckpointError if a stage is missing.
+    """
     trained = {name: load_encoder(run / name / "model.safetensors") for name in ENCODERS if name != "random"}
+    # The random encoder depends on its seed alone, not on what was drawn before.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return {"random": Encoder(trained["pretrain"].config), **trained}
@@ -72,9 +76,10 @@ def read_outs(encoder: Encoder, clips: Clips, config: ReadOutConfig) -> dict[str
     fit = encode(encoder, clips.fit.clips)
     choose = encode(encoder, clips.choose.clips)
     score = encode(encoder, clips.score.clips)
+    # Without an attentive read-out, which follows below with a learning rate of its own.
     scores = read_out_tokens(fit, clips.fit, score, clips.score, replace(config, attentive_steps=0))
 
-    # Unlike the read-outs of a training, the attentive probe gets the learning rate that suits the encoder.
+    # Read-outs during training have one rate for all; here each encoder gets the rate that suits it.
     names = clips.fit.names("label")
     fit_labels = clips.fit.classes("label", names)
     choose_labels = clips.choose.classes("label", names)
@@ -99,6 +104,7 @@ def evidence_table(scores: Scores, clips: int) -> str:
 
 def draw_evidence(scores: Scores, runs: list[Path], out: Path) -> None:
     """Two panels: read-outs on validation clips while pretraining, and the table as bars."""
+    # matplotlib is an extra, and the table does not need it.
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
@@ -111,6 +117,7 @@ def draw_evidence(scores: Scores, runs: list[Path], out: Path) -> None:
 
 
 def draw_curves(axes, runs: list[Path]) -> None:
+    """Mean and spread over runs of the read-outs that pretraining logs: all but the attentive one."""
     for key in list(READ_OUTS)[:4]:
         tag = f"readout/{key}"
         steps, mean, spread = over_seeds([read_curves(run / "pretrain", [tag])[tag] for run in runs])
@@ -128,12 +135,14 @@ def draw_bars(axes, scores: Scores) -> None:
     for i, name in enumerate(scores):
         summaries = [mean_and_spread(scores[name][key]) for key in READ_OUTS]
         means, spreads = zip(*summaries, strict=True)
+        # The group is centred on its tick.
         offset = (i - (len(scores) - 1) / 2) * width
         places = [group + offset for group in range(len(READ_OUTS))]
         axes.bar(places, means, width, yerr=spreads, capsize=2, label=ENCODERS[name])
     axes.axhline(CHANCE, color="grey", linestyle=":")
     labels = [key.removeprefix("label_").replace("_", "\n") for key in READ_OUTS]
     axes.set_xticks(range(len(READ_OUTS)), labels)
+    # Above 1 there is room for the legend.
     axes.set(title="test clips of seeds never used before", ylim=(0, 1.2))
     axes.legend(fontsize="small", ncols=2, loc="upper left")
 
@@ -151,16 +160,19 @@ def main(
     """Score the encoders of some runs, write the table and the figure.
 
     Args:
-        runs: Folders with pretrain, cooldown and constant; the place in the list is the seed of the random
-        encoder. score: Manifest of the test clips; all are used. fit: Manifest that read-outs are fitted on.
-        choose: Manifest on which the attentive probes' learning rate is chosen. out: Folder for the results.
-        clip: What one clip is. limit: Most clips of `fit` and of `choose` that are used. attentive_steps:
-        Steps of an attentive probe.
+        runs: Folders with pretrain, cooldown and constant; the place in the list seeds the random encoder.
+        score: Manifest of the test clips; all of them are used.
+        fit: Manifest that read-outs are fitted on.
+        choose: Manifest on which the attentive probes' learning rate is chosen.
+        out: Folder for the results.
+        clip: What one clip is.
+        limit: Most clips of `fit` and of `choose` that are used.
+        attentive_steps: Steps of an attentive probe.
     """
     clips = Clips(
         fit=read_labelled_clips(fit, clip, limit),
         choose=read_labelled_clips(choose, clip, limit),
-        score=read_labelled_clips(score, clip, 10**6),
+        score=read_labelled_clips(score, clip, 10**6),  # all of them
     )
     config = ReadOutConfig(attentive_steps=attentive_steps)
     scores: Scores = {name: {} for name in ENCODERS}
@@ -172,6 +184,7 @@ def main(
 
     table = evidence_table(scores, len(clips.score.clips))
     out.mkdir(parents=True, exist_ok=True)
+    # Numbers first: a figure that fails loses nothing.
     (out / "evidence.json").write_text(json.dumps(scores, indent=1))
     (out / "evidence.md").write_text(table + "\n")
     draw_evidence(scores, runs, out)

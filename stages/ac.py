@@ -48,11 +48,11 @@ class ActionConditioned(FrozenStage):
         Args:
             encoder: A stage's model.safetensors, Meta's `.pt`, or a Hugging Face directory.
             predictor: The network that is trained.
-            objective: What its rollouts minimise, beside teacher forcing.
+            objective: The loss of its rollouts, beside teacher forcing.
             weights: Which of the source's encoders is read.
             optim: AdamW and its schedules.
             latents: Where tokens are kept, with `data.window.pixels: false`.
-            standardise: Scale the initial maps of actions and states by the data. The paper does not.
+            standardise: Scale the initial maps of actions and states by the data. The paper does not do this.
             activation_checkpointing: Recompute the blocks in the backward pass: less memory, more work.
             seed: Decides the predictor's initial weights.
         """
@@ -82,7 +82,7 @@ class ActionConditioned(FrozenStage):
     def score(self, split: str, batch: TrajectoryBatch) -> None:
         """Log the errors of held-out windows, by row and horizon."""
         windows = len(batch.actions)
-        if windows == 0:
+        if windows == 0:  # no window of the batch could be decoded
             return
         tokens = self.tokens(batch, split)
         schema = self.trainer.datamodule.schema
@@ -90,6 +90,7 @@ class ActionConditioned(FrozenStage):
         errors = rollout_errors(self.predictor, tokens, batch.actions, batch.states, schema, camera)
         means = {f"{split}/{name}": value for name, value in mean_errors(errors).items()}
         # Batches differ in size, so means are weighted by windows, over all processes.
+        # Lightning then holds them in `callback_metrics`, where `curves` finds them.
         once = {"on_step": False, "on_epoch": True, "sync_dist": True}
         self.log_dict(means, batch_size=windows, **once)
         self.log(f"{split}/windows", float(windows), reduce_fx="sum", **once)
@@ -108,7 +109,7 @@ class ActionConditioned(FrozenStage):
 
     def extrinsics(self, batch: TrajectoryBatch) -> Float[Tensor, "b t e"] | None:
         """The camera's pose, for a predictor that takes it."""
-        expected = self.config.extrinsics_dim
+        expected = self.config.extrinsics_dim  # 0: the predictor does not take it
         given = batch.extrinsics.shape[-1]
         require(
             expected in (0, given),
@@ -118,6 +119,7 @@ class ActionConditioned(FrozenStage):
         return batch.extrinsics if expected else None
 
     def curves(self, split: str) -> dict[str, list[float]]:
+        """The mean error at every horizon, for each row of the table, over all processes."""
         horizons = self.trainer.datamodule.window.evaluated_frames - 1
         return curves_of(self.trainer.callback_metrics, split, horizons)
 

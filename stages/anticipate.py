@@ -2,17 +2,17 @@
 
     python -m stages.anticipate fit --config conf/anticipate.yaml
 
-The encoder and the pretraining predictor are frozen. The predictor is asked for the tokens of the moment tau
-after the clip's end; probes with three queries (verb, noun, their pair) read them. One run trains these rows:
+The encoder and the pretraining predictor are frozen. The predictor predicts the tokens of the moment tau
+after the clip's end. Probes with three queries (verb, noun, pair) read tokens. One run trains these rows:
 
 encoder    the encoder's tokens of the clip
 predictor  the predictor's tokens of the moment ahead
 both       one beside the other, as in the paper
-shown      the encoder's tokens of a clip that ends at the moment itself: what is foreseen, seen
+shown      the encoder's tokens of a clip that ends at the moment itself: an upper bound
 
 Each row is a grid of probes, every learning rate with every weight decay. The one with the highest recall of
-actions on the validation clips is reported. Test actions are looked at twice: the clip ends tau before the
-recipe's anchor (the action's start, in the paper), and before the other one.
+actions on the validation clips is reported. Test actions are scored twice: with clips that end tau before the
+recipe's anchor (in the paper the action's start), and with clips that end tau before the other anchor.
 """
 
 from dataclasses import asdict
@@ -65,10 +65,10 @@ class Anticipate(GridStage):
             optim: AdamW and its schedules.
             top: Predictions per clip that recall allows.
             positions: Add each token's time, counted from the moment, and place. Not in the paper, whose deep
-                encoders write both into their tokens; without it, the demo's probes cannot tell the order.
+                encoders write both into their tokens. The demo's probes do not know the order without it.
             seed: Decides the probes' initial weights.
-            unseen: Test classes that training never shows are missed, as in the challenge, or left out, as in
-                the released code; see vjepa.evaluation.recall.
+            unseen: Test classes that training never shows count as missed, as in the challenge, or are left
+                out, as in the released code; see vjepa.evaluation.recall.
             grid: Learning rates and weight decays; one head for each pair.
             selection: Split on which heads are chosen; `best_on_test` as in the papers, and labelled so.
             activation_checkpointing: Compute heads again for their gradients: less memory, more arithmetic.
@@ -115,15 +115,15 @@ class Anticipate(GridStage):
         total = []
         for row, tokens in self.tokens(batch).items():
             heads = zip(*self.probes[row](tokens), strict=True)
-            losses = torch.stack([self.loss(logits, batch.labels) for logits in heads])
-            self.log(f"train/loss_{row}", losses.detach().min())
+            losses = torch.stack([self.loss(logits, batch.labels) for logits in heads])  # one per head
+            self.log(f"train/loss_{row}", losses.detach().min())  # of the best head
             total.append(losses.sum())
         return torch.stack(total).sum()
 
     def loss(self, logits: tuple[Tensor, Tensor, Tensor], labels: Int[Tensor, "b 3"]) -> Float[Tensor, ""]:
         """The focal losses of one head's verb, noun and action, added up."""
         kinds = zip(logits, labels.T, strict=True)
-        return torch.stack([focal_loss(kind.float(), label) for kind, label in kinds]).sum()
+        return torch.stack([focal_loss(kind.float(), label) for kind, label in kinds]).sum()  # not bfloat16
 
     def validation_step(self, batch: AnticipationBatch, batch_idx: int) -> None:
         self.score("val", batch)
@@ -132,7 +132,7 @@ class Anticipate(GridStage):
         self.score(self.scores.splits[dataloader_idx], batch)
 
     def score(self, split: str, batch: AnticipationBatch) -> None:
-        if len(batch.clip):
+        if len(batch.clip):  # some clip could be decoded
             logits = {row: self.probes[row](tokens) for row, tokens in self.tokens(batch).items()}
             self.scores.update(split, logits, batch)
 

@@ -2,7 +2,8 @@
 
     python -m stages.clone fit --config conf/clone.yaml
 
-Every frame of a window is a start, the last frame is the goal, and the policy learns the recorded action.
+The policy is shown a frame of a window and the window's last frame, its goal, and learns the recorded action.
+Every frame but the last is an example.
 """
 
 from dataclasses import asdict
@@ -54,13 +55,13 @@ class Clone(FrozenStage):
         return loss
 
     def validation_step(self, batch: TrajectoryBatch, batch_idx: int) -> None:
-        if len(batch.actions):
+        if len(batch.actions):  # some window of the batch could be decoded
             self.log("val/loss", self.error(batch, "val"), batch_size=len(batch.actions), sync_dist=True)
 
     def error(self, batch: TrajectoryBatch, split: str) -> Tensor:
         """L1 between the policy's actions and the recorded ones, in halves of the schema's bounds."""
         frames = rearrange(self.tokens(batch, split), "b (t n) d -> b t n d", t=batch.states.shape[1])
-        # The last frame is the goal of every frame before it.
+        # The last frame is the goal of every frame before it, so one window is as many examples as actions.
         goal = repeat(frames[:, -1], "b n d -> (b t) n d", t=batch.actions.shape[1])
         now = rearrange(frames[:, :-1], "b t n d -> (b t) n d")
         guess = self.policy(now, goal, rearrange(batch.states[:, :-1], "b t s -> (b t) s"))
@@ -74,11 +75,13 @@ class Clone(FrozenStage):
         self.policy = ClonedPolicy(self.config)
         self.tokens = FrameTokens(self.encoder, data, self.latents)
         check_policy(self.config, self.encoder.config, data.schema, self.tokens.grid)
-        # Errors are counted in halves of the schema's bounds, so that metres and closedness weigh alike.
+        # Errors are counted in halves of the schema's bounds, so that metres and closedness weigh alike. The
+        # recipe decides the unit, so checkpoints need not hold it.
         half = [(high - low) / 2 for low, high in data.schema.bounds]
         self.register_buffer("unit", torch.tensor(half), persistent=False)
 
     def parts(self) -> dict[str, Part]:
+        # The schema says what the numbers of states and actions mean.
         return {"policy": policy_part(self.policy, asdict(self.trainer.datamodule.schema))}
 
 

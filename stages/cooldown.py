@@ -2,9 +2,9 @@
 
     python -m stages.cooldown fit --config conf/cooldown.yaml
 
-It starts from any checkpoint of the constant phase and leaves that run untouched, so several cooldowns of
-different sizes can follow one pretraining run. From a `.ckpt` the moments of the optimiser are taken over
-too. An export holds only weights, so there the moments start anew.
+It starts from any checkpoint of the constant phase and does not change that run, so several cooldowns of
+different sizes can follow one pretraining run. From a `.ckpt` it takes over the optimiser's moments too. An
+export holds only weights, so the moments then start at zero.
 """
 
 from pathlib import Path
@@ -26,6 +26,7 @@ class Cooldown(Pretrain):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
+        # A cooldown that continues from its own checkpoint has moments of its own.
         source = checkpoint_in(self.init_from)
         if source.suffix == ".ckpt" and not self.trainer.ckpt_path:
             self.take_over_moments(source)

@@ -1,12 +1,13 @@
-"""Closed-loop planning to goal images in the demo world, beside honest baselines (V-JEPA 2, section 4).
+"""Closed-loop planning to goal images in the demo world, with baselines (V-JEPA 2, section 4).
 
     python -m stages.plan --config conf/plan/quick.yaml --out runs/demo/plan \
         --setting.weights.encoder runs/demo/cooldown/model.safetensors \
         --setting.weights.ac runs/demo/ac/model.safetensors
 
-Nothing is trained here. The worlds' seeds are fixed, and none was recorded. `vjepa.sim.closed_loop.tasks`
-says what success is, `vjepa.sim.closed_loop.setting` who acts. The folder `--out` gets the outcomes of all
-episodes, a film of one episode, an energy landscape, all of them for TensorBoard, and at last `results.json`.
+Nothing is trained here. The seeds of the worlds are fixed, and no recorded episode uses them.
+`vjepa.sim.closed_loop.tasks` defines success, `vjepa.sim.closed_loop.setting` the policies. The folder
+`--out` gets the outcomes of all episodes, a film of one episode and an energy landscape, all of them for
+TensorBoard, and `results.json` as the last file.
 """
 
 import json
@@ -37,7 +38,7 @@ def plan(
     steps: StepsConfig = StepsConfig(),
     workers: int = os.cpu_count() or 1,
 ) -> None:
-    """Play, judge and report. Episodes that an interrupted command has played are not played again.
+    """Play episodes and report success. Episodes of an interrupted run are not played again.
 
     Args:
         setting: Who plans with what, and in which worlds.
@@ -50,7 +51,7 @@ def plan(
     policies = available_policies(setting.weights, protocol.rows)
     plans = "model" in policies
     if plans and steps.steps:
-        # Before anything is played, because a mistake in these settings can be reported now.
+        # Before anything is played, which takes long: a mistake in these settings is reported at once.
         windows, moving = held_out_steps(setting, data, steps)
 
     evaluation = Evaluation(setting, EpisodeLog(out / "episodes.jsonl", setting), workers)
@@ -68,8 +69,10 @@ def plan(
 
 def held_out_steps(setting: Setting, data: Path, steps: StepsConfig) -> tuple[Windows, list[Step]]:
     """The recorded steps that get an energy landscape. Raises UserError if they cannot be read or drawn."""
+    # Looked for and not imported, since it is only needed at the end.
     plots = find_spec("matplotlib") is not None
-    require(plots, "pictures of energies need matplotlib; pip install 'vjepa[plot]'")
+    require(plots, "images of energies need matplotlib; pip install 'vjepa[plot]'")
+    # The predictor's own schema: its energies mean something only for states as it was trained on.
     schema = schema_from(read_schema(setting.weights.ac))
     windows = frame_pairs(load_lerobot(data, schema), setting.size)
     return windows, moving_steps(windows, steps)
@@ -77,6 +80,7 @@ def held_out_steps(setting: Setting, data: Path, steps: StepsConfig) -> tuple[Wi
 
 def write_json(path: Path, report: dict) -> None:
     """Write the whole file or nothing: its existence says that the evaluation is done."""
+    # A rename is one step, so a kill cannot leave half of the file.
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.write_text(json.dumps(report, indent=1))
     os.replace(unfinished, path)

@@ -1,7 +1,7 @@
 """Pretraining by predicting masked tubelets in representation space (V-JEPA 2, sections 2.1, 2.4 and A.1).
 
-The encoder sees the kept tubelets of a clip. From its tokens a predictor fills in those of the dropped ones,
-as the target encoder, a moving average of the encoder, makes them of the whole clip.
+The encoder sees the kept tubelets of a clip. From its tokens a predictor predicts the tokens of the dropped
+tubelets. Its targets are the tokens that the target encoder, a moving average, computes from the whole clip.
 
     python -m stages.pretrain fit --config conf/pretrain.yaml
 """
@@ -32,7 +32,7 @@ from vjepa.training.warm_start import network_configs, start_from
 from vjepa.weights.export import Part, encoder_part, predictor_part
 
 VALIDATION_SEED = 1_000_003
-"""Masks of validation differ from those of training, and never change."""
+"""Seed of the masks of validation: they differ from those of training and are the same every time."""
 
 
 class Pretrain(L.LightningModule):
@@ -42,7 +42,7 @@ class Pretrain(L.LightningModule):
         predictor: PredictorConfig = PredictorConfig(),
         masks: MaskConfig = MaskConfig(),
         optim: OptimConfig = OptimConfig(),
-        momentum: Schedule = Schedule(0.99925),
+        momentum: Schedule = Schedule(0.99925),  # the paper's, at a batch of 3,072
         init_from: str | None = None,
         activation_checkpointing: bool = False,
         seed: int = 0,
@@ -50,10 +50,10 @@ class Pretrain(L.LightningModule):
         """
         Args:
             encoder: The network that is trained, and that every later stage reads.
-            predictor: The narrow network that fills dropped tokens.
+            predictor: The narrow network that predicts dropped tokens.
             masks: Which tokens are dropped.
             optim: AdamW and its schedules.
-            momentum: Of the target encoder's moving average.
+            momentum: Share of the target encoder's moving average that stays at each step.
             init_from: Start from these weights: another run's export, `.ckpt`, or folder of checkpoints.
             activation_checkpointing: Recompute the encoder's blocks in the backward pass: a third more work,
                 far less memory.
@@ -83,7 +83,7 @@ class Pretrain(L.LightningModule):
     ) -> Outputs:
         """Equation 1 on batch number `batch` of optimiser step `step`."""
         grid = self.encoder.grid(clip)
-        targets = target_tokens(self.target, clip)
+        targets = target_tokens(self.target, clip)  # once for all mask kinds
         predictions = []
         for clips, views in sample_groups(masks, grid, len(clip), seed=seed, step=step, batch=batch):
             predictions += predict_masked(self.encoder, self.predictor, clip[clips], targets[clips], views)
@@ -92,7 +92,7 @@ class Pretrain(L.LightningModule):
         return {"loss": loss, "l1": loss.detach(), "grid": grid, **shown}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Outputs | None:
-        if len(batch.clip) == 0:
+        if len(batch.clip) == 0:  # none could be decoded
             return None
         clip = normalise(batch.clip)
         masks = replace(self.masks, group=len(clip))  # a batch may be of any size here
@@ -120,7 +120,7 @@ class Pretrain(L.LightningModule):
             start_from(self.init_from, dict(self.named_children()))
 
     def check_settings(self, data: ClipData) -> None:
-        """Refuse settings that only the first step would refuse."""
+        """Raise UserError for settings that only the first step would refuse."""
         grid = check_divisible(self.encoder, data.clip)
         check_groups(self.masks, grid, data.batch_size, self.seed)
         peak = self.momentum.peak
@@ -131,10 +131,10 @@ class Pretrain(L.LightningModule):
         self.total_steps = int(self.trainer.estimated_stepping_batches)
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["networks"] = network_configs(dict(self.named_children()))
+        checkpoint["networks"] = network_configs(dict(self.named_children()))  # for `warm_start`
 
     def parts(self) -> dict[str, Part]:
-        """What the next stages take over."""
+        """The three networks: later stages read one of the encoders, a cooldown starts from all of them."""
         return {
             "ema": encoder_part(self.target),
             "student": encoder_part(self.encoder),

@@ -1,12 +1,12 @@
-"""Attentive probing of the frozen encoder, beside honest controls (V-JEPA 2, sections 2.3 and C.1).
+"""Attentive probing of the frozen encoder, with controls (V-JEPA 2, sections 2.3 and C.1).
 
     python -m stages.probe fit --config conf/probe.yaml
 
 One run trains a grid of probes, every learning rate with every weight decay, for each row of the table:
 
 encoder   the frozen encoder under test
-random    an encoder of the same shape that was never trained: what the probe and the patches do alone
-frame     the encoder under test, shown only the clip's middle frame: what a still image gives away
+random    an encoder of the same shape that was never trained: what the probe and the patches achieve alone
+frame     the encoder under test, shown only the clip's middle frame: what a still image shows
 
 Each row's head is chosen on the validation clips and reported on the test clips. `scores.json` holds the
 table, `heads.csv` the grid; `predictions.csv`, `classes.csv` and `confusion.png` describe the encoder's head.
@@ -61,13 +61,13 @@ class Probe(GridStage):
         """
         Args:
             encoder: A stage's model.safetensors, Meta's `.pt`, or a Hugging Face directory.
-            classes: Number of classes; labels are 0..classes-1. For regression, of numbers.
+            classes: Number of classes; labels are 0..classes-1. For regression, how many numbers a clip has.
             probe: The network on top of the tokens.
             weights: Which of the source's encoders is read.
             optim: AdamW and its schedules, which the grid scales.
             grid: Learning rates and weight decays; one head for each pair.
             selection: Split on which heads are chosen; `best_on_test` as in the papers, and labelled so.
-            layers: Blocks whose tokens are read side by side, counted from 0; the last one's if empty.
+            layers: Blocks whose tokens are read side by side, counted from 0; the last block's if empty.
             rows: Which rows of the table are trained.
             seed: Decides the random encoder and the probes' initial weights.
             targets: One class per clip, several labels, or numbers.
@@ -82,12 +82,12 @@ class Probe(GridStage):
 
     def setup(self, stage: str) -> None:
         self.task.read_targets(self.trainer.datamodule)
-        if self.chooses:
+        if self.chooses:  # else no clip decides
             check_held_out(self.trainer.datamodule, len(self.heads))
 
     def build(self) -> None:
         check_divisible(self.encoder, self.trainer.datamodule.clip)
-        # The random encoder is drawn first: another order would be another table.
+        # The random encoder is drawn first. Another order would change the numbers of every table.
         self.random = freeze(Encoder(self.encoder.config))
         probe = AttentiveProbe(self.config, self.encoder.config.width, self.task.classes)
         # Every head of every row starts from the same weights, so that only its settings make a difference.
@@ -104,6 +104,7 @@ class Probe(GridStage):
             clip = clip[:, :, middle : middle + 1]
         if not self.layers:
             return encoder(clip)
+        # Along the tokens, as in the paper: the probe has the same width for any number of layers.
         return rearrange(encoder.layers(clip, self.layers), "b l n d -> b (l n) d")
 
     def logits(self, clip: Float[Tensor, "b c t h w"]) -> dict[Row, Float[Tensor, "p b classes"]]:
@@ -114,7 +115,7 @@ class Probe(GridStage):
         total = []
         for row, logits in self.logits(normalise(batch.clip)).items():
             losses = torch.stack([self.task.loss(head, batch.label) for head in logits])
-            self.log(f"train/loss_{row}", losses.detach().min())
+            self.log(f"train/loss_{row}", losses.detach().min())  # of the best head
             total.append(losses.sum())
         return torch.stack(total).sum()
 
@@ -137,6 +138,7 @@ class Probe(GridStage):
 
     def parts(self) -> dict[str, Part]:
         """The encoder's chosen head, with what it reads and what its outputs mean."""
+        # Numbers were standardised for training. The exported head answers in the manifest's units.
         part = probe_part(self.task.rescale(self.probes["encoder"].member(self.head)))
         schema = self.inputs() | {"layers": list(self.layers)}
         schema |= {"targets": self.task.kind, "names": list(self.task.names)}

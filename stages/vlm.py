@@ -3,7 +3,8 @@
     python -m stages.vlm fit --config conf/align.yaml    the projector alone, on descriptions
     python -m stages.vlm fit --config conf/vlm.yaml      then the language model too, on questions and answers
 
-Each phase is a run of its own. It trains what has a learning rate, and `init_from` names the phase before it.
+Each phase is a run of its own. It trains the networks that have a learning rate. `init_from` names the phase
+before it.
 """
 
 import torch
@@ -49,10 +50,10 @@ class VLM(FrozenStage):
             optim: AdamW and the projector's schedules.
             language_lr: The language model's learning rate, or its adapter's. Without one it stays frozen.
             context: Most tokens of a conversation, its clips included.
-            init_from: The phase before: its model.safetensors, with the language model beside it if trained.
-            weights: Which of the encoder's source's encoders is read.
-            cache: Folder for the encoder's tokens, which are then made once. Crops are never random.
-            cache_bytes: Most that this folder may take.
+            init_from: The phase before: its model.safetensors, or its folder.
+            weights: Which of the source's encoders is read.
+            cache: Folder for the encoder's tokens, which are then computed once. Crops are never random.
+            cache_bytes: Most bytes that this folder may take.
             seed: Decides the projector's initial weights and the order.
         """
         super().__init__(encoder, weights, optim, seed)
@@ -89,7 +90,7 @@ class VLM(FrozenStage):
         return answers.loss
 
     def validation_step(self, batch: CaptionBatch, batch_idx: int) -> None:
-        if batch.rows:
+        if batch.rows:  # some row could be decoded
             self.means.update(self.video_chat, batch)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -97,7 +98,7 @@ class VLM(FrozenStage):
         optimizer = adamw(self.optim, self.model.projector)
         if self.trains_language:
             for group in adamw(self.optim, self.model.language).param_groups:
-                optimizer.add_param_group({"params": group["params"]})
+                optimizer.add_param_group({"params": group["params"]})  # `set_step` sets the rest
         return optimizer
 
     def learning_rates(self) -> list[Schedule]:
@@ -111,13 +112,13 @@ class VLM(FrozenStage):
             share = (self.global_rank, self.trainer.world_size)
             data.cache = fill_cache(self.cache, self.cache_bytes, self.video_chat, data, *share)
             self.trainer.strategy.barrier()  # until the other processes have encoded their shares
-        if not self.init_from and not self.trainer.ckpt_path:
+        if not self.init_from and not self.trainer.ckpt_path:  # only a new projector
             standardise_projector(self.video_chat, data)
 
     def on_train_batch_start(self, batch: CaptionBatch, batch_idx: int) -> None:
         if self.trains_language:
             rate = self.language_lr.at(self.global_step + 1, self.total_steps)
-            self.log("optim/language_lr", rate, batch_size=len(batch.rows))
+            self.log("optim/language_lr", rate, batch_size=len(batch.rows))  # projector: OptimizerMonitor
 
     def on_validation_epoch_start(self) -> None:
         self.means = ValidationMeans(self.trainer.datamodule.val_kinds)
@@ -127,7 +128,7 @@ class VLM(FrozenStage):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["counted"] = self.counts.state()
+        checkpoint["counted"] = self.counts.state()  # a resumed run goes on counting
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.counts = ConversationCounts(*checkpoint["counted"])

@@ -156,6 +156,18 @@ def test_no_three_modules_have_one_name():
     assert [stem for stem in set(stems) if stems.count(stem) > 2] == []
 
 
+def test_one_place_parses_the_commands():
+    blocks = [file for file in LIBRARY if "__name__ ==" in file.read_text() and file.name != "__main__.py"]
+    assert blocks == []
+
+
+def test_a_training_step_reads_like_its_equation():
+    for file in STAGES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name == "training_step":
+                assert node.end_lineno - node.lineno <= 12, file
+
+
 def test_the_makefile_is_one_page():
     assert len((ROOT / "Makefile").read_text().splitlines()) <= 100
 

@@ -14,9 +14,9 @@ sim         the demo world: a simulated robot arm, its recordings, closed-loop e
 training    what stages share: command line, frozen encoder, optimisers, monitors, sweeps
 
 Axis alphabet, for einops patterns and shapes alike: `b` clips in the batch; `c` channels; `t h w` frames and
-pixels (in a patchify pattern: the part inside one tubelet); `T H W` the token grid; `n` tokens of a clip = T*H*W;
-`k` / `m` kept and dropped tokens; `d` width; `e` width per head; `s` sampled plans; `a` action dimensions; `l`
-levels. A capital letter is counted on the grid.
+pixels (in a patchify pattern: the part inside a tubelet); `T H W` the token grid; `n` tokens of a clip (THW);
+`k` / `m` kept and dropped tokens; `d` width; `e` width per head; `s` sampled plans; `a` action dimensions;
+`l` levels. A capital letter is counted on the grid.
 
 The public calls below can be imported from `vjepa` itself; each is loaded when it is first used.
 """

@@ -1,9 +1,9 @@
 """Every command of the library: `python -m vjepa NAME --help`.
 
-A command is a typed function that Python can call with the same arguments. Parameters that Python takes by
-position are positional here too, and keyword-only ones are options. A parameter `config` that is a dataclass
-gives one option for each of its fields. A user's mistake (`UserError`) ends a command with one sentence and
-status 2. Stages have commands of their own: `python -m stages.NAME`.
+A command is a typed function that Python can call with the same arguments. Its positional parameters are
+positional arguments here too, and its keyword-only parameters are options. A parameter `config` that is a
+dataclass gives one option for each of its fields. A user's mistake (`UserError`) ends a command with one
+sentence and status 2. Stages have their own commands: `python -m stages.NAME`.
 """
 
 import inspect
@@ -17,6 +17,7 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from vjepa.errors import UserError
 
+# Paths instead of imports: a command loads only what it needs, and extras such as MuJoCo may be missing.
 COMMANDS = {
     "check-manifest": "vjepa.data.check:check_manifest",
     "check-conversations": "vjepa.language.check:check_conversations",
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def exit_with(sentence: str) -> None:
-    """End with status 2, the status of all mistakes that a user can mend."""
+    """Exit with status 2, the status of all mistakes that a user can correct."""
     print(f"error: {sentence}", file=sys.stderr)
     raise SystemExit(2)
 
@@ -70,12 +71,15 @@ def load(target: str) -> Callable:
 def parser_of(name: str, function: Callable) -> ArgumentParser:
     """One argument for each parameter of the function, or for each field of its config."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    # Only the summary: the arguments below it have help texts of their own.
     summary = (inspect.getdoc(function) or "").partition("\n\n")[0]
     parser = ArgumentParser(prog=f"python -m vjepa {name}", description=summary)
     parameters = inspect.signature(function).parameters
+    # The fields become options without a prefix, and `call` puts them together again.
     if config := parameters.get("config"):
         parser.add_class_arguments(config.annotation)
         return parser
+    # jsonargparse takes a list as one argument, in YAML; here it is several words, as in `--horizons 1 2`.
     by_hand = {key: p for key, p in parameters.items() if is_positional(p) or is_list(p)}
     parser.add_function_arguments(function, skip=set(by_hand), as_positional=False)
     for key, parameter in by_hand.items():
@@ -96,6 +100,7 @@ def is_list(parameter: inspect.Parameter) -> bool:
 def add_by_hand(parser: ArgumentParser, name: str, parameter: inspect.Parameter) -> None:
     """Add what jsonargparse does not derive: a positional argument, or an option with several values."""
     settings: dict = {"type": parameter.annotation}
+    # With several words, the type is that of each word.
     if is_list(parameter):
         settings = {"type": get_args(parameter.annotation)[0], "nargs": "+"}
     if is_positional(parameter):

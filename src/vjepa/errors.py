@@ -1,13 +1,13 @@
-"""The root of all errors that a command shows as one sentence instead of a traceback.
+"""The base of all errors that a command shows as one sentence instead of a traceback.
 
     require(batch_size > 0, f"data.batch_size={batch_size} must be 1 or more")
 
-Kinds of files have their own errors below it: ManifestError, DecodeError, TrajectoryError, CheckpointError.
+Each kind of file has its own subclass: ManifestError, DecodeError, TrajectoryError, CheckpointError.
 """
 
 
 class UserError(ValueError):
-    """A mistake in a recipe or in data: what was wrong, where, what was expected, what to do."""
+    """A mistake in a recipe or in data. Its text says what is wrong, where, what was expected, what to do."""
 
 
 class DataError(UserError):

@@ -302,7 +302,7 @@ def test_pictures_of_the_next_episode_are_never_shown(tmp_path):
     write(file, table)
     windows = Windows(load_lerobot(folder), WINDOW)
     assert windows.episodes.tolist() == [2, 3] and any(
-        "another episode's pictures" in reason for reason in windows.short
+        "another episode's images" in reason for reason in windows.short
     )
 
 
@@ -371,7 +371,7 @@ def test_rows_that_make_no_sense_are_refused_in_one_sentence(tmp_path, spoil, wo
         ({"features": None}, "should have a dtype and a shape"),
         ({"fps": "fast"}, "fps is 'fast', expected the number of rows"),
         ({"fps": 0}, "fps is 0, expected the number of rows"),
-        ({"video_path": None}, "video_path is None; pictures inside Parquet"),
+        ({"video_path": None}, "video_path is None; images inside Parquet"),
     ],
 )
 def test_folders_that_promise_something_else_are_refused(tmp_path, info, words):
@@ -388,7 +388,7 @@ def test_absent_cameras_columns_and_rates_are_refused(folder, tmp_path):
         load_lerobot(folder, vector_schema(("a", "b"), "m", 1.0))
     with pytest.raises(TrajectoryError, match=r"info\.json: no such file; expected the folder"):
         load_lerobot(tmp_path)
-    with pytest.raises(TrajectoryError, match=r"trajectory.fps=30, but it was recorded at 15 rows a second"):
+    with pytest.raises(TrajectoryError, match=r"data.window.fps=30, but it was recorded at 15 rows a second"):
         Windows(load_lerobot(folder), replace(WINDOW, fps=30.0))
     with pytest.raises(UserError, match="frames=1 must be 2 or more"):
         TrajectoryConfig(frames=1)

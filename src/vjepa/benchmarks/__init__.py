@@ -1,7 +1,7 @@
-"""Other people's formats and benchmarks, and the speed of our own code.
+"""Public benchmarks and their file formats, and the speed of our own code.
 
-video_questions        the command `evaluate`: questions about videos, beside controls
-controls               what a model is shown beside the video itself, and marks of its answers
+video_questions        the command `evaluate`: questions about videos, with controls
+controls               what a model is shown instead of the video, and marks of its answers
 scoring                marks of letters, options and pairs; baselines
 question_files         the questions of public benchmarks
 lmms_eval              our models inside lmms-eval

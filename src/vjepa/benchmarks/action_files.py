@@ -1,9 +1,10 @@
 """Actions from EPIC-KITCHENS-100 annotations, or from the demo world's log of events.
 
 In the demo world a verb is what the arm does to an object: grasped, lifted, released, dropped, entered tray.
-The log also notes when objects become hidden or visible; that is left out, because mostly the arm only passes
-between them and the camera. A noun says which object it is: by its place, the left, middle or right third of
-the image, or by its colour or shape, which the demo's encoder does not tell apart.
+The log also notes when objects become hidden or visible. Those events are left out, because most of
+them happen when the arm passes between an object and the camera. A noun says which object it is: by its place
+(the left, middle or right third of the image), its colour or its shape. The demo's encoder does not encode
+colour and shape.
 """
 
 import json
@@ -22,18 +23,21 @@ Noun = Literal["place", "colour", "shape"]
 VERBS = ("grasped", "lifted", "released", "dropped", "entered tray")
 PLACES = ("left", "middle", "right")
 STATES_PER_SECOND = 4
-"""Of the states in the demo world's .npz files."""
+"""How often the demo world's .npz files hold the state of the robot."""
 
 
 def read_actions(source: Path, videos: Path | None, noun: Noun = "place") -> list[Action]:
     """Actions of an EPIC-KITCHENS-100 `.csv`, or of a demo world's `events.jsonl`.
 
-    videos: the folder of EPIC-KITCHENS' videos. noun: what the demo world's nouns are. Raises ManifestError
-    for what is missing or malformed, with file and line.
+    videos: the folder of EPIC-KITCHENS' videos.
+    noun: which property of an object is the demo world's noun.
+
+    Raises ManifestError if something is missing or malformed; the error names file and line.
     """
     if not source.exists():
         raise ManifestError(f"{source}: no such file")
     actions = read_epic(source, videos) if source.suffix == ".csv" else read_events(source, noun)
+    # Without this the counting of classes would fail, and would not name the file.
     if not actions:
         raise ManifestError(f"{source}: there are no actions; expected one or more")
     return actions
@@ -47,6 +51,7 @@ def read_events(source: Path, noun: Noun) -> list[Action]:
         try:
             episode = json.loads(text)
             actions += episode_actions(source.parent / episode["path"], episode["events"], noun)
+        # Only the noun `place` reads the .npz file, so the other nouns do without it.
         except FileNotFoundError as error:
             what = f"{error.filename} is missing, which says where the hand was"
             raise ManifestError(
@@ -62,7 +67,7 @@ def read_events(source: Path, noun: Noun) -> list[Action]:
 def episode_actions(path: Path, events: list[dict], noun: Noun) -> list[Action]:
     """The actions of one episode.
 
-    Each lasts until the next one on its object, or until the end of the skill.
+    Each action lasts until the next one on the same object, or until the end of the skill.
     """
     # A later event of the same moment replaces an earlier one: what is released over the tray also enters it.
     done = {(event["time"], event["object"]["name"]): event for event in events if event["event"] in VERBS}
@@ -71,6 +76,7 @@ def episode_actions(path: Path, events: list[dict], noun: Noun) -> list[Action]:
     for (start, name), event in done.items():
         later = [time for time, other in done if other == name and time > start]
         later += [end for end in ends if end > start]
+        # Nothing follows an action of the last moment, so it gets the length of one state.
         stop = min(later, default=start + 1 / STATES_PER_SECOND)
         what = image_third(path, start) if noun == "place" else event["object"][noun]
         actions.append(Action(path, float(start), float(stop), event["event"], what))
@@ -82,10 +88,12 @@ def image_third(path: Path, time: float) -> str:
     with np.load(path.with_suffix(".npz")) as recording:
         camera = torch.from_numpy(recording["extrinsics"])
         hand = torch.from_numpy(recording["states"][round(time * STATES_PER_SECOND), :3])
+        # First row of the camera matrix: focal length, 0, column of the centre.
         focal, _, middle = recording["intrinsics"][0]
 
     # Into the camera's frame, then through the pinhole to a column of pixels.
     x, _, depth = euler_to_matrix(camera[3:]).T @ (hand - camera[:3])
     column = float(focal * x / depth + middle)
     width = 2 * middle
+    # A hand outside of the image counts to the nearest third.
     return PLACES[min(2, max(0, int(3 * (column / width))))]

@@ -1,4 +1,4 @@
-"""Actions in long videos, and their classes: what anticipation has to name before it begins.
+"""Actions in long videos, and their classes. Anticipation names an action before it begins.
 
 An action is a verb and a noun from `start` to `stop`. `action_files` reads them from EPIC-KITCHENS-100 or
 from the demo world's log.
@@ -23,7 +23,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The classes: verbs, nouns, and the pairs of them that occur. A class's number is its place here."""
+    """The classes: verbs, nouns, and the pairs of them that occur. A class's number is its index here."""
 
     verbs: tuple[str, ...]
     nouns: tuple[str, ...]
@@ -34,6 +34,7 @@ class Vocabulary:
         """How many verbs, nouns and pairs there are."""
         return len(self.verbs), len(self.nouns), len(self.actions)
 
+    # Dictionaries, because EPIC-KITCHENS-100 has 3,568 pairs and every sample looks one up.
     @cached_property
     def numbers(self) -> tuple[dict, dict, dict]:
         """From the name of a verb, a noun or a pair to its number."""
@@ -46,7 +47,8 @@ class Vocabulary:
         return tuple(numbers.get(name, -1) for numbers, name in zip(self.numbers, names, strict=True))
 
     def extended(self, actions: Sequence[Action]) -> "Vocabulary":
-        """This vocabulary with what else occurs in `actions` added at the end, so that all numbers stay."""
+        """This vocabulary with the other classes of `actions` added at the end, so that its numbers stay."""
+        # A dictionary keeps the order of its keys, and a key that it has keeps its place.
         new = vocabulary(actions)
         return Vocabulary(
             tuple(dict.fromkeys(self.verbs + new.verbs)),
@@ -57,6 +59,7 @@ class Vocabulary:
 
 def vocabulary(actions: Sequence[Action]) -> Vocabulary:
     """What occurs in the actions, sorted by name; names that are numbers are sorted as numbers."""
+    # Sorted below, so that the numbers do not depend on the order of the rows.
     verbs = {action.verb for action in actions}
     nouns = {action.noun for action in actions}
     pairs = {(action.verb, action.noun) for action in actions}

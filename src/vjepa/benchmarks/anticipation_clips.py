@@ -1,7 +1,7 @@
-"""Clips that end some time before an action: what is seen, how long before, and what happens then.
+"""Clips that end some time before an action, with the classes of that action (V-JEPA 2, sections 6 and D).
 
-A sample holds two clips of equal length: one that ends `tau` seconds before the foreseen moment, and one that
-ends at it (V-JEPA 2, sections 6 and D). Samples of training are a pure function of (seed, sample number).
+A sample holds two clips of equal length. One ends `tau` seconds before the foreseen moment, the other ends at
+that moment. Samples of training are a pure function of (seed, sample number).
 """
 
 from collections.abc import Sequence
@@ -31,6 +31,7 @@ Anchor = Literal["start", "end"]
 class Ahead:
     """How far ahead of the clip's end the foreseen moment lies, and where in the action."""
 
+    # Defaults are those of the paper on EPIC-KITCHENS-100 (section D).
     tau: tuple[float, float] = (0.25, 1.75)
     """Training: seconds between the clip's end and the moment, drawn evenly."""
     point: tuple[float, float] = (0.0, 0.25)
@@ -51,6 +52,7 @@ class Ahead:
 
     def moment(self, action: Action, share: float) -> float:
         """Seconds of the video at which a share of the action has passed, counted from the anchor."""
+        # Counted back from the end as in the released code, the moments of training lie in the last quarter.
         offset = share * (action.stop - action.start)
         return action.start + offset if self.anchor == "start" else action.stop - offset
 
@@ -89,6 +91,7 @@ def collate_anticipation(samples: Sequence[AnticipationSample]) -> AnticipationB
         clip=stack_clips([sample.clip for sample in good]),
         shown=stack_clips([sample.shown for sample in good]),
         tau=torch.tensor([sample.tau for sample in good], dtype=torch.float32),
+        # Two axes even without any sample, so that callers can split the labels by kind.
         labels=torch.tensor([sample.labels for sample in good], dtype=torch.long).view(-1, 3),
         index=torch.tensor([sample.index for sample in good], dtype=torch.long),
         bad=[reason for sample in samples for reason in sample.bad],
@@ -97,14 +100,15 @@ def collate_anticipation(samples: Sequence[AnticipationSample]) -> AnticipationB
 
 
 def frames_before(action: Action, ends: Sequence[float], clip: ClipConfig) -> list[UInt8[Tensor, "t c h w"]]:
-    """Clips that end at the given seconds, the last frame just before.
+    """Clips that end at the given seconds; the last frame of each is 1 / clip.fps seconds earlier.
 
-    A clip that begins before the video is refused, or the video's first frame is repeated, as `clip.short`
-    says. Raises DecodeError."""
+    If a clip begins before the video, `clip.short` decides: DecodeError is raised, or the video's first frame
+    is repeated. Raises DecodeError for a file that cannot be decoded too."""
     with open_video(action.path) as video:
-        # Negative: the last frame is one frame's time before the end.
+        # All negative. Time 0 is the end itself, of which a clip that ends there shows nothing.
         offsets = (np.arange(clip.frames) - clip.frames) / clip.fps
         missing = video.start - (min(ends) + offsets[0])
+        # The earliest clip decides for both. A microsecond is forgiven, as in `clip_times`.
         if clip.short == "refuse" and missing > 1e-6:
             reason = (
                 f"a clip begins {missing:.2f} s before the video; clip.short=hold repeats its first frame"
@@ -114,12 +118,13 @@ def frames_before(action: Action, ends: Sequence[float], clip: ClipConfig) -> li
         # Half a frame before the end is safely within the last frame.
         latest = video.end - 0.5 / video.fps
         times = np.concatenate([np.clip(end + offsets, video.start, latest) for end in ends])
+        # One call for all clips, so that frames that they share are decoded once.
         frames = torch.from_numpy(video.frames(times))
     return list(rearrange(frames, "(s t) h w c -> s t c h w", s=len(ends)))
 
 
 class AnticipationClips(Dataset):
-    """Actions by row. With a seed, draws without end for training: sample k is a function of (seed, k)."""
+    """Every action once, by row. With a seed, training samples without end: sample k depends on (seed, k)."""
 
     def __init__(
         self,
@@ -133,7 +138,8 @@ class AnticipationClips(Dataset):
         self.classes = classes
         self.clip = clip
         self.ahead = ahead
-        self.training = seed is not None
+        self.training = seed is not None  # 0 is a seed too
+        # A mixture of one source: it shuffles the actions, and names the replacement of a bad one.
         self.mixture = Mixture([len(actions)], [1.0], seed or 0)
 
     def __len__(self) -> int:
@@ -155,11 +161,15 @@ class AnticipationClips(Dataset):
         return sample._replace(index=k, bad=bad)
 
     def read(self, i: int, rng: np.random.Generator | None) -> AnticipationSample:
-        """Both clips of an action; with `rng` of a random moment, tau and crop. Raises DecodeError."""
+        """Both clips of an action. Raises DecodeError.
+
+        rng: draws the moment, tau and the crop in training; None in evaluation, where all are fixed.
+        """
         action = self.actions[i]
         tau = self.ahead.evaluation_tau
         share = 0.0
         if rng is not None:
+            # The order of draws is fixed: another one would change every sample of every seed.
             tau = float(rng.uniform(*self.ahead.tau))
             share = float(rng.uniform(*self.ahead.point))
         moment = self.ahead.moment(action, share)

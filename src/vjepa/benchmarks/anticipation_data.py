@@ -1,4 +1,4 @@
-"""The data module of anticipation: annotated actions in, batches of clips that end before them out."""
+"""The data module of anticipation: it reads annotated actions and gives clips that end before them."""
 
 import os
 from functools import cached_property
@@ -30,6 +30,8 @@ class AnticipationData(ResumableData):
         val: str,
         test: str,
         videos: str | None = None,
+        # As in the paper (section D). An action at the beginning of a video has too little video before it,
+        # so the first frame is held.
         clip: ClipConfig = ClipConfig(frames=32, fps=8.0, short="hold"),
         ahead: Ahead = Ahead(),
         noun: Noun = "place",
@@ -46,7 +48,7 @@ class AnticipationData(ResumableData):
             videos: Folder of EPIC-KITCHENS' videos.
             clip: What one clip is.
             ahead: How far ahead the foreseen moment lies.
-            noun: Demo world: what tells objects apart.
+            noun: Only for a demo world: which property of an object is its noun.
             batch_size: Actions per device and step.
             workers: Processes that decode, per device.
             max_bad_share: Training stops once more than this share of draws could not be decoded.
@@ -62,9 +64,10 @@ class AnticipationData(ResumableData):
         self.ahead = ahead
 
     def setup(self, stage: str) -> None:
-        """Read everything, so that a malformed file or a clip in two splits is an error before the run."""
+        """Read everything, so that a malformed file or an action in two splits is an error before the run."""
         spans = {}
         for split, actions in self.actions.items():
+            # Two names of one file are one video.
             times = ((os.path.realpath(action.path), action.start, action.stop) for action in actions)
             spans[split] = spans_by_path(times)
         check_disjoint(spans)
@@ -94,7 +97,7 @@ class AnticipationData(ResumableData):
     def classes_in(self, split: str) -> tuple[list[int], ...]:
         """The verbs, nouns and pairs of a split, numbered as in `all_classes`.
 
-        Raises UserError if training shows none of the verbs, of the nouns or of the pairs."""
+        Raises UserError if the split and training share no verb, no noun or no pair."""
         labels = np.array([self.all_classes.labels(action) for action in self.actions[split]])
         classes = tuple(np.unique(column).tolist() for column in labels.T)
         # Classes that training never shows are numbered from there on.
@@ -106,6 +109,7 @@ class AnticipationData(ResumableData):
 
     def training_samples(self) -> AnticipationClips:
         actions = self.actions["train"]
+        # A training label must be one that the probe can answer, so no class of another split.
         return AnticipationClips(actions, self.training_classes, self.clip, self.ahead, self.seed)
 
     def validation_samples(self) -> AnticipationClips:
@@ -119,7 +123,7 @@ class AnticipationData(ResumableData):
         """Loaders of validation actions, of test actions, and of test actions from the other anchor.
 
         A head is chosen on the first and reported on the others."""
-        # Papers and released code anchor the moment differently; both scores are reported.
+        # The paper counts from the action's start, the released code from its end; both scores are reported.
         other_anchor: Anchor = "end" if self.ahead.anchor == "start" else "start"
         other = Ahead(evaluation_tau=self.ahead.evaluation_tau, anchor=other_anchor)
         samples = [self.evaluation_samples("test", ahead) for ahead in (self.ahead, other)]
@@ -127,7 +131,10 @@ class AnticipationData(ResumableData):
 
 
 def check_annotations(epic: bool, videos: str | None, noun: Noun, flip: float) -> None:
-    """Raise UserError for settings without a meaning for EPIC-KITCHENS, or for a demo world."""
+    """Raise UserError for settings that do not apply to EPIC-KITCHENS, or not to a demo world.
+
+    epic: whether the annotations are those of EPIC-KITCHENS. flip: the probability that a clip is mirrored.
+    """
     sentence = f"data.noun={noun} is of the demo world; EPIC-KITCHENS has nouns of its own"
     require(not epic or noun == "place", sentence)
     sentence = f"data.videos={videos} is for EPIC-KITCHENS; a demo world's log names its files"

@@ -1,7 +1,7 @@
 """The report of anticipation: the recall of all heads, the choice of one head for each row, and the files.
 
-Test actions are looked at from two anchors, the recipe's and the other one. The last rows of the table need
-no clip: the classes that training shows most often, and chance.
+Test actions are scored from two anchors, the recipe's and the other one. The last two rows of each table do
+not use the clips: the classes that training shows most often, and chance.
 """
 
 import json
@@ -30,12 +30,13 @@ ROW_NAMES = {
 }
 KINDS = ("verb", "noun", "action")
 SPLITS = ("val", "test", "other")
-"""In the order of the test's loaders; `other` are the test actions, looked at from the other anchor."""
+"""In the order of the test's loaders. `other` holds the test actions, with clips that end before the other
+anchor."""
 SPLIT_NAMES = {"val": "validation", "test": "test"}
 
 
 class Results(NamedTuple):
-    """Of the test, over all processes."""
+    """What the test measured, over all processes."""
 
     recall: dict[str, dict[str, dict[str, list[float]]]]
     """By split, row and kind: the recall of every head."""
@@ -49,10 +50,10 @@ class AnticipationScores(nn.Module):
     """What every head of every row recalls, over all processes.
 
     Args:
-        data: The actions, of which the classes are known.
-        heads: (learning rate, weight decay) of each head; every trained row has as many.
+        data: The actions of all splits, and their classes.
+        heads: (learning rate, weight decay) of each head; every trained row has one grid of them.
         top: Predictions per clip that recall allows.
-        unseen: How classes count that training never shows.
+        unseen: The rule for classes that training never shows.
         on_test: Choose heads on the test clips, as the papers do, and say so in the table.
     """
 
@@ -71,8 +72,10 @@ class AnticipationScores(nn.Module):
         self.top = top
         self.unseen = unseen
         self.on_test = on_test
+        # Modules, so that the counts move to the device together with the stage.
         self.recall = nn.ModuleDict()
         for split in SPLITS:
+            # `test` and `other` hold the same actions, so the same classes.
             classes = data.classes_in("val" if split == "val" else "test")
             for row in ROW_NAMES:
                 # The most frequent classes are one prediction, whatever the grid.
@@ -89,6 +92,7 @@ class AnticipationScores(nn.Module):
 
     def update(self, split: str, logits: dict[str, ActionLogits], batch: AnticipationBatch) -> None:
         """Count what each trained row recalls of a batch, and what the most frequent classes recall."""
+        # Scored like a probe, so that ties and unseen classes count alike.
         logits = logits | {"majority": self.majority(batch.labels)}
         for row, row_logits in logits.items():
             for kind, kind_logits, label in zip(KINDS, row_logits, batch.labels.T, strict=True):
@@ -102,6 +106,7 @@ class AnticipationScores(nn.Module):
     def validation(self) -> dict[str, float]:
         """The best head's recall of each trained row and kind, by its name in TensorBoard."""
         recall = self.compute("val")
+        # The maximum over heads is optimistic. It only shows progress: the test chooses a head.
         return {f"val/recall_{row}_{kind}": max(recall[row][kind]) for row in TRAINED_ROWS for kind in KINDS}
 
     def compute(self, split: str) -> dict[str, dict[str, list[float]]]:
@@ -122,13 +127,14 @@ class AnticipationScores(nn.Module):
 
     def count(self, split: str, kind: str, first: int) -> int:
         """Clips of classes from `first` on. Classes that training never shows come after all others."""
+        # All rows see the same clips, so any row's metric holds the count.
         metric = self.recall[f"{split}_both_{kind}"]
         # `compute` gives recalls alone; the counts below it have to be added up over processes too.
         with metric.sync_context():
             return int(metric.seen[first:].sum())
 
     def choose(self, results: Results) -> dict[str, ChosenHead]:
-        """Each row's head with the highest recall of actions. Raises DataError if a split has no clips."""
+        """Each row's head with the highest recall of actions. Raises DataError for a split without clips."""
         for split, name in SPLIT_NAMES.items():
             if results.clips[split] == 0:
                 what = f"no {name} clip could be decoded, so there is no score"
@@ -154,6 +160,7 @@ class AnticipationScores(nn.Module):
         self, chosen: dict[str, ChosenHead], results: Results, split: str, anchor: str
     ) -> list[dict]:
         """The recall of each chosen head on the test actions, and the recall of chance."""
+        # A single head is not chosen, so its number needs no label.
         label = ", best head on test" if self.on_test and len(self.heads) > 1 else ""
         about = {
             "clips": results.clips["test"],

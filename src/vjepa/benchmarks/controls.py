@@ -1,7 +1,8 @@
-"""What a model is shown beside the video itself, and marks of its answers.
+"""Controls, which show a model less than the video, and marks of its answers.
 
-Controls see less of a video: its frames shuffled, one frame, another clip, or nothing. A model that does not
-use the video answers as well without it; one that does not use its order, as well with the frames shuffled.
+A control shows the frames shuffled, one frame, another clip, or nothing. A model that does not use the video
+answers equally well without it. A model that does not use the order of frames answers equally well when they
+are shuffled.
 """
 
 import sys
@@ -21,16 +22,18 @@ from vjepa.language.video_chat import VideoChat
 
 Clip = UInt8[Tensor, "t c h w"]
 By = Literal["likelihood", "letter", "open"]
-"""The most likely of the options, a letter that the model generates, or any text that it generates."""
+"""How an answer is taken: the most likely option, a letter that the model generates, or any text."""
 
 
 def shuffle_frames(clip: Clip, number: int) -> Clip:
     """The same frames in an order that depends on the question's number alone."""
+    # A generator of its own: every model that is compared sees the same order.
     return clip[torch.randperm(len(clip), generator=torch.Generator().manual_seed(number))]
 
 
 def repeat_middle_frame(clip: Clip, number: int) -> Clip:
-    """A clip as long, in which nothing moves."""
+    """A clip of the same length in which nothing moves."""
+    # Of the same length, so that the prompt has as many tokens as with the video.
     middle = len(clip) // 2
     return clip[middle : middle + 1].expand_as(clip)
 
@@ -43,14 +46,17 @@ CONTROLS: dict[str, Callable[[Clip, int], Clip] | None] = {
     "another clip": lambda clip, number: clip,
     "no video": None,
 }
-"""What becomes of a clip, given the question's number. The clip of `another clip` is already that of another
-question."""
+"""From a clip and the question's number to the clip that is shown; None to show nothing. For `another clip`,
+the given clip is already that of another question."""
 
 
 def mark_answers(
     video_chat: VideoChat, rows: Sequence[Conversation], control: str, by: By, batch: int = 32
 ) -> Iterator[Mark]:
-    """A mark for each row that can be asked; the others are reported and left out."""
+    """A mark for each row that can be asked. The others are reported on stderr and left out.
+
+    batch: rows that are answered at a time.
+    """
     for first in range(0, len(rows), batch):
         numbers = range(first, min(first + batch, len(rows)))
         # Decode a batch at a time, since all clips together would not fit into memory.
@@ -68,11 +74,12 @@ def mark_answers(
 def prepare(
     video_chat: VideoChat, rows: Sequence[Conversation], i: int, control: str
 ) -> tuple[Conversation, list[Clip]] | None:
-    """Row i and the clips that a control shows for it; None, with a report, if that row cannot be asked."""
+    """Row i and the clips that a control shows for it; None, after a report, if that row cannot be asked."""
     row = rows[i]
     change = CONTROLS[control]
     if change is None:
         row = row.without_media()
+    # A row without media is its own donor, and no clip is decoded.
     donor = unrelated_row(rows, i) if control == "another clip" else row
     if donor is None:
         return left_out(f"no other question has {len(row.media)} media, none of them {row.media[0].path}")
@@ -82,6 +89,7 @@ def prepare(
     except DecodeError as error:
         return left_out(str(error))
     try:
+        # Tried here, because one prompt that does not fit would stop its whole batch.
         video_chat.encode_prompt(row, clips)
     except UserError as error:  # it does not fit into the context
         return left_out(f"{row.question.strip()!r}: {error}")
@@ -98,6 +106,7 @@ def unrelated_row(rows: Sequence[Conversation], i: int) -> Conversation | None:
     The search begins half of all rows away, since neighbours are often about the same scene.
     """
     paths = {media.path for media in rows[i].media}
+    # Of the same number, because a prompt has a place for each medium.
     for step in range(len(rows)):
         row = rows[(i + len(rows) // 2 + step) % len(rows)]
         if len(row.media) == len(rows[i].media) and paths.isdisjoint(media.path for media in row.media):
@@ -108,7 +117,7 @@ def unrelated_row(rows: Sequence[Conversation], i: int) -> Conversation | None:
 def check_answers(
     video_chat: VideoChat, rows: Sequence[Conversation], clips: Sequence[Clip], by: By
 ) -> list[bool | None]:
-    """Whether each row's question is answered rightly; None for a letter's answer that names no option."""
+    """Whether each row's question is answered correctly. None if an answer by letter names no option."""
     if by == "likelihood":
         scores = video_chat.option_scores(rows, clips)
         best = [row.options[score.index(max(score))] for row, score in zip(rows, scores, strict=True)]

@@ -19,14 +19,14 @@ EPIC_COLUMNS = (
     "verb",
     "noun",
 )
-"""Columns that the public files have. Those with classes are read; the names are not."""
+"""Columns that the public files have. Classes are read from the numbers, not from the names."""
 
 
 def read_epic(source: Path, videos: Path | None) -> list[Action]:
-    """Actions of EPIC_100_train.csv or EPIC_100_validation.csv; their names are the class numbers.
+    """Actions of EPIC_100_train.csv or EPIC_100_validation.csv; verbs and nouns are class numbers, as text.
 
-    Videos lie as they are distributed: FOLDER/P01/videos/P01_01.MP4. Raises ManifestError for what is missing
-    or malformed, with the line.
+    Videos lie as they are distributed: FOLDER/P01/videos/P01_01.MP4. Raises ManifestError if something is
+    missing or malformed; the error names the line.
     """
     if videos is None:
         raise ManifestError(
@@ -34,6 +34,7 @@ def read_epic(source: Path, videos: Path | None) -> list[Action]:
         )
     with source.open(newline="") as file:
         rows = csv.DictReader(file)
+        # Checked once, so that a wrong file is one sentence and not a KeyError of its first row.
         missing = [name for name in EPIC_COLUMNS if name not in (rows.fieldnames or [])]
         if missing:
             raise ManifestError(
@@ -59,6 +60,7 @@ def epic_action(source: Path, line: int, row: dict[str, str], videos: Path) -> A
         raise ManifestError(
             f"{source}, line {line}: {error}; expected times as HH:MM:SS.sss and classes as numbers"
         ) from error
+    # The foreseen moment is a share of the action, so the action must have a length.
     if not 0 <= start < stop:
         raise ManifestError(
             f"{source}, line {line}: the action runs from {start} s to {stop} s; expected it to last"
@@ -67,6 +69,6 @@ def epic_action(source: Path, line: int, row: dict[str, str], videos: Path) -> A
 
 
 def parse_timestamp(timestamp: str) -> float:
-    """Seconds of HH:MM:SS.sss."""
+    """HH:MM:SS.sss in seconds. Raises ValueError for another format."""
     hours, minutes, seconds = timestamp.split(":")
     return 3600 * int(hours) + 60 * int(minutes) + float(seconds)

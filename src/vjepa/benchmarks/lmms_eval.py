@@ -3,8 +3,9 @@
     lmms_eval --model vjepa --model_args pretrained=runs/demo/vlm --tasks mvp_mini --batch_size 8
 
 lmms-eval finds this file by the entry point in pyproject.toml; nothing else imports it. It hands over prompts
-as text, videos as paths and images as PIL images. It is no extra of ours, because lmms-eval 0.7 wants an
-older PyAV than we do: install it with `pip install --no-deps lmms-eval`, and then what its tasks import.
+as text, videos as paths and images as PIL images. The package has no extra for it, because lmms-eval 0.7
+requires an older PyAV than ours: install it with `pip install --no-deps lmms-eval`, and then what its tasks
+import.
 """
 
 import re
@@ -26,11 +27,11 @@ from vjepa.language.media import decode_media
 from vjepa.language.video_chat import VideoChat
 
 LIMIT = 128
-"""Most tokens of an answer, if the task does not say."""
+"""Most tokens of an answer, if the task sets no limit."""
 
 
 def manifest():
-    """What lmms-eval registers. It imports the class by its path, when `--model vjepa` is asked for."""
+    """What lmms-eval registers. It imports the class by its path when `--model vjepa` is given."""
     from lmms_eval.models.registry_v2 import ModelManifest
 
     return ModelManifest(model_id="vjepa", simple_class_path="vjepa.benchmarks.lmms_eval.VJEPA")
@@ -61,6 +62,7 @@ class VJEPA(lmms):
         device: Device of torch, such as cuda.
     """
 
+    # The interface that gives prompt and media apart. The other one gives chat messages.
     is_simple = True
 
     def __init__(
@@ -105,6 +107,7 @@ class VJEPA(lmms):
             scores = self.video_chat.option_scores(rows, clips)
             answers = self.video_chat.answers(rows, clips)
             for target, score, answer in zip(targets, scores, answers, strict=True):
+                # `option_scores` sums over these tokens, the stop token included.
                 length = len(self.video_chat.chat.encode_answer(target))
                 results.append((-score[0] / length, answer == target))
         return results
@@ -134,7 +137,9 @@ class VJEPA(lmms):
             # The task of TemporalBench returns a single path instead of a list.
             visuals = [visuals] if isinstance(visuals, str) else list(visuals)
             clips += [self.frames(visual) for visual in visuals]
+            # Tasks may mark the places of media. Here all media stand before the text.
             text = re.sub(r"<(image|video)>", "", request.context).strip()
+            # Every conversation ends with an answer. This one is empty: a prompt ends before it.
             turns = (Turn("user", (*range(len(visuals)), "\n" + text)), Turn("assistant", ("",)))
             media = tuple(
                 Media(Path(), None, None) for _ in visuals
@@ -143,10 +148,11 @@ class VJEPA(lmms):
         return rows, clips
 
     def frames(self, visual: object) -> UInt8[Tensor, "t c h w"]:
-        """Frames of a video's path, or the one of a PIL image."""
+        """The frames of the video at a path, or a PIL image as the only frame."""
         config = self.video_chat.clip
         if isinstance(visual, str | Path):
             return decode_media(Media(Path(visual), None, None), config)
+        # Images may be grey, have a palette or be transparent.
         image = rearrange(torch.from_numpy(np.array(visual.convert("RGB"))), "h w c -> 1 c h w")
         return crop(image, centre_box(*image.shape[-2:], 1.0), config.size, False)
 

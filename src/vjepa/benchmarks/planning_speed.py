@@ -38,25 +38,27 @@ def bench_planning(
     memory: float | None = None,
     device: str = "cpu",
 ) -> None:
-    """Print what a plan with random weights takes, for several horizons; the sizes are the demo's.
+    """Print how long a plan with random weights takes, by horizon; the default sizes are the demo's.
 
     Args:
-        width: Of the action-conditioned predictor.
-        depth: Its blocks.
-        heads: Its heads.
-        merge: Side of the squares of tokens that pass through it as one.
+        width: Width of the action-conditioned predictor.
+        depth: Blocks of the predictor.
+        heads: Attention heads of the predictor.
+        merge: Side of the squares of tokens that pass through the predictor as one.
         encoder_width: Width of a frame's tokens.
         tokens: Tokens of a frame, a square number.
         samples: Samples of an iteration.
-        iterations: Iterations of a plan. Without the cache only one is run, and counted as many times.
+        iterations: Iterations of a plan. Without the cache only one is run, and its time is multiplied.
         horizons: Actions in a plan.
         memory: GiB for the samples rolled out at once; by default what WorldModelConfig says.
         device: cpu or cuda.
     """
+    # The encoder never runs, since a plan encodes only two frames. Its config gives the tokens' width.
     encoder = EncoderConfig(width=encoder_width, depth=1, heads=heads, mlp_width=encoder_width)
     predictor = ACPredictorConfig(width=width, depth=depth, heads=heads, mlp_width=4 * width, merge=merge)
     ac = ACPredictor(predictor, encoder).to(device)
     world = WorldModel(Encoder(encoder).to(device), ac, WorldModelConfig(memory))
+    # Time does not depend on the values, so tokens, goal and actions are random.
     now = torch.randn(1, tokens, encoder_width, device=device)
     state = torch.zeros(1, 7, device=device)
     goal = torch.randn(1, tokens, encoder_width, device=device)
@@ -65,6 +67,7 @@ def bench_planning(
 
     print(HEADER)
     for horizon in horizons:
+        # The paper keeps the 10 best of 800 samples.
         plan = CEMConfig(samples=samples, iterations=iterations, top=min(10, samples), horizon=horizon)
         print(compare(with_cache, without_cache, plan, world.chunk_size(tokens, horizon), device))
 
@@ -83,17 +86,24 @@ def compare(with_cache: Energy, without_cache: Energy, plan: CEMConfig, chunk: i
 
 
 def energy_without_cache(world: WorldModel, tokens: Tensor, state: Tensor, goal: Tensor) -> Energy:
-    """The same energy as `world.energy`, with all steps so far computed again for each new one."""
+    """The same energy as `world.energy`, but every new step computes all steps so far again.
+
+    tokens: tokens of the present frame (1, n, d).
+    state: the robot's state (1, 7).
+    goal: tokens of the goal image (1, n, d).
+    """
 
     @torch.no_grad()
     def energy_of(actions: Float[Tensor, "s T a"]) -> Float[Tensor, " s"]:
         n = tokens.shape[1]
+        # Chunks of the same size as with the cache, so that only the cache differs.
         size = world.chunk_size(n, actions.shape[1])
         states = world.states_along(state.expand(len(actions), -1), actions)
         energies = []
         for chunk, chunk_states in zip(actions.split(size), states.split(size), strict=True):
             frames = tokens.expand(len(chunk), -1, -1)
             for step in range(1, chunk.shape[1] + 1):
+                # Every frame so far is predicted again; only the last prediction is new.
                 predictions = world.ac(frames, chunk[:, :step], chunk_states[:, :step])
                 frames = torch.cat([frames, predictions[:, -n:]], dim=1)
             energies.append(distance(frames[:, -n:], goal))
@@ -103,9 +113,10 @@ def energy_without_cache(world: WorldModel, tokens: Tensor, state: Tensor, goal:
 
 
 def seconds(work: Callable[[], object], device: str) -> float:
-    """Wall time of some work, finished on the device."""
+    """Wall time of a piece of work, until the device has finished it."""
     start = time.perf_counter()
     work()
+    # Calls return before the GPU has finished.
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
 from vjepa.models.probe_grid import ProbeGrid
 
-# Name, blocks, attention heads, width, tokens of a clip, clips of a batch. Probes of more blocks are a loop
-# anyway.
+# Name, blocks, attention heads, width, tokens of a clip, clips of a batch. Probes of more blocks are left
+# out, because a grid computes them in a loop too.
 SETTINGS = (
     ("demo, 1 block, width 64", 1, 4, 64, 320, 16),
     ("1 block, width 384", 1, 8, 384, 512, 4),

@@ -25,16 +25,20 @@ from vjepa.data.manifest_files import ManifestError
 from vjepa.language.conversation_files import json_lines, parse_json, read_captions, read_text
 from vjepa.language.conversations import Conversation, Media, Turn
 
+# A digit counts only after `Option `, because numbered lines may belong to the question.
 LISTED_OPTION = re.compile(
     r"^\s*(?:\(?|(?:Caption|Sentence|Option) )((?<=Option )[1-9]|[A-Z])[.):]\s*(.+?)\s*$", re.MULTILINE
 )
-"""A line with the letter (or number) of an option, and its text."""
+"""A line that lists an option. Groups: its letter or number, and its text."""
 
 
 def read_questions(
     path: str | Path, kind: str = "conversations", media: str | Path | None = None
 ) -> list[Conversation]:
-    """Questions of a file; `media` is the folder of the videos, if not the file's. Raises ManifestError."""
+    """Questions of a file of one benchmark (`kind`), or of our own conversations. Raises ManifestError.
+
+    media: the folder of the videos, if not that of the file.
+    """
     source = Path(path)
     if kind == "conversations":
         captions = read_captions(source, media)
@@ -44,6 +48,7 @@ def read_questions(
         content = [value for _, value in json_lines(source)]
     else:
         content = parse_json(read_text(source), str(source))
+    # `extend` keeps the rows before an error, so their count gives the number of the bad question.
     rows: list[Conversation] = []
     try:
         rows.extend(READERS[kind](content, Path(media) if media else source.parent))
@@ -79,6 +84,7 @@ def split_options(text: str) -> tuple[str, list[str], list[str]]:
 
 def option_at(options: Sequence[str], number: object) -> str:
     """The option of a number, counted from 0. Raises ManifestError if there is none."""
+    # As text: files hold "1" as well as 1, and Python would take -1 for the last option.
     if str(number) not in map(str, range(len(options))):
         raise ManifestError(
             f"the answer is number {number!r}; expected one of {len(options)} options, counted from 0"
@@ -102,6 +108,7 @@ def tempcompass(content: dict | list, folder: Path) -> Iterator[Conversation]:
         letter = LISTED_OPTION.sub(r"\1", answer)  # "B. down" becomes "B"; other answers stay
         if letter in letters:
             answer = options[letters.index(letter)]
+        # A question that lists nothing asks for yes or no.
         elif not options:
             options = ["yes", "no"]
             answer = answer.lower()
@@ -109,7 +116,7 @@ def tempcompass(content: dict | list, folder: Path) -> Iterator[Conversation]:
 
 
 def tempcompass_rows(content: dict | list) -> Iterator[tuple[str, str, dict]]:
-    """(video, dimension, row) of both forms of the file."""
+    """(video, dimension, row) for each question, from either form of the file."""
     if isinstance(content, list):
         yield from ((row["video_id"], row["dim"], row) for row in content)
         return
@@ -150,6 +157,7 @@ def tomato(content: dict, folder: Path) -> Iterator[Conversation]:
         yield question_row(video, row["question"], row["options"], answer, row.get("motion_type", ""))
 
 
+# Keyed by the functions' names, which are the values of --format.
 READERS: dict[str, Callable[[dict | list, Path], Iterator[Conversation]]] = {
     reader.__name__: reader for reader in (perceptiontest, tempcompass, mvp, temporalbench, tomato)
 }

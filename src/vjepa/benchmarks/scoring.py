@@ -1,7 +1,7 @@
 """Marks for answers: letters, options, open answers and pairs of questions, and what guessing would score.
 
-A letter is read from an answer and never guessed. An answer that names no option, or several, is wrong, and
-counted as unparsed.
+A letter is read from an answer and never guessed. An answer that names no option, or several, is wrong and
+counts as unparsed.
 """
 
 import re
@@ -18,7 +18,7 @@ ARTICLES = {"a", "an", "the"}
 
 @dataclass(frozen=True)
 class Mark:
-    """Whether one question was answered rightly."""
+    """Whether one question was answered correctly."""
 
     kind: str
     right: bool
@@ -36,6 +36,7 @@ def lettered(
 ) -> Conversation:
     """The row with its options listed below the question; the right answer is a letter."""
     letters = string.ascii_uppercase
+    # Not strict: there are more letters than options.
     options = [f"{letter}. {option}" for letter, option in zip(letters, row.options, strict=False)]
     *before, question, _ = row.turns
     media = [part for part in question.parts if isinstance(part, int)]
@@ -46,7 +47,8 @@ def lettered(
 
 
 def chosen_option(answer: str, options: Sequence[str]) -> int | None:
-    """Number of the option that an answer names by its letter or its text; None for none, or for several."""
+    """Index of the option that an answer names by its letter or its text; None for none or several."""
+    # Only letters of this question. Parsers that search for any "A" mark most sentences as option A.
     letters = string.ascii_uppercase[: len(options)]
     # A letter at the beginning, in brackets or followed by a mark: "B", "(b)", "B) to the right".
     alone = re.match(rf"\s*[(\[]?([{letters}{letters.lower()}])(?:[)\].:,]|\s*$)", answer)
@@ -96,6 +98,7 @@ def pair_marks(marks: Sequence[Mark], rows: Sequence[Conversation]) -> list[Mark
     # Sizes are counted in the rows, so a row without a mark keeps its pair from being right.
     sizes = Counter(row.pair for row in rows if row.pair)
     right = Counter(mark.pair for mark in marks if mark.right)
+    # The rows of a pair are of one kind; if not, the last row decides.
     kinds = {row.pair: row.kind for row in rows}
     return [Mark(kinds[pair], right[pair] == size) for pair, size in sizes.items()]
 
@@ -106,7 +109,7 @@ def chance_accuracy(rows: Sequence[Conversation]) -> float:
 
 
 def majority_accuracy(rows: Sequence[Conversation]) -> float:
-    """Accuracy of always giving the most frequent answer to each kind of question."""
+    """Accuracy of giving the most frequent right answer of its kind to every question."""
     right = 0
     for kind_rows in by_kind(rows).values():
         answers = Counter(map(constant_answer(kind_rows), kind_rows))
@@ -115,7 +118,10 @@ def majority_accuracy(rows: Sequence[Conversation]) -> float:
 
 
 def constant_answer(rows: Sequence[Conversation]) -> Callable[[Conversation], str | int]:
-    """How a constant answer names a row's right option: by its text if all rows offer the same options, else
-    by its place among them."""
+    """A function from a row to how a constant answer would name its right option.
+
+    That is the option's text if all rows offer the same options (or none), else its index among them.
+    """
+    # As sets, because rows may list the same options in another order.
     shared = len({frozenset(row.options) for row in rows}) == 1
     return lambda row: row.answer if shared or not row.options else row.options.index(row.answer)

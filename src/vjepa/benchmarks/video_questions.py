@@ -1,11 +1,11 @@
-"""Questions with options, answered from the video and beside controls that see less of it.
+"""Questions about videos, answered from the video and from controls that show less of it.
 
     python -m vjepa evaluate --model runs/demo/vlm --questions data/demo/test.jsonl
     python -m vjepa evaluate --model DIR --questions mvp.json --format mvp --media videos --by letter open
 
-One table for each way of answering: a row for each control, a column for each kind of question. Questions
-whose media cannot be decoded, or do not fit into the context, are reported and left out; so are open
-questions where options are scored.
+There is one table for each way of answering, with a row for each control and a column for each kind of
+question. Questions whose media cannot be decoded or do not fit into the context are reported and left out.
+Open questions are left out where options are scored.
 """
 
 import json
@@ -37,13 +37,17 @@ Format = Literal["conversations", "perceptiontest", "tempcompass", "mvp", "tempo
 
 
 def control_scores(control: str, marks: Sequence[Mark], rows: Sequence[Conversation], by: By) -> list[Score]:
-    """Accuracy by kind, over all questions, and by kind of the pairs; by letter also the share of unparsed
-    answers. Empty if no question could be asked."""
+    """Accuracy by kind of question, over all questions, and by kind of pair; empty if there is no mark.
+
+    For answers by letter, the share of unparsed answers is added.
+    """
     if not marks:
         return []
     scores = accuracies(control, marks)
     scores.append(Score(f"{control} | all", accuracy(marks), len(marks)))
+    # Against all rows, so that a pair with a row that could not be asked is wrong.
     scores += accuracies(control, pair_marks(marks, rows), "pairs")
+    # Only a letter can be missing: other ways always give an answer.
     if by == "letter":
         unparsed = sum(mark.unparsed for mark in marks) / len(marks)
         scores.append(Score(f"{control} | unparsed", unparsed, len(marks), "share"))
@@ -51,7 +55,7 @@ def control_scores(control: str, marks: Sequence[Mark], rows: Sequence[Conversat
 
 
 def accuracies(name: str, marks: Sequence[Mark], of: str = "") -> list[Score]:
-    """One score for each kind, in alphabetical order; `of` says what is marked, if not questions."""
+    """One score for each kind, in alphabetical order. of: what is marked, if not single questions."""
     scores = []
     for kind, kind_marks in sorted(by_kind(marks).items()):
         column = f"{kind} {of}".strip()
@@ -79,7 +83,8 @@ def score_table(scores: Sequence[Score], caption: str) -> str:
     cells = {tuple(score.name.split(" | ", 1)): score for score in scores}
     rows = list(dict.fromkeys(row for row, _ in cells))
     columns = list(dict.fromkeys(column for _, column in cells))
-    # The rows of one column are about the same questions, except for those that could not be asked.
+    # The rows of one column are about the same questions, except for those that could not be asked. Reversed,
+    # so that the first row, that of the video itself, gives the number.
     counts = {column: str(score.clips) for (_, column), score in reversed(cells.items())}
     lines = [["", *columns], ["questions", *[counts[column] for column in columns]]]
     for row in rows:
@@ -98,8 +103,9 @@ def evaluate(
 ) -> list[Score]:
     """Scores of all controls and baselines. Raises UserError if no question can be asked.
 
-    random: the same alignment of an encoder that was never trained, for one more row.
+    random: a model aligned in the same way with an encoder that was never trained, for one more row.
     """
+    # An open question has no options to score or to letter.
     asked = rows if by == "open" else [row for row in rows if row.options]
     require(
         bool(asked),
@@ -112,6 +118,7 @@ def evaluate(
     for control in tqdm(controls, desc="controls", disable=None):
         marks = list(mark_answers(video_chat, asked, control, by))
         scores += control_scores(control, marks, asked, by)
+    # It shows what alignment alone achieves, so it sees the video and no other control.
     if random is not None:
         marks = list(mark_answers(random, asked, "video", by))
         scores += control_scores("random encoder", marks, asked, by)
@@ -131,7 +138,7 @@ def evaluate_files(
     only: tuple[str, ...] = tuple(CONTROLS),
     out: Path | None = None,
 ) -> None:
-    """Answer a file of questions about videos, beside controls that see less of them.
+    """Answer a file of questions about videos, with controls that show less of the videos.
 
     Args:
         model: Folder of a finished vlm stage.
@@ -139,12 +146,12 @@ def evaluate_files(
         format: Format of that file.
         media: Folder of the videos; the questions' own if not given.
         by: How answers are taken; one table for each way.
-        random: Folder of the same stage on an untrained encoder: one more row.
+        random: Folder of the same stage with an untrained encoder, for one more row.
         device: Device of torch, such as cuda.
         only: Controls to run.
         out: Write the scores to this JSON file too.
     """
-    # Before anything is loaded, so that a typing error costs no time.
+    # Before anything is loaded, so that a typing error is reported at once.
     unknown = set(only) - set(CONTROLS)
     require(not unknown, f"--only {' '.join(sorted(unknown))}: give some of {', '.join(CONTROLS)}")
     rows = read_questions(questions, format, media)

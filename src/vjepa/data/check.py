@@ -3,7 +3,7 @@
     python -m vjepa check-manifest train.csv --json report.json
 
 Each row is decoded in a process of a pool, because FFmpeg can hang or crash on a damaged file. Such a file is
-one bad row, and all others are still looked at.
+one bad row, and all other rows are still checked.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ from vjepa.data.manifest_files import row_locations
 from vjepa.errors import require
 
 AT_ONCE = 1000
-"""Rows that wait in the pool at the same time, so that a manifest of millions takes no memory."""
+"""Most rows that wait in the pool at the same time, so that a manifest of millions takes little memory."""
 
 
 def check_manifest(
@@ -45,6 +45,7 @@ def check_manifest(
     print(as_text(report))
     if json:
         json.write_text(dumps(report, indent=1) + "\n")
+    # Only now, so that a report with bad rows is printed and written too.
     require(not report["bad"], f"{len(report['bad'])} of {report['rows']} rows are bad")
 
 
@@ -61,7 +62,7 @@ def check(manifest: Manifest, frames: int, workers: int, timeout: float) -> dict
     reasons = sorted((row, result) for row, result in by_row.items() if isinstance(result, str))
 
     locations = row_locations(manifest.source, len(manifest))
-    labels = manifest.labels[manifest.labels >= 0]
+    labels = manifest.labels[manifest.labels >= 0]  # -1: none
     return {
         "source": str(manifest.source),
         "rows": len(manifest),
@@ -82,7 +83,8 @@ def probe_all(
     manifest: Manifest, frames: int, workers: int, timeout: float
 ) -> Iterator[tuple[int, dict | str]]:
     """(row, what its video is like or why it is bad) of every row, in the order in which they are ready."""
-    # FFmpeg hangs inside C code, which no exception in this process could end.
+    # FFmpeg hangs inside C code, which no exception could end. This pool kills a process that is too late;
+    # those of the standard library cannot.
     pool = ProcessPool(max_workers=workers)
     try:
         for first in range(0, len(manifest), AT_ONCE):
@@ -101,7 +103,7 @@ def result_of(future: ProcessFuture, timeout: float) -> dict | str:
     try:
         return future.result()
     except DecodeError as error:
-        return error.reason
+        return error.reason  # the report gives the path itself
     except TimeoutError:
         return f"no answer within {timeout:g} s"
     except ProcessExpired as error:
@@ -109,9 +111,9 @@ def result_of(future: ProcessFuture, timeout: float) -> dict | str:
 
 
 def probe(row: Row, frames: int) -> dict[str, float | int | str]:
-    """Decode `frames` frames from the first to the last of the row's segment, and say what video it is.
+    """Decode `frames` frames from the first to the last of the row's segment.
 
-    Raises DecodeError."""
+    Returns the video's fps, codec, seconds, width and height. Raises DecodeError."""
     with open_video(row.path) as video:
         start, end = video.segment(row.start, row.end)
         if start >= end or end > video.end:
@@ -130,7 +132,8 @@ def probe(row: Row, frames: int) -> dict[str, float | int | str]:
 
 
 def spread(values: Sequence[float | int]) -> dict[str, float | int] | None:
-    """Smallest, middle and largest of the finite ones."""
+    """The least, the median and the greatest of the finite values; None without any."""
+    # An image never ends, so its length is infinite.
     finite = [value for value in values if np.isfinite(value)]
     if not finite:
         return None
@@ -138,6 +141,7 @@ def spread(values: Sequence[float | int]) -> dict[str, float | int] | None:
 
 
 def as_text(report: dict) -> str:
+    """The report of `check` for people."""
     codecs = ", ".join(f"{codec} {count}" for codec, count in report["codecs"].items())
     lines = [
         f"{report['source']}: {report['rows']} rows, {report['ok']} ok, {len(report['bad'])} bad",

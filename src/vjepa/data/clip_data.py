@@ -53,6 +53,7 @@ class ClipData(ResumableData):
     def train_manifests(self) -> list[Manifest]:
         return [read_manifest(source.manifest) for source in self.sources]
 
+    # None or "" means no validation.
     @cached_property
     def val_manifest(self) -> Manifest | None:
         return self.val and read_manifest(self.val)

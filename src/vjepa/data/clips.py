@@ -1,7 +1,7 @@
 """Clips as a pure function of (seed, sample number): which file, which moment, which crop.
 
 Training replaces a file that cannot be decoded by another draw of the same source, deterministically and a
-bounded number of times, and reports every such file with the batch. Evaluation never replaces: the clip is
+bounded number of times, and reports every such file with the batch. Evaluation never replaces a clip: it is
 left out and reported.
 """
 
@@ -28,7 +28,7 @@ from vjepa.errors import require
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """What one clip is, in physical units."""
+    """What one clip is, in physical units. The defaults are those of pretraining (V-JEPA 2, section A.1)."""
 
     frames: int = 16
     """Frames per clip."""
@@ -45,7 +45,8 @@ class ClipConfig:
     jitter: bool = True
     """Training: start at a random moment; otherwise in the middle."""
     short: Literal["refuse", "hold"] = "refuse"
-    """A video shorter than the clip is a bad file, or its last frame is held (as in the released loader)."""
+    """A video shorter than the clip: `refuse` makes it a bad file; `hold` repeats its last frame, like
+    the released loader."""
 
     def __post_init__(self) -> None:
         sizes = f"frames={self.frames}, fps={self.fps} and size={self.size}"
@@ -90,18 +91,21 @@ def collate_clips(samples: Sequence[Sample]) -> Batch:
 
 
 def stack_clips(clips: Sequence[UInt8[Tensor, "t c h w"]]) -> UInt8[Tensor, "b t c h w"]:
-    """Clips side by side; without any clip a batch of length 0."""
-    # Five axes even then, so that code that permutes a batch needs no special case.
+    """The clips as one tensor; without any clip a batch of length 0."""
+    # Five axes also without clips, so that code that permutes a batch needs no special case.
     return torch.stack(list(clips)) if clips else torch.empty(0, 1, 3, 1, 1, dtype=torch.uint8)
 
 
 def load_frames(row: Row, config: ClipConfig, rng: np.random.Generator | None) -> UInt8[Tensor, "t c h w"]:
-    """The clip's uncropped frames: from a random moment with `rng`, else the middle. Raises DecodeError."""
+    """The clip's uncropped frames, from a random moment with `rng`, else from the middle.
+
+    Raises DecodeError."""
     with open_video(row.path) as video:
         start, end = video.segment(row.start, row.end)
         try:
             times = clip_times(start, end, config.frames, config.fps, rng)
         except TooShort as error:
+            # An image never comes here, because it never ends; its fps of 0 would be divided by.
             check_may_hold(row.path, config, error)
             times = held_times(start, end, video.fps, config)
         return rearrange(torch.from_numpy(video.frames(times)), "t h w c -> t c h w")
@@ -147,8 +151,9 @@ class TrainingClips(Dataset):
     def read(self, source: int, i: int, rng: np.random.Generator) -> Sample:
         """A random clip of a row. Raises DecodeError."""
         row = self.manifests[source].row(i)
+        # Without jitter only the moment is fixed; the crop stays random.
         frames = load_frames(row, self.config, rng if self.config.jitter else None)
-        # The same box for all frames: motion between them stays what it was.
+        # The same box for all frames: a box that moved would look like motion of the camera.
         box, flip = choose_crop(*frames.shape[-2:], self.config, rng)
         return Sample(crop(frames, box, self.config.size, flip), row.label_number, i, [])
 
@@ -168,5 +173,6 @@ class EvaluationClips(Dataset):
         try:
             frames = load_frames(row, self.config, None)
         except DecodeError as error:
+            # Not another row in its place, which would be scored twice.
             return Sample(None, row.label_number, i, [str(error)])
         return Sample(centre_crop(frames, self.config.size), row.label_number, i, [])

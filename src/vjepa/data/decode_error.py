@@ -34,7 +34,8 @@ def as_decode_error(path: Path) -> Iterator[None]:
 
 
 def reason_of(error: Exception) -> str:
-    """One of PyAV's or the system's errors in a few words."""
+    """What an error of PyAV or of the system says, in a few words."""
+    # Some of these errors have an empty text; their type says at least something.
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
     damaged = isinstance(error, av.InvalidDataError | EOFError)
     return f"corrupt, cut off or no video: {words}" if damaged else words

@@ -61,6 +61,7 @@ class LabelledClipData(ClipData):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
+        # Before training too: a test set that cannot be read should stop the run now, not hours later.
         if stage in ("fit", "test"):
             _ = self.test_manifest
 
@@ -77,10 +78,10 @@ class LabelledClipData(ClipData):
             )
 
     def read_targets(self, kind: Targets, classes: int) -> tuple[Float[Tensor, "rows k"], int]:
-        """Several labels or numbers of every row, training rows first, and how many rows are training's.
+        """A table of targets with one row per clip, training clips first, and the number of training clips.
 
-        From now on a clip's label is its row in that table. Raises ManifestError for what cannot be read or
-        learned."""
+        From now on a clip's label is its row in that table. Raises ManifestError for a target that cannot be
+        read, or that is the same in every training clip."""
         manifests = self.manifests
         multilabel = kind == "multilabel"
         tables = [
@@ -89,11 +90,12 @@ class LabelledClipData(ClipData):
 
         # Tables are stacked in the order of the manifests: each begins where the one before it ends.
         first_rows = np.cumsum([0, *map(len, tables)]).tolist()
+        # The assignment replaces the cached properties, so every later data set has the new labels.
         *self.train_manifests, self.val_manifest, self.test_manifest = map(
             with_row_labels, manifests, first_rows
         )
 
-        # The last two tables are validation and test.
+        # The last two tables are validation and test. What can be learned depends on training's alone.
         training = torch.cat(tables[:-2])
         names = tuple(f"label {i}" for i in range(classes)) if multilabel else self.numbers
         columns = zip(names, training.T, strict=True)
@@ -116,7 +118,8 @@ class LabelledClipData(ClipData):
 
 
 def check_range(manifest: Manifest, classes: int) -> None:
-    """Raise ManifestError unless every row is labelled 0..classes-1."""
+    """Raise ManifestError unless every row has a label in 0..classes-1."""
+    # A missing label is -1, so the first comparison finds it too.
     wrong = (manifest.labels < 0) | (manifest.labels >= classes)
     if not wrong.any():
         return

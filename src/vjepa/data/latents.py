@@ -5,8 +5,8 @@
     make = lambda: encode_in_fixed_batches(frames(), encode, batch=8)
     tokens = cache.load(f"{episode:06d}.{camera}", make, rows)
 
-There is one safetensors file per name, below a folder per key. A file is written under another name, then
-renamed: it is there completely or not at all. What comes from the cache is bit for bit what `make` returned.
+There is one safetensors file per name, in a folder per key. A file is written under another name and then
+renamed, so that no file is ever incomplete. What comes from the cache is bit for bit what `make` returned.
 `encode_in_fixed_batches` returns the same bits for the same frames of an episode in whatever order episodes
 are encoded, because it always makes the same batches.
 """
@@ -49,6 +49,7 @@ def latent_key(
         "precision": precision,
         "torch": torch.__version__,
     }
+    # Sorted, as the weights are: the order of a dict must not change the key.
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name, tensor in sorted(weights.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
@@ -78,7 +79,7 @@ def encode_in_fixed_batches(
 
 
 class LatentCache:
-    """Tensors by name on disk, for one key, in a folder of bounded size.
+    """Tensors on disk by name, for one key, in a folder of bounded size.
 
     A tensor that would make the folder (all keys together) larger than `limit_bytes` is not kept, and is made
     again every time. Nothing is ever evicted: epochs load everything in turn, and evicting would throw each
@@ -132,8 +133,10 @@ class LatentCache:
         try:
             tensor = read_rows(file, rows)
         except (FileNotFoundError, SafetensorError, IndexError):
+            # Rounded before its first use, so that every epoch sees the same numbers.
             tensor = make().cpu().contiguous().to(self.dtype)
             self.misses += 1
+            # All rows are kept, because other windows of the episode want the others.
             self._keep(file, tensor)
             tensor = tensor if rows is None else tensor[list(rows)]
         else:
@@ -149,6 +152,7 @@ class LatentCache:
         """Write a tensor completely or not at all. Two processes that do so at once write the same bytes."""
         if not self._has_room(tensor.nbytes):
             return
+        # The dot marks an unfinished file, and the process id keeps two writers of one name apart.
         temporary = file.with_name(f".{file.name}.{os.getpid()}")
         try:
             save_file({"tokens": tensor}, temporary)
@@ -161,9 +165,8 @@ class LatentCache:
 
     def _has_room(self, more: int) -> bool:
         """Whether so many bytes more are allowed. Warns the first time when they are not."""
-        # A folder of many files is slow to look through, so that happens only when this process has written a
-        # sixteenth of
-        # the room that it saw there last.
+        # A folder of many files is slow to look through. So this happens only once this process has written a
+        # sixteenth of the room that it saw there last.
         if self._written + more > (self.limit - self._size) / 16:
             self._size = self.bytes
             self._written = 0
@@ -171,7 +174,7 @@ class LatentCache:
         if not has_room and not self._warned:
             self._warned = True
             message = f"{self.root}: {self.limit} bytes are full; what is not there is encoded every time"
-            warnings.warn(message, stacklevel=4)
+            warnings.warn(message, stacklevel=4)  # shown at the caller of `load`
         return has_room
 
     def _remove_unfinished(self) -> None:
@@ -198,6 +201,7 @@ def read_rows(file: Path, rows: Sequence[int] | None) -> Tensor:
     with safe_open(file, framework="pt") as tensors:
         if rows is None:
             return tensors.get_tensor("tokens")
+        # A slice of the file is one range of rows; the wanted ones are picked from it in memory.
         first = min(rows)
         part = tensors.get_slice("tokens")[first : max(rows) + 1]
         return part[[row - first for row in rows]]

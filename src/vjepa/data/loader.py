@@ -1,4 +1,4 @@
-"""Samples without end: which come when, what replaces a bad one, and a loader that resumes exactly.
+"""The order of an endless stream of samples, the replacement of bad ones, and a loader that resumes exactly.
 
 A training sample is a pure function of (seed, k), where k counts the samples of the whole run over all ranks
 and epochs. So the state of a run's data is one number: how many batches it has consumed.
@@ -39,10 +39,12 @@ class GlobalOrder(Sampler[list[int]]):
         self.consumed = 0
 
     def __len__(self) -> int:
+        # Without a length, Lightning reads one batch ahead, and a resumed run would skip that batch.
         return self.per_epoch
 
     def __iter__(self) -> Iterator[list[int]]:
         """From the first batch not yet consumed to the end of its epoch."""
+        # Read once: `consumed` grows with what is handed over, while the workers are some batches ahead.
         epoch = self.consumed // self.per_epoch
         for number in range(self.consumed, (epoch + 1) * self.per_epoch):
             yield self.samples_of(number)
@@ -60,11 +62,12 @@ def draw_sample(
     """Sample k of a mixture, and the reasons why rows that were tried before it could not be decoded.
 
     `read(source, row, generator)` reads a row. Where it raises DecodeError, another row of the same source
-    takes its place; after eight attempts the sample is None. Each attempt has a generator of its own, keyed
+    takes its place; after ATTEMPTS rows the sample is None. Each attempt has a generator of its own, keyed
     by (seed, k).
     """
     bad: list[str] = []
     for attempt in range(ATTEMPTS):
+        # From the same source, so that bad files do not shift the proportions of the mixture.
         source, row = mixture(k) if attempt == 0 else mixture.replacement(k, attempt)
         # (seed, k) names a stream of its own, and the attempt a place in it where its draws begin.
         key = np.array([mixture.seed, k], np.uint64)
@@ -80,7 +83,7 @@ class ResumableLoader(DataLoader):
     """A loader whose state Lightning saves: the batches it handed over, not those it prefetched."""
 
     waited = 0.0
-    """Seconds the run has stood still for want of a batch."""
+    """Seconds that the run has waited for batches."""
 
     def __iter__(self) -> Iterator[NamedTuple]:
         batches = super().__iter__()
@@ -95,6 +98,7 @@ class ResumableLoader(DataLoader):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
+        # The same number on all ranks: Lightning saves that of rank 0 alone.
         return {"consumed": self.batch_sampler.consumed}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -102,5 +106,5 @@ class ResumableLoader(DataLoader):
 
 
 def ignore_interrupt(worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal; the main one decides when the workers end."""
+    """Leave Ctrl-C, which reaches every process of the terminal, to the main one: it ends the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -18,7 +18,7 @@ from jaxtyping import Int64
 
 from vjepa.data.manifest_files import ManifestError, read_table, typed_table
 
-NO_LABEL = -1
+NO_LABEL = -1  # as in the table: a number, because a batch of labels is one tensor
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class Row:
 class Manifest:
     """Rows in one Arrow table, which processes forked from this one share without copying.
 
+    Python lists would be copied into each of them, as their reference counts change.
+
     source  the folder or file it was read from
     folder  the folder that paths are relative to
     table   columns path, label (-1: none), start, end (null: none) and whatever else the file has
@@ -57,12 +59,13 @@ class Manifest:
     def row(self, i: int) -> Row:
         """Row `i`, its path relative to the working directory, or absolute."""
         path, label, start, end = (column[i].as_py() for column in self._columns)
+        # An absolute path replaces the folder: that is what `/` does in pathlib.
         return Row(self.folder / path, None if label == NO_LABEL else label, start, end)
 
     @property
     def labels(self) -> Int64[np.ndarray, "rows"]:
         """The label of each row, -1 where there is none."""
-        return self._columns[1].to_numpy()
+        return self._columns[1].to_numpy()  # label
 
 
 def read_manifest(path: str | Path) -> Manifest:

@@ -1,4 +1,4 @@
-"""How manifest files of every format become an Arrow table, and how their mistakes become one sentence.
+"""Reads manifest files of every format into an Arrow table; a mistake in one becomes a single sentence.
 
     table = typed_table(source, read_table(source))
 
@@ -102,6 +102,7 @@ def _read_list(source: Path, data: bytes) -> pa.Table:
     # No text holds the separator \x01, so that each line is one value, quotes and commas included.
     table = _parse(data, pa.csv.ParseOptions(delimiter="\x01", quote_char=False), ["line"])
     lines = pc.utf8_trim_whitespace(table["line"])
+    # Greedy: the last number is the label, and what stands before it may hold spaces and numbers.
     parts = pc.extract_regex(lines, r"^(?P<path>.*\S)\s+(?P<label>-?\d+)$")
     without_label = pc.is_null(parts)
 
@@ -134,6 +135,7 @@ def _read_columns(source: Path, data: bytes, first_line: str, delimiter: str) ->
 
 def _parse(data: bytes, options: pa.csv.ParseOptions, names: list[str]) -> pa.Table:
     """All columns as text: a type guessed from the first rows is an error in the middle of the file."""
+    # With names given, Arrow takes the first line for a row: a list has no header.
     read = pa.csv.ReadOptions(column_names=names if names == ["line"] else None)
     types = pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.large_string()))
     return pa.csv.read_csv(pa.BufferReader(data), read, options, types)
@@ -223,6 +225,7 @@ def _are_numbers(column: pa.ChunkedArray, kind: pa.DataType) -> bool:
 
 def _check_rows(source: Path, wrong: pa.Array | pa.ChunkedArray, values: pa.ChunkedArray, words: str) -> None:
     """Raise ManifestError for the first row that is wrong, if any. `words` is a format of its value."""
+    # A comparison with a missing value is null, and a value may be missing.
     row = pc.index(pc.fill_null(wrong, False), True).as_py()
     if row >= 0:
         raise _row_error(source, row, values, words)
@@ -238,5 +241,5 @@ def row_locations(source: Path, rows: int) -> list[str]:
     if source.is_dir() or source.suffix.lower() == ".parquet":
         return [f"row {row} (counted from 0)" for row in range(rows)]
     lines = [number for number, line in enumerate(source.read_bytes().split(b"\n"), 1) if line.strip()]
-    # The last lines are the rows: a header, if there is one, stands before them.
+    # The last lines are the rows: a header, if there is one, comes before them.
     return [f"line {number}" for number in lines[len(lines) - rows :]]

@@ -1,4 +1,4 @@
-"""What all data modules share: loader settings, order, shares of the ranks, limit of bad files.
+"""What all data modules share: loader settings, order, split over the ranks, and the limit of bad files.
 
 A data module gives its training samples (a data set without end that draws from a `mixture`), its validation
 samples (a data set of rows) and a `collate` function:
@@ -20,7 +20,7 @@ from vjepa.data.loader import GlobalOrder, ResumableLoader, ignore_interrupt
 from vjepa.errors import require
 
 GRACE = 100
-"""Draws that are counted at least when the share of bad ones is judged."""
+"""The share of bad draws is taken of at least this many."""
 
 Collate = Callable[[Sequence], NamedTuple]
 
@@ -65,15 +65,17 @@ class ResumableData(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader | list:
         samples = self.validation_samples()
+        # For an empty list Lightning runs no validation.
         return [] if samples is None else self.evaluation_loader(samples)
 
     def order_of(self, samples: Dataset) -> GlobalOrder:
         """The order of training; an epoch draws about as many samples as there are rows."""
+        # The order itself is shared out by rank, so stages set trainer.use_distributed_sampler to false.
         world = self.trainer.world_size
         return GlobalOrder(self.batches_per_epoch(samples), self.batch_size, self.trainer.global_rank, world)
 
     def batches_per_epoch(self, samples: Dataset) -> int:
-        """Per rank, at least one optimiser step."""
+        """Batches of one epoch per rank, at least those of one optimiser step."""
         # An epoch holds whole optimiser steps: Lightning would end it with a step of too few micro-batches.
         accumulated = self.trainer.accumulate_grad_batches
         rows_per_step = self.batch_size * self.trainer.world_size * accumulated
@@ -93,7 +95,7 @@ class ResumableData(L.LightningDataModule):
             "worker_init_fn": ignore_interrupt,
             # A GPU copies from pinned memory while it computes. For a CPU it would be one more copy.
             "pin_memory": self.trainer.strategy.root_device.type == "cuda",
-            # Workers that stay spare every epoch and every validation the seconds of starting them.
+            # Starting workers takes seconds, in every epoch and every validation.
             "persistent_workers": self.workers > 0,
         }
 

@@ -1,4 +1,4 @@
-"""How frames are turned upright: phones store them sideways, with a display matrix that says so."""
+"""Turns frames upright: phones store them sideways, with a display matrix that tells players to turn them."""
 
 import av
 import numpy as np
@@ -45,6 +45,6 @@ def upright(rgb: UInt8[np.ndarray, "h0 w0 c"], matrix: Matrix) -> UInt8[np.ndarr
     """A view of the stored pixels, turned and mirrored by the quarter turn nearest to `matrix`."""
     (a, b), (c, d) = matrix
     if is_sideways(matrix):
-        rgb = rgb.transpose(1, 0, 2)
+        rgb = rgb.transpose(1, 0, 2)  # from here on only mirroring is left
         a, d = c, b
     return rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

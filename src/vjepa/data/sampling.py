@@ -1,7 +1,7 @@
-"""Which rows of which datasets come when, and which moments of a video: pure functions of a seed.
+"""The order of the rows of several datasets, and the moments of a video: pure functions of a seed.
 
-Nothing here has a state worth saving. A run that stops after `k` samples goes on with sample `k`, on any
-number of processes, and sees what it would have seen.
+Nothing here has a state that must be saved. A run that stops after `k` samples goes on with sample `k`, on
+any number of processes, and sees the samples that it would have seen without the stop.
 """
 
 import math
@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float64
 
 BLOCK = 1000
-"""Samples in which the mixture's proportions hold exactly, as far as whole samples can."""
+"""The mixture's proportions hold in every block of so many samples, up to fractions of a sample."""
 ROUNDS = 6
-"""Of the Feistel network. Four make a good shuffle, the others are cheap."""
+"""Rounds of the Feistel network. Four make a good shuffle, and the other two are cheap."""
 MASK = (1 << 64) - 1
 
 
@@ -43,6 +43,7 @@ def segment_times(
 
     One segment is the clip in the middle. Raises TooShort like `clip_times`.
     """
+    # Each clip in the middle of its share of the slack, so that a single one is in the middle of the video.
     offsets = _slack(start, end, frames, fps) * (np.arange(segments) + 0.5) / segments
     return start + offsets[:, None] + np.arange(frames) / fps
 
@@ -56,6 +57,7 @@ def _slack(start: float, end: float, frames: int, fps: float | int) -> float:
         raise TooShort(
             f"too short: {frames} frames at {fps:g} fps span {length:.3f} s, there are {end - start:.3f} s"
         )
+    # Infinite for an image: a clip of it cannot be moved, since all moments are the same.
     return max(slack, 0.0) if math.isfinite(slack) else 0.0
 
 
@@ -68,7 +70,7 @@ class Mixture:
 
     sizes    rows of each dataset
     weights  share of each dataset, in any unit; None: as many as it has rows
-    seed     another seed, another stream
+    seed     decides the whole stream
 
     Raises ValueError without any dataset or row, and for weights that are negative or all 0.
     """
@@ -94,7 +96,7 @@ class Mixture:
         exact = [Fraction(str(weight)) for weight in weights]
         unit = math.lcm(*(weight.denominator for weight in exact))
         self._weights = [int(weight * unit) for weight in exact]
-        # The block that was dealt last: its number, and its samples.
+        # The block that was dealt last: its number, and its samples. The next k is mostly in it too.
         self._block: tuple[int, list[tuple[int, int]]] = (-1, [])
 
     def __call__(self, k: int) -> tuple[int, int]:
@@ -102,6 +104,7 @@ class Mixture:
         dataset, draw = self._draw(k)
         size = self.sizes[dataset]
         passes, place = divmod(draw, size)
+        # A key for each pass. The 1 keeps these keys apart from those of blocks (0) and replacements (2).
         return dataset, shuffled(place, size, _mix(self.seed, 1, dataset, passes))
 
     def replacement(self, k: int, attempt: int) -> tuple[int, int]:
@@ -128,6 +131,7 @@ class Mixture:
 
     def _deal(self, number: int) -> list[tuple[int, int]]:
         """(dataset, draw) of all samples of a block: datasets are shuffled, draws of each stay in order."""
+        # Both counts follow from the block's number, so any block can be dealt without those before it.
         next_draw = self._drawn(number * BLOCK)
         counts = np.subtract(self._drawn((number + 1) * BLOCK), next_draw)
 
@@ -165,7 +169,8 @@ def shuffled(place: int, size: int, key: int) -> int:
     hash of the other, which can be undone, so no two places ever meet. A place that falls outside `size` goes
     through the network again.
     """
-    # Nearly a square, so that both coordinates are mixed equally well.
+    # Nearly a square, so that both coordinates are mixed equally well. Fewer than `rows` of its cells lie
+    # outside `size`, so the network seldom runs twice.
     rows = math.isqrt(size - 1) + 1
     columns = -(-size // rows)
     while True:
@@ -180,7 +185,7 @@ def shuffled(place: int, size: int, key: int) -> int:
 
 def _mix(*numbers: int) -> int:
     """64 bits that depend on every bit of the numbers (the finaliser of splitmix64, chained)."""
-    state = 0x9E3779B97F4A7C15
+    state = 0x9E3779B97F4A7C15  # splitmix64's own start: zeros would stay zeros
     for number in numbers:
         state = (state ^ number) * 0xBF58476D1CE4E5B9 & MASK
         state = (state ^ state >> 27) * 0x94D049BB133111EB & MASK

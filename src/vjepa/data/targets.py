@@ -1,11 +1,11 @@
 """What a probe predicts, and what makes its score evidence.
 
-Besides one class a clip, targets are several labels, or numbers. A clip carries one whole number: for these
-targets it is the clip's row in one table of targets, so that whatever draws, batches and gathers clips works
-for every kind of target.
+A target is one class per clip, several labels, or numbers. A clip carries one whole number. For labels and
+numbers it is the clip's row in one table of targets, so that the code that draws, batches and gathers clips
+is the same for every kind of target.
 
-A score is no evidence if it is of clips that were trained on, or that a head was chosen on, or whose targets
-are all the same.
+A score proves nothing if its clips were used for training or for choosing a head, or if its targets are all
+the same. The checks below refuse that.
 """
 
 import os
@@ -24,15 +24,15 @@ from vjepa.data.manifest_files import ManifestError
 
 Targets = Literal["classes", "multilabel", "regression"]
 LABELS = "labels"
-"""The column of several labels a clip: whole numbers with a bar between them, such as 3|7; empty: none of
-them."""
+"""The column of several labels per clip: whole numbers with a bar between them, such as 3|7. An empty cell
+means no label."""
 
 Spans = dict[str, list[tuple[float, float]]]
-"""By the absolute path of a video, the (start, end) in seconds of everything that is shown of it."""
+"""For the absolute path of each video, the (start, end) in seconds of every segment that is shown of it."""
 
 
 def label_sets(manifest: Manifest, classes: int) -> Float[Tensor, "rows classes"]:
-    """1 where a row has the label, else 0. Raises ManifestError for what is no label below `classes`."""
+    """1 where a row has the label, else 0. Raises ManifestError unless all labels are in 0..classes-1."""
     check_columns(manifest, (LABELS,))
     # A row without any label is a row of zeros, which binary losses take as it is.
     table = torch.zeros(len(manifest), classes)
@@ -56,6 +56,7 @@ def number_columns(manifest: Manifest, columns: Sequence[str]) -> Float[Tensor, 
     table = torch.empty(len(manifest), len(columns))
     for k, name in enumerate(columns):
         for i, value in enumerate(manifest.table[name].to_pylist()):
+            # One check for all that is no number: text, nothing, NaN and infinity.
             table[i, k] = to_float(value)
             if not table[i, k].isfinite():
                 raise ManifestError(
@@ -118,7 +119,7 @@ def with_row_labels(manifest: Manifest, first: int) -> Manifest:
 
 
 def spans(manifests: Sequence[Manifest]) -> Spans:
-    """What the manifests show of each video."""
+    """The segments of each video that the manifests show."""
     rows = []
     for manifest in manifests:
         # Links are followed to the manifest's folder, not file by file, which is too slow for millions.
@@ -133,12 +134,16 @@ def spans_by_path(rows: Iterable[tuple[str, float, float]]) -> Spans:
     """(path, start, end) of each row, grouped by path."""
     spans: Spans = {}
     for path, start, end in rows:
+        # Normalised, so that "a/../b.mp4" and "b.mp4" are one video.
         spans.setdefault(os.path.normpath(path), []).append((start, end))
     return spans
 
 
 def check_disjoint(splits: Mapping[str, Spans], pairs: Sequence[tuple[str, str]] | None = None) -> None:
-    """Raise ManifestError if two splits show the same seconds of a video; `pairs` are all if not given."""
+    """Raise ManifestError if two splits show the same seconds of a video.
+
+    pairs: Which splits are compared; None compares all of them.
+    """
     for a, b in combinations(splits, 2) if pairs is None else pairs:
         both = splits[a].keys() & splits[b].keys()
         shared = sorted(path for path in both if overlap(splits[a][path], splits[b][path]))
@@ -150,5 +155,6 @@ def check_disjoint(splits: Mapping[str, Spans], pairs: Sequence[tuple[str, str]]
 
 
 def overlap(spans: list[tuple[float, float]], others: list[tuple[float, float]]) -> bool:
-    """Whether any of the one is at any time within any of the other."""
+    """Whether any span of one list shares time with any span of the other."""
+    # Spans that only touch share no frame, so the comparisons are strict.
     return any(start < stop and begin < end for start, end in spans for begin, stop in others)

@@ -1,4 +1,4 @@
-"""The video stream of one file: opened, searched by key frames, and decoded to the frame shown at a tick.
+"""The video stream of one file: opens it, seeks to key frames, and decodes the frames shown at given ticks.
 
 A tick is the unit of the stream's own clock, `seconds_per_tick` long. `vjepa.data.decode` wraps this in
 seconds and arrays, and turns every error that PyAV raises here into a DecodeError.
@@ -19,8 +19,8 @@ ROUNDING = Fraction(51, 100_000)
 """Seconds. Matroska keeps whole milliseconds, so a frame may be stamped half of one late."""
 
 STEPS_BACK = (0, 1, 8, 64)
-"""Seconds. Many indices hold decoding times, so the key frame that is found may be shown too late; then we
-look further back."""
+"""Seconds. Many indices hold decoding times, so the key frame that is found may be shown too late. Then the
+search starts again further back."""
 
 
 class VideoStream:
@@ -44,7 +44,7 @@ class VideoStream:
         self.first_tick = self._find_first_tick()
 
     def close(self) -> None:
-        """Give the file back at once: PyAV's reference cycles would hold it until a garbage collection."""
+        """Close the file at once: PyAV's reference cycles would hold it until a garbage collection."""
         if self.container is not None:
             self.container.close()
 
@@ -65,6 +65,7 @@ class VideoStream:
         if self._frames_are_counted():
             return self.first_tick + self.stream.duration
 
+        # Only the packets near the promised end are read, or all of them where seeking leads nowhere.
         promised = Fraction(self.container.duration or 0, av.time_base) / self.seconds_per_tick
         ends = []
         if promised:
@@ -72,9 +73,10 @@ class VideoStream:
         if not ends:
             self._rewind()
             ends = self._packet_ends(self.container.demux(self.stream))
-        end = max(ends)
+        end = max(ends)  # B-frames: the last packet need not be the last frame
 
-        # Beside a sound track the promise may be the sound's. Matroska's counts from 0, not the first frame.
+        # Beside a sound track the promise may be the sound's. In Matroska it counts from 0, not from the
+        # first frame.
         if len(self.container.streams) == 1 and promised > end + self._end_tolerance():
             promised_seconds = float(promised * self.seconds_per_tick)
             reason = f"cut off: {promised_seconds:.3f} s promised, {self.seconds_at(end):.3f} s there"
@@ -83,9 +85,11 @@ class VideoStream:
 
     def frames_at(self, ticks: Sequence[int]) -> Iterator[av.VideoFrame]:
         """The frame on screen at each of the rising `ticks`. Never holds more than two frames."""
+        # A frame stays on screen until the next one, so one frame is read ahead.
         frame = following = None
         frames = iter(())
         for tick in ticks:
+            # A key frame on the way: to seek there is cheaper than to decode all frames before it.
             if frame is None or (following is not None and self._key_frame_between(tick_of(following), tick)):
                 frames = self._frames_from(tick)
                 frame = next(frames, None)
@@ -107,9 +111,11 @@ class VideoStream:
             raise DecodeError(self.path, "the file is empty")
 
         # With "file:" a colon in a name names no protocol, and FFmpeg opens no network address from a file.
+        # Tags that are not UTF-8 are no reason to refuse a video: "replace".
         self.container = av.open(f"file:{self.path}", metadata_errors="replace")
         self.stream = self.container.streams.best("video")
         self._check_stream()
+        # The demuxer then skips sound and all other streams.
         for stream in self.container.streams:
             stream.discard = Discard.default if stream is self.stream else Discard.all
 
@@ -143,6 +149,7 @@ class VideoStream:
     def _find_first_tick(self) -> int:
         """When the first frame is shown. Not `start_time`, which in AVI is when its decoding starts."""
         packets = self.container.demux(self.stream)
+        # Packets that an edit list hides are decoded and never shown; an empty packet only ends the stream.
         first = next((packet for packet in packets if packet.size and not packet.is_discard), None)
         if first is None:
             raise DecodeError(self.path, "the video stream holds no frames")
@@ -189,7 +196,9 @@ class VideoStream:
         return self.decode(self.container.demux(self.stream))
 
     def decode(self, packets: Iterator[av.Packet]) -> Iterator[av.VideoFrame]:
+        """The frames of these packets, in the order of display."""
         for packet in packets:
+            # FFmpeg marks a packet that the file cuts off as corrupt, so `last_decoded` stays before it.
             if packet.size and not packet.is_corrupt:
                 self.last_decoded = packet.dts
             yield from packet.decode()
@@ -208,6 +217,7 @@ class VideoStream:
             return
 
         end = tick_of(frame) + (frame.duration or 0)
+        # The header lists every packet: the file is cut off if the last of them never came to the decoder.
         index = self.stream.index_entries
         packets_missing = (
             self._frames_are_counted() and len(index) and self.last_decoded < index[len(index) - 1].timestamp

@@ -1,7 +1,7 @@
-"""Evaluation with several looks at each video: segments along time, square views along the longer side.
+"""Evaluation with several views of each video: segments along time, squares along the longer side.
 
-The papers' protocols say frames x segments x views, e.g. 16 x 2 x 3 for Something-Something v2 (V-JEPA 2,
-table 15).
+The papers write a protocol as frames x segments x views, for example 16 x 2 x 3 for Something-Something v2
+(V-JEPA 2, table 15). Their views are the `crops` of this module.
 """
 
 from collections.abc import Sequence
@@ -57,6 +57,7 @@ class ViewClips(Dataset):
         try:
             segments = load_segments(row, self.config, self.views.segments)
         except DecodeError as error:
+            # One sample whatever the number of views, so that `lost` counts rows.
             return [Sample(None, row.label_number, i, [str(error)])]
 
         boxes = boxes_along(*segments[0].shape[-2:], self.views.crops)
@@ -66,9 +67,9 @@ class ViewClips(Dataset):
 
 
 def load_segments(row: Row, config: ClipConfig, segments: int) -> list[UInt8[Tensor, "t c h w"]]:
-    """Clips of a video, evenly spread, uncropped.
+    """Uncropped clips of a video, evenly spread.
 
-    Raises DecodeError; also for a video that is too short for one clip, unless `config.short` is "hold"."""
+    Raises DecodeError, also for a video that is too short for one clip, unless `config.short` is "hold"."""
     with open_video(row.path) as video:
         start, end = video.segment(row.start, row.end)
         try:

@@ -16,7 +16,7 @@ from vjepa.data.manifest import Manifest, Row
 from vjepa.data.transforms import centre_crop
 
 ROUNDING = 1e-6
-"""Parts of a clip or of a stride that count as nothing: ends of videos are not exact in floating point."""
+"""Seconds, or share of a stride, that count as nothing: ends of videos are not exact in floating point."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def starts_in(row: Row, clip: ClipConfig, overlap: float) -> list[float]:
     shorter than a clip have one window. Raises DecodeError."""
     with open_video(row.path) as video:
         start, end = video.segment(row.start, row.end)
+    # The last frame lasts 1 / fps as well, so windows without overlap follow each other without a gap.
     length = clip.frames / clip.fps
     slack = end - start - length
     if not np.isfinite(slack) or slack <= ROUNDING:

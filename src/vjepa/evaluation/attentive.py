@@ -43,6 +43,7 @@ def train_probe(
         optimizer = torch.optim.AdamW(probe.parameters(), weight_decay=0.05)
 
         for step in range(steps):
+            # AdamW is made without a rate, since every step sets one.
             optimizer.param_groups[0]["lr"] = lr * schedule(step, steps)
             rows = torch.randint(len(tokens), (BATCH,))
             loss = cross_entropy(probe(tokens[rows]), labels[rows])
@@ -54,6 +55,7 @@ def train_probe(
 
 def schedule(step: int, steps: int) -> float:
     """Factor of the learning rate: it rises over the first tenth of the steps and falls like a cosine."""
+    # step + 1, so that the first step moves the weights.
     warmup = 10 * (step + 1) / steps
     cosine = (1 + math.cos(math.pi * step / steps)) / 2
     return min(warmup, cosine)

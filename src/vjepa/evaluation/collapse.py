@@ -17,10 +17,10 @@ def feature_std(tokens: Float[Tensor, "b n d"]) -> Float[Tensor, ""]:
 
 
 def effective_rank(tokens: Float[Tensor, "b n d"], limit: int = 4096) -> Float[Tensor, ""]:
-    """Number of dimensions that the centred tokens fill: from 1, if all lie on a line, to d (RankMe, arXiv
-    2210.02885).
+    """Number of dimensions that the centred tokens fill: from 1, if all lie on a line, to d.
 
-    It is exp of the entropy of the normalised singular values, computed on at most `limit` tokens.
+    This is RankMe (arXiv 2210.02885): exp of the entropy of the normalised singular values, computed on at
+    most `limit` tokens.
     """
     flat = rearrange(tokens.float(), "b n d -> (b n) d")
     if len(flat) > limit:

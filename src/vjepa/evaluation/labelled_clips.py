@@ -44,6 +44,7 @@ class LabelledClips(NamedTuple):
             not unknown,
             f"column {column} holds {unknown} where read-outs are scored, but not where they are fitted",
         )
+        # Read-outs leave out clips with -1.
         return torch.tensor([-1 if value in EMPTY else names.index(value) for value in values])
 
     def numbers(self, names: Sequence[str]) -> Float[Tensor, "b k"]:
@@ -52,6 +53,7 @@ class LabelledClips(NamedTuple):
 
 
 def as_number(column: str, value: object) -> float:
+    """A cell as a number. Raises UserError if it is not one."""
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -76,6 +78,7 @@ def read_labelled_clips(
     )
 
     dataset = EvaluationClips(manifest, clip)
+    # Spread, because a manifest may be sorted by class.
     rows = np.linspace(0, len(dataset) - 1, min(limit, len(dataset))).round().astype(int).tolist()
     clips = {row: dataset[row].clip for row in rows}
     clips = {row: frames for row, frames in clips.items() if frames is not None}

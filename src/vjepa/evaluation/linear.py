@@ -12,6 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d, one_hot
 PENALTIES = (1e-4, 1e-3, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0)
 """Candidates, in units of the kernel's mean diagonal, so that they suit any number of features."""
 FOLDS = 5
+"""Parts of the clips, each held out once to choose the penalty."""
 
 
 def pool(tokens: Float[Tensor, "b T H W d"], cells: int) -> Float[Tensor, "b f"]:

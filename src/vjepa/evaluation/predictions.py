@@ -27,7 +27,7 @@ from vjepa.data.targets import Targets
 
 
 class Predictions(Metric):
-    """The labels, and each head's most likely class and its probability, for every clip once.
+    """For every clip its row and label, and each head's most likely class with its probability.
 
     The metric's states are lists, not sums: processes may hold different numbers of clips, and all clips are
     gathered.
@@ -56,6 +56,7 @@ class Predictions(Metric):
         """Keep a batch's predictions by all heads p; `row` is each clip's row in the manifest."""
         # All probabilities of all heads would be too much for large data sets.
         probability, answer = probabilities.float().max(dim=-1)
+        # Clips come first, so that batches of any length can be joined.
         self.keep(row=row, label=label, answer=answer.T, probability=probability.T)
 
     def keep(self, **values: Tensor) -> None:

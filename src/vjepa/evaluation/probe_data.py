@@ -11,7 +11,7 @@ class ProbeData(LabelledClipData):
     """Labelled clips in three splits. Validation clips may be test clips if no head is chosen on them."""
 
     def setup(self, stage: str) -> None:
-        """Raises ManifestError if splits share clips."""
+        """Read the manifests. Raises ManifestError if splits share clips."""
         super().setup(stage)
         splits = {"train": self.train_manifests, "val": [self.val_manifest], "test": [self.test_manifest]}
         times = {name: spans(manifests) for name, manifests in splits.items()}

@@ -33,7 +33,7 @@ class ProbeScores(nn.Module):
     """What every head of every row predicts, over all processes.
 
     Args:
-        task: What the probes tell.
+        task: What the probes predict.
         rows: Rows of the table.
         heads: (learning rate, weight decay) of each head; every row has as many.
         on_test: Choose heads on the test clips, as the papers do, and say so in the table.
@@ -66,9 +66,11 @@ class ProbeScores(nn.Module):
     ) -> None:
         """Keep the predictions for a batch, averaged over the views of a clip, which are neighbours in it."""
         for row in self.rows:
-            # Probabilities are averaged, not logits: one view must not outvote the others by its size.
+            # Probabilities are averaged, not logits: a view with large logits must not outvote the others.
+            # In float32, because many tie in low precision.
             predictions = self.task.predict(logits[row].float())
             means = rearrange(predictions, "p (b v) k -> p b v k", v=views).mean(dim=2)
+            # The views of a clip share its label and its row.
             self.predictions[f"{split}_{row}"].update(means, batch.label[::views], batch.index[::views])
 
     def validation(self) -> dict[str, float]:
@@ -86,7 +88,7 @@ class ProbeScores(nn.Module):
 
     def choose(self, predictions: dict[str, dict[str, np.ndarray]]) -> dict[Row, ChosenHead]:
         """The head that stands for each row. Raises DataError without clips to choose or report it on."""
-        # Every row was shown the same clips, so one row is enough to check them.
+        # Every row of the table was shown the same clips, so one is enough to check them.
         for split in SPLITS:
             self.task.check_evidence(predictions[f"{split}_encoder"], split)
 
@@ -107,7 +109,9 @@ class ProbeScores(nn.Module):
         scores = self.table_rows(chosen, predictions)
         (out / "scores.json").write_text(json.dumps([score.__dict__ for score in scores], indent=1))
         write_heads(out / "heads.csv", list(chosen.values()), self.heads)
-        self.task.write_files(out, predictions, chosen["encoder"].head, scores[0])
+        # Rows stand in the recipe's order, which need not begin with the encoder.
+        score = scores[list(chosen).index("encoder")]
+        self.task.write_files(out, predictions, chosen["encoder"].head, score)
 
         clips = f"{scores[0].clips} test clips of {self.task.classes} {self.task.noun}"
         print(score_table(scores, f"{self.task.measure} on {clips}"))

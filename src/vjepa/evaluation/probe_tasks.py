@@ -1,4 +1,4 @@
-"""What a probe learns to tell about a clip: its class, several labels, or numbers.
+"""What a probe learns to predict of a clip: its class, several labels, or numbers.
 
 A task knows the loss of one head, what a head predicts, how its predictions are scored, what chance reaches,
 and which files describe them:
@@ -47,7 +47,7 @@ class ClassTask(nn.Module):
     kind: ClassVar[Targets] = "classes"
     measure: ClassVar[str] = "accuracy"
     noun: ClassVar[str] = "classes"
-    fewest: ClassVar[int] = 2
+    fewest: ClassVar[int] = 2  # below it there is nothing to choose from
     predictions: ClassVar[type[Predictions]] = Predictions
     names: Sequence[str]
     """What each class, label or number is called in the files."""
@@ -106,7 +106,7 @@ class ClassTask(nn.Module):
 class ValueTask(ClassTask):
     """Several targets per clip. A clip's label is its row in `table`, which holds those of all splits."""
 
-    fewest = 1
+    fewest = 1  # one label, or one number, can be learned
     predictions = ValuePredictions
     table: Float[Tensor, "rows k"]
 
@@ -132,6 +132,7 @@ class ValueTask(ClassTask):
 
     def statistics(self, targets: Float[Tensor, "rows k"]) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
         """The mean and the standard deviation with which the targets are standardised."""
+        # Labels are 0 or 1 and stay so.
         return torch.zeros(self.classes), torch.ones(self.classes)
 
     def scores(self, predictions: dict[str, np.ndarray]) -> tuple[float, ...]:
@@ -146,6 +147,7 @@ class ValueTask(ClassTask):
 
     def check_evidence(self, predictions: dict[str, np.ndarray], split: str) -> None:
         super().check_evidence(predictions, split)
+        # Checked again, because the clips with a label may be just those that could not be decoded.
         where = f"what could be decoded of data.{split}"
         check_measurable(self.kind, self.targets_of(predictions), self.names, where)
 
@@ -162,6 +164,7 @@ class ValueTask(ClassTask):
 
         mean = self.mean.cpu()
         std = self.std.cpu()
+        # Predictions and targets are standardised, but files have the manifest's units.
         values = torch.from_numpy(predictions["value"])[:, head] * std + mean
         rows = predictions["row"]
         write_values(out / "predictions.csv", self.manifest, self.names, rows, targets * std + mean, values)
@@ -219,7 +222,8 @@ class RegressionTask(ValueTask):
 
     @torch.no_grad()
     def rescale(self, probe: nn.Module) -> nn.Module:
-        """The last layer takes over the mean and the standard deviation that standardised the numbers."""
+        """The probe with the standardisation undone in its last layer, which is changed in place."""
+        # std (W x + b) + mean is again a linear map of x. The chosen probe is a copy on the CPU.
         std = self.std.cpu()
         probe.head.weight.mul_(std[:, None])
         probe.head.bias.mul_(std).add_(self.mean.cpu())

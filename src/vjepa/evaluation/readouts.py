@@ -1,5 +1,4 @@
-"""What a frozen encoder knows about labelled clips: linear, few-label and attentive read-outs, and
-regression.
+"""What a frozen encoder knows about labelled clips: linear, few-label and attentive read-outs; regression.
 
 Read-outs are small and quick because they run while an encoder trains; its loss alone does not show whether
 its features are useful. The linear ones are ridge regressions on averaged tokens whose penalty is chosen by
@@ -34,11 +33,11 @@ class ReadOutConfig:
     numbers: tuple[str, ...] = ()
     """Manifest columns regressed together."""
     cells: tuple[int, ...] = (1, 4)
-    """Linear read-outs average tokens over so many rows and columns of cells; 1 is the whole frame."""
+    """Linear read-outs average tokens in each of n x n cells, for every n here; 1 is the whole frame."""
     few: int = 10
     """Labels per class of the few-label read-outs; 0 for none."""
     draws: int = 5
-    """Few-label read-outs are averaged over so many draws of labels."""
+    """Random draws of labels over which few-label read-outs are averaged."""
     attentive_steps: int = 0
     """Steps of the attentive read-out's probe; 0 for none."""
     attentive_lr: float = 3e-3
@@ -71,10 +70,12 @@ def read_out_tokens(
     config: ReadOutConfig,
 ) -> dict[str, float]:
     """`read_out` from the tokens of both sets of clips."""
+    # First, because it refuses columns that cannot be read before anything is fitted.
     labels = {name: labels_of(name, fit, score) for name in config.classes}
     scores = {}
     for cells in config.cells:
         suffix = "" if cells == 1 else f"_{cells}x{cells}"
+        # Averaged over places, but not over time, in which the motion is.
         features = (pool(fit_tokens, cells), pool(score_tokens, cells))
         scores |= linear_read_outs(features, labels, suffix, config)
         if config.numbers:
@@ -115,6 +116,7 @@ def attentive_read_outs(
     labels: dict[str, tuple[Int[Tensor, " b"], Int[Tensor, " c"]]],
     config: ReadOutConfig,
 ) -> dict[str, float]:
+    """Accuracy of a trained attentive probe for each class column."""
     scores = {}
     for name, (fit_labels, score_labels) in labels.items():
         data = (fit_tokens, fit_labels, score_tokens, score_labels)
@@ -133,7 +135,7 @@ def encode(encoder: Encoder, clips: UInt8[Tensor, "b t c h w"]) -> Float[Tensor,
     device = next(encoder.parameters()).device
     tokens = []
     for batch in clips.split(32):
-        clip = normalise(batch.to(device))
+        clip = normalise(batch.to(device))  # moved as bytes, a quarter of the floats
         T, H, W = encoder.grid(clip)
         # The tokens of all clips may not fit on a GPU beside the training.
         tokens.append(rearrange(encoder(clip).float().cpu(), "b (T H W) d -> b T H W d", T=T, H=H, W=W))

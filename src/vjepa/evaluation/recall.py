@@ -1,7 +1,7 @@
 """Mean-class recall and the focal loss: how anticipation is scored and trained.
 
 Recall at k is the share of a class's clips for which the class is among the k most likely answers. Its mean
-over classes gives rare classes the weight of frequent ones. It is the measure of the EPIC-KITCHENS-100
+over classes gives rare classes the same weight as frequent ones. It is the measure of the EPIC-KITCHENS-100
 anticipation challenge (arXiv 2006.13256, section 4), with k = 5. A probe cannot answer a class that training
 never shows. There are two rules for such classes:
 
@@ -49,8 +49,7 @@ class MeanClassRecall(Metric):
         left_out = unseen == "left_out"
         answers = torch.tensor(both if left_out else range(known))
         counted = torch.tensor(both if left_out else shown)
-        # Buffers move to the device of the logits. The recipe decides them, so checkpoints need not hold
-        # them.
+        # Buffers move to the device of the logits. The recipe decides them, so checkpoints do not hold them.
         self.register_buffer("answers", answers, persistent=False)
         self.register_buffer("counted", counted, persistent=False)
 
@@ -67,7 +66,7 @@ class MeanClassRecall(Metric):
         return self.share * self.k / len(self.answers)
 
     def update(self, logits: Float[Tensor, "p b known"], label: Int[Tensor, " b"]) -> None:
-        # As float, because low precision has many ties.
+        # As float32, because logits of low precision have many ties.
         top = logits[..., self.answers].float().topk(self.k, dim=-1)
         hit = (self.answers[top.indices] == label[:, None]).any(dim=-1)
         self.seen += torch.bincount(label, minlength=len(self.seen))

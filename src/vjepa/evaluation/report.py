@@ -29,6 +29,7 @@ class Score:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of a share of clips: how far it varies between samples of as many clips."""
+        # Unlike the mean plus or minus two deviations, it stays within 0 and 1 and has a width at both ends.
         z = 1.96  # 95 % of a normal distribution lie within so many standard deviations
         n = self.clips
         p = self.value
@@ -86,6 +87,7 @@ def read_scores(path: Path) -> list[Score]:
 
 def scores_of(row: dict) -> list[Score]:
     """A probe's row is one score; a row of anticipation holds three, for verb, noun and action."""
+    # Only a probe's rows have a `value`.
     if "value" in row:
         return [Score(**row)]
     scores = []

@@ -1,5 +1,4 @@
-"""How well an action-conditioned predictor predicts the future: its rollout error at every horizon, beside
-controls.
+"""The rollout error of an action-conditioned predictor at every horizon, beside controls.
 
 model         gets the true actions
 shuffled      gets the actions of another window; if its error is as low as the model's, the model ignores
@@ -34,8 +33,9 @@ def rollout_errors(
     schema: StateSchema,
     extrinsics: Float[Tensor, "b T+1 x"] | None = None,
 ) -> dict[str, Float[Tensor, "_ T"]]:
-    """Mean absolute difference from the true tokens after 1..T actions from the first frame, by row, for
-    every window.
+    """For every row of the table and every window, the error after 1..T actions from the first frame.
+
+    An error is the mean absolute difference between predicted and true tokens.
 
     A single window has no other to take actions from, so `shuffled` then has no rows.
     """
@@ -44,15 +44,17 @@ def rollout_errors(
     # A camera pose belongs to the frame in which an action begins.
     camera = None if extrinsics is None else extrinsics[:, :-1]
 
-    # Neighbours in a batch come from the same episode, so actions are taken from half a batch away.
+    # Neighbours in a batch may come from the same episode, so actions are taken from half a batch away.
     shuffled = actions.roll(max(1, len(actions) // 2), dims=0)
     controls = {"model": actions, "shuffled": shuffled, "zero": torch.zeros_like(actions)}
     errors = {}
     for row, given in controls.items():
+        # The model gets such states too: rows must differ in nothing but their actions.
         tokens = predictor.rollout(frames[:, 0], given, reached_states(given, states, schema), camera)
         predicted = rearrange(tokens, "b (t n) d -> b t n d", t=given.shape[1])
         errors[row] = mean_difference(predicted, future)
 
+    # No rows, rather than no entry: means leave out what is empty.
     if len(actions) < 2:
         errors["shuffled"] = errors["shuffled"][:0]
     return errors | {"persistence": mean_difference(frames[:, :1], future)}
@@ -70,8 +72,8 @@ def reached_states(
 ) -> Float[Tensor, "b T s"]:
     """The states in which the actions are taken, if each is reached by the action before it.
 
-    With the true states a control would see in them what its actions hide. Only actions of a data set's own
-    kind (`delta: recorded`) cannot be applied to states; the recorded states are returned then.
+    With the true states, a control would see the true motion in them. Actions of a data set's own
+    kind (`delta: recorded`) cannot be applied to states, so the recorded states are returned for them.
     """
     if schema.delta == "recorded":
         return states[:, :-1]

@@ -13,7 +13,7 @@ from vjepa.data.manifest import Manifest
 from vjepa.evaluation.predictions import ChosenHead
 
 MOST_NAMES = 40
-"""With more classes than this, their names do not fit beside a confusion matrix."""
+"""The names of more classes than this do not fit beside a confusion matrix."""
 
 
 def write_heads(path: Path, rows: Sequence[ChosenHead], heads: Sequence[tuple[float, float]]) -> None:
@@ -69,12 +69,14 @@ def write_values(
 
 
 def paths_of(manifest: Manifest, rows: Sequence[int]) -> list[str]:
+    """The manifest's path of each of these rows."""
     return [str(manifest.table["path"][row]) for row in rows]
 
 
 def confusion_matrix(predictions: dict[str, np.ndarray], head: int, classes: int) -> Int[np.ndarray, "c c"]:
     """Number of clips by true class (first axis) and answered class (second axis)."""
     counts = np.zeros((classes, classes), dtype=np.int64)
+    # `counts[...] += 1` would count a repeated pair once.
     np.add.at(counts, (predictions["label"], predictions["answer"][:, head]), 1)
     return counts
 

@@ -8,7 +8,7 @@ One vector for a video:
     clip = read_clip("video.mp4", ClipConfig(frames=64, fps=4.0, size=256))
     vector = clip_features(encoder, clip, pool="mean")
 
-What the probe of a finished probe stage answers (for regression, `answer` is the tensor of logits itself):
+The answer of a finished probe stage's probe (for regression, `answer` is the tensor of logits itself):
 
     from vjepa import load_probe
     from vjepa.weights.export import read_schema
@@ -49,6 +49,7 @@ def read_clip(path: str | Path, config: ClipConfig) -> UInt8[Tensor, "t c h w"]:
     row = Row(Path(path), label=None, start=None, end=None)
     # One segment is the clip in the middle of the video.
     (frames,) = load_segments(row, config, 1)
+    # As evaluation crops: the whole shorter side, and no mirroring.
     return crop(frames, centre_box(*frames.shape[-2:], 1.0), config.size, False)
 
 
@@ -86,12 +87,14 @@ def clip_features(
 def pool_tokens(
     tokens: Float[Tensor, "b l n d"], pool: Pool, time_steps: int, pooler: AttentivePool | None
 ) -> Float[Tensor, "b l *rest"]:
+    """Pool the tokens of every clip and layer. Raises UserError for attentive pooling without a pooler."""
     if pool == "mean":
         return tokens.mean(dim=2)
     if pool == "frame":
         return rearrange(tokens, "b l (T n) d -> b l T n d", T=time_steps).mean(dim=3)
     if pool == "attentive":
         require(pooler is not None, "attentive pooling needs a trained probe's pooler; give `pooler`")
+        # A pooler knows no layers, so each layer counts as a clip.
         vectors = pooler(rearrange(tokens, "b l n d -> (b l) n d"))
         return rearrange(vectors, "(b l) d -> b l d", b=len(tokens))
     return tokens

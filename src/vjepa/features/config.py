@@ -20,7 +20,7 @@ from vjepa.weights.load import Weights
 WITHOUT_EFFECT = {"out", "part", "parts", "batch_size", "workers", "device"}
 """Settings that change neither the numbers nor the files."""
 SOURCES = ("encoder", "videos", "probe")
-"""Settings that are paths; what the files hold counts, wherever they lie."""
+"""Settings that are paths. `FeatureConfig.identity` has digests in their place."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class FeatureConfig:
     overlap: float | None = None
     """Share by which windows over the whole video overlap, from 0 to below 1; without it, the middle clip."""
     layers: tuple[int, ...] = ()
-    """Blocks whose tokens are kept, counted from 0, -1 the last; the last one's alone if empty."""
+    """Blocks whose tokens are kept, counted from 0, -1 the last; if empty, the output of the last one."""
     pool: Pool = "mean"
     """none: every token. mean: one vector a clip. frame: one a time step. attentive: the probe's pooling."""
     probe: Path | None = None
@@ -59,7 +59,7 @@ class FeatureConfig:
     workers: int = 2
     """Processes that decode."""
     part: int = 0
-    """Which of `parts` this process is: several can fill one folder, on as many devices."""
+    """Number of this process, from 0 to `parts` - 1: several can fill one folder, on as many devices."""
     parts: int = 1
     """Processes that share the clips."""
     device: str = "auto"
@@ -77,6 +77,7 @@ class FeatureConfig:
 
     @property
     def clip(self) -> ClipConfig:
+        # Short videos have features too: their last frame is held, as in the released loader.
         return ClipConfig(frames=self.frames, fps=self.fps, size=self.size, short="hold")
 
     @property
@@ -129,9 +130,11 @@ def read_videos(videos: Path) -> Manifest:
 
 
 def files_without_list(videos: Path) -> list[Path]:
+    """The files, if the path is a single video or image or a folder of images only; otherwise none."""
     if videos.is_file():
         return [videos] if videos.suffix.lower() in VIDEO_SUFFIXES + IMAGE_SUFFIXES else []
     files = sorted(videos.rglob("*"))
+    # A folder that holds a video is a data set, which `read_manifest` lists.
     if any(path.suffix.lower() in VIDEO_SUFFIXES for path in files):
         return []
     return [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]

@@ -43,14 +43,14 @@ class SheetConfig:
 
 
 def contact_sheet(manifest: Manifest, features: Features, sheet: SheetConfig) -> UInt8[np.ndarray, "h w c"]:
-    """Images of queries, each beside its nearest clips, which have a green frame if their label is the
-    query's.
+    """Images of queries, each beside its nearest clips; a green frame marks those with the query's label.
 
     Raises UserError if the features are not of this manifest.
     """
     check_same_manifest(manifest, features)
     vectors = unit_vectors(features)
     queries = torch.linspace(0, len(vectors) - 1, min(sheet.queries, len(vectors))).round().long()
+    # A query is its own nearest clip, which would show nothing.
     _, places = nearest(vectors[queries], vectors, sheet.neighbours, without=queries)
 
     labels = features.columns["label"]
@@ -61,7 +61,7 @@ def contact_sheet(manifest: Manifest, features: Features, sheet: SheetConfig) ->
     for query, neighbours in zip(queries.tolist(), places.tolist(), strict=True):
         images = [framed(image_of(clips[query], sheet.pixels), WHITE)]
         for neighbour in neighbours:
-            # Clips without a label (-1) are not alike.
+            # Two clips without a label (-1) do not have the same one.
             same = labels[neighbour] == labels[query] and labels[query] >= 0
             images.append(framed(image_of(clips[neighbour], sheet.pixels), GREEN if same else GREY))
         rows.append(torch.cat(images, dim=2))
@@ -71,6 +71,7 @@ def contact_sheet(manifest: Manifest, features: Features, sheet: SheetConfig) ->
 def framed(image: Image, colour: Colour) -> UInt8[Tensor, "c h2 w2"]:
     """The image with a coloured border around it."""
     sides = (BORDER,) * 4
+    # `pad` fills all channels with one number, so the colour comes in through a mask.
     border = pad(torch.zeros_like(image[:1]), sides, value=1).bool()
     paint = torch.tensor(colour, dtype=torch.uint8)[:, None, None]
     return torch.where(border, paint, pad(image, sides))

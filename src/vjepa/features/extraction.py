@@ -37,12 +37,13 @@ def extract(config: FeatureConfig) -> Path:
     clip can be decoded.
     """
     manifest = read_videos(config.videos)
-    extractor = load_extractor(config)
+    extractor = load_extractor(config)  # refuses bad settings before the folder is touched
     identity = config.identity(manifest)
     check_same_features(config.out, identity)
 
     windows, bad = windows_of(manifest, config.clip, config.overlap)
     shards = shards_of(windows, config.shard)
+    # Before any shard, so that an interrupted folder says what it holds and how many files it lacks.
     write_note(config.out, identity | {"format": FORMAT, "shards": len(shards), "sources": config.sources})
     if config.part == 0:  # all processes find the same bad files
         report_bad(config.out, bad)
@@ -59,7 +60,7 @@ def extract(config: FeatureConfig) -> Path:
 
 
 def shards_of(windows: Sequence[Window], size: int) -> list[Shard]:
-    """The same for every process and every run, so that a run can be continued by others."""
+    """The windows in shards: the same for every process and run, so that others can continue a run."""
     firsts = range(0, len(windows), size)
     return [Shard(number, windows[first : first + size]) for number, first in enumerate(firsts)]
 
@@ -80,7 +81,10 @@ class Extractor:
 
 
 def load_extractor(config: FeatureConfig) -> Extractor:
-    """Raises UserError if the settings do not fit the encoder or the probe, or without the device."""
+    """Load the networks to their device.
+
+    Raises UserError if the settings do not fit the encoder or the probe, or if there is no such device.
+    """
     device = find_device(config.device)
     encoder = load_encoder(config.encoder, config.weights).to(device).eval()
     # Sizes that tubelets do not divide are refused before anything is decoded.
@@ -103,7 +107,7 @@ def load_pooler(probe: Path, encoder: Encoder, source: Path) -> AttentivePool:
 
 
 def find_device(name: str) -> torch.device:
-    """Raises UserError for a device that does not exist."""
+    """The device of that name. Raises UserError if it does not exist."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     # torch raises different errors for unknown names, missing drivers and builds without CUDA.
@@ -119,6 +123,7 @@ def find_device(name: str) -> torch.device:
 def write_missing(extractor: Extractor, manifest: Manifest, shards: Sequence[Shard]) -> None:
     """Compute and write the shards that the folder does not have yet."""
     out = extractor.config.out
+    # A file that exists is complete, because files are moved into place.
     missing = [shard for shard in shards if not shard.file(out).exists()]
     clips = sum(len(shard.windows) for shard in missing)
     with tqdm(total=clips, unit="clip", disable=not missing) as progress:

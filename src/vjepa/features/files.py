@@ -1,5 +1,4 @@
-"""A folder of features: Parquet files of some clips each (shards), and a note that says what the folder
-holds.
+"""A folder of features: Parquet files of some clips each (shards), and a note on what the folder holds.
 
     features = read_features("features")
     features.values[7], features.columns["path"][7]
@@ -62,7 +61,7 @@ def write_note(out: Path, note: dict) -> None:
 
 
 def read_note(out: str | Path) -> dict:
-    """Raises UserError if the folder holds no features."""
+    """The note of a folder. Raises UserError if the folder holds no features."""
     file = Path(out) / NOTE
     require(file.exists(), f"{out} holds no features; write some with `python -m vjepa features`")
     return json.loads(file.read_text())
@@ -71,7 +70,7 @@ def read_note(out: str | Path) -> dict:
 def write_shard(
     out: Path, shard: Shard, manifest: Manifest, features: Iterable[tuple[int, np.ndarray | str]]
 ) -> list[str]:
-    """Write the features of a shard's clips, and return the reasons of clips that have none.
+    """Write the features of a shard's clips, and return why the other clips have none.
 
     `features` yields a clip's place in the shard with its values or the reason, in any order.
     """
@@ -88,6 +87,7 @@ def write_shard(
 
 
 def columns_of(manifest: Manifest, windows: Sequence[Window]) -> dict[str, list]:
+    """The columns that describe the clips of these windows."""
     rows = [window.row for window in windows]
     return {
         "row": rows,
@@ -98,9 +98,11 @@ def columns_of(manifest: Manifest, windows: Sequence[Window]) -> dict[str, list]
 
 
 def write_parquet(path: Path, columns: dict[str, list], values: list[np.ndarray]) -> None:
+    """Write one row for each clip: its columns, and its values with their shape."""
     # Without clips the type of the numbers is unknown; an empty column of any type can be read.
     number = pa.from_numpy_dtype(values[0].dtype) if values else pa.float32()
     table = {name: pa.array(column, TYPES[name]) for name, column in columns.items()}
+    # Parquet has no arrays of several axes, so values are flat and their shape stands beside them.
     table["shape"] = pa.array([value.shape for value in values], pa.list_(pa.int64()))
     table["features"] = pa.array([value.ravel() for value in values], pa.list_(number))
     pa.parquet.write_table(pa.table(table), path)
@@ -121,6 +123,7 @@ def complete_files(out: Path) -> list[Path]:
     format = note["format"]
     files = [Shard(number, ()).file(out, format) for number in range(note.get("shards", 0))]
     missing = [file for file in files if not file.exists()]
+    # Older formats can be read, but not continued.
     remedy = "run the command that began it again"
     if format != FORMAT:
         remedy = f"{format} files are no longer written, so extract the features into another folder"
@@ -143,6 +146,7 @@ def read_parquet(path: Path) -> Features:
     columns = {name: table[name].to_pylist() for name in TYPES}
     if not table.num_rows:
         return Features(np.empty((0, 0), np.float32), columns)
+    # The numbers of all rows are one buffer, so nothing is converted row by row.
     flat = table["features"].combine_chunks().values.to_numpy(zero_copy_only=False)
     shape = table["shape"][0].as_py()  # all clips of a folder have the same
     return Features(flat.reshape(table.num_rows, *shape), columns)

@@ -13,7 +13,7 @@ from vjepa.errors import require
 from vjepa.features.files import Features, read_note
 
 ON_THE_FILES = ("videos_digest", "shard", "shards", "format", "dtype", "sources")
-"""Entries of a folder's note that concern its files or its videos, not the kind of its features."""
+"""Entries of a folder's note about its files or its videos; the others decide the kind of its features."""
 
 
 def unit_vectors(features: Features, centre: Features | None = None) -> Float[Tensor, "b d"]:
@@ -39,12 +39,13 @@ def nearest(
 ) -> tuple[Float[Tensor, "q k"], Int[Tensor, "q k"]]:
     """Cosines and places of the k vectors nearest to each query, nearest first; all are of length 1.
 
-    without: for each query the place of a vector that does not count, such as the query itself.
+    without: For each query, the place of a vector that does not count, such as the query itself.
     """
     cosines = queries @ vectors.T
     if without is not None:
         # Less than any cosine, so that it comes last.
         cosines[torch.arange(len(queries)), without] = -torch.inf
+    # topk refuses more than there are; the vector left out is not one of them.
     most = len(vectors) - (without is not None)
     top = cosines.topk(min(k, most))
     return top.values, top.indices

@@ -1,7 +1,6 @@
 """Clips that look alike, and how well neighbours predict labels.
 
-    python -m vjepa neighbours --features FOLDER --videos MANIFEST [--picture neighbours.png] [--scored
-    FOLDER]
+    python -m vjepa neighbours --features FOLDER --videos MANIFEST [--picture FILE.png] [--scored FOLDER]
 
 The image is a contact sheet. Each row begins with the middle frame of a query clip, followed by its nearest
 clips; a sliding window shows the frame at which it begins. Clips with the query's label have a green frame,
@@ -32,11 +31,12 @@ def neighbours(
     Args:
         features: Folder written by `python -m vjepa features`.
         videos: The manifest that it was written from.
-        picture: File to write, a PNG.
+        picture: PNG file to write.
         scored: Folder of features of other clips, for a k-NN read-out on them.
         k: Neighbours that vote.
-        sheet: Size of the picture.
+        sheet: Size of the image.
     """
+    # Before the image is drawn, which takes much longer than this check.
     if scored:
         check_same_settings(features, scored)
     fitted = read_features(features)

@@ -15,10 +15,9 @@ SMALLEST = 128
 def token_colours(
     tokens: Float[Tensor, "b n d"], grid: Grid, frame: tuple[int, int]
 ) -> UInt8[Tensor, "b t c h w"]:
-    """The first three principal components of all tokens as red, green and blue, with one image for each time
-    step.
+    """The first three principal components of all tokens as red, green and blue, an image a time step.
 
-    frame: height and width of the images in pixels.
+    frame: Height and width of the images in pixels.
     """
     # One set of components for all clips, so that a colour means the same in every image.
     flat = rearrange(tokens.float(), "b n d -> (b n) d")
@@ -44,7 +43,9 @@ def tokens_to_pixels(
 
 def tile_clips(clips: UInt8[Tensor, "b t c h w"]) -> UInt8[Tensor, "c height width"]:
     """One image of several clips: clips are its rows and frames its columns, with white gaps between them."""
+    # Whole times, so that pixels stay sharp squares.
     times = max(1, SMALLEST // clips.shape[-1])
     enlarged = repeat(clips, "b t c h w -> b t c (h i) (w j)", i=times, j=times)
+    # The gaps are right of and below each image.
     padded = pad(enlarged, (0, 2, 0, 2), value=255)
     return rearrange(padded, "b t c h w -> c (b h) (t w)")

@@ -14,8 +14,8 @@ tiny_language_model  trains a small one in a minute
 model                projector and language model: loss, scores of options, answers
 generation           greedy generation with transformers, also token by token
 clip_tokens          clips as the encoder's tokens
-video_chat           encoder, model and chat together: ask about a video
-alignment_file       the file that a vlm stage leaves
+video_chat           encoder, model and chat together, to be asked about a video
+alignment_file       the file that a vlm stage writes
 phases               what one phase of alignment takes over from the one before
 measures             what a vlm stage counts and averages
 sample_answers       questions and answers in TensorBoard

@@ -1,7 +1,7 @@
-"""The file that a vlm stage leaves: a trained projector, and which models it was aligned with.
+"""The file that a vlm stage writes: a trained projector, and the names of the models it was aligned with.
 
-A folder holds `model.safetensors` and, if the language model was trained too, `language/`: that model or its
-adapter, with its tokenizer. The encoder is not copied: the metadata names it and holds a digest of its
+A folder holds `model.safetensors` and, if the language model was trained too, `language/` with that model (or
+its adapter) and its tokenizer. The encoder is not copied: the metadata names it and holds a digest of its
 weights.
 """
 
@@ -31,7 +31,7 @@ def find_export(folder: str | Path) -> Path:
 
 
 def projector_config(metadata: dict) -> ProjectorConfig:
-    """The projector's config, as the metadata of an export holds it."""
+    """The projector's config from the metadata of an export."""
     # JSON has no tuples; they come back as lists.
     fields = {
         key: tuple(value) if isinstance(value, list) else value for key, value in metadata["config"].items()
@@ -42,10 +42,11 @@ def projector_config(metadata: dict) -> ProjectorConfig:
 def weights_digest(encoder: Encoder) -> str:
     """The first twelve hexadecimal digits of a SHA-256 of all weights.
 
-    The digest depends on names and values alone, so the same encoder has the same one wherever its file lies.
+    The digest depends on names and values alone, so it does not change when the encoder's file moves.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(name.encode())
+        # As bytes, because NumPy has no bfloat16.
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:12]

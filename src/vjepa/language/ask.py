@@ -23,8 +23,8 @@ def ask(
     Args:
         question: The question.
         model: Folder of a finished vlm stage.
-        video: Video or image; without one the question is text alone.
-        encoder: Where the encoder is now, if not where it was.
+        video: Video or image; without one, the question is text alone.
+        encoder: File or folder of the encoder, if it has moved since the alignment.
         device: Device of torch, such as cuda.
         limit: Most tokens of the answer.
     """

@@ -1,4 +1,4 @@
-"""Conversations and their media as samples and batches, and the order in which training sees them."""
+"""Samples and batches of conversations with their media, and the order in which training sees them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -41,7 +41,7 @@ def collate_captions(samples: Sequence[CaptionSample]) -> CaptionBatch:
 
 
 class TrainingCaptions(MediaDataset):
-    """Sample k for every k. A row whose media cannot be decoded is replaced by another of its source."""
+    """Sample k for every k. A row whose media cannot be decoded is replaced by another row of its source."""
 
     def __init__(
         self,
@@ -54,6 +54,7 @@ class TrainingCaptions(MediaDataset):
         super().__init__(config, cache)
         self.sources = sources
         self.mixture = Mixture([len(source) for source in sources], weights, seed)
+        # Counted once, because sorting asks for the length of every sample.
         self.lengths = [source.lengths for source in sources]
 
     def __getitem__(self, k: int) -> CaptionSample:
@@ -61,7 +62,7 @@ class TrainingCaptions(MediaDataset):
         return CaptionSample(None, [], k, bad) if sample is None else sample._replace(index=k, bad=bad)
 
     def read(self, source: int, i: int, rng: np.random.Generator) -> CaptionSample:
-        """A row and its media, of which nothing is drawn at random. Raises DecodeError."""
+        """A row and its media; `rng` is not used, because no crop or moment is random. Raises DecodeError."""
         return self.sample(self.sources[source].row(i), i)
 
     def length(self, k: int) -> int:
@@ -88,10 +89,10 @@ class EvaluationCaptions(MediaDataset):
 
 
 class LikeLengths(GlobalOrder):
-    """As GlobalOrder, but batches hold samples of like length, so that little is padded.
+    """Like GlobalOrder, but a batch holds samples of similar length, so that little is padded.
 
-    The samples of every `among` batches over all ranks are sorted by length, cut into batches, and the
-    batches shuffled.
+    The samples of every `among` batches, counted over all ranks, form a group. A group is sorted by length
+    and cut into batches, and the batches are shuffled.
     """
 
     def __init__(
@@ -100,17 +101,19 @@ class LikeLengths(GlobalOrder):
         super().__init__(per_epoch, batch, rank, world)
         self.samples = samples
         self.among = among
+        # The group that was sorted last. Only one is kept, since batches come in order.
         self.sorted_group = -1
         self.sorted_batches: list[list[int]] = []
 
     def samples_of(self, number: int) -> list[int]:
+        # Batches are counted over all ranks: this rank has one of every `world`.
         group, place = divmod(number * self.world + self.rank, self.among)
         # Every group is shuffled in another way, and each rank computes the same shuffle.
         key = self.samples.mixture.seed + group
         return self.batches(group)[shuffled(place, self.among, key)]
 
     def batches(self, group: int) -> list[list[int]]:
-        """The batches of a group, from short to long. They are kept until another group is drawn."""
+        """The batches of a group, from short to long. They are kept until another group is needed."""
         if self.sorted_group != group:
             # The numbers of a group depend on nothing but the group, so a resumed run sorts the same ones.
             size = self.among * self.batch

@@ -1,8 +1,8 @@
 """The data module of conversations about videos and images: mixtures with weights, batches of like length.
 
-Videos are shown whole, as frames spread evenly over them, and never cropped at random: what is said about
-left, right or a number must stay true. So a frozen encoder's tokens can be kept, and a batch holds tokens
-where a cache has them.
+A video is shown as frames spread evenly over its whole length, and never cropped at random: statements about
+left, right or a number must stay true. So the tokens of a frozen encoder can be cached, and a batch holds
+tokens instead of frames where the cache has them.
 """
 
 import math
@@ -28,7 +28,7 @@ class CaptionSource:
     file: str
     """Conversations: .json, .jsonl or .parquet."""
     folder: str | None = None
-    """What the media's paths are relative to; the file's folder if not given."""
+    """Folder that the media's paths are relative to; the file's own folder if not given."""
     weight: float = 1.0
     """Share of the draws, relative to the other sources."""
 
@@ -57,7 +57,7 @@ class CaptionData(ResumableData):
             batch_size: Conversations per device and step.
             workers: Processes that decode, per device.
             like_lengths: Batches among which conversations are sorted by length, so that little is padded.
-                Short texts of one length often say the same, which is bad for a batch: give 1 there.
+                Short texts of equal length often have the same answer, which is bad for a batch: give 1 then.
             max_bad_share: Training stops once more than this share of draws could not be decoded.
             seed: Decides the order.
         """
@@ -68,7 +68,7 @@ class CaptionData(ResumableData):
         self.val = val
         self.clip = clip
         self.like_lengths = like_lengths
-        # A stage with a frozen encoder may give one. Batches then hold tokens instead of frames.
+        # A stage with a frozen encoder may set a cache. Batches then hold tokens instead of frames.
         self.cache: LatentCache | None = None
 
     @cached_property
@@ -81,12 +81,14 @@ class CaptionData(ResumableData):
 
     @cached_property
     def val_kinds(self) -> list[str]:
-        """What held-out questions are about; the same list in every process."""
+        """The kinds of the held-out questions, sorted, so that the list is the same in every process."""
         rows = self.val_captions
+        # An empty kind is no kind. Its questions count in the mean over all.
         return sorted({rows.row(i).kind for i in range(len(rows))} - {""})
 
     def setup(self, stage: str) -> None:
         """Read what this stage needs, so that a malformed file stops the run before it starts."""
+        # Cached properties: reading them reads the files.
         _ = self.val_captions
         if stage == "fit":
             _ = self.train_captions
@@ -101,11 +103,11 @@ class CaptionData(ResumableData):
         return list(dict.fromkeys(media for row in rows for media in row.media))
 
     def examples(self, count: int) -> Iterator[Tensor]:
-        """Media of at most `count` rows, evenly spread over the first file, as a batch holds them."""
+        """The media of at most `count` rows, spread evenly over the first file: frames, or cached tokens."""
         rows = EvaluationCaptions(self.train_captions[0], self.clip, self.cache)
         step = math.ceil(len(rows) / count)
         for i in range(0, len(rows), step):
-            yield from rows[i].clip
+            yield from rows[i].clip  # nothing for a row that cannot be decoded
 
     def training_samples(self) -> TrainingCaptions:
         weights = [source.weight for source in self.sources]

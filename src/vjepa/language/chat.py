@@ -1,14 +1,14 @@
-"""Conversations about clips as token ids, by any tokenizer's own chat template.
+"""Conversations about clips as token ids, with the chat template of any tokenizer.
 
-The template is rendered once, with a mark in the place of every text and every clip; then each text is
+The template is rendered once, with a mark in the place of every text and every clip. Then each text is
 tokenised by itself. So the template alone decides what is an answer, a control token typed by a user is plain
 text, and no text can be taken for the place of a clip.
 
-A conversation longer than the context is cut by one rule: the longest text of a user loses its end; if that
-is not enough, the conversation loses its end. Clips are never cut. The tokens that were cut are counted, and
-a conversation without an answer left is refused.
+A conversation longer than the context is cut by one rule: first the longest text of a user loses its end,
+then, if that is not enough, the conversation loses its end. Clips are never cut. The tokens that were cut are
+counted. A conversation is refused if no answer is left.
 
-Some templates write a space or a line break before an answer, but not where they ask for one. The model has
+Some templates write a space or a line break before an answer, but not at the end of a prompt. The model has
 to generate it then, so it belongs to the answer.
 """
 
@@ -84,7 +84,7 @@ class Chat:
         return encoded
 
     def encode_prompt(self, turns: Sequence[Turn], sizes: Sequence[int]) -> Encoded:
-        """A conversation that ends with a question, up to where its answer begins.
+        """A conversation that ends with a question, up to the place where its answer begins.
 
         Raises UserError if it does not fit into the context even with its longest question cut.
         """
@@ -95,14 +95,14 @@ class Chat:
         return [*self.answer_ids(text), self.stop[0]]
 
     def encode_text(self, text: str) -> list[int]:
-        """A text of a user: what looks like a control token is spelled out."""
+        """A text of a user. Anything that looks like a control token becomes ordinary tokens."""
         return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
 
     def fit_to_context(self, pieces: list[Piece], whole: bool = False) -> Encoded:
-        """Ids and labels of the pieces, cut by the rule above; `whole`: only texts of the user may be cut."""
+        """Ids and labels of the pieces, cut by the rule above. whole: only texts of the user may be cut."""
         excess = max(0, sum(len(piece.ids) for piece in pieces) - self.context)
         ids: list[int] = []
         labels: list[int] = []
@@ -115,6 +115,7 @@ class Chat:
             if piece.kind == "clip":
                 end_of_clips = len(ids)
 
+        # Half a clip would leave tokens of the encoder without a place.
         if end_of_clips > self.context or (whole and len(ids) > self.context):
             raise UserError(
                 f"clips and template of a conversation take {len(ids)} tokens; raise context={self.context}"
@@ -122,7 +123,7 @@ class Chat:
         return Encoded(ids[: self.context], labels[: self.context], excess)
 
     def pieces(self, turns: Sequence[Turn], sizes: Sequence[int], prompt: bool) -> list[Piece]:
-        """The rendered conversation, piece by piece; `prompt`: ends where the template asks for an answer."""
+        """The rendered conversation in pieces. prompt: it ends where the template asks for an answer."""
         parts = [(turn.role, part) for turn in turns for part in turn.parts]
         # Even chunks are the template's own text, odd ones the numbers of the parts between them.
         chunks = MARK.split(self.render(turns, prompt))
@@ -222,7 +223,7 @@ class Chat:
 
 
 def one_round() -> list[Turn]:
-    """The shortest conversation, to see how a template words it."""
+    """The shortest conversation, with which a template is examined."""
     return [Turn("user", ("q",)), Turn("assistant", ("a",))]
 
 

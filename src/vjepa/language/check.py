@@ -1,4 +1,4 @@
-"""Check a file of conversations before training: every malformed row, missing file and overlong text at once.
+"""Check a file of conversations before training: report all malformed rows, missing files and long texts.
 
 python -m vjepa check-conversations train.jsonl
 """
@@ -13,7 +13,7 @@ from vjepa.language.conversations import Conversation
 
 
 def problems(captions: Captions, longest: int) -> Iterator[tuple[int, str]]:
-    """(row counted from 0, what is wrong with it) for every bad row. longest: characters of text in a row."""
+    """(row, problem) of every bad row; rows are counted from 0. longest: most characters of text in a row."""
     for i in range(len(captions)):
         try:
             problem = problem_of(captions.row(i), longest)
@@ -38,11 +38,12 @@ def check_conversations(file: Path, *, folder: Path | None = None, longest: int 
 
     Args:
         file: .json, .jsonl or .parquet.
-        folder: What the media's paths are relative to, if not the file's folder.
-        longest: Characters of text in a row; about four make a token.
+        folder: Folder that the media's paths are relative to, if not the file's folder.
+        longest: Most characters of text in a row; about four make a token.
 
     Raises UserError if the file cannot be read, or if any row is bad.
     """
+    # Not `read_captions`, which stops at the first malformed row.
     captions = read_rows(file, folder)
     bad = dict(problems(captions, longest))
     print(f"{file}: {len(captions)} rows, {len(captions) - len(bad)} ok, {len(bad)} bad")

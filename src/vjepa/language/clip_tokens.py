@@ -1,4 +1,4 @@
-"""Clips of a batch, frames or cached tokens, as the frozen encoder's tokens."""
+"""The frozen encoder's tokens of a batch of clips, which are given as frames or as cached tokens."""
 
 from collections.abc import Sequence
 from math import isqrt
@@ -29,6 +29,7 @@ def encode_clips(encoder: Encoder, clips: Sequence[Tensor], device: torch.device
     # Clips of one size go through the encoder together.
     for kind in dict.fromkeys((clip.shape, clip.dtype) for clip in clips):
         numbers = [i for i, clip in enumerate(clips) if (clip.shape, clip.dtype) == kind]
+        # Frames move to the device as bytes, a quarter of their size in float32.
         batch = torch.stack([clips[i] for i in numbers]).to(device)
         grid = token_grid(encoder, clips[numbers[0]])
         if batch.dtype == torch.uint8:
@@ -54,5 +55,6 @@ def split_by_row(rows: Sequence[Conversation], clips: Sequence[Clip]) -> list[li
     require(
         sum(counts) == len(clips), f"the rows have {sum(counts)} media, but {len(clips)} clips were given"
     )
+    # The count was checked, so `next` never runs out.
     rest = iter(clips)
     return [[next(rest) for _ in range(count)] for count in counts]

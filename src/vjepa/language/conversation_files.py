@@ -1,4 +1,4 @@
-"""Files of conversations: .json, .jsonl and .parquet. The module `conversations` shows their rows.
+"""Files of conversations: .json, .jsonl and .parquet. The module `conversations` describes their rows.
 
     captions = read_captions("train.jsonl")
     captions.row(7).answer
@@ -28,8 +28,8 @@ class Captions:
     Rows are JSON texts in one Arrow array: processes forked from this one share it without copying.
 
     Args:
-        source: The file that they were read from.
-        folder: What the paths of the media are relative to.
+        source: The file that the rows were read from.
+        folder: Folder that the paths of the media are relative to.
         rows: One JSON text for each conversation.
     """
 
@@ -42,7 +42,7 @@ class Captions:
         return len(self._rows)
 
     def row(self, i: int) -> Conversation:
-        """Conversation `i`, counted from 0. Raises ManifestError that names the row, counted from 1."""
+        """Conversation `i`, counted from 0. Raises ManifestError, which counts the row from 1."""
         try:
             return parse_row(json.loads(self._rows[i].as_py()), self.folder)
         except ManifestError as error:
@@ -57,16 +57,17 @@ class Captions:
 def read_captions(path: str | Path, folder: str | Path | None = None) -> Captions:
     """Read .json, .jsonl or .parquet, and check every row. Raises ManifestError on the first malformed one.
 
-    folder: what the paths of the media are relative to, if not the file's folder.
+    folder: the folder that the paths of the media are relative to, if not the file's folder.
     """
     captions = read_rows(path, folder)
+    # Parsed and dropped. If they were kept, every forked process would copy them as it counts references.
     for i in range(len(captions)):
         captions.row(i)
     return captions
 
 
 def read_rows(path: str | Path, folder: str | Path | None = None) -> Captions:
-    """As `read_captions`, but without a check of the rows."""
+    """Like `read_captions`, but without a check of the rows."""
     source = Path(path)
     try:
         rows = list(json_texts(source))
@@ -83,6 +84,7 @@ def json_texts(source: Path) -> Iterator[str]:
     ending = source.suffix.lower()
     if ending == ".parquet":
         for number, row in enumerate(pa.parquet.read_table(source).to_pylist(), 1):
+            # A table gives every row every column. Null stands for a column that the row does not have.
             yield json.dumps(without_nulls(row, f"{source}, row {number}"), default=name_of_type)
     elif ending == ".jsonl":
         yield from (line for line, _ in json_lines(source))
@@ -131,5 +133,5 @@ def without_nulls(row: dict, place: str) -> dict:
 
 
 def name_of_type(value: object) -> str:
-    """What stands in a JSON text for a table's value that JSON cannot hold, such as bytes or a time."""
+    """A text in place of a table's value that JSON cannot hold, such as bytes or a time."""
     return f"<{type(value).__name__}>"

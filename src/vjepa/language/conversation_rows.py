@@ -1,8 +1,8 @@
-"""From one row of a file to a Conversation; every mistake in the row is one sentence.
+"""From one row of a file to a Conversation. A mistake in the row raises an error of one sentence.
 
     parse_row({"video": "a.mp4", "conversations": [...]}, Path("media"))
 
-A text holds `<video>` and `<image>` where media stand; a list of parts has a part for each medium instead.
+A text holds `<video>` and `<image>` in the places of media. A list of parts has a part for each medium.
 """
 
 import re

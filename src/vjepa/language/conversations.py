@@ -37,12 +37,12 @@ class Media(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """What one speaker says and shows."""
+    """The texts and media of one speaker."""
 
     role: str
     """system, user or assistant."""
     parts: tuple[str | int, ...]
-    """In their order: texts, and media by their number in the conversation, counted from 0."""
+    """Texts, and media by their number in the conversation (counted from 0), in order."""
 
 
 class Conversation(NamedTuple):
@@ -59,13 +59,14 @@ class Conversation(NamedTuple):
     """Questions of one pair are right only together; empty for none."""
 
     def without_media(self) -> "Conversation":
-        """The texts alone."""
+        """The same conversation with its texts alone."""
         turns = tuple(Turn(turn.role, texts_of(turn)) for turn in self.turns)
         return self._replace(media=(), turns=turns)
 
     @property
     def question(self) -> str:
         """The last question's text."""
+        # The last two turns are always a question and its answer.
         return " ".join(texts_of(self.turns[-2]))
 
     @property

@@ -1,7 +1,7 @@
 """Greedy text generation with transformers, whole or token by token.
 
-A published model brings settings of its own for sampling, penalties and lengths. Here they never apply: an
-evaluation must give the same answer each time, and only what the caller passes decides where it ends.
+A published model brings its own settings for sampling, penalties and lengths. They never apply here: an
+evaluation must give the same answer each time, and only the caller decides where an answer ends.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ class StreamClosedError(Exception):
 
 
 class TokenStream:
-    """A streamer for transformers' `generate` of one prompt, which calls `put` after each token."""
+    """A streamer for transformers' `generate`, which calls `put` after each token of its one prompt."""
 
     def __init__(self) -> None:
         self.tokens: SimpleQueue[int | None] = SimpleQueue()
@@ -59,7 +59,7 @@ def greedy(
         num_beams=1,
         max_new_tokens=limit,
         eos_token_id=list(stop),
-        pad_token_id=stop[0],
+        pad_token_id=stop[0],  # it vanishes where answers are cut at their first stop token
         use_cache=True,
     )
     with default_generation_config(model):
@@ -90,6 +90,7 @@ def stream_tokens(generate: Callable[[TokenStream], object]) -> Iterator[int]:
     If the reader stops early, `generate` ends after the token that it is working on.
     """
     stream = TokenStream()
+    # `generate` pushes tokens and a generator pulls them, so each needs a thread.
     with ThreadPoolExecutor(max_workers=1) as pool:
         result = pool.submit(generate, stream)
         # After an error too, or the reader would wait for ever.

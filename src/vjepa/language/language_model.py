@@ -1,4 +1,4 @@
-"""Language models and their tokenizers: any causal one of transformers, whole or with a LoRA adapter.
+"""Language models and their tokenizers: any causal model of transformers, whole or with a LoRA adapter.
 
 transformers and peft are imported inside functions, since only users of language models have them.
 """
@@ -34,13 +34,13 @@ class LoRA:
 
 @dataclass(frozen=True)
 class LanguageConfig:
-    """Which language model, in which precision, and what of it may be trained."""
+    """Which language model is loaded, in which precision, and which part of it may be trained."""
 
     source: str | None = None
     """Folder or hub name of a causal language model with tokenizer and chat template, such as Qwen or Llama.
-    With init_from it is known already, and another one is an error."""
+    Not needed with init_from, which knows the model; another model is then an error."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the weights. bfloat16 takes half the memory; train whole models in float32 with
+    """Precision of the weights. bfloat16 takes half the memory; train whole models in float32 with
     trainer.precision=bf16-mixed."""
     lora: LoRA | None = None
     """Train an adapter instead of the weights."""
@@ -52,10 +52,11 @@ def load_language(config: LanguageConfig) -> nn.Module:
     """The model, frozen but for the adapter if `lora` is given. Raises UserError if it cannot be loaded."""
     folder = resolve_source(config.source)
     is_adapter = (Path(folder) / ADAPTER).is_file()
+    # An adapter's folder holds only the change, and names the model that it changes.
     base = adapter_base(Path(folder), config.lora) if is_adapter else folder
     model = load_base_model(base, config.dtype).requires_grad_(False)
 
-    # Adapters come after freezing, which would freeze them too.
+    # Adapters are added after freezing, which would freeze them too (LLaVA-NeXT had this bug).
     if is_adapter:
         with loading_errors(folder, "an adapter"):
             model = import_peft().PeftModel.from_pretrained(
@@ -84,7 +85,7 @@ def load_base_model(source: str, dtype: str) -> nn.Module:
 
 
 def adapter_base(folder: Path, lora: LoRA | None) -> str:
-    """Source of the model that an adapter changes.
+    """Folder or hub name of the model that an adapter changes.
 
     Raises UserError if `lora` differs from the adapter's own settings.
     """
@@ -129,6 +130,7 @@ def save_language(model: nn.Module, tokenizer, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
+# The format of Qwen: control tokens around every turn, and one form for all roles.
 CHATML = (
     "{% for message in messages %}"
     "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
@@ -186,20 +188,20 @@ def add_adapter(model: nn.Module, lora: LoRA) -> nn.Module:
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules="all-linear",
+        target_modules="all-linear",  # peft leaves out the last one, which maps to the vocabulary
         task_type="CAUSAL_LM",
     )
     return import_peft().get_peft_model(model, config)
 
 
 def resolve_source(source: str) -> str:
-    """The absolute path of a folder, to be found from any working directory; a hub name as it is."""
+    """The absolute path of a folder, which holds from any working directory; a hub name as it is."""
     folder = Path(source)
     return str(folder.resolve()) if folder.is_dir() else source
 
 
 def from_pretrained(kind: str, source: str, **settings: object):
-    """What the class `kind` of transformers loads from the source."""
+    """What the class `kind` of transformers loads from the source. Raises UserError if it cannot."""
     try:
         import transformers
     except ImportError as error:
@@ -214,6 +216,7 @@ def loading_errors(source: str, kind: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        # The first line names the problem. transformers may add a page of advice.
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"language.source={source} cannot be loaded as {kind}: {first}") from error
 

@@ -1,4 +1,4 @@
-"""What the vlm stage measures: conversations that do not fit, and how well held-out answers are predicted."""
+"""What the vlm stage measures: conversations that do not fit, and predictions of held-out answers."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from vjepa.language.video_chat import TrainingBatch, VideoChat
 
 
 class ConversationCounts:
-    """How many conversations were drawn, tokens were cut, and conversations lost because they do not fit."""
+    """Counts of conversations drawn, of tokens cut, and of conversations lost because they do not fit."""
 
     def __init__(self, drawn: int = 0, cut: int = 0, lost: int = 0) -> None:
         self.drawn = drawn
@@ -23,7 +23,7 @@ class ConversationCounts:
         self.lost = lost
 
     def add(self, drawn: int, inputs: TrainingBatch, max_share: float) -> None:
-        """Raise DataError if a larger share of the conversations is lost than may be bad."""
+        """Count a batch of `drawn` rows. Raises DataError if more than `max_share` of all rows are lost."""
         self.drawn += drawn
         self.cut += inputs.cut
         self.lost += inputs.lost
@@ -50,7 +50,7 @@ class ValidationMeans:
     """Means over held-out conversations.
 
     Args:
-        kinds: What questions are about. Every process has to name the same kinds, whichever rows it has.
+        kinds: The kinds of questions. They must be the same in every process, whichever rows it has.
     """
 
     def __init__(self, kinds: Sequence[str]) -> None:
@@ -69,6 +69,7 @@ class ValidationMeans:
         rows = len(batch.rows)
         inputs = video_chat.training_batch(batch.rows, batch.clip)
         kept = rows - inputs.lost
+        # A mean of shares, weighted by rows, is the share of all rows.
         self.add("lost_share", inputs.lost / rows, rows)
         if kept:
             answers = video_chat.model(inputs.ids, inputs.mask, inputs.clips, inputs.labels)
@@ -78,10 +79,11 @@ class ValidationMeans:
         self.update_accuracy(video_chat, batch)
 
     def update_accuracy(self, video_chat: VideoChat, batch: CaptionBatch) -> None:
-        """A question with options is answered right if the model finds the right one the likeliest."""
+        """Score questions with options: an answer is right if the right option is the likeliest."""
         rows: list[Conversation] = []
         clips: list[Tensor] = []
         for row, row_clips in zip(batch.rows, split_by_row(batch.rows, batch.clip), strict=True):
+            # A row may be lost to training and still fit here, where the answer is left out.
             if row.options and video_chat.fits(row, row_clips):
                 rows.append(row)
                 clips += row_clips
@@ -96,6 +98,7 @@ class ValidationMeans:
 
     def compute(self, strategy: Strategy) -> dict[str, float]:
         """Means over the rows of all processes, by their names in TensorBoard."""
+        # One tensor, so that processes communicate once.
         sums = torch.tensor([*self.totals.values(), *self.counts.values()], device=strategy.root_device)
         sums = strategy.reduce(sums, reduce_op="sum").tolist()
         totals = sums[: len(self.totals)]

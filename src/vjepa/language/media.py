@@ -1,9 +1,9 @@
-"""Videos and images of conversations: their frames, or an encoder's tokens of them from a cache.
+"""Videos and images of conversations, as frames or as an encoder's cached tokens.
 
     decode_media(Media(Path("clip.mp4"), None, None), FrameConfig(frames=16, size=256))     # t c h w uint8
 
-A video is shown whole, as frames spread evenly over it, and never cropped at random: an answer that says
-left, right or a number must stay true. So the same tokens serve in every epoch.
+A video is shown as frames spread evenly over its whole length, and never cropped at random: an answer that
+says left, right or a number must stay true. So the same tokens can be used in every epoch.
 """
 
 import hashlib
@@ -71,11 +71,11 @@ def decode_media(media: Media, config: FrameConfig) -> UInt8[Tensor, "t c h w"]:
 
 
 def cache_name(media: Media) -> str:
-    """Name of a medium's tokens in a cache; another one once the file has changed."""
+    """Name of a medium's tokens in a cache. The name changes when the file changes."""
     try:
         status = media.path.stat()
     except OSError:
-        return "missing"
+        return "missing"  # no such tokens are cached, so the decoder reports the file
     # Size and time stand for the content, because to hash it would mean to read every video.
     parts = (media.path, status.st_size, status.st_mtime_ns, media.start, media.end)
     return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
@@ -84,7 +84,7 @@ def cache_name(media: Media) -> str:
 def cached_tokens(
     cache: LatentCache, media: Media, rows: Sequence[int] | None = None
 ) -> Float[Tensor, "T n d"] | None:
-    """A medium's tokens, or the given moments of them; None if the cache holds none, or a damaged file."""
+    """A medium's tokens, or those of the time steps `rows`; None if they are not cached or damaged."""
     try:
         return read_rows(cache.folder / f"{cache_name(media)}.safetensors", rows).float()
     except (FileNotFoundError, SafetensorError):
@@ -103,6 +103,7 @@ class MediaDataset(Dataset):
         return CaptionSample(row, [self.frames_or_tokens(media) for media in row.media], index, [])
 
     def frames_or_tokens(self, media: Media) -> Tensor:
+        # A medium may be missing in the cache: its folder was full, or the file damaged.
         tokens = None if self.cache is None else cached_tokens(self.cache, media)
         return decode_media(media, self.config) if tokens is None else tokens
 

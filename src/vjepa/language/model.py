@@ -1,7 +1,7 @@
 """A language model that reads video: projected tokens of clips among the words (V-JEPA 2, section 7).
 
-The language model is any causal one of transformers. All that is trained sits below one root module, so that
-it can be sharded as one.
+The language model is any causal model of transformers. Everything that is trained sits below one root module,
+so that it can be sharded as one: embeddings of a model that is sharded alone cannot be called from outside.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from vjepa.language.generation import TokenStream, greedy
 from vjepa.models.projector import Projector, VideoTokens
 
 CLIP_TOKEN = -1
-"""Among token ids: the place of a clip's token. No vocabulary has this id, so no text can hold it."""
+"""A token id that marks the place of a clip's token. No vocabulary has this id, so no text can hold it."""
 IGNORE = -100
-"""Among labels: not part of an answer, so not learned."""
+"""A label of tokens that are not learned, because they are no part of an answer."""
 
 Ids = Int[Tensor, "b l"]
 
@@ -48,7 +48,8 @@ class VisionLanguageModel(nn.Module):
         self.language = language
 
     def forward(self, ids: Ids, mask: Ids, clips: Sequence[VideoTokens], labels: Ids) -> AnswerLoss:
-        """Loss of the answers; labels are IGNORE outside them. Raises UserError if there is no answer."""
+        """Loss of the answers; labels are IGNORE outside them. Raises UserError if there is none."""
+        # The output at one token predicts the next one.
         targets = labels[:, 1:]
         is_answer = targets != IGNORE
         require(
@@ -65,6 +66,7 @@ class VisionLanguageModel(nn.Module):
             logits_to_keep=columns,
         )
         is_answer = is_answer[:, columns]
+        # A softmax over a large vocabulary loses digits in bfloat16.
         logits = output.logits[is_answer].float()
         targets = targets[:, columns][is_answer]
 
@@ -78,6 +80,7 @@ class VisionLanguageModel(nn.Module):
 
     def embed(self, ids: Ids, clips: Sequence[VideoTokens]) -> Float[Tensor, "b l e"]:
         """Embeddings of the words, and projected tokens of the clips in their places."""
+        # CLIP_TOKEN is in no table. Any word stands in for it, and is replaced below.
         words = self.language.get_input_embeddings()(ids.clamp(min=0))
         is_clip = ids == CLIP_TOKEN
         tokens = self.projector(clips).to(words.dtype) if clips else words.new_empty(0, words.shape[-1])
@@ -106,6 +109,7 @@ class VisionLanguageModel(nn.Module):
             use_cache=True,
             logits_to_keep=1,
         )
+        # Changes the cache in place: one copy for each option of each prompt.
         prompt.past_key_values.batch_repeat_interleave(o)
 
         flat = rearrange(options, "b o m -> (b o) m")
@@ -159,6 +163,7 @@ def check_left_padding(mask: Ids) -> None:
 
 def positions(mask: Ids) -> Ids:
     """Positions of the tokens, counted without the padding."""
+    # Given explicitly, because a model would otherwise count the padding on the left.
     return (mask.cumsum(dim=1) - 1).clamp(min=0)  # padding on the left would be at -1
 
 

@@ -1,6 +1,6 @@
 """The phases of language alignment: what a phase starts from, and what it trains (V-JEPA 2, section 7).
 
-The first phase starts from a language model and a new projector. A later one goes on from the phase before:
+The first phase starts from a language model and a new projector. A later phase continues the one before it:
 
     start = PhaseStart(LanguageConfig(), init_from="runs/demo/align/model.safetensors")
     model = start.build_model(ProjectorConfig(), encoder, train_language=True)
@@ -31,17 +31,17 @@ from vjepa.weights.export import read_export
 from vjepa.weights.files import load_strictly
 
 EXAMPLES = 64
-"""Conversations whose clips tell how large each channel of the encoder is."""
+"""Conversations whose clips give the mean and the deviation of each channel of the encoder."""
 
 
 class PhaseStart:
     """What a phase starts from.
 
-    `source` is the language model that this phase starts from: that of the phase before if it was trained
-    there, else `first`, the one that the first phase started from.
+    `source` is the language model that this phase starts from. It is the language model of the phase before
+    if that phase trained it, else `first`, which is the language model of the first phase.
 
     Args:
-        language: The recipe's language model. Its source may be left out in a later phase.
+        language: The recipe's language model. In a later phase its source may be left out.
         init_from: The export of the phase before, or its folder; None in the first phase.
 
     Raises UserError if the recipe names no language model, or another one than the first phase.
@@ -57,6 +57,7 @@ class PhaseStart:
             self.source = self.first
             return
 
+        # A trained language model lies beside the export. One that was not trained is not copied.
         metadata, _ = read_export(self.file, "projector")
         before = metadata["language"]
         # Exports of older versions name one language model only.
@@ -74,6 +75,7 @@ class PhaseStart:
     ) -> VisionLanguageModel:
         """The language model, and a projector: new in the first phase, else that of the phase before."""
         language = trainable_language(replace(self.language, source=self.source), train_language)
+        # A projector is new at first. Its outputs start at the size of words, which the model knows.
         words = language.get_input_embeddings().embedding_dim
         projector = Projector(config, encoder.config.width, words, embedding_std(language))
         if self.file is not None:
@@ -81,7 +83,7 @@ class PhaseStart:
         return VisionLanguageModel(projector, language)
 
     def metadata(self, trained: bool) -> dict[str, object]:
-        """What the export says about the language model. trained: whether this phase trained it."""
+        """The export's metadata about the language model. trained: whether this phase trained it."""
         return {
             "source": resolve_source(self.source),
             "first": resolve_source(self.first),
@@ -106,11 +108,12 @@ def trainable_language(config: LanguageConfig, train: bool) -> nn.Module:
 
 
 def load_projector(file: Path, projector: Projector, encoder: Encoder) -> None:
-    """Load the projector of the phase before.
+    """Load the projector of the phase before from its export.
 
-    Raises UserError if that was aligned with another encoder, or has another config.
+    Raises UserError if it was aligned with another encoder, or has another config.
     """
     metadata, state = read_export(file, "projector")
+    # By digest and not by path: files move, and a stage that is trained anew keeps its path.
     if metadata["encoder"]["digest"] != weights_digest(encoder):
         source = metadata["encoder"]["source"]
         raise UserError(
@@ -132,9 +135,9 @@ def check_context(video_chat: VideoChat) -> None:
 
 
 def standardise_projector(video_chat: VideoChat, data: CaptionData) -> None:
-    """Tell a new projector how large each channel of the encoder is.
+    """Give a new projector the mean and the deviation of each channel of the encoder.
 
-    The clips do not depend on the rank, so that all processes start with the same projector.
+    The clips do not depend on the rank, so all processes start with the same projector.
     """
     clips = data.examples(EXAMPLES)
     # One at a time: all of them at once may not fit into memory.

@@ -1,4 +1,4 @@
-"""A few held-out questions in TensorBoard, with their clips, right answers and generated answers."""
+"""A few held-out questions in TensorBoard, with their clips, their right answers and generated answers."""
 
 import lightning as L
 from einops import rearrange
@@ -24,6 +24,7 @@ class SampleAnswers(L.Callback):
 
     def on_validation_end(self, trainer, stage) -> None:
         captions = trainer.datamodule.val_captions
+        # Only the process that writes to TensorBoard decodes and generates.
         is_writer = trainer.is_global_zero and bool(trainer.loggers)
         if trainer.sanity_checking or not is_writer or captions is None:
             return
@@ -38,6 +39,7 @@ class SampleAnswers(L.Callback):
         writer.add_text("samples/answers", answer_table(rows, answers), trainer.global_step)
         for number, (_, row_clips) in enumerate(samples):
             if row_clips:
+                # The first medium stands for all of them.
                 filmstrip = rearrange(row_clips[0], "t c h w -> c h (t w)")
                 writer.add_image(f"samples/clip_{number}", filmstrip, trainer.global_step)
 
@@ -55,7 +57,7 @@ class SampleAnswers(L.Callback):
 
 
 def answer_table(rows: list[Conversation], answers: list[str]) -> str:
-    """Markdown, one line a question, with the number of its filmstrip."""
+    """A Markdown table with a row for each question; its first column is the number of the filmstrip."""
     lines = ["| clip | question | gold | answer | |", "|---|---|---|---|---|"]
     for number, (row, answer) in enumerate(zip(rows, answers, strict=True)):
         mark = "right" if answer == row.answer else ""

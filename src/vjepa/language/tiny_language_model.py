@@ -2,8 +2,8 @@
 
     python -m vjepa tiny-language-model --texts data/demo/train.jsonl --out runs/demo/language
 
-It reads the conversations without their clips, so it learns how they are worded and nothing that only a clip
-can tell. The result is a folder like that of any other language model of transformers.
+It reads the conversations without their clips, so it learns their words and nothing that only a clip shows.
+The result is a folder like that of any other language model of transformers.
 """
 
 from collections.abc import Sequence
@@ -49,8 +49,8 @@ class TinyLanguageConfig:
 def train_tiny_language(
     files: Sequence[Captions], config: TinyLanguageConfig
 ) -> tuple[nn.Module, Any, float]:
-    """(model, tokenizer, loss of the last batch); it learns to write both questions and answers."""
-    # Nothing stands in the places of the clips.
+    """(model, tokenizer, loss of the last batch). The model learns to write both questions and answers."""
+    # Clips are left out, and no token takes their place.
     rows = [captions.row(i).without_media() for captions in files for i in range(len(captions))]
     texts = (text for row in rows for turn in row.turns for text in turn.parts)
     tokenizer = new_tokenizer(texts, config.vocabulary)
@@ -60,11 +60,13 @@ def train_tiny_language(
     model = new_language(len(tokenizer), config.width, config.depth, config.heads)
     optimizer = torch.optim.AdamW(model.parameters(), config.lr, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
+    # A generator of its own, so that batches do not depend on how many numbers the weights took.
     order = np.random.default_rng(config.seed)
     for _ in trange(config.steps, desc="language model", disable=None):
         drawn = order.integers(0, len(rows), config.batch)
         ids, mask = pad([chat.encode(rows[i].turns, []).ids for i in drawn], chat.padding, "right")
-        # All tokens are learned, not only answers: the model has to learn the language itself.
+        # All tokens are learned, not only answers: the model has to learn the language itself. transformers
+        # shifts the labels by one token.
         loss = model(input_ids=ids, attention_mask=mask, labels=ids.masked_fill(mask == 0, IGNORE)).loss
         optimizer.zero_grad()
         loss.backward()

@@ -1,4 +1,4 @@
-"""A cache of the encoder's tokens: each video or image is encoded once, then read instead of decoded."""
+"""A cache of the encoder's tokens: each video or image is encoded once, and its tokens are read from disk."""
 
 from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""A frozen video encoder and a language model that reads its tokens: ask it about a video.
+"""A frozen video encoder and a language model that reads its tokens, to be asked about a video.
 
     video_chat = VideoChat.load("runs/demo/vlm")
     video_chat.ask("clip.mp4", "Which way does the hand move?")
@@ -60,8 +60,8 @@ class Prompts(NamedTuple):
 class VideoChat:
     """Conversations about videos with a trained projector and language model.
 
-    Methods take rows and the clips of all rows in turn; a clip is frames (t, c, h, w) uint8, or cached tokens
-    (T, H W, d).
+    Methods take rows, and one list with the clips of all rows in turn. A clip is frames (t, c, h, w) uint8,
+    or cached tokens (T, H W, d).
 
     Args:
         encoder: The frozen video encoder.
@@ -91,7 +91,7 @@ class VideoChat:
     def load(cls, folder: str | Path, encoder: str | Path | None = None) -> "VideoChat":
         """The model in a folder of a finished vlm stage, or beside the `model.safetensors` that is given.
 
-        encoder: where the encoder is now, if not where it was. Raises CheckpointError if it is another one.
+        encoder: its place, if it has moved since the alignment. Raises CheckpointError if it is another one.
         """
         file = find_export(folder)
         metadata, state = read_export(file, "projector")
@@ -121,7 +121,7 @@ class VideoChat:
         metadata = {
             "config": asdict(projector.config),
             "width": projector.width,
-            "words": projector.mlp[2].out_features,
+            "words": projector.mlp[2].out_features,  # width of the embeddings
             "clip": asdict(self.clip),
             "context": self.chat.context,
             "encoder": encoder | {"digest": weights_digest(self.encoder)},
@@ -175,7 +175,7 @@ class VideoChat:
         return encode_clips(self.encoder, clips, self.device)
 
     def training_batch(self, rows: Sequence[Conversation], clips: Sequence[Tensor]) -> TrainingBatch:
-        """Rows to learn from; those of which no answer fits into the context are left out, perhaps all."""
+        """Rows to learn from. Rows of which no answer fits into the context are left out, perhaps all."""
         encoded: list[Encoded] = []
         tokens: list[VideoTokens] = []
         why = ""

@@ -34,7 +34,7 @@ from vjepa.models.step_cache import (
 )
 
 LEAST_DEVIATION = 0.01
-"""Metres, radians or closedness. What varies less counts as constant, and is scaled up no further."""
+"""In metres, radians or closedness. A number that varies less is scaled as if it varied by this much."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,12 @@ class ACPredictor(nn.Module):
 
     @torch.no_grad()
     def standardise(self, actions: Float[Tensor, "n a"], states: Float[Tensor, "m s"]) -> None:
-        """Change the initial maps as if these actions and states came with mean 0 and deviation 1.
+        """Set the initial maps so that they read these actions and states with mean 0 and deviation 1.
 
         The metres of an action, the radians of a roll and a closedness differ a hundredfold in size, and a
         short training would see only the largest.
         """
-        # W (x - mean) / deviation + b is again an affine map of x.
+        # W (x - mean) / deviation is again an affine map of x. Its bias needs the scaled W, so it is second.
         for embed, values in ((self.embed_action, actions), (self.embed_state, states)):
             embed.weight /= values.std(dim=0).clamp_min(LEAST_DEVIATION).to(embed.weight)
             embed.bias.copy_(-embed.weight @ values.mean(dim=0).to(embed.weight))
@@ -137,13 +137,14 @@ class ACPredictor(nn.Module):
     ) -> tuple[Float[Tensor, "b n d"], Cache]:
         """`forward` for T steps that follow those in `cache`, and the cache that holds them too.
 
-        cache: Of the steps before; `()` if there are none.
+        cache: Keys and values of the steps before; `()` if there are none.
         """
         sequence = self.embed_steps(frame_tokens, actions, states, extrinsics)
-        past_steps = cached_tokens(cache) // sequence.shape[2]
+        past_steps = cached_tokens(cache) // sequence.shape[2]  # all steps are equally long
         rotation, mask = self.rotation_and_mask(sequence, past_steps)
 
         attend = attend_with_past
+        # Only training keeps activations, for its gradients.
         if self.activation_checkpointing and self.training:
             attend = partial(checkpoint, attend_with_past, use_reentrant=False)
         x = rearrange(sequence, "b T k w -> b (T k) w")
@@ -163,7 +164,7 @@ class ACPredictor(nn.Module):
     ) -> Float[Tensor, "b n d"]:
         """The tokens of T further frames from those of one, each from the prediction before (equation 3).
 
-        cache: Of the steps before that frame.
+        cache: Keys and values of the steps before that frame.
         """
         predictions = [frame_tokens[:, :0]]  # of no frames, for T = 0
         for k in range(actions.shape[1]):
@@ -196,7 +197,7 @@ class ACPredictor(nn.Module):
         given = "given to a predictor without" if extrinsics is not None else "missing for a predictor with"
         require(required == (extrinsics is not None), f"extrinsics are {given} extrinsics_dim")
 
-        # A token each, in the order of the released code.
+        # Each is one token, in the order of the released code.
         conditions = [self.embed_action(actions), self.embed_state(states)]
         if self.embed_extrinsics is not None:
             conditions.append(self.embed_extrinsics(extrinsics))
@@ -221,7 +222,8 @@ class ACPredictor(nn.Module):
     ) -> tuple[Rotation, Bool[Tensor, "q k_all"] | None]:
         """The rotation of each token, and which tokens it sees of `past` earlier steps and its own."""
         T, tokens = sequence.shape[1:3]
-        side = isqrt(tokens - self.conditions)
+        side = isqrt(tokens - self.conditions)  # in merged tokens
+        # Times go on after the past steps, whose cached keys are turned by their own times.
         index = step_index(T, past, side, self.conditions, sequence.device)
         head_width = self.config.width // self.config.heads
         rotation = rotation_of(index, (past + T, side, side), head_width, self.rope)
@@ -235,5 +237,7 @@ class ACPredictor(nn.Module):
         at_frames = rearrange(x, "b (T k) w -> b T k w", T=T)[:, :, self.conditions :]
         predicted = split_squares(self.out(self.norm(at_frames)), self.config.merge)
         if self.config.residual:
+            # The outputs at frame k are about frame k + 1, so this is the change between the two.
             predicted = frame_tokens + predicted
+        # A rollout reads predictions as frames, and true frames are layer-normed.
         return plain_norm(predicted) if self.config.normalise else predicted

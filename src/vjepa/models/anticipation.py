@@ -37,27 +37,29 @@ class AnticipationProbe(nn.Module):
     """An attentive probe with three queries, for verb, noun and action, each with a classifier of its own.
 
     Args:
-        config: Blocks and heads, as of the attentive probe.
-        width: Of the tokens.
-        sizes: How many verbs, nouns and actions there are.
+        config: Number of blocks and attention heads, as for the attentive probe.
+        width: Width of the tokens.
+        sizes: Numbers of verbs, nouns and actions.
     """
 
     def __init__(self, config: ProbeConfig, width: int, sizes: tuple[int, int, int]) -> None:
         super().__init__()
         check_heads("probe", width, config.heads)
         self.config = config
+        # The last of `depth` blocks is the cross-attention.
         self.blocks = nn.ModuleList(Block(width, config.heads, 4 * width) for _ in range(config.depth - 1))
-        self.queries = nn.Parameter(torch.zeros(3, width))
+        self.queries = nn.Parameter(torch.zeros(3, width))  # of verb, noun and action
         self.norm1 = nn.LayerNorm(width, eps=EPS)
         self.norm2 = nn.LayerNorm(width, eps=EPS)
         self.attention = CrossAttention(width, config.heads)
         self.mlp = MLP(width, 4 * width)
         self.heads = nn.ModuleList(nn.Linear(width, size) for size in sizes)
-        # As large as in AttentiveProbe, which gives the reason.
+        # As in AttentiveProbe, which gives the reason.
         initialise(self, std=width**-0.5)
         nn.init.normal_(self.queries)
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> ActionLogits:
+        # No rotation: tokens know their places from the encoder, as in the released probes.
         for block in self.blocks:
             tokens = block(tokens)
         queries = repeat(self.queries, "q d -> b q d", b=len(tokens))
@@ -67,9 +69,10 @@ class AnticipationProbe(nn.Module):
 
 
 class AnticipationGrid(StackedProbes):
-    """Many such probes, computed one after the other."""
+    """Many anticipation probes, computed one after the other."""
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> ActionLogits:
+        # From one (verb, noun, action) for each head to one stack of heads for each kind.
         kinds = zip(*self.one_by_one(tokens), strict=True)
         return ActionLogits(*(torch.stack(logits) for logits in kinds))
 
@@ -79,13 +82,14 @@ def add_position_embedding(
 ) -> Float[Tensor, "b n d"]:
     """Tokens in (T H W) order, with the sines and cosines of their time, row and column added.
 
-    first: Time step of each clip's first token, counted from the moment to anticipate; negative before it. So
-        a probe knows how far ahead that moment is.
+    first: Time step of each clip's first token, counted from the moment to anticipate; negative before it.
+        The added times tell a probe how far ahead that moment is.
     """
     _, H, W = grid
+    # Negative indices of whole time steps work: division rounds down, and the remainder is positive.
     index = torch.arange(tokens.shape[1], device=tokens.device) + first.to(tokens.device)[:, None] * H * W
     rotation = rotation_of(index, grid, tokens.shape[-1], "interleaved")
-    # Interleaved tables hold every angle twice, next to each other; half of them says it all.
+    # Interleaved tables hold every angle twice, side by side. One of each is enough.
     cosines = rotation.cos[:, 0, :, ::2]
     sines = rotation.sin[:, 0, :, ::2]
     return tokens + torch.cat([cosines, sines], dim=-1).to(tokens)
@@ -101,9 +105,10 @@ def predict_ahead(
     T, H, W = grid
     device = tokens.device
     frame = torch.arange(H * W, device=device)
+    # All places of one time step, which is predicted at once, as in the released code.
     drop = (T + steps.to(device))[:, None] * H * W + frame
     keep = repeat(torch.arange(T * H * W, device=device), "n -> b n", b=len(tokens))
-    # Rotary positions go on beyond the clip; the grid has to reach the farthest step of the batch.
+    # Rotary positions go on beyond the clip. The grid has to reach the farthest step of the batch.
     longer_grid = (T + int(steps.max()) + 1, H, W)
     return predictor(tokens, keep, drop, longer_grid)
 
@@ -117,6 +122,7 @@ def look_ahead(
     """
     ahead = predict_ahead(predictor, seen, grid, steps)
     if positions:
+        # The clip begins T + steps time steps before the moment.
         seen = add_position_embedding(seen, grid, -grid[0] - steps)
         ahead = add_position_embedding(ahead, grid, torch.zeros_like(steps))
     return seen, ahead

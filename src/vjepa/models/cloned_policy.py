@@ -24,7 +24,7 @@ class ClonedPolicyConfig:
     token_width: int = 64
     """Width of the encoder's tokens."""
     narrow: int = 16
-    """Width to which each place is reduced, its tokens of both frames side by side."""
+    """Width to which the tokens of both frames at one place are reduced together."""
     width: int = 256
     """Hidden width."""
     state_dim: int = 7
@@ -38,11 +38,12 @@ class ClonedPolicyConfig:
 
 
 class ClonedPolicy(nn.Module):
-    """Tokens of now and of the goal, and the state, to the next action."""
+    """Maps the tokens of the present frame and of the goal, and the state, to the next action."""
 
     def __init__(self, config: ClonedPolicyConfig) -> None:
         super().__init__()
         self.config = config
+        # `read` has weights for every place, so places are narrowed first, all by one map.
         self.squeeze = nn.Linear(2 * config.token_width, config.narrow)
         # Every place has weights of its own here, so no position embedding is needed.
         self.read = nn.Sequential(
@@ -56,5 +57,6 @@ class ClonedPolicy(nn.Module):
     def forward(
         self, now: Float[Tensor, "b n d"], goal: Float[Tensor, "b n d"], state: Float[Tensor, "b s"]
     ) -> Float[Tensor, "b a"]:
+        # Both frames of one place side by side, so that what differs between them shows.
         places = gelu(self.squeeze(torch.cat([now, goal], dim=-1)))
         return self.read(torch.cat([rearrange(places, "b n w -> b (n w)"), state], dim=-1))

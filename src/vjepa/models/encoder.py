@@ -50,12 +50,13 @@ class EncoderConfig:
 
 
 class Encoder(nn.Module):
-    """Clips of any length and size that the tubelet divides, and single images, to tokens."""
+    """Maps clips of any length and size that the tubelet divides, and single images, to tokens."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
         self.activation_checkpointing = False  # set by stages that train on large clips
+        # The released 3-D convolution, whose stride is its kernel, as one matrix.
         self.embed = nn.Linear(3 * config.tubelet * config.patch**2, config.width)
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, config.mlp_width) for _ in range(config.depth)
@@ -75,7 +76,7 @@ class Encoder(nn.Module):
         tubelet = self.config.tubelet
         patch = self.config.patch
         if frames == 1:
-            frames = tubelet  # see fill_tubelet
+            frames = tubelet  # `fill_tubelet` repeats the frame
         # Zero is divisible too, but an empty clip has no tokens.
         if frames % tubelet or height % patch or width % patch or not frames * height * width:
             raise UserError(
@@ -86,12 +87,13 @@ class Encoder(nn.Module):
 
     def fill_tubelet(self, clip: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t_filled h w"]:
         """A clip of one frame, an image, repeated to the length of a tubelet; longer clips as they are."""
+        # As the authors do with images (facebookresearch/vjepa2#95); `expand` copies nothing.
         return clip.expand(-1, -1, self.config.tubelet, -1, -1) if clip.shape[2] == 1 else clip
 
     def forward(
         self, clip: Float[Tensor, "b c t h w"], keep: Int[Tensor, "b k"] | None = None
     ) -> Float[Tensor, "b k d"]:
-        """Tokens in (T H W) order. With `keep`, only those are embedded, and attend to one another."""
+        """Tokens in (T H W) order. With `keep`, only those tokens are embedded, and see only one another."""
         x, rotation = self.embed_tubelets(clip, keep)
         for block in self.blocks:
             if self.activation_checkpointing and self.training:
@@ -108,6 +110,7 @@ class Encoder(nn.Module):
         layers: Numbers of blocks, from 0, or from the end: -1 is the last. Raises UserError for others.
         """
         depth = self.config.depth
+        # -1 becomes depth - 1; a number that is out of range is missing here, and refused below.
         numbers = [layer % depth for layer in layers if -depth <= layer < depth]
         require(
             len(numbers) == len(layers) > 0,
@@ -121,6 +124,7 @@ class Encoder(nn.Module):
             x = block(x, rotation)
             if number in numbers:
                 tokens_after[number] = self.norm(x)
+        # In the order that was asked for.
         return torch.stack([tokens_after[number] for number in numbers], dim=1)
 
     def embed_tubelets(
@@ -130,6 +134,7 @@ class Encoder(nn.Module):
         grid = self.grid(clip)
         t = self.config.tubelet
         p = self.config.patch
+        # (c t h w) is the order of the released kernel, so its weights fit.
         pixels = rearrange(
             self.fill_tubelet(clip), "b c (T t) (H h) (W w) -> b (T H W) (c t h w)", t=t, h=p, w=p
         )
@@ -145,5 +150,6 @@ class Encoder(nn.Module):
 
 def encode_frames(encoder: Encoder, clip: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b n d"]:
     """Layer-normed tokens of a clip in (T H W) order, each frame encoded by itself (section B.1)."""
+    # Frames as images: the encoder repeats each to fill a tubelet, so no token mixes two frames.
     tokens = encoder(rearrange(clip, "b c t h w -> (b t) c 1 h w"))
     return plain_norm(rearrange(tokens, "(b t) n d -> b (t n) d", t=clip.shape[2]))

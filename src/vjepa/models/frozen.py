@@ -7,6 +7,7 @@ from torch import nn
 
 def freeze(module: nn.Module) -> nn.Module:
     """The module itself, in eval mode and without gradients."""
+    # Eval mode also switches off activation checkpointing, which would only cost time.
     return module.requires_grad_(False).eval()
 
 

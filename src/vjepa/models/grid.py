@@ -15,13 +15,13 @@ Grid = tuple[int, int, int]
 
 
 def take(tokens: Float[Tensor, "b n d"], index: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
-    """The tokens at `index`, which names places of each clip by itself."""
+    """The tokens at `index`, which lists the places of each clip separately."""
     return torch.take_along_dim(tokens, index[..., None], dim=1)
 
 
 def merge_squares(tokens: Float[Tensor, "b n d"], T: int, side: int) -> Float[Tensor, "b T m k"]:
-    """The tokens of T square frames, those of every `side` x `side` square joined end to end."""
-    H = isqrt(tokens.shape[1] // T) // side
+    """The tokens of T square frames, with those of every `side` x `side` square joined end to end."""
+    H = isqrt(tokens.shape[1] // T) // side  # squares along a side of the frame
     return rearrange(tokens, "b (T H p W q) d -> b T (H W) (p q d)", T=T, H=H, W=H, p=side)
 
 

@@ -27,6 +27,7 @@ class Attention(nn.Module):
     def forward(self, x: Float[Tensor, "b n d"], rotation: Rotation | None = None) -> Float[Tensor, "b n d"]:
         # `r` counts queries, keys and values, `g` the heads, as released weights are laid out.
         q, k, v = rearrange(self.qkv(x), "b n (r g e) -> r b g n e", r=3, g=self.heads)
+        # Values are not turned: a position decides who attends to whom, not what is read there.
         if rotation is not None:
             q = rotate(q, rotation)
             k = rotate(k, rotation)
@@ -53,7 +54,7 @@ class CrossAttention(nn.Module):
 
 
 class MLP(nn.Sequential):
-    """Perceptron of two layers."""
+    """Perceptron of two layers; exports know them as `mlp.0` and `mlp.2`."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
@@ -75,7 +76,7 @@ class Block(nn.Module):
 
 
 def plain_norm(tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-    """Layer norm without affine parameters, in float32."""
+    """Layer norm without affine parameters, in float32 whatever the precision of the tokens."""
     return layer_norm(tokens.float(), tokens.shape[-1:])
 
 
@@ -97,14 +98,15 @@ def check_heads(name: str, width: int, heads: int) -> None:
 def initialise(module: nn.Module, std: float = 0.02) -> None:
     """Truncated normal weights of deviation `std` and zero biases for every linear map in `module`.
 
-    The last linear map of each residual branch is divided by the square root of twice its block's number. So
-    the residual stream does not grow with depth.
+    The last linear map of each residual branch is divided by the square root of twice its block's number, so
+    that the residual stream grows little with depth.
     """
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.trunc_normal_(part.weight, std=std)
             nn.init.zeros_(part.bias)
 
+    # As released. Each block adds two branches to the stream, hence twice its number.
     blocks = [part for part in module.modules() if isinstance(part, Block)]
     for number, block in enumerate(blocks, start=1):
         block.attention.out.weight.div_(math.sqrt(2 * number))

@@ -1,5 +1,4 @@
-"""The predictor of pretraining: a narrow transformer that fills dropped tokens from kept ones (section
-2.1)."""
+"""The pretraining predictor: a narrow transformer that fills dropped tokens from kept ones (section 2.1)."""
 
 from dataclasses import dataclass
 
@@ -39,7 +38,7 @@ class PredictorConfig:
 
 
 class Predictor(nn.Module):
-    """Kept tokens and the places of dropped ones, to predictions of the target encoder's tokens there."""
+    """Predicts the target encoder's tokens at dropped places from the kept tokens and the places of both."""
 
     def __init__(self, config: PredictorConfig, encoder: EncoderConfig) -> None:
         super().__init__()
@@ -66,15 +65,17 @@ class Predictor(nn.Module):
         """Predictions at the places `drop`, in its order.
 
         tokens: The encoder's output at the places `keep`.
-        grid: Of the whole clip; it turns `keep` and `drop` into positions.
+        grid: Token grid of the whole clip; it turns `keep` and `drop` into positions.
         mask_token: Which of the learned queries stands at the dropped places.
         """
         x = self.embed(tokens)
         b, m = drop.shape
         queries = repeat(self.mask_tokens[mask_token], "d -> b m d", b=b, m=m)
+        # Under autocast `x` is bfloat16, but parameters stay float32.
         x = torch.cat([x, queries.to(x.dtype)], dim=1)
 
-        # Attention with explicit positions does not depend on the order of tokens: there is nothing to sort.
+        # Attention with explicit positions does not depend on the order of tokens, so nothing is sorted here.
+        # The released code sorts and unsorts them, which costs time and gives the same.
         index = torch.cat([keep, drop], dim=1)
         rotation = rotation_of(index, grid, self.config.width // self.config.heads, self.rope)
         for block in self.blocks:

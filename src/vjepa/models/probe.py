@@ -32,36 +32,38 @@ class ProbeConfig:
 
 
 class AttentivePool(nn.Module):
-    """Tokens to one vector per clip: a learned query reads them once, then passes a residual perceptron."""
+    """Maps tokens to one vector per clip: a learned query reads them, then passes a residual perceptron."""
 
     def __init__(self, config: ProbeConfig, width: int) -> None:
         super().__init__()
         check_heads("probe", width, config.heads)
+        # Four times the width for every encoder, also for ViT-g, whose own ratio is 48/11.
         self.blocks = nn.ModuleList(Block(width, config.heads, 4 * width) for _ in range(config.depth - 1))
-        self.query = nn.Parameter(torch.zeros(1, width))
+        self.query = nn.Parameter(torch.zeros(1, width))  # drawn by the network that holds the pool
         self.norm1 = nn.LayerNorm(width, eps=EPS)
         self.attention = CrossAttention(width, config.heads)
         self.norm2 = nn.LayerNorm(width, eps=EPS)
         self.mlp = MLP(width, 4 * width)
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
+        # No rotation, as released: tokens know their places from the encoder.
         for block in self.blocks:
             tokens = block(tokens)
-        # One query alone is an average of tokens, weighted by what it looks for.
+        # With one query, attention is a weighted average of the tokens.
         query = repeat(self.query, "q d -> b q d", b=tokens.shape[0])
         query = query + self.attention(query, self.norm1(tokens))
         return (query + self.mlp(self.norm2(query)))[:, 0]
 
 
 class AveragePool(nn.Module):
-    """Tokens to their mean."""
+    """Maps tokens to their mean."""
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
         return tokens.mean(dim=1)
 
 
 class AttentiveProbe(nn.Module):
-    """A pool and a linear classifier. For regression, a class is a number."""
+    """A pool and a linear classifier. For regression, each output is a number instead of a logit."""
 
     def __init__(self, config: ProbeConfig, width: int, classes: int) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ products may be regrouped:
     q . (W_k x_n + b_k) = (W_k' q) . x_n + (a number that is the same for all n, so the softmax drops it)
     sum_n a_n (W_v x_n + b_v) = W_v (sum_n a_n x_n) + b_v
 
-Now the queries are projected instead of the tokens, and probes of one block read all tokens in one matrix
+Now the queries are projected instead of the tokens, and all probes of one block read the tokens in one matrix
 product. The results are those of separate probes up to rounding. Blocks before the last have weights and
 tokens of their own in every probe, and nothing to share, so probes of more blocks are computed in a loop.
 
@@ -45,6 +45,7 @@ class StackedProbes(nn.Module):
     def __init__(self, probe: nn.Module, size: int, activation_checkpointing: bool = False) -> None:
         super().__init__()
         self.activation_checkpointing = activation_checkpointing
+        # `repeat` copies, so that every probe has memory of its own to train in.
         self.stacked = copy_with(probe, lambda value: value.repeat(size, *[1] * value.ndim))
 
     def __len__(self) -> int:
@@ -62,6 +63,7 @@ class StackedProbes(nn.Module):
         for i in range(len(self)):
             own = {name: values[i] for name, values in parameters.items()}
             if self.activation_checkpointing:
+                # A reentrant checkpoint would lose the gradient: its tensor input, the tokens, needs none.
                 outputs.append(checkpoint(functional_call, self.stacked, own, tokens, use_reentrant=False))
             else:
                 outputs.append(functional_call(self.stacked, own, tokens))
@@ -73,6 +75,7 @@ class ProbeGrid(StackedProbes):
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "p b classes"]:
         depth = self.stacked.config.depth
+        # The regrouped products below need a single block, and keep the activations of all probes.
         if depth > 1 or self.activation_checkpointing:
             return torch.stack(self.one_by_one(tokens))
         if depth == 0:
@@ -80,8 +83,9 @@ class ProbeGrid(StackedProbes):
             return self.each(lambda probe, mean: probe.head(mean), mean)
 
         # The affine part of the norm belongs to each probe; this part is common to all.
-        normed = layer_norm(tokens, tokens.shape[-1:], eps=EPS)
+        normed = layer_norm(tokens, tokens.shape[-1:], eps=EPS)  # `plain_norm` has another epsilon
         attention = torch.einsum("pgd,bnd->pbgn", self.each(token_queries), normed).softmax(dim=-1)
+        # Under autocast the softmax returns another type than the tokens have.
         read = torch.einsum("pbgn,bnd->pbgd", attention.to(normed), normed)
         return self.each(logits_of_read, read)
 
@@ -111,16 +115,18 @@ def token_queries(probe: AttentiveProbe) -> Float[Tensor, "g d"]:
     pool = probe.pool
     attention = pool.attention
     to_key = rearrange(attention.kv.weight, "(r g e) d -> r g e d", r=2, g=attention.heads)[0]
+    # The division is that of scaled dot-product attention.
     query = rearrange(attention.q(pool.query), "1 (g e) -> g e", g=attention.heads) / to_key.shape[1] ** 0.5
     # The norm's bias, like the keys', adds the same number to all logits of a head.
     return torch.einsum("ge,ged->gd", query, to_key) * pool.norm1.weight
 
 
 def logits_of_read(probe: AttentiveProbe, read: Float[Tensor, "b g d"]) -> Float[Tensor, "b classes"]:
-    """A probe's answer to the normed tokens that each attention head has averaged."""
+    """A probe's logits from the normed tokens, as each attention head has averaged them."""
     pool = probe.pool
     attention = pool.attention
     read = read * pool.norm1.weight + pool.norm1.bias
+    # Attention weights add up to 1, so values may be computed, and their bias added, after the average.
     to_value = rearrange(attention.kv.weight, "(r g e) d -> r g e d", r=2, g=attention.heads)[1]
     value = rearrange(torch.einsum("bgd,ged->bge", read, to_value), "b g e -> b (g e)")
     query = pool.query + value + attention.kv.bias.chunk(2)[1]

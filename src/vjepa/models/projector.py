@@ -21,7 +21,7 @@ from vjepa.models.layers import initialise
 from vjepa.models.probe import AttentivePool, ProbeConfig
 
 GELU_MEAN_SQUARE = 0.42
-"""Of a GELU whose input is standard normal."""
+"""Mean square of a GELU's output for a standard normal input."""
 
 
 class VideoTokens(NamedTuple):
@@ -42,7 +42,7 @@ class ProjectorConfig:
     by side, so nothing is lost, not even the place within the window, but the first layer is as many times
     larger."""
     heads: int = 8
-    """Attention heads of that query."""
+    """Attention heads of the query of `attention`."""
 
     def __post_init__(self) -> None:
         require(
@@ -51,18 +51,20 @@ class ProjectorConfig:
 
 
 class Projector(nn.Module):
-    """
+    """Maps the encoder's tokens of clips to embeddings of a language model.
+
     Args:
-        config: Pool and perceptron.
-        width: Of the encoder's tokens.
-        language_width: Of the language model's embeddings.
-        std: Of those embeddings. Projected tokens start at this size, like words that the model knows.
+        config: Window, pooling and heads.
+        width: Width of the encoder's tokens.
+        language_width: Width of the language model's embeddings.
+        std: Standard deviation of those embeddings. Projected tokens start at this size, like known words.
     """
 
     def __init__(self, config: ProjectorConfig, width: int, language_width: int, std: float = 0.02) -> None:
         super().__init__()
         self.config = config
         self.width = width
+        # Buffers, so that they are saved with the weights.
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))
 
@@ -71,20 +73,22 @@ class Projector(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(inputs, language_width), nn.GELU(), nn.Linear(language_width, language_width)
         )
+        # Keeps the size of standardised inputs.
         initialise(self.mlp, std=inputs**-0.5)
         # Hidden units start with standard normal inputs, so this makes the outputs' deviation `std`.
         nn.init.trunc_normal_(self.mlp[2].weight, std=std / math.sqrt(GELU_MEAN_SQUARE * language_width))
 
         if config.pooling == "attention":
             self.pool = AttentivePool(ProbeConfig(depth=1, heads=config.heads), width)
+            # As large as in AttentiveProbe, which gives the reason.
             initialise(self.pool, std=width**-0.5)
             nn.init.normal_(self.pool.query)
-            # Attention is blind to order; these tell the places of a window apart.
+            # Attention does not depend on the order of tokens; these tell the places of a window apart.
             self.places = nn.Parameter(0.02 * torch.randn(window_size, width))
 
     @torch.no_grad()
     def standardise(self, clips: Iterable[VideoTokens]) -> None:
-        """Take over the mean and the deviation of each channel over these clips, if there are any.
+        """Set `mean` and `std` to those of each channel over these clips; without clips, keep both.
 
         The channels of an encoder differ in size. A few large, uninformative ones would drown the others.
         """
@@ -92,7 +96,7 @@ class Projector(nn.Module):
         total = 0.0
         squares = 0.0
         for clip in clips:
-            # Sums over millions of tokens lose digits in float32.
+            # In float32, sums over millions of tokens lose digits.
             tokens = clip.tokens.double()
             count += len(tokens)
             total = total + tokens.sum(dim=0)
@@ -125,6 +129,7 @@ class Projector(nn.Module):
                 f"{clip.tokens.shape[-1]}; use the encoder that the projector was aligned with"
             )
         tokens = (clip.tokens - self.mean) / self.std
+        # The paper's setting at scale, in which a window is its only token.
         if self.config.window == (1, 1, 1) and self.config.pooling == "average":
             return tokens
 

@@ -1,7 +1,7 @@
 """Three-dimensional rotary position embedding (V-JEPA 2, section 2.1).
 
 The width of a head is cut into three equal segments. They rotate with the time, the row and the column of a
-token's tubelet; what is left over does not rotate. All blocks share one table.
+token's tubelet; dimensions that are left over do not rotate. All blocks share one table.
 """
 
 from typing import Literal, NamedTuple

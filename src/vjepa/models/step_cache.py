@@ -38,6 +38,7 @@ def attend_with_past(
 
     mask: Whether each new token sees each token of the past and of the new ones; None if all see all.
     """
+    # The two lines of Block.forward, written out, because Block keeps no keys and values.
     attention = block.attention
     q, k, v = rearrange(attention.qkv(block.norm1(x)), "b n (r g e) -> r b g n e", r=3, g=attention.heads)
     # Rotations are float32; the cache stays in the precision of autocast.
@@ -55,8 +56,9 @@ def attend_with_past(
 def block_causal_mask(steps: int, past: int, tokens: int, device: torch.device) -> Bool[Tensor, "q k"]:
     """Whether each token of `steps` new steps sees each token of the `past + steps` steps up to them.
 
-    tokens: Of one step. A token sees its whole own step and all earlier ones.
+    tokens: Number of tokens of one step. A token sees its whole own step and all earlier ones.
     """
+    # Compared by steps, not by tokens: tokens of one step see each other in both directions.
     step = repeat(torch.arange(past + steps, device=device), "T -> (T k)", k=tokens)
     return step[past * tokens :, None] >= step
 

@@ -24,11 +24,10 @@ class ObjectiveConfig:
     rollout_steps: int = 2
     """Steps of the rollout from the first frame."""
     every_step: bool = False
-    """Average the rollout's error over its steps, as the released code; equation 3 takes the last alone."""
+    """Average the rollout's error over its steps, as in the released code; equation 3 takes the last one."""
     huber: float = 0.0
-    """Differences below this count by their square (Huber), those above by their size. 0 as in the paper: L1,
-    whose gradient asks as much of a background that is nearly right as of an arm that is in the wrong
-    place."""
+    """Differences below this count by their square (Huber), those above by their size. 0 is the paper's L1.
+    Its gradient is as large for a background that is nearly right as for an arm that is in a wrong place."""
 
     def __post_init__(self) -> None:
         require(0 <= self.huber < float("inf"), f"objective.huber={self.huber} must be 0 or more")
@@ -63,15 +62,17 @@ def action_conditioned_losses(
     require(
         steps <= actions.shape[1], f"rollout_steps={steps}, but an episode has {actions.shape[1]} actions"
     )
-    frame = frame_tokens.shape[1] // states.shape[1]
+    frame = frame_tokens.shape[1] // states.shape[1]  # tokens per frame
     targets = frame_tokens[:, frame:]
     # The last state and the last pose of the camera have no action after them.
     camera = None if extrinsics is None else extrinsics[:, :-1]
 
     predictions, cache = predictor.extend((), frame_tokens[:, :-frame], actions, states[:, :-1], camera)
+    # In float32, because bfloat16 would round away small errors; beta=0 is plain L1.
     teacher_forcing = smooth_l1_loss(predictions.float(), targets, beta=config.huber)
 
-    # Both begin with the same prediction from the first frame, so the rollout goes on from there.
+    # Both losses begin with the same prediction from the first frame, so the rollout goes on from there. Its
+    # cache holds the first step alone: the later ones are of true frames.
     first = predictions[:, :frame]
     later = predictor.rollout(
         first,

@@ -1,4 +1,4 @@
-"""The target encoder: an exponential moving average of the trained one (V-JEPA 2, section 2.1)."""
+"""The target encoder: an exponential moving average of the trained encoder (V-JEPA 2, section 2.1)."""
 
 import torch
 from torch import nn

@@ -24,7 +24,7 @@ from vjepa.objectives.masks import View
 
 
 class Prediction(NamedTuple):
-    """What was predicted of clips under one mask kind."""
+    """The prediction of clips under one mask kind."""
 
     view: View
     errors: Float[Tensor, "b m"]
@@ -39,6 +39,7 @@ class Prediction(NamedTuple):
 @torch.no_grad()
 def target_tokens(target: Encoder, clip: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b n d"]:
     """The target encoder's tokens of the whole clip, layer-normed without affine parameters, in float32."""
+    # Of the whole clip: each target token has seen everything that the encoder does not see.
     return plain_norm(target(clip))
 
 
@@ -53,18 +54,21 @@ def predict_masked(
     grid = encoder.grid(clip)
     predictions = []
     for view in views:
-        keep = view.keep.to(clip.device)
+        keep = view.keep.to(clip.device)  # masks are drawn on the CPU
         drop = view.drop.to(clip.device)
         context = encoder(clip, keep)
         predicted = predictor(context, keep, drop, grid)
 
-        # In float32, since bfloat16 would round away the difference of two nearly equal tokens.
+        # Only targets are layer-normed, as in the released code. In float32, since bfloat16 would round away
+        # the difference of two nearly equal tokens.
         errors = (predicted.float() - take(targets, drop)).abs().mean(dim=-1)
+        # The encoder's tokens are normed as the targets are, or the gap would measure their scale.
         context_gap = l1_loss(plain_norm(context.detach()), take(targets, keep))
         predictions.append(Prediction(View(keep, drop), errors, context_gap))
     return predictions
 
 
 def mean_l1(predictions: Sequence[Prediction]) -> Float[Tensor, ""]:
-    """Equation 1: the L1 of all dropped tokens of a view, averaged over views of whatever size."""
+    """Equation 1: the mean L1 of all dropped tokens of a view, averaged over views."""
+    # A mean of means, as released: a mask kind with fewer dropped tokens counts as much as the others.
     return torch.stack([prediction.errors.mean() for prediction in predictions]).mean()

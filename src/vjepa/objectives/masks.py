@@ -38,7 +38,7 @@ class BlockConfig:
     scale: float
     """Share of the frame's area under one block; 1 is the whole frame."""
     duration: float = 1.0
-    """Share of the clip's length under one block; the papers' blocks last from beginning to end."""
+    """Share of the clip's length under one block; 1 as in the papers, whose blocks span the whole clip."""
     place: Literal["anywhere", "end"] = "anywhere"
     """Where in time a shorter block lies; at the end, it leaves a future to be predicted from the past."""
 
@@ -52,6 +52,7 @@ class BlockConfig:
 class MaskConfig:
     """The mask kinds, and what clips of a batch have in common."""
 
+    # Shares as in section A.3, counts as in the released code.
     kinds: tuple[BlockConfig, ...] = (BlockConfig(8, 0.15), BlockConfig(2, 0.7))
     """Each clip is predicted once under every kind."""
     aspect: tuple[float, float] = (0.75, 1.5)
@@ -59,7 +60,7 @@ class MaskConfig:
     group: int = 24
     """Clips over which the numbers of kept and of dropped tokens are made equal; the released run used 24."""
     multiple: int = 1
-    """Round both numbers down to a multiple of this; 64 gives compiled kernels few shapes to learn."""
+    """Round both numbers down to a multiple of this; with 64, compiled kernels meet few shapes."""
 
     def __post_init__(self) -> None:
         require(
@@ -98,7 +99,8 @@ def sample_masks(
     key = np.array([seed, step], np.uint64)
     rng = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, group]))
 
-    # All kinds of the whole group are drawn, then this batch's clips are taken out.
+    # All kinds of the whole group are drawn, then this batch's clips are taken out: lengths are those of the
+    # group.
     clips = slice(first, first + batch)
     views = [sample_view(kind, config, grid, rng) for kind in config.kinds]
     return [View(keep[clips], drop[clips]) for keep, drop in views]
@@ -158,6 +160,7 @@ def place_blocks(
     """The union of each clip's blocks, placed uniformly."""
 
     def covered(axis: int, first: int = 0) -> Bool[np.ndarray, "b blocks length"]:
+        # The end is exclusive, so the last start puts a block flush with the border.
         start = rng.integers(first, grid[axis] - shape[axis] + 1, (clips, kind.blocks, 1))
         place = np.arange(grid[axis])
         return (place >= start) & (place < start + shape[axis])
@@ -181,6 +184,6 @@ def equal_subset(
     count = int(member.sum(axis=1).min())
     # Fewer members than `multiple` are all kept: rounding to zero would leave nothing to read.
     count = max(count // multiple * multiple, min(count, multiple))
-    # Places that are no members sort last.
+    # Places that are no members sort last. A random subset, because the first in order would be early frames.
     chosen = np.argsort(np.where(member, order, np.inf), axis=1)[:, :count]
     return torch.from_numpy(np.sort(chosen, axis=1))

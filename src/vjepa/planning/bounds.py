@@ -1,4 +1,4 @@
-"""Bounds of actions, as a config and as tensors that bring actions within them."""
+"""Bounds of actions: the config, and its tensors, which bring actions within the bounds."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -21,11 +21,11 @@ class ActionBounds:
     constraint: Literal["l1_ball", "box"] = "l1_ball"
     """The paper's ball or the released planner's box, for the dimensions `moved`."""
     radius: float = 0.075
-    """Of the ball, or half a side of the box; metres."""
+    """Radius of the ball, or half a side of the box; metres."""
     moved: tuple[int, ...] = (0, 1, 2)
-    """Dimensions under the constraint."""
+    """Dimensions under the constraint; by default the position."""
     limit: float = 0.75
-    """Greatest absolute value in every other dimension: the gripper's as released."""
+    """Greatest absolute value in every other dimension; as released for the gripper."""
 
     def __post_init__(self) -> None:
         require(self.radius > 0 and self.limit > 0, "bounds: radius and limit must be positive")
@@ -44,8 +44,11 @@ class Limits:
     def project(self, actions: Float[Tensor, "*s a"]) -> Float[Tensor, "*s a"]:
         """Actions within the bounds: shortened along their own direction to the ball, clipped to the box."""
         if self.is_ball:
-            # The nearest point of the ball would lie on an axis far too often.
+            # Not the nearest point of the ball, which lies on an axis or a face far too often: directions are
+            # kept. `moved` also masks out the dimensions that do not count.
             size = (actions.abs() * self.moved).sum(dim=-1, keepdim=True)
+            # The factor is 1 within the ball.
             shortened = actions * (self.radius / size.clamp_min(self.radius))
             actions = torch.where(self.moved, shortened, actions)
+        # After the ball this changes only the dimensions that are not moved.
         return actions.clamp(-self.limit, self.limit)

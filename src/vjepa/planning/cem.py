@@ -33,13 +33,15 @@ class CEMConfig:
     iterations: int = 10
     """Rounds of drawing and weighing."""
     top: int = 10
-    """Samples that count, for `cem`."""
+    """Samples of least energy that decide the next mean and spread, for `cem`."""
     temperature: float = 0.2
-    """Energy that divides a weight by e, in standard deviations of the iteration's energies, for `mppi`."""
+    """For `mppi`: more energy by this much divides a sample's weight by e. In standard deviations of the
+    iteration's energies."""
     horizon: int = 1
     """Actions in a sequence."""
     action_dim: int = 7
     """Numbers of an action."""
+    # Without rotation, as in the released planner.
     searched: tuple[int, ...] = (0, 1, 2, 6)
     """Dimensions that vary: position and gripper. The others stay zero, or what `start` says."""
     mean: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
@@ -96,18 +98,19 @@ class Statistics(NamedTuple):
     least: Float[Tensor, " iterations"]
     """Energy of the best sample."""
     weighted: Float[Tensor, " iterations"]
-    """Mean energy of the samples, by their weights."""
+    """Mean energy of the samples, weighted."""
     mean: Float[Tensor, " iterations"]
-    """Mean energy of all samples alike."""
+    """Mean energy of the samples, unweighted."""
     std: Float[Tensor, " iterations"]
     """Spread of the actions after the iteration, averaged over what is searched."""
 
 
 class Plan(NamedTuple):
-    """What a search ends with."""
+    """The result of a search."""
 
     actions: Float[Tensor, "T a"]
     energy: Float[Tensor, ""]
+    """Energy of these actions."""
     statistics: Statistics
 
 
@@ -118,11 +121,14 @@ def cem(
     generator: torch.Generator,
     start: Float[Tensor, "T a"] | None = None,
 ) -> Plan:
-    """The mean after the last iteration, as in the released planner; single samples may have been better.
+    """Search for the actions of least energy. The plan is the last mean, as in the released planner.
 
-    energy: of many sequences at once, on the generator's device; called once per iteration and for the plan.
-    generator: decides the samples, so the same seed gives the same plan.
-    start: the first mean instead of the config's, for example what is left of the last plan.
+    Single samples may have been better than the mean.
+
+    energy: Of many sequences at once, on the generator's device; called once per iteration and once for the
+        plan.
+    generator: Decides the samples, so the same seed gives the same plan.
+    start: The first mean instead of the config's, for example what is left of the last plan.
 
     Raises UserError if an energy is not finite or `start` is misshaped.
     """
@@ -133,14 +139,18 @@ def cem(
     history = []
     for _ in range(config.iterations):
         noise = torch.randn((config.samples, *mean.shape), generator=generator, device=device)
+        # Projected first, so that energies and statistics are of actions that can be executed.
         actions = limits.project(mean + std * noise)
         energies = energy(actions)
         weights = sample_weights(energies, config)
         mean, std = update(mean, std, actions, weights, config)
+        # Projection may have changed the other dimensions too: the ball shortens all that are `moved`.
         std = torch.where(searched, std, 0)
         spread = std.sum() / (searched.sum() * config.horizon)
+        # Left on the device: the host waits for no iteration.
         history.append(torch.stack([energies.min(), weights @ energies, energies.mean(), spread]))
 
+    # A share of the first mean is in the last one, and may lie outside the bounds.
     actions = limits.project(mean)
     plan = Plan(actions, energy(actions[None])[0], Statistics(*torch.stack(history, dim=1)))
     check_finite(plan)
@@ -153,7 +163,7 @@ def initial_distribution(
     """Mean and spread before the first iteration. Raises UserError if `start` is misshaped."""
     shape = (config.horizon, config.action_dim)
     mean = torch.zeros(shape, device=device)
-    std = torch.zeros(shape, device=device)
+    std = torch.zeros(shape, device=device)  # stays 0 in dimensions that are not searched
     mean[:, config.searched] = torch.tensor(config.mean, device=device)
     std[:, config.searched] = torch.tensor(config.std, device=device)
     if start is None:
@@ -171,7 +181,8 @@ def sample_weights(energies: Float[Tensor, " s"], config: CEMConfig) -> Float[Te
     if config.method == "cem":
         best = energies.topk(config.top, largest=False).indices
         return torch.zeros_like(energies).index_fill(0, best, 1 / config.top)
-    # Energies that are all equal have no spread; the smallest number instead of zero gives equal weights.
+    # In units of the spread, so that one temperature suits energies of any size. Equal energies have no
+    # spread; the smallest number instead of zero then gives equal weights.
     spread = energies.std(correction=0).clamp_min(torch.finfo(energies.dtype).tiny)
     return torch.softmax(-energies / (config.temperature * spread), dim=0)
 
@@ -193,7 +204,8 @@ def update(
 
 def check_finite(plan: Plan) -> None:
     """Raises UserError if an energy of the search was not finite."""
-    # One question at the end, because the host waits for the device here.
+    # Asked once, at the end, because the host waits for the device here. One energy that is not finite makes
+    # the mean of its iteration so too.
     finite = torch.isfinite(plan.energy) & torch.isfinite(plan.statistics.mean).all()
     require(
         bool(finite),

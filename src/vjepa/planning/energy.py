@@ -1,4 +1,4 @@
-"""How far predicted tokens are from a goal's: the energy of V-JEPA 2 (section 3.2, equation 5)."""
+"""The distance of predicted tokens from a goal's tokens: the energy of V-JEPA 2 (section 3.2, equation 5)."""
 
 from collections.abc import Callable
 from math import isqrt
@@ -11,7 +11,7 @@ from torch import Tensor
 from vjepa.errors import UserError
 
 Energy = Callable[[Float[Tensor, "s T a"]], Float[Tensor, " s"]]
-"""What a planner minimises: s sequences of T actions to their energies."""
+"""What a planner minimises: it maps s sequences of T actions to their energies."""
 
 
 def distance(
@@ -19,12 +19,13 @@ def distance(
 ) -> Float[Tensor, "*s"]:
     """Mean absolute difference over tokens and channels, for every sample.
 
-    scales: sides of the squares of tokens that are averaged before they are compared; the distances of all
+    scales: Sides of the squares of tokens that are averaged before they are compared; the distances of all
     scales are added. (1,) is equation 5.
 
     Raises UserError if a square does not divide the frame.
     """
-    # Single tokens say nothing of how far apart two things are that do not overlap; averages over squares do.
+    # Single tokens differ equally much however far apart two things are that do not overlap. Averages over
+    # squares differ less when the two come close.
     distances = []
     for side in scales:
         difference = average_squares(tokens, side) - average_squares(goal, side)

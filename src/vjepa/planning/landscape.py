@@ -1,5 +1,6 @@
-"""The energy over a plane of actions: is its minimum where the arm really went? (V-JEPA 2, section 4.2,
-figure 9)
+"""The energy over a plane of actions (V-JEPA 2, section 4.2, figure 9).
+
+It shows whether the action of least energy is the one that the arm really took.
 
     landscape = energy_landscape(energy, actions, LandscapeConfig())
     landscape.minimum, landscape.truth      # two numbers each
@@ -19,17 +20,19 @@ from vjepa.errors import UserError, require
 from vjepa.planning.energy import Energy
 from vjepa.robots.schema import StateSchema
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # matplotlib is in the `plot` extra
     from matplotlib.axes import Axes
     from matplotlib.collections import QuadMesh
 
 
 @dataclass(frozen=True)
 class LandscapeConfig:
+    """Which plane of actions is swept, and how finely."""
+
     axes: tuple[int, int] = (0, 1)
     """The two action dimensions that are swept; the others keep their values."""
     span: tuple[float, float] = (0.15, 0.15)
-    """Largest value of each, in its unit; swept from minus to plus."""
+    """Largest value of each, in its unit; the sweep goes from minus to plus this value."""
     points: int = 21
     """Values along each axis; an odd number includes zero."""
     step: int = 0
@@ -60,11 +63,12 @@ class Landscape(NamedTuple):
     @property
     def same_quadrant(self) -> bool:
         """Whether the minimum lies in the true action's quadrant, borders not counted."""
+        # The least that a closed loop needs: the right signs bring the arm closer at every step.
         return bool((self.minimum * self.truth > 0).all())
 
     @property
     def angle(self) -> float:
-        """Radians between the minimum and the true action, seen from no motion; 0 to pi."""
+        """Radians between the directions of the minimum and of the true action; 0 to pi."""
         difference = _direction(self.minimum) - _direction(self.truth)
         # Sine and cosine bring the difference into +-pi.
         return float(torch.atan2(difference.sin(), difference.cos()).abs())
@@ -81,12 +85,14 @@ class Landscape(NamedTuple):
 
 
 def _direction(point: Float[Tensor, "2"]) -> Float[Tensor, ""]:
+    """Radians, counted from the x axis; the point of no motion is the origin."""
     return torch.atan2(point[1], point[0])
 
 
 def energy_landscape(energy: Energy, actions: Float[Tensor, "T a"], config: LandscapeConfig) -> Landscape:
-    """Sweep two axes of one of the true `actions`; the rest of them stays. `energy` is called once, for the
-    whole plane.
+    """Sweep two dimensions of one of the true `actions`; all others keep their true values.
+
+    `energy` is called once, for the whole plane.
 
     Raises UserError if the axes or the step are not among the actions'.
     """
@@ -95,6 +101,8 @@ def energy_landscape(energy: Energy, actions: Float[Tensor, "T a"], config: Land
     require(known, f"landscape: step {config.step}, axes {config.axes} are not in {T} actions of {a} numbers")
 
     x, y = (torch.linspace(-span, span, config.points, device=actions.device) for span in config.span)
+    # A slice through the true action; the released notebook's histogram sums energies over the third axis
+    # instead. Cloned, because `repeat` may give a view of the one sequence.
     swept = repeat(actions, "T a -> Y X T a", Y=len(y), X=len(x)).clone()
     swept[:, :, config.step, config.axes[0]] = x
     swept[:, :, config.step, config.axes[1]] = y[:, None]
@@ -110,15 +118,16 @@ def axis_names(schema: StateSchema, sweep: LandscapeConfig) -> tuple[str, str]:
 
 
 def plot_landscape(landscape: Landscape, names: tuple[str, str], path: Path) -> None:
-    """Draw energy as colour and contour lines, with the true action and the minimum marked. Needs the `plot`
-    extra.
+    """Draw energy as colour and contour lines, with the true action and the minimum marked.
 
-    names: labels of the axes, as from `axis_names`.
+    names: Labels of the axes, as from `axis_names`.
+    Raises UserError without matplotlib, which is in the `plot` extra.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UserError("pictures of energies need matplotlib; pip install 'vjepa[plot]'") from error
+        raise UserError("plots of energies need matplotlib; pip install 'vjepa[plot]'") from error
+    # Not pyplot: no global state, and no window system on a server.
     figure = Figure(figsize=(5.4, 5.2), layout="constrained")
     axes = figure.subplots()
     colours = _draw_energies(axes, landscape)
@@ -153,4 +162,4 @@ def _draw_marks(axes: "Axes", landscape: Landscape) -> None:
     truth = {"color": "tab:red", "markeredgecolor": "white", "markersize": 10, "label": "true action"}
     minimum = {"color": "white", "markeredgecolor": "black", "markersize": 11, "label": "minimum"}
     axes.plot(*arrays["truth"], "o", **truth)
-    axes.plot(*arrays["minimum"], "X", **minimum, clip_on=False)
+    axes.plot(*arrays["minimum"], "X", **minimum, clip_on=False)  # it may lie on the border

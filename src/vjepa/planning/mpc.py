@@ -1,5 +1,6 @@
-"""Model-predictive control: plan, execute the first actions, observe, plan again (V-JEPA 2, sections 3.2,
-4.2).
+"""Model-predictive control: plan, execute the first actions, observe, plan again (V-JEPA 2, section 3.2).
+
+Several goal images, one after the other, are the sub-goals of section 4.2.
 
     policy = MPC(world, MPCConfig(), goals, torch.Generator().manual_seed(0))
     action = policy.act(image, state)     # once per time step
@@ -21,8 +22,10 @@ from vjepa.planning.energy import Energy, distance
 
 @dataclass(frozen=True)
 class MPCConfig:
+    """How plans are searched and executed, and when the next sub-goal begins."""
+
     planner: CEMConfig = field(default_factory=CEMConfig)
-    """How each plan is searched."""
+    """The search for each plan."""
     execute: int = 1
     """Actions of a plan that are executed before the next is made."""
     switch: tuple[int, ...] = ()
@@ -45,7 +48,7 @@ class MPCConfig:
 
 @runtime_checkable
 class World(Protocol):
-    """What the loop needs of a world model; a simulator that compares images can stand in for one."""
+    """What the loop needs from a world model; a simulator that compares images can stand in for one."""
 
     def encode(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]: ...
 
@@ -67,7 +70,7 @@ class MPC:
     def __init__(
         self, world: World, config: MPCConfig, goals: Float[Tensor, "g c h w"], generator: torch.Generator
     ) -> None:
-        """goals: normalised images, in the order in which they are to be reached.
+        """goals: Normalised images, in the order in which they are to be reached.
 
         Raises UserError if there are no goals, or not one switch time for each.
         """
@@ -75,7 +78,7 @@ class MPC:
         self.world = world
         self.config = config
         self.generator = generator
-        self.goals = world.encode(goals)
+        self.goals = world.encode(goals)  # once for the whole episode
         self.goal = 0
         self.actions_taken = 0
         self.plan: Plan | None = None
@@ -85,11 +88,11 @@ class MPC:
     def act(self, image: Float[Tensor, "c h w"], state: Float[Tensor, " Ds"]) -> Float[Tensor, " a"]:
         """The action to execute now.
 
-        image: normalised as the encoder takes it.
-        state: wrapped as the predictor was trained on it.
+        image: Normalised as the encoder takes it.
+        state: Wrapped by the schema, as in training.
         """
         tokens = self.world.encode(image[None])
-        # First the goal: a plan towards the last one is dropped, and `pending` is zero then.
+        # Before the plan: a new goal drops the old plan and sets `pending` to 0.
         self.choose_goal(tokens)
         if not self.pending:
             self.replan(tokens, state[None])
@@ -103,6 +106,7 @@ class MPC:
         """Go on to the next sub-goal when its time has come or the present one is reached."""
         goal = self.goal
         if self.config.switch:
+            # From the right: after exactly the goal's number of actions its time is over.
             goal = bisect_right(list(accumulate(self.config.switch)), self.actions_taken)
         elif self.config.threshold is not None:
             goal += bool(distance(tokens, self.goals[goal][None]) < self.config.threshold)
@@ -115,6 +119,7 @@ class MPC:
             self.pending = 0
 
     def replan(self, tokens: Float[Tensor, "1 n d"], state: Float[Tensor, "1 Ds"]) -> None:
+        """Search a new plan from here to the present goal."""
         energy = self.world.energy(tokens, state, self.goals[self.goal][None])
         self.plan = cem(energy, self.config.planner, generator=self.generator, start=self.start())
         self.remaining = self.plan.actions
@@ -124,6 +129,7 @@ class MPC:
         """The mean to begin the next search with: what is left of the last plan, then no motion."""
         if not self.config.warm_start or self.remaining is None:
             return None
+        # Zeros at the end: no motion, for the steps that the last plan did not reach.
         missing = self.config.planner.horizon - len(self.remaining)
         return torch.nn.functional.pad(self.remaining, (0, 0, 0, missing))
 

@@ -3,7 +3,7 @@
     python -m vjepa landscape --trajectory FILE.npz --encoder FILE --ac FILE --out DIR
 
 The trajectory holds `observations` (t h w c, uint8) and `states` (t Ds), maybe with a leading axis of one
-episode. The goal is a later frame. The swept action is the one that was taken according to the states.
+episode. The goal is a later frame. The true action is computed from the states.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ from vjepa.weights.load import load_ac_predictor, load_encoder
 
 
 class Trajectory(NamedTuple):
-    """One episode."""
+    """The images and states of one episode."""
 
     frames: UInt8[Tensor, "t c h w"]
     states: Float[Tensor, "t Ds"]
@@ -48,11 +48,15 @@ def landscape(
     """Write the energy over a plane of actions, `landscape.npz` and `landscape.png`.
 
     Args:
-        trajectory: The episode, `.npz` with observations and states. encoder: A stage's export, Meta's
-        `.pt` or a Hugging Face directory. ac: Export of an AC stage, or Meta's `.pt`. out: Folder to
-        write to. size: Height and width of the frames as the networks know them; they are centre-cropped and
-        resized to it. start: Frame to start from. horizon: Actions to the goal. sweep: Which plane. world:
-        Memory to use.
+        trajectory: The episode, `.npz` with observations and states.
+        encoder: A stage's export, Meta's `.pt` or a Hugging Face directory.
+        ac: Export of an AC stage, or Meta's `.pt`.
+        out: Folder to write to.
+        size: Height and width, pixels, to which frames are centre-cropped and resized: those of training.
+        start: Frame to start from.
+        horizon: Actions from the start to the goal.
+        sweep: The plane of actions.
+        world: Memory to use, and the scales of the energy.
     """
     schema = load_schema(ac)
     model = WorldModel(load_encoder(encoder), load_ac_predictor(ac), world, schema)
@@ -100,7 +104,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     require(path.is_file(), f"{path} does not exist; give an .npz with observations and states")
     try:
         with np.load(path) as file:
-            arrays = dict(file)
+            arrays = dict(file)  # reads them all, so that damage shows here
     except (BadZipFile, EOFError, TypeError, ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read as an .npz of plain arrays: {error}") from error
     complete = {"observations", "states"} <= set(arrays)
@@ -111,7 +115,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 def trajectory_landscape(
     world: WorldModel, trajectory: Trajectory, size: int, config: LandscapeConfig, start: int, horizon: int
 ) -> Landscape:
-    """The energy of reaching frame `start + horizon` from frame `start`, around the actions that did.
+    """The energy of reaching frame `start + horizon` from frame `start`, around the actions that were taken.
 
     Raises UserError if these frames are not all in the trajectory.
     """
@@ -122,6 +126,6 @@ def trajectory_landscape(
 
     square = crop(frames, centre_box(*frames.shape[-2:], 1.0), size, flip=False)
     images = rearrange(normalise(square[None]), "1 c t h w -> t c h w")
-    tokens = world.encode(images[[0, -1]])
+    tokens = world.encode(images[[0, -1]])  # start and goal; frames between them play no part
     actions = pose_delta(states[:-1], states[1:], world.schema)
     return energy_landscape(world.energy(tokens[:1], states[:1], tokens[1:]), actions, config)

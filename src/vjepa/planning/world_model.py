@@ -1,8 +1,10 @@
-"""What a planner asks of the networks: encode, predict, rollout, energy (V-JEPA 2, section 3.2).
+"""What a planner needs from the networks: encode, predict, rollout, energy (V-JEPA 2, section 3.2).
 
-world = WorldModel(encoder, ac_predictor)
-tokens = world.encode(image[None])
-plan = cem(world.energy(tokens, state, world.encode(goal[None])), CEMConfig(), generator=generator)
+    world = WorldModel(encoder, ac_predictor)
+    tokens = world.encode(image[None])
+    plan = cem(world.energy(tokens, state, world.encode(goal[None])), CEMConfig(), generator=generator)
+
+Networks are frozen, and nothing here keeps gradients.
 """
 
 from collections.abc import Iterator
@@ -26,8 +28,10 @@ CPU_MEMORY = 0.1
 
 @dataclass(frozen=True)
 class WorldModelConfig:
+    """Memory of a rollout, and how tokens are compared."""
+
     memory: float | None = None
-    """GiB that the samples rolled out at once may take, about; the others wait. Not given: half of what the
+    """GiB, about, for the samples that are rolled out at once; the others wait. Not given: half of what the
     GPU has free, or 0.1 on a CPU, where a chunk larger than the processor's caches is slower."""
     scales: tuple[int, ...] = (1,)
     """Sides of the squares of tokens that are averaged before they are compared; the energies of all scales
@@ -87,24 +91,25 @@ class WorldModel:
         actions: Float[Tensor, "s T a"],
         every_step: bool = False,
     ) -> Float[Tensor, "s m d"]:
-        """Tokens after T actions (m = n), or with `every_step` after each of them, in (T H W) order (m =
-        T*n).
+        """Tokens after T actions (m = n), or with `every_step` after each of them in (T H W) order (m = T*n).
 
         One start may serve all samples.
         """
+        # The predictor always returns all steps; a chunk at a time is cut to what is wanted.
         kept = 0 if every_step else -tokens.shape[1]
         return torch.cat([future[:, kept:] for future in self.rollout_chunks(tokens, state, actions)])
 
     def energy(
         self, tokens: Float[Tensor, "1 n d"], state: Float[Tensor, "1 Ds"], goal: Float[Tensor, "1 n d"]
     ) -> Energy:
-        """Equation 5 as a function of actions: how far from the goal the tokens are to which they lead."""
+        """Equation 5 as a function of actions: how far the tokens to which they lead are from the goal."""
 
         @torch.no_grad()
         def energy_of(actions: Float[Tensor, "s T a"]) -> Float[Tensor, " s"]:
             energies = []
             # Chunk by chunk, so that no more than one chunk of predicted tokens is in memory.
             for future in self.rollout_chunks(tokens, state, actions):
+                # The last frame alone counts, as in the released planner.
                 end = future[:, -goal.shape[1] :]
                 energies.append(distance(end, goal, self.scales))
             return torch.cat(energies)
@@ -118,6 +123,7 @@ class WorldModel:
         actions: Float[Tensor, "s T a"],
     ) -> Iterator[Float[Tensor, "chunk Tn d"]]:
         """Tokens of all steps, for one chunk of samples after another."""
+        # `expand` repeats one start without copying it.
         states = self.states_along(state.expand(len(actions), -1), actions)
         tokens = tokens.expand(len(actions), -1, -1)
         size = self.chunk_size(tokens.shape[1], actions.shape[1])
@@ -129,6 +135,7 @@ class WorldModel:
         self, state: Float[Tensor, "s Ds"], actions: Float[Tensor, "s T a"]
     ) -> Float[Tensor, "s T Ds"]:
         """The states in which the actions are taken."""
+        # Nobody acts in the state after the last action.
         states = [state]
         for action in actions[:, :-1].unbind(1):
             states.append(self.next_state(states[-1], action))
@@ -145,12 +152,14 @@ class WorldModel:
         config = self.ac.config
         keys_and_values = 2 * config.depth * config.width * steps
         activations = 8 * config.width + 2 * config.mlp_width
+        # Four bytes a number: under autocast a chunk takes less than it may.
         sample_bytes = (tokens + self.ac.conditions) * 4 * (keys_and_values + activations)
         return max(1, int(self.memory * GIB / sample_bytes))
 
 
 def check_fit(encoder: Encoder, ac: ACPredictor, schema: StateSchema) -> None:
-    """Raises UserError for networks that do not fit each other; otherwise only the first plan would fail."""
+    """Raise UserError for networks that do not fit each other, which otherwise fail at the first plan."""
+    # The predictor embeds squares of merge x merge tokens at once.
     width = ac.embed.in_features // ac.config.merge**2
     require(
         width == encoder.config.width,

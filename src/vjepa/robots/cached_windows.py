@@ -1,7 +1,9 @@
-"""Windows of trajectories as tokens: looked up in a latent cache, or encoded whole episodes at a time.
+"""Windows of trajectories as tokens: read from a latent cache, or made by encoding the whole episode.
 
-tokens = CachedWindows(windows, encode, settings, encoder.state_dict(), LatentsConfig(), device)
-frame_tokens = tokens(batch)      # b (t n) d, for batches read with `pixels: false`
+    tokens = CachedWindows(windows, encode, settings, encoder.state_dict(), LatentsConfig(), device)
+    frame_tokens = tokens(batch)      # b (t n) d, for batches read with `pixels: false`
+
+Windows overlap, so a whole episode is encoded once for all of its windows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -54,11 +56,12 @@ class CachedWindows:
         device: torch.device | str,
     ) -> None:
         """
-        windows: of every dataset, in the order of the mixture.
-        encode: frames, uint8, to their tokens.
-        encoder: settings that change the tokens and do not show in its weights; anything that JSON can say.
-        weights: the encoder's.
-        device: where it runs; tokens of another kind of device may differ in the last bits.
+        windows: The windows of every dataset, in the order of the mixture.
+        encode: Maps uint8 frames to their tokens.
+        encoder: Settings that change the tokens and are not part of the weights, in the types of JSON.
+        weights: The encoder's.
+        config: Where and how tokens are kept.
+        device: Where the encoder runs; tokens of another kind of device may differ in the last bits.
         """
         self.windows = windows
         self.encode = encode
@@ -73,6 +76,7 @@ class CachedWindows:
             }
             # Whatever changes the tokens must be in the key, or stale ones would be read.
             key = latent_key(weights, dataset.data.fingerprint, settings, device)
+            # The limit is of the folder, which all of these caches share.
             limit = int(config.gigabytes * 2**30)
             self.caches.append(LatentCache(config.folder, key, limit, getattr(torch, config.dtype)))
 
@@ -100,6 +104,7 @@ class CachedWindows:
         try:
             frames = windows.frames(episode, camera, rows)
         except DecodeError as error:
+            # Too late to draw another episode, as the loader would: the batch already exists.
             raise TrajectoryError(
                 f"{error}; tokens are kept by whole episodes, so remove it from the dataset"
             ) from error

@@ -27,14 +27,14 @@ class TrajectoryError(UserError):
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a dataset are what. The defaults are LeRobot's own names.
+    """Which columns of a dataset hold states, actions and camera poses. The defaults are LeRobot's own names.
 
     For `lerobot/droid_1.0.1`: state [observation.state.cartesian_position,
     observation.state.gripper_position], extrinsics `camera_extrinsics.{camera}`.
     """
 
     state: tuple[str, ...] = ("observation.state",)
-    """Columns that make up a state, one after the other."""
+    """Columns whose numbers, one after the other, are the state."""
     action: str = "action"
     """Column of actions; read only under `schema.delta: recorded`."""
     extrinsics: str = ""
@@ -54,7 +54,7 @@ class Columns:
 
 
 class Footage(NamedTuple):
-    """Where the pictures of all episodes are, for one camera. Several episodes may share a file."""
+    """Where the images of all episodes are, for one camera. Several episodes may share a file."""
 
     files: list[Path]
     """The video file of each episode."""
@@ -62,9 +62,9 @@ class Footage(NamedTuple):
     """Seconds into its file at which each episode begins."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False)  # == of tensors is no truth value
 class Episodes(ABC):
-    """One dataset: numbers in memory, pictures on demand.
+    """One dataset: numbers in memory, images on demand.
 
     Rows of all episodes lie one after the other, in the order of time. Episodes are counted from 0 everywhere
     but in `numbers` and in error messages.
@@ -95,12 +95,12 @@ class Episodes(ABC):
     row_files: list[Path]
     """The file that holds the rows of each episode, for error messages."""
     broken: dict[int, str]
-    """Episodes that have fewer pictures than rows, each with its reason."""
+    """Episodes that have fewer images than rows, each with its reason."""
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """A digest that changes when the data does: caches are keyed by it."""
+        """A digest that changes when the data changes. Caches use it as a key."""
 
     def __len__(self) -> int:
         """Episodes."""
@@ -114,10 +114,10 @@ class Episodes(ABC):
     def frames(
         self, episode: int, camera: str, rows: Sequence[int] | Int64[np.ndarray, " t"]
     ) -> UInt8[Tensor, "t h w c"]:
-        """Pictures of some rows of an episode, counted from its first. Raises DecodeError."""
+        """Images of some rows of an episode, counted from its first. Raises DecodeError."""
         files, starts = self.footage[camera]
-        # Half a frame later is the middle of the time for which a picture is on screen: no rounding can miss
-        # it.
+        # Half a frame later is the middle of the time for which an image is on screen, so rounded time stamps
+        # never select its neighbour.
         times = starts[episode] + self.times[self.rows(episode)][np.asarray(rows)] + 0.5 / self.fps
         return torch.from_numpy(decode_frames(files[episode], times))
 
@@ -127,7 +127,7 @@ class Episodes(ABC):
 
 
 def check_rows(episodes: Episodes, columns: Columns) -> None:
-    """Raises TrajectoryError for the first row that no robot can have measured.
+    """Raise TrajectoryError for the first row that no robot can have measured.
 
     Numbers must be finite, angles in radians, and time stamps must rise by 1 / fps from 0 in every episode.
     """
@@ -149,6 +149,7 @@ def _check_finite(episodes: Episodes) -> None:
 def _check_angles(episodes: Episodes, column: str) -> None:
     schema = episodes.schema
     angles = [dim for dim, unit in enumerate(schema.units) if unit == "rad"]
+    # Some datasets count angles from 0 to 2 pi, others from -pi to pi; the rest is for rounding.
     far = episodes.states[:, angles].abs() > FULL_TURN + 1e-3
     if not far.any():
         return
@@ -159,6 +160,7 @@ def _check_angles(episodes: Episodes, column: str) -> None:
 
 
 def _check_times(episodes: Episodes) -> None:
+    # In rows, so that an even step is 1.
     steps = np.diff(episodes.times, prepend=0.0) * episodes.fps
     # The first row of an episode must be at 0, whatever the row before it, which is another episode's.
     steps[episodes.first] = episodes.times[episodes.first] * episodes.fps + 1
@@ -171,6 +173,7 @@ def _check_each(episodes: Episodes, good: Bool[Tensor, " rows"], complaint: str)
     if good.all():
         return
     row = int((~good).int().argmax())
+    # The last episode that begins at or before this row.
     episode = int(np.searchsorted(episodes.first, row, side="right")) - 1
     place = f"episode {episodes.numbers[episode]}, frame {row - episodes.first[episode]}"
     raise TrajectoryError(f"{episodes.row_files[episode]}, {place}: {complaint}")

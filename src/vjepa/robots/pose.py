@@ -26,7 +26,7 @@ def pose_delta(
     Raises UserError if the schema's actions are the data's own.
     """
     _check_rule(state, schema)
-    delta = next_state - state
+    delta = next_state - state  # of angles too, until the next lines
     if schema.delta == "pose" and schema.rotation:
         before = _rotations(state, schema)
         after = _rotations(next_state, schema)
@@ -41,16 +41,16 @@ def pose_apply(
     """The state to which an action leads: the inverse of `pose_delta`, for rotations as rotations.
 
     The angles of the result are in the principal range, +-pi and the middle one +-pi/2, and then moved by
-    whole turns towards `schema.centres`; angles that are not come back as others of the same rotation.
+    whole turns towards `schema.centres`. Angles outside that range come back as others of the same rotation.
 
     Raises UserError if the schema's actions are the data's own.
     """
     _check_rule(state, schema)
-    after = state + action
+    after = state + action  # of angles too, until the next lines
     if schema.delta == "pose" and schema.rotation:
         turned = _rotations(action, schema) @ _rotations(state, schema)
         after[..., _index(schema.rotation)] = _angles(turned)
-        # Networks were trained on wrapped states, and a rollout gives this one to them.
+        # Networks were trained on wrapped states, and a rollout gives them this one.
         after = schema.wrap(after)
     return after
 
@@ -60,7 +60,7 @@ def pose_in_camera(
 ) -> Float[Tensor, "*b Ds"]:
     """The same state in the frame of a camera.
 
-    extrinsics: the camera's pose in the robot's frame, xyz in metres and three angles.
+    extrinsics: The camera's pose in the robot's frame, xyz in metres and three angles.
     Raises UserError if the schema has positions without angles or angles without positions.
     """
     if len(schema.position) != len(schema.rotation):
@@ -71,6 +71,7 @@ def pose_in_camera(
     offsets = positions - extrinsics[..., None, :3]
     rotations = to_camera @ _rotations(state, schema)
 
+    # A copy of full size: one state may be seen by many cameras.
     seen = state.expand(*rotations.shape[:-3], -1).clone()
     turned = (to_camera @ offsets[..., None])[..., 0]
     seen[..., _index(schema.position)] = rearrange(turned, "... g xyz -> ... (g xyz)")

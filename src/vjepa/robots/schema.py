@@ -40,8 +40,10 @@ class StateSchema:
     R1 R0^T. `recorded`: actions are the data's own, and what they do to a state is not known."""
     actions: tuple[str, ...] = ()
     """Names of the action's dimensions; empty: those of the state."""
+    # 7.5 cm per axis, as in the released planner.
     bounds: tuple[tuple[float, float], ...] = (((-0.075, 0.075),) * 3) + (((-0.5, 0.5),) * 3) + ((-1.0, 1.0),)
-    """Least and greatest action, for each dimension: what a planner may try, and what data should cover."""
+    """Least and greatest action for each dimension: a planner searches within them, and data should cover
+    them."""
     centres: tuple[float, ...] = ()
     """For each angle of `rotation`, radians: the middle of the range of 2 pi in which its values are given;
     empty: as they come. A hand that points down has a roll of +pi or -pi by chance, and a network sees a jump
@@ -58,6 +60,7 @@ class StateSchema:
             len(self.units) == len(self.names),
             f"schema.units has {len(self.units)} entries for {len(self.names)} names; give one for each",
         )
+        # Each at most once; plain numbers, such as joints, are in none of the three.
         dims = (*self.position, *self.rotation, *self.gripper)
         known = all(0 <= dim < len(self.names) for dim in dims)
         require(
@@ -104,6 +107,7 @@ class StateSchema:
 
     def clip(self, action: Float[Tensor, "*b Da"]) -> Float[Tensor, "*b Da"]:
         """The nearest action within the bounds."""
+        # Numbers, because bounds in a tensor would be copied to the GPU at every call.
         clipped = [action[..., i].clamp(low, high) for i, (low, high) in enumerate(self.bounds)]
         return torch.stack(clipped, -1)
 
@@ -112,14 +116,15 @@ class StateSchema:
         if not self.centres:
             return state
         wrapped = state.clone()
-        # One angle after the other: the centres as one tensor would be copied to the GPU at every call.
+        # One angle at a time: the centres in a tensor would be copied to the GPU at every call.
         for dim, centre in zip(self.rotation, self.centres, strict=True):
+            # In whole turns the rotation stays the same.
             wrapped[..., dim] += FULL_TURN * ((centre - state[..., dim]) / FULL_TURN).round()
         return wrapped
 
     def outside(self, actions: Float[Tensor, "*b Da"]) -> float:
         """Share of the actions that have a dimension beyond its bounds, 0..1."""
-        far = (self.clip(actions) - actions).abs() > 1e-6
+        far = (self.clip(actions) - actions).abs() > 1e-6  # more than rounding
         return float(far.any(-1).double().mean())
 
 

@@ -25,11 +25,11 @@ class RobotSource:
     """One dataset of a mixture."""
 
     folder: str
-    """A LeRobotDataset v3.0."""
+    """Folder of a LeRobotDataset v3.0."""
     weight: float = 1.0
     """Share of the draws, relative to the other sources."""
     columns: Columns = Columns()
-    """What its columns are called."""
+    """Names of its columns."""
 
 
 class TrajectoryData(ResumableData):
@@ -53,7 +53,7 @@ class TrajectoryData(ResumableData):
         Args:
             train: Datasets to draw training windows from, each episode as often as any other of its dataset.
             val: Dataset for validation, each of its windows seen once.
-            test: Dataset for the test, looked at once, at the end.
+            test: Dataset for the test, evaluated once, at the end.
             schema: What states and actions are, in all of the datasets.
             window: What one window is.
             batch_size: Windows per device and step.
@@ -87,13 +87,14 @@ class TrajectoryData(ResumableData):
 
     @property
     def held_out(self) -> list[Episodes]:
-        """Validation and test, if the recipe names them. A fit reads both, though the test comes last."""
+        """Validation and test, if the recipe names them."""
         # A test set that cannot be read should stop the run now, not after hours of training.
         return [data for data in (self.val_data, self.test_data) if data]
 
     def setup(self, stage: str) -> None:
         """Read what this stage needs, so that a mistake in the data stops the run before it starts."""
         if stage == "fit":
+            # Both warnings come before training: afterwards nobody could act on them.
             training = self.training_samples()
             evaluation = [EvaluationTrajectories(data, self.window).windows for data in self.held_out]
             warn_of_short_episodes([*training.windows, *evaluation])
@@ -123,7 +124,7 @@ class TrajectoryData(ResumableData):
 
 
 def warn_of_short_episodes(datasets: Sequence[Windows]) -> None:
-    """Say how many episodes of each dataset are left out, and name the first."""
+    """Warn of each dataset that leaves out episodes: how many, and why the first."""
     for windows in datasets:
         if windows.short:
             count = f"{len(windows.short)} of {len(windows.data)}"
@@ -132,11 +133,12 @@ def warn_of_short_episodes(datasets: Sequence[Windows]) -> None:
 
 def warn_of_large_actions(windows: TrainingTrajectories, schema: StateSchema) -> None:
     """Warn if most actions lie beyond the bounds within which a planner will search."""
+    # The first draws of the run, so that every dataset of the mixture has its share.
     actions = torch.stack([windows[k].actions for k in range(CHECKED_WINDOWS)])
     share = schema.outside(actions)
     # Some actions beyond the bounds are outliers; most of them are a mistake in units.
     if share > 0.5:
         rank_zero_warn(
             f"{share:.0%} of the actions lie beyond schema.bounds: planning would search where there are few "
-            "data; check the units and trajectory.fps, or give other bounds"
+            "data; check the units and data.window.fps, or give other bounds"
         )

@@ -1,4 +1,4 @@
-"""One window of a robot episode as tensors, and windows side by side in a batch."""
+"""One window of a robot episode as tensors, and batches of windows."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,7 +15,7 @@ class EpisodeWindow(NamedTuple):
     """None if the episode could not be decoded and nothing replaces it."""
     states: Float32[Tensor, "t Ds"]
     actions: Float32[Tensor, "u Da"]
-    """u = t - 1: what leads from each state to the next."""
+    """u = t - 1: each action leads from one state to the next."""
     times: Float32[Tensor, " t"]
     """Seconds since the episode's first row."""
     extrinsics: Float32[Tensor, "t e"]
@@ -34,7 +34,7 @@ class EpisodeWindow(NamedTuple):
 
 
 class TrajectoryBatch(NamedTuple):
-    """Windows side by side; fields as in `EpisodeWindow`."""
+    """Windows along the first axis; fields as in `EpisodeWindow`."""
 
     clip: UInt8[Tensor, "b t c h w"]
     states: Float32[Tensor, "b t Ds"]
@@ -52,13 +52,14 @@ class TrajectoryBatch(NamedTuple):
     """Windows that are missing from this batch."""
 
 
+# Tensors of a window, which are stacked, and its numbers, which become one tensor.
 STACKED = ("clip", "states", "actions", "times", "extrinsics", "rows")
 NUMBERED = ("source", "episode", "index")
 
 
 def lost_window(index: int, bad: list[str]) -> EpisodeWindow:
-    """The window that stands for one that could not be decoded."""
-    empty = torch.empty(0)
+    """The placeholder of a window that could not be decoded."""
+    empty = torch.empty(0)  # `collate_windows` reads only `bad`
     return EpisodeWindow(None, *[empty] * 4, empty.long(), -1, -1, "", index, bad)
 
 

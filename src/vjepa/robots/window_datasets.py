@@ -35,9 +35,10 @@ class TrainingTrajectories(Dataset):
         return lost_window(k, bad) if window is None else window._replace(index=k, bad=bad)
 
     def read(self, source: int, i: int, rng: np.random.Generator) -> EpisodeWindow:
-        """A random window of a usable episode, seen by a random camera. Raises DecodeError."""
+        """A random window of the i-th usable episode, seen by a random camera. Raises DecodeError."""
         windows = self.windows[source]
         episode = int(windows.episodes[i])
+        # The order of draws is fixed: another one would change every sample of every seed.
         start = int(rng.integers(windows.starts(episode)))
         camera = windows.cameras[rng.integers(len(windows.cameras))]
         return windows.read(episode, start, camera, rng)._replace(source=source)
@@ -48,6 +49,7 @@ class EvaluationTrajectories(Dataset):
 
     def __init__(self, data: Episodes, config: TrajectoryConfig) -> None:
         self.windows = Windows(data, replace(config, frames=config.evaluated_frames))
+        # Each window in the middle of its share of the starts, so that a single one is in the middle.
         shares = (np.arange(config.windows) + 0.5) / config.windows
         self.items: list[tuple[int, int]] = []
         for episode in self.windows.episodes.tolist():
@@ -61,6 +63,7 @@ class EvaluationTrajectories(Dataset):
     def __getitem__(self, i: int) -> EpisodeWindow:
         episode, start = self.items[i]
         try:
+            # One camera: more of them would count the same actions several times.
             return self.windows.read(episode, start, self.windows.cameras[0], None)._replace(index=i)
         except DecodeError as error:
             return lost_window(i, [str(error)])

@@ -1,4 +1,4 @@
-"""Windows of robot episodes: pictures, states, actions and times that belong together.
+"""Windows of robot episodes: images, states, actions and times of the same moments.
 
     windows = Windows(load_lerobot("data/robot/train"), TrajectoryConfig())
     window = windows.read(episode=7, start=0, camera=windows.cameras[0], rng=None)
@@ -30,10 +30,10 @@ ROUNDING = 1e-3
 
 @dataclass(frozen=True)
 class TrajectoryConfig:
-    """What one window is, in physical units. The paper's (section 3.1): 16 frames, 4 a second, 256 pixels."""
+    """What one window is, in physical units. The defaults are the paper's (section 3.1)."""
 
     frames: int = 16
-    """Pictures and states per window; there is one action fewer."""
+    """Images and states per window; there is one action fewer."""
     fps: float = 4.0
     """Rows per second of physical time; at most the recording's own rate."""
     size: int = 256
@@ -45,11 +45,11 @@ class TrajectoryConfig:
     aspect: tuple[float, float] = (1.0, 1.0)
     """Width over height of the crop. The released weights were trained on 1.35, squeezed to a square."""
     windows: int = 1
-    """Evaluation: windows per episode, spread evenly; one is the middle."""
+    """Evaluation: windows per episode, spread evenly; a single one is in the middle."""
     evaluation_frames: int | None = None
-    """Evaluation: frames of a window, to predict further ahead than training does; not given: `frames`."""
+    """Evaluation: frames per window, to predict further ahead than training does; not given: `frames`."""
     pixels: bool = True
-    """False: windows without pictures, for training from cached latents; `clip` is then empty."""
+    """False: windows without images, for training from cached latents; `clip` is then empty."""
 
     def __post_init__(self) -> None:
         enough = min(self.frames, self.evaluated_frames) >= 2
@@ -62,11 +62,11 @@ class TrajectoryConfig:
         )
         require(
             0 < self.scale[0] <= self.scale[1] <= 1,
-            f"trajectory.scale={self.scale} must be two growing shares of the area within (0, 1]",
+            f"data.window.scale={self.scale} must be two growing shares of the area within (0, 1]",
         )
         require(
             0 < self.aspect[0] <= self.aspect[1],
-            f"trajectory.aspect={self.aspect} must be two growing positive ratios",
+            f"data.window.aspect={self.aspect} must be two growing positive ratios",
         )
 
     @property
@@ -87,17 +87,19 @@ class TrajectoryConfig:
 def window_rows(
     times: Float64[np.ndarray, " n"], start: int, config: TrajectoryConfig, fps: float
 ) -> Int64[np.ndarray, " t"]:
-    """The rows nearest to moments 1 / config.fps apart, from row `start` on.
+    """The rows nearest to moments that are 1 / config.fps apart, from row `start` on.
 
-    times: seconds of an episode's rows; `fps` is their rate.
+    times: Seconds of an episode's rows.
+    fps: Rows per second.
     """
     moments = times[start] + np.arange(config.frames) / config.fps
-    # The first row that is at most half a row too early is the nearest one.
+    # The first row that is at most half a row too early is the nearest one. Clipped, because rounding may
+    # lead past the last row.
     return np.searchsorted(times, moments - 0.5 / fps).clip(max=len(times) - 1)
 
 
 class Windows:
-    """All windows of one dataset: which episodes are long enough, where windows may begin, what is in them.
+    """The windows of one dataset: finds the episodes that are long enough, and reads windows from them.
 
     episodes   numbers of the episodes that can be used, counted from 0
     cameras    names of the cameras that windows are drawn from
@@ -119,21 +121,23 @@ class Windows:
         folder = self.data.folder
         fps = self.config.fps
         recorded = self.data.fps
+        # A higher rate would repeat rows, with actions of zero between them.
         if fps > recorded * (1 + 1e-6):
             raise TrajectoryError(
-                f"{folder}: trajectory.fps={fps:g}, but it was recorded at {recorded:g} rows a second"
+                f"{folder}: data.window.fps={fps:g}, but it was recorded at {recorded:g} rows a second"
             )
         # A recorded action leads to the very next row, which a window of a lower rate skips.
         if self.data.schema.delta == "recorded" and abs(fps - recorded) > 1e-6:
             raise TrajectoryError(
                 f"{folder}: its own actions lead from row to row, {recorded:g} a second; "
-                f"with trajectory.fps={fps:g} take schema.delta=pose or difference"
+                f"with data.window.fps={fps:g} take schema.delta=pose or difference"
             )
 
     def _usable_episodes(self) -> tuple[Int64[np.ndarray, " e"], list[str]]:
         """Episodes that hold a window, and why the others are left out."""
         data = self.data
         config = self.config
+        # Every episode begins at 0 (`check_rows`), so the time of its last row is its length.
         seconds = data.times[data.first + data.length - 1]
         fits = seconds + ROUNDING / data.fps >= config.span
         broken = np.isin(np.arange(len(data)), list(data.broken))
@@ -186,6 +190,7 @@ class Windows:
             times=torch.from_numpy(data.times[inside][rows]).float(),
             extrinsics=self._extrinsics(inside, rows, camera),
             rows=torch.from_numpy(rows),
+            # Data sets know the source and the index, and fill them in.
             source=0,
             episode=episode,
             camera=camera,
@@ -199,11 +204,13 @@ class Windows:
         """The recorded actions of a window's rows but the last, or the differences of its states."""
         if self.data.actions is None:
             return pose_delta(states[:-1], states[1:], self.data.schema)
+        # The action at a row leads to the next one; `_check_rate` has made sure that no row is skipped.
         return self.data.actions[inside][rows[:-1]]
 
     def _extrinsics(
         self, inside: slice, rows: Int64[np.ndarray, " t"], camera: str
     ) -> Float32[Tensor, "t e"]:
+        """The camera's pose at each row; without numbers (e = 0) if the dataset has none."""
         if not self.data.extrinsics:
             return torch.empty(len(rows), 0)
         return self.data.extrinsics[camera][inside][rows]
@@ -211,11 +218,12 @@ class Windows:
     def frames(
         self, episode: int, camera: str, rows: Int64[np.ndarray, " t"], rng: np.random.Generator | None = None
     ) -> UInt8[Tensor, "t c size size"]:
-        """Pictures of some rows, cropped and resized. Raises DecodeError, which names the episode."""
+        """Images of some rows, cropped and resized. Raises DecodeError, which names the episode."""
         try:
             frames = rearrange(self.data.frames(episode, camera, rows), "t h w c -> t c h w")
         except DecodeError as error:
             raise DecodeError(error.path, f"{error.reason} ({self.data.name(episode)})") from error
+        # Never mirrored: the actions would go the other way.
         return crop(frames, self.box(*frames.shape[-2:], rng), self.config.size, False)
 
     def box(self, height: int, width: int, rng: np.random.Generator | None) -> Box:

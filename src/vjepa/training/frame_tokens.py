@@ -1,6 +1,6 @@
 """Tokens of the frames of robot trajectories, for stages on a frozen encoder.
 
-They are encoded with every batch, or once in a run's life and then read from a latent cache:
+They are encoded with every batch, or encoded once and then read from a latent cache:
 
     tokens = FrameTokens(encoder, data, LatentsConfig())
     frame_tokens = tokens(batch, "train")        # b (t n) d
@@ -26,9 +26,12 @@ class FrameTokens:
 
     def __init__(self, encoder: Encoder, data: TrajectoryData, config: LatentsConfig) -> None:
         """
-        encoder: frozen.
-        config: where tokens are kept, if `data.window.pixels` is false. Raises UserError if they would vary,
-            as they do with random crops.
+        Args:
+            encoder: The frozen encoder.
+            data: The data module whose batches are encoded.
+            config: Where tokens are kept, if `data.window.pixels` is false.
+
+        Raises UserError if tokens are to be kept but would vary, as they do with random crops.
         """
         self.encoder = encoder
         self.data = data
@@ -55,16 +58,19 @@ class FrameTokens:
 
     @torch.no_grad()
     def encode(self, frames: UInt8[Tensor, "batch c h w"]) -> Float[Tensor, "batch n d"]:
+        # Each frame is a clip of its own, which the encoder repeats to fill a tubelet.
         return encode_frames(self.encoder, normalise(frames[:, None].to(self.device)))
 
     @torch.no_grad()
     def __call__(self, batch: TrajectoryBatch, split: str) -> Float[Tensor, "b n d"]:
         """Tokens in (T H W) order, on the encoder's device.
 
-        split: `train`, `val` or `test`; the numbers in a batch count the episodes of its own split.
+        split: `train`, `val` or `test`. A batch numbers the episodes of its own split.
         """
         if self.data.window.pixels:
             return encode_frames(self.encoder, normalise(batch.clip))
+        # Made at the first batch: the cache's key names the kind of device, and Lightning moves the encoder
+        # to its device only after it is built.
         if split not in self.readers:
             self.readers[split] = self.reader(split)
         return self.readers[split](batch).to(self.device)
@@ -76,6 +82,7 @@ class FrameTokens:
         else:
             datasets = [self.data.val_data if split == "val" else self.data.test_data]
         windows = [Windows(dataset, self.data.window) for dataset in datasets]
+        # A part of the cache's key: weights do not show the number of heads, or the rotary layout.
         settings = asdict(self.encoder.config)
         weights = self.encoder.state_dict()
         return CachedWindows(windows, self.encode, settings, weights, self.config, self.device)

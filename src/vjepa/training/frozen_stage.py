@@ -49,7 +49,7 @@ class FrozenStage(L.LightningModule):
         if hasattr(self, "encoder"):
             return
         self.load_frozen()
-        # So initial weights depend on the seed alone, and what is drawn later does not depend on them.
+        # So the initial weights depend on the seed alone, and later draws do not depend on their number.
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             self.build()
@@ -70,7 +70,9 @@ class FrozenStage(L.LightningModule):
         self.total_steps = int(self.trainer.estimated_stepping_batches)
 
     def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None) -> None:
+        # Lightning counts finished steps; schedules count the step that is about to be taken.
         step = self.global_step + 1
+        # Lightning wraps the optimiser, and the groups to be set are those of the wrapped one.
         set_step(optimizer.optimizer, self.optim, step, self.total_steps, self.learning_rates())
         optimizer.step(closure=optimizer_closure)
 
@@ -79,12 +81,14 @@ class FrozenStage(L.LightningModule):
         super().train(mode)
         # Lightning switches the whole stage to training mode, which would bring dropout into frozen networks.
         for name in self.FROZEN:
+            # Modes may be switched before `configure_model` has made the networks.
             if hasattr(self, name):
                 getattr(self, name).eval()
         return self
 
     def unsaved_keys(self) -> set[str]:
         """Keys that a checkpoint leaves out: frozen networks, parameters that do not train, tied doubles."""
+        # A frozen encoder may be many times larger than what is trained, and it has a file of its own.
         networks = tuple(f"{name}." for name in self.FROZEN)
         trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
         # A tied parameter has several names in the state dict, of which a checkpoint holds the first.
@@ -98,7 +102,7 @@ class FrozenStage(L.LightningModule):
         checkpoint["state_dict"] = {key: value for key, value in state.items() if key not in unsaved}
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Add the frozen weights, which were loaded anew, so that Lightning finds every key it expects."""
+        """Add the frozen weights, which were loaded again, so that Lightning finds every key it expects."""
         unsaved = self.unsaved_keys()
         loaded = {key: value for key, value in self.state_dict().items() if key in unsaved}
         checkpoint["state_dict"] = loaded | checkpoint["state_dict"]

@@ -35,7 +35,7 @@ class GridConfig:
 
 
 def check_scales(name: str, values: tuple[float, ...], peak: float) -> None:
-    """Raise UserError for values that are no multiples of a schedule's peak."""
+    """Raise UserError for negative values, or for values that are no multiples of a schedule's peak."""
     require(
         not values or (peak > 0 and min(values) >= 0),
         f"grid.{name}={list(values)} scales optim.{name}, so its peak ({peak}) must be positive",
@@ -46,13 +46,13 @@ class GridAdamW(torch.optim.Optimizer):
     """AdamW over stacked parameters: their first axis counts heads, each with a rate and a decay of its own.
 
     AdamW works element by element, and its moments depend neither on the rate nor on the decay. So one
-    optimiser takes the very steps of one AdamW for each head, if rate and decay are multiplied by one number
-    a head.
+    optimiser takes the same steps as one AdamW for each head, if rate and decay are multiplied by one number
+    per head.
 
     Args:
         config: Betas, epsilon, and the schedules that `set_step` reads.
         heads: (peak learning rate, peak weight decay) of every head.
-        modules: Whose parameters are stacked; matrices of a head decay, its vectors do not.
+        modules: Modules with stacked parameters. The matrices of a head decay, its vectors do not.
     """
 
     def __init__(self, config: OptimConfig, heads: list[tuple[float, float]], *modules: nn.Module) -> None:
@@ -61,6 +61,7 @@ class GridAdamW(torch.optim.Optimizer):
         vectors = [p for p in parameters if p.ndim <= 2]
         self.betas = config.betas
         self.eps = config.eps
+        # `set_step` sets one scheduled rate and decay for all heads. A head's own are multiples of them.
         self.rates = shares([rate for rate, _ in heads], config.lr.peak)
         self.decays = shares([decay for _, decay in heads], config.weight_decay.peak)
         defaults = {"lr": config.lr.peak, "weight_decay": config.weight_decay.peak}
@@ -68,6 +69,7 @@ class GridAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        # Lightning's closure runs forward and backward, which this method's no_grad would prevent.
         with torch.enable_grad():
             loss = closure() if closure else None
         for group in self.param_groups:
@@ -96,10 +98,11 @@ class GridAdamW(torch.optim.Optimizer):
 
         mean = state["mean"].lerp_(p.grad, 1 - beta1)
         square = state["square"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
+        # Bias corrections where torch puts them, so that steps agree to rounding.
         deviation = (square.sqrt() / math.sqrt(1 - beta2**step)).add_(self.eps)
         p.mul_(1 - lr * weight_decay).sub_(lr / (1 - beta1**step) * mean / deviation)
 
 
 def shares(values: list[float], peak: float) -> Float[Tensor, " p"]:
-    """Each value as a multiple of the peak, by which scheduled values are multiplied; 0 if the peak is 0."""
+    """Each value as a multiple of the peak, to be multiplied by scheduled values; 0 if the peak is 0."""
     return torch.tensor([value / peak if peak else 0.0 for value in values])

@@ -18,11 +18,12 @@ from vjepa.training.optim import OptimConfig
 from vjepa.weights.load import Weights
 
 Selection = Literal["val", "best_on_test"]
+# What decides the frames that a head sees. The other settings of a clip apply to training alone.
 CLIP_SETTINGS = ("frames", "fps", "size", "short")
 
 
 class Scores(Protocol):
-    """What all heads predict on the splits, over all processes."""
+    """Predictions of all heads on the splits, over all processes."""
 
     splits: tuple[str, ...]
     """The validation split and those of the test, in the order of the test's loaders."""
@@ -34,10 +35,10 @@ class Scores(Protocol):
         """The best head's score of each row, by its name in TensorBoard."""
 
     def gather(self) -> Any:
-        """The results of the test, over all processes; all of them call it."""
+        """The results of the test over all processes. Every process must call it."""
 
     def choose(self, results: Any) -> dict:
-        """The head that stands for each row. Raises DataError without clips to choose or report it on."""
+        """The chosen head of each row. Raises DataError if there are no clips to choose or report it on."""
 
     def report(self, chosen: dict, results: Any, out: Path) -> None:
         """Write the files of the run's folder, and print the table."""
@@ -66,8 +67,12 @@ class GridStage(FrozenStage):
     ) -> None:
         """
         Args:
+            encoder: A stage's model.safetensors, Meta's `.pt`, or a Hugging Face directory.
+            weights: Which of the source's encoders is read.
+            optim: AdamW and its schedules, which the grid scales.
+            seed: Decides the heads' initial weights.
             grid: Learning rates and weight decays; one head for each pair.
-            selection: Split on which heads are chosen. The others are those of a frozen stage.
+            selection: Split on which heads are chosen.
         """
         super().__init__(encoder, weights, optim, seed)
         check_not_negative(grid.lr, grid.weight_decay)
@@ -88,10 +93,11 @@ class GridStage(FrozenStage):
         self.scores.begin("val")
 
     def on_validation_epoch_end(self) -> None:
-        if not self.trainer.sanity_checking:  # a few clips, which may be none that can be decoded
+        if not self.trainer.sanity_checking:  # a few clips, of which perhaps none can be decoded
             self.log_dict(self.scores.validation(), rank_zero_only=True)
 
     def on_test_epoch_start(self) -> None:
+        # The validation split too: the test chooses heads on it anew, with their last weights.
         self.scores.begin(*self.scores.splits)
 
     def on_test_epoch_end(self) -> None:

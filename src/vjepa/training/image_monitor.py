@@ -1,4 +1,4 @@
-"""Images of pretraining in TensorBoard: what the encoder was shown of a clip, and its tokens as colours."""
+"""Images of pretraining in TensorBoard: the masks of a clip, and its target tokens as colours."""
 
 import lightning as L
 import torch
@@ -36,6 +36,7 @@ class ImageMonitor(L.Callback):
         due = trainer.global_step % self.every == 0 or trainer.global_step == 1
         if not (due and completes_step(trainer, batch_idx) and trainer.loggers and trainer.is_global_zero):
             return
+        # Within the first group, of which `views` returns the masks.
         clip = normalise(batch.clip[: min(self.clips, stage.masks.group)])
         views = self.views(trainer, stage, outputs["grid"], len(batch.clip), batch_idx)
         images = {mask_name(kind): masked_clip(clip, view, outputs["grid"]) for kind, view in views}
@@ -56,7 +57,7 @@ class ImageMonitor(L.Callback):
 
 
 def mask_name(kind: BlockConfig) -> str:
-    """Under which TensorBoard shows the masks of a kind."""
+    """The name of the masks of a kind in TensorBoard."""
     time = "" if kind.duration == 1 else f"_for_{kind.duration:.0%}_of_the_time"
     return f"masks/{kind.blocks}_blocks_of_{kind.scale:.0%}{time}_bright_kept_dim_predicted"
 

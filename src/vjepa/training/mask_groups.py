@@ -1,4 +1,4 @@
-"""Which masks a batch gets. Its place in the optimiser step decides, so that the number of devices does not.
+"""Which masks a batch gets. They depend on its place in the optimiser step, not on the number of devices.
 
 Clips in one tensor must keep equally many tokens, so masks are sampled for groups of `masks.group` clips (see
 `vjepa.objectives.masks`). A batch is a part of a group, or holds several groups.
@@ -42,7 +42,7 @@ def sample_groups(
 
 
 def check_groups(config: MaskConfig, grid: Grid, batch_size: int, seed: int) -> None:
-    """Raise UserError if batches do not go into groups, or no masks of this kind fit into the grid."""
+    """Raise UserError if batches cannot be divided into groups, or if the masks do not fit into the grid."""
     group = config.group
     require(
         group % batch_size == 0 or batch_size % group == 0,

@@ -49,10 +49,10 @@ class OptimizerMonitor(L.Callback):
         gradients = [
             p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
         ]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = torch.nn.utils.get_total_norm(gradients)  # before clipping, which Lightning does next
         step = trainer.global_step + 1
 
-        # Checked at every step, before it reaches a checkpoint. A gradient scaler skips such steps by itself.
+        # Checked at every step, before weights reach a checkpoint. A gradient scaler skips such steps itself.
         if trainer.scaler is None and not torch.isfinite(norm):
             raise DataError(
                 f"the gradient at step {step} is {norm}; lower optim.lr, set trainer.gradient_clip_val, "
@@ -60,6 +60,7 @@ class OptimizerMonitor(L.Callback):
             )
         if not is_logged(trainer, step):
             return
+        # Group 1 holds the vectors, whose weight decay is always 0.
         matrices = optimizer.param_groups[0]
         values = {
             "optim/grad_norm": norm,
@@ -81,6 +82,7 @@ class SpeedMonitor(L.Callback):
         self.waited = trainer.train_dataloader.waited
 
     def on_train_batch_end(self, trainer, stage, outputs, batch: Batch, batch_idx) -> None:
+        # Of this device: the other ones are assumed to be as fast.
         self.clips += len(batch.clip)
         if not completes_logged_step(trainer, batch_idx):
             return
@@ -94,7 +96,7 @@ class SpeedMonitor(L.Callback):
         self.restart(trainer)
 
     def on_validation_end(self, trainer, stage) -> None:
-        if trainer.training:  # the time of a validation is no time of training
+        if trainer.training:  # the time of a validation does not count
             self.restart(trainer)
 
 
@@ -117,6 +119,7 @@ class DataHealth(L.Callback):
         self.failed = state["failed"]
 
     def on_train_batch_start(self, trainer, stage, batch: Batch, batch_idx) -> None:
+        # Every failed draw was replaced by another draw, so both count.
         self.draws += len(batch.clip) + len(batch.bad)
         self.failed += len(batch.bad)
         self.write_down(batch.bad)
@@ -156,7 +159,7 @@ class DataHealth(L.Callback):
         self.on_validation_end(trainer, stage)
 
     def write_down(self, bad: list[str]) -> None:
-        """Append reasons that the file does not hold yet."""
+        """Append the reasons that this process has not written yet."""
         new = set(bad) - self.named
         if not new:
             return
@@ -167,13 +170,14 @@ class DataHealth(L.Callback):
 
 
 class StopOnSignal(L.Callback):
-    """Ends the run after its current step, with a checkpoint, on Ctrl-C or SIGTERM (as of schedulers)."""
+    """Ends the run after its current step, with a checkpoint, on Ctrl-C or SIGTERM (sent by schedulers)."""
 
     def __init__(self, out: Path) -> None:
         self.folder = out / "checkpoints"
         self.requested = False
 
     def on_train_start(self, trainer, stage) -> None:
+        # Lightning has registered its own handlers by now, and these replace them.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self.request_stop)
 

@@ -1,7 +1,8 @@
-"""Class paths that recipes named before their classes moved into rooms, and where the classes are today.
+"""Class paths that recipes used before the classes moved, and the paths of the classes today.
 
-They stand in YAML files of users and in `config.yaml` of old runs. Both still work: a stage's command line
-calls `accept_old_names` before it parses, and a run's folder compares recipes after `current_names`.
+Old paths occur in YAML files of users and in `config.yaml` of old runs. Both still work: a stage's command
+line calls `accept_old_names` before it parses, and a run's folder applies `current_names` before it compares
+recipes.
 """
 
 import yaml
@@ -32,6 +33,7 @@ def current_names(tree: object) -> object:
 
 
 def accept_old_names() -> None:
-    """Let the command line read YAML in which old class paths stand."""
+    """Let the command line read YAML with old class paths."""
+    # jsonargparse's own loader, so that everything else in a recipe is read as before.
     load = get_loader("yaml")
     set_loader("yaml", lambda text: current_names(load(text)), exceptions=(yaml.YAMLError,))

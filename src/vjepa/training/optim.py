@@ -15,14 +15,14 @@ from vjepa.errors import UserError
 class Schedule:
     """A value over steps 1..total: a ramp from `start` to `peak`, then constant, then a decay to `final`.
 
-    It is read before optimiser step number `step`, counted from 1. So the first step has taken one stride of
-    the ramp, and the last step uses exactly `final`.
+    It is read before optimiser step number `step`, counted from 1. So the first step uses the value after one
+    stride of the ramp, and the last step uses exactly `final`.
     """
 
     peak: float
     """The value between ramp and decay."""
     start: float | None = None
-    """The value the ramp leaves from; the peak if not given."""
+    """The value at the beginning of the ramp; the peak if not given."""
     warmup: int = 0
     """Steps of linear ramp."""
     final: float | None = None
@@ -30,7 +30,7 @@ class Schedule:
     decay: int = 0
     """Last steps over which the value goes to `final`."""
     shape: Literal["linear", "cosine"] = "linear"
-    """Form of the decay."""
+    """Shape of the decay."""
 
     def __post_init__(self) -> None:
         if self.warmup < 0 or self.decay < 0:
@@ -52,6 +52,8 @@ class Schedule:
         final = self.peak if self.final is None else self.final
         if step < self.warmup:
             return start + (self.peak - start) * step / self.warmup
+        # Counted from the end of the run, so that `final` is reached. The released cooldown's schedule is
+        # longer than its run, so its rate stops at 1.06e-4 instead of the paper's 1e-6.
         if step <= total - self.decay:
             return self.peak
         progress = min((step - (total - self.decay)) / self.decay, 1.0)
@@ -62,8 +64,9 @@ class Schedule:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW and what its step does."""
+    """AdamW, and the schedules of its learning rate and weight decay."""
 
+    # Peak and weight decay are those of the paper (section A.1).
     lr: Schedule = Schedule(peak=5.25e-4)
     """Learning rate. The default neither ramps nor decays, since a recipe may name single fields of it."""
     weight_decay: Schedule = Schedule(peak=0.04)

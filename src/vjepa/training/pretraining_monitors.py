@@ -1,4 +1,4 @@
-"""What pretraining shows in TensorBoard beside its loss: collapse, read-outs, loss by distance in time.
+"""Monitors of pretraining in TensorBoard: loss and collapse, read-outs, loss by distance in time.
 
 A recipe names them under `trainer.callbacks`:
 
@@ -24,12 +24,12 @@ from vjepa.training.monitors import completes_logged_step, write
 
 
 class Outputs(TypedDict):
-    """What a step of pretraining hands to its monitors."""
+    """What a step of pretraining returns to its monitors."""
 
     loss: Float[Tensor, ""]
     """Equation 1. Lightning divides it by the number of accumulated batches before monitors see it."""
     l1: Float[Tensor, ""]
-    """The same without gradient, and never divided."""
+    """The same value without gradient, and never divided."""
     grid: Grid
     targets: Float[Tensor, "b n d"]
     """The target encoder's tokens of the whole clips, layer-normed."""
@@ -38,13 +38,14 @@ class Outputs(TypedDict):
 
 
 class CollapseMonitor(L.Callback):
-    """Whether the target encoder's features still tell tokens apart, from the first step on."""
+    """Logs whether the target encoder's features still differ between tokens, from the first step on."""
 
     def on_train_batch_end(self, trainer, stage, outputs: Outputs, batch, batch_idx) -> None:
         if not completes_logged_step(trainer, batch_idx):
             return
         targets = outputs["targets"]
         gaps = [prediction.context_gap for prediction in outputs["predictions"]]
+        # The loss alone shows no collapse: constant features are easy to predict.
         values = {
             "train/loss": outputs["l1"],
             "collapse/feature_std": collapse.feature_std(targets),
@@ -59,7 +60,7 @@ class CollapseMonitor(L.Callback):
 
 
 class ReadOutMonitor(L.Callback):
-    """Read-outs of the target encoder while it trains, from step 0 (a random encoder) on."""
+    """Logs read-outs of the target encoder while it trains, from step 0 (a random encoder) on."""
 
     def __init__(
         self,
@@ -101,6 +102,7 @@ class ReadOutMonitor(L.Callback):
         self.read(trainer, stage)
 
     def read(self, trainer: L.Trainer, stage: L.LightningModule) -> None:
+        # All processes hold the same target encoder, so one of them is enough.
         if trainer.is_global_zero:
             scores = read_out(stage.target, self.fitted, self.scored, self.readout)
             write(trainer, {f"readout/{name}": value for name, value in scores.items()}, trainer.global_step)

@@ -1,7 +1,8 @@
 """The folder of a run: which recipe it belongs to, where training continues, and when it is finished.
 
-It holds `config.yaml` (the resolved recipe), `commit.txt`, `checkpoints/`, the events of TensorBoard, and at
-last `model.safetensors`, whose existence means that the stage is done. A folder belongs to one recipe.
+It holds `config.yaml` (the resolved recipe), `commit.txt`, `checkpoints/` and the events of TensorBoard. The
+last file to be written is `model.safetensors`, so its existence means that the stage is done. A folder
+belongs to one recipe.
 """
 
 import subprocess
@@ -37,7 +38,7 @@ class RunFolder:
         return self.checkpoints / f"step={step}.ckpt"
 
     def check_recipe(self, recipe: dict) -> None:
-        """Raise UserError if a run of another recipe has begun or ended here; it names what differs."""
+        """Raise UserError if this folder holds a run of another recipe; the error names the differences."""
         # Without a checkpoint or an export there is nothing yet that another recipe could spoil.
         if not self.recipe.exists() or not (self.newest_checkpoint() or self.export.exists()):
             return
@@ -50,7 +51,7 @@ class RunFolder:
             )
 
     def write_recipe(self, recipe: dict) -> None:
-        """Make the folder this recipe's. Raises UserError if it cannot be made."""
+        """Write the recipe and the commit into the folder. Raises UserError if it cannot be made."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -65,30 +66,30 @@ def step_of(checkpoint: Path) -> int:
 
 
 def digests(model: dict) -> dict[str, str]:
-    """Digests of the files that a stage starts from. They show when an earlier stage was trained anew."""
+    """Digests of the files that a stage starts from. They change when an earlier stage is trained again."""
     # Strings are files of another stage; `encoder` may also be the settings of a new network.
     sources = {key: model.get(key) for key in ("init_from", "encoder")}
     return {key: digest_of(source) for key, source in sources.items() if isinstance(source, str)}
 
 
 def digest_of(source: str) -> str:
-    """Of the file that `source` leads to; `folder` for a Hugging Face directory."""
+    """The digest of the file that `source` leads to; `folder` for a Hugging Face directory."""
     path = checkpoint_in(source)
     return "folder" if path.is_dir() else digest(path)
 
 
 def commit() -> str:
-    """Of the code that runs, with `-dirty` if it was changed since; `unknown` outside a repository."""
+    """The commit of the code that runs, with `-dirty` for changes since; `unknown` outside a repository."""
     command = ["git", "describe", "--always", "--dirty"]
     try:
         git = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     except OSError:  # git is not installed
         return "unknown"
-    return git.stdout.strip() or "unknown"
+    return git.stdout.strip() or "unknown"  # outside a repository git prints nothing
 
 
 def differences(recorded: dict, recipe: dict) -> list[str]:
-    """`key: old value -> new value` of each setting that changes the run."""
+    """`key: old value -> new value` for each setting that differs and has an effect on the run."""
     old = flat(recorded)
     new = flat(recipe)
     keys = [key for key in sorted(old.keys() | new.keys()) if not key.startswith(NO_EFFECT)]
@@ -97,6 +98,7 @@ def differences(recorded: dict, recipe: dict) -> list[str]:
 
 def flat(tree: dict | list, prefix: str = "") -> dict[str, object]:
     """Nested settings as `a.b.0.c: value`."""
+    # An empty list or dictionary is a value, because it has no key of its own below it.
     settings: dict[str, object] = {}
     for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
         nested = isinstance(value, dict | list) and value

@@ -4,11 +4,11 @@
 
 Where training starts, in this order:
 
-1. resume: `<out>/checkpoints` holds a checkpoint of this very recipe, which continues to the bit;
+1. resume: `<out>/checkpoints` holds a checkpoint of this recipe, which continues bit for bit;
 2. another run's weights: `model.init_from`;
 3. scratch.
 
-A finished stage is not run again. A folder belongs to one recipe, and a run of another one in it is refused
+A finished stage is not run again. A folder belongs to one recipe; a run of another recipe in it is refused
 (`vjepa.training.run_folder`).
 """
 
@@ -83,7 +83,7 @@ class StageCLI(LightningCLI):
             print(f"{self.folder.path}: {doing} step {step_of(self.resumed)}")
 
     def claim_folder(self) -> None:
-        """Exit if this recipe is finished here, refuse if another one is here, else write ours down."""
+        """Exit if this recipe is finished here, refuse another recipe's folder, else write the recipe."""
         require(
             not self.settings.ckpt_path,
             "fit resumes by itself; to start from other weights give --model.init_from, not --ckpt_path",
@@ -137,14 +137,14 @@ class StageCLI(LightningCLI):
             print(f"{self.folder.export} is written")
 
     def keep_last_checkpoint(self, steps: int) -> None:
-        """With the optimiser's state, which a cooldown takes over."""
+        """Save a checkpoint of the last step, with the optimiser's state, which a cooldown takes over."""
         last = self.folder.checkpoint(steps)
         if self.trainer.strategy.broadcast(not last.exists()):  # all ranks save together or none
             self.trainer.save_checkpoint(last, weights_only=False)
 
 
 def run(stage: type[L.LightningModule], data: type[L.LightningDataModule]) -> None:
-    """The command of a stage. A user's mistake ends it with one sentence and status 2."""
+    """Run the command line of a stage. A user's mistake ends it with one sentence and status 2."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True)  # they are the text of --help
     accept_old_names()
     quiet()
@@ -159,7 +159,7 @@ def run(stage: type[L.LightningModule], data: type[L.LightningDataModule]) -> No
 
 
 def run_command(command: Callable[..., None]) -> None:
-    """The command of a stage that trains nothing: a function, whose typed arguments are its settings."""
+    """Run the command line of a stage that trains nothing: a function with typed arguments."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     with user_errors_as_sentences():
         auto_cli(command, as_positional=False)

@@ -12,9 +12,9 @@ The file names a stage, the recipes it starts from, and what each run changes:
       baseline: {}
       slower target: {model.momentum.peak: 0.999}
 
-Runs go to runs/<name of the file>/<run>-seed<seed>. A finished run is not run again, and an interrupted one
-goes on. Every folder holds its resolved recipe (config.yaml) and the commit (commit.txt), which with the seed
-reproduce it.
+Runs go to runs/<name of the file>/<run>-seed<seed>. A finished run is not run again, and an interrupted run
+continues. Every folder holds its resolved recipe (config.yaml, with the seed) and the commit (commit.txt),
+from which it can be reproduced.
 """
 
 import json
@@ -48,14 +48,15 @@ class Sweep:
     runs: dict[str, dict[str, object]]
     """Name of a run -> dotted settings that it changes."""
     seeds: list[int] = field(default_factory=lambda: [0])
-    """Every run is made with each of them."""
+    """Seeds; every run is made with each of them."""
     curves: list[str] = field(
         default_factory=lambda: ["readout/label_linear", "readout/label_few", "collapse/effective_rank"]
     )
-    """TensorBoard scalars that are drawn and tabled."""
+    """TensorBoard scalars that are drawn and put into the table."""
 
     def __post_init__(self) -> None:
         require(bool(self.runs) and bool(self.seeds), "a sweep needs one run and one seed or more")
+        # Signs become hyphens in the name of a folder.
         folders = {folder_of(Path(), name, 0) for name in self.runs}
         require(len(folders) == len(self.runs), "two runs have names that differ only in signs; rename one")
         for name, changes in self.runs.items():
@@ -65,7 +66,7 @@ class Sweep:
 
 
 def read_sweep(path: Path) -> Sweep:
-    """Raises UserError on a missing file, an unknown key or a wrong shape."""
+    """The sweep in a YAML file. Raises UserError for a missing file, an unknown key or a wrong type."""
     try:
         return Sweep(**yaml.safe_load(path.read_text()))
     except (OSError, TypeError, yaml.YAMLError) as error:
@@ -82,6 +83,7 @@ def command(sweep: Sweep, changes: dict[str, object], seed: int, out: Path) -> l
     program = [sys.executable, "-m", f"stages.{sweep.stage}", "fit"]
     configs = [word for config in sweep.configs for word in ("--config", config)]
     places = ["--out", str(out), "--seed_everything", str(seed)]
+    # JSON is YAML, which the stage's command line reads. A string needs no quotes.
     values = {key: value if isinstance(value, str) else json.dumps(value) for key, value in changes.items()}
     return [*program, *configs, *places, *(f"--{key}={value}" for key, value in values.items())]
 
@@ -91,6 +93,7 @@ def run_all(sweep: Sweep, out: Path, jobs: int) -> None:
     # A process takes a thread for every core, so several at a time would slow each other down.
     threads = max(1, (os.cpu_count() or 1) // jobs)
     runs = [(name, seed) for name in sweep.runs for seed in sweep.seeds]
+    # Threads, since each only waits for a process of its own.
     with ThreadPoolExecutor(jobs) as pool:
         succeeded = list(pool.map(lambda run: run_one(sweep, *run, out, threads), runs))
     failed = [folder_of(out, *run) for run, success in zip(runs, succeeded, strict=True) if not success]
@@ -98,7 +101,7 @@ def run_all(sweep: Sweep, out: Path, jobs: int) -> None:
 
 
 def run_one(sweep: Sweep, name: str, seed: int, out: Path, threads: int) -> bool:
-    """Run one recipe with one seed, its output in log.txt of its folder; returns whether it succeeded."""
+    """Run one recipe with one seed; returns whether it succeeded. Output goes to log.txt of its folder."""
     folder = folder_of(out, name, seed)
     folder.mkdir(parents=True, exist_ok=True)
     print(f"{folder} ...", flush=True)
@@ -112,7 +115,7 @@ def run_one(sweep: Sweep, name: str, seed: int, out: Path, threads: int) -> bool
 def read_curves(run: Path, names: Iterable[str]) -> dict[str, Curve]:
     """Scalars of a run's TensorBoard files, empty where a name was never logged.
 
-    Of a step that was written twice, after a resume, the last value counts.
+    After a resume a step may occur twice; then the last value counts.
     """
     # Imported here, since it takes seconds that other users of this module need not wait.
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -150,11 +153,12 @@ def read_runs(sweep: Sweep, out: Path) -> dict[str, dict[str, SeedCurve]]:
 
 
 def draw(sweep: Sweep, out: Path) -> Path:
-    """Write curves.png: one panel a scalar, one line a run, its standard deviation over seeds shaded."""
+    """Write curves.png: a panel for each scalar, a line for each run, its deviation over seeds shaded."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise UserError("the curves need matplotlib; pip install 'vjepa[plot]'") from error
+    # Not pyplot, which may want a display and keeps every figure.
     figure = Figure(figsize=(4.5 * len(sweep.curves), 3.6), layout="constrained")
     panels = figure.subplots(1, len(sweep.curves), squeeze=False)[0]
     for name, curves in read_runs(sweep, out).items():

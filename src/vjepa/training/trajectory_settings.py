@@ -1,4 +1,4 @@
-"""What stages on robot trajectories check before they train: the network fits the encoder and the data."""
+"""Checks of stages on robot trajectories before they train: does the network fit the encoder and the data?"""
 
 from dataclasses import replace
 
@@ -15,11 +15,14 @@ from vjepa.robots.schema import StateSchema
 from vjepa.robots.trajectory_data import TrajectoryData
 
 EXAMPLES = 256
-"""Windows that say how large actions and states are."""
+"""Windows over which the sizes of actions and states are measured."""
 
 
 def check_equal(setting: str, given: int, what: str, expected: int) -> None:
-    """Raise UserError unless a setting of a network is the number that the data have."""
+    """Raise UserError unless the setting `given` equals the number `expected` from the data.
+
+    setting: its name in the recipe. what: what the data's numbers are of, such as actions.
+    """
     require(
         given == expected,
         f"{setting}={given}, but data.schema has {what} of {expected} numbers; give {expected}",
@@ -37,7 +40,7 @@ def check_ac_predictor(
     check_equal("model.predictor.state_dim", config.state_dim, "states", data.schema.state_dims)
     check_equal("model.predictor.action_dim", config.action_dim, "actions", data.schema.action_dims)
 
-    actions = data.window.frames - 1
+    actions = data.window.frames - 1  # one between any two neighbouring frames
     require(
         objective.rollout_steps <= actions,
         f"model.objective.rollout_steps={objective.rollout_steps}, but a window has {actions} actions; "
@@ -48,7 +51,7 @@ def check_ac_predictor(
         not data.held_out or data.batch_size >= 2,
         "data.batch_size=1, but shuffled actions are those of another window of the batch; give 2 or more",
     )
-    # The predictor's error does not know which setting made the frames; this one does.
+    # The predictor's own error cannot name the setting that decides the size of the frames.
     try:
         predictor.check_frames(grid[0] * grid[1], 1)
     except UserError as error:
@@ -66,7 +69,8 @@ def check_policy(
 
 
 def example_values(data: TrajectoryData) -> tuple[Float[Tensor, "n a"], Float[Tensor, "m s"]]:
-    """Actions and states of the first training windows."""
+    """Actions and states of the first training windows, the same ones in every process."""
+    # Without pixels nothing is decoded, which takes nearly all of the time of a window.
     windows = data.training_windows(replace(data.window, pixels=False))
     examples = [windows[k] for k in range(EXAMPLES)]
     actions = torch.cat([example.actions for example in examples])

@@ -30,6 +30,7 @@ def start_from(source: str | Path, networks: Mapping[str, nn.Module]) -> None:
     source = checkpoint_in(source)
     configs, state = read_networks(source)
     check_same_configs(network_configs(networks), configs, source)
+    # Strictly, since a missing key would leave a part of a network at its random start.
     load_strictly(nn.ModuleDict(networks), state, source)
 
 
@@ -48,12 +49,13 @@ def read_networks(source: Path) -> tuple[Configs, State]:
 
 
 def network_configs(networks: Mapping[str, nn.Module]) -> Configs:
-    """What weights alone do not say, such as the number of heads. A checkpoint holds it beside them."""
+    """Settings that weights alone do not show, such as the number of heads. A checkpoint holds both."""
+    # The target is a copy of the encoder, so it has the same settings.
     return {name: asdict(networks[name].config) for name in ("encoder", "predictor")}
 
 
 def check_same_configs(ours: Configs, loaded: Configs, source: Path) -> None:
-    """Refuse weights of networks with other settings. Checkpoints that name no settings pass."""
+    """Raise UserError for networks with other settings. Checkpoints that name no settings pass."""
     for name, config in ours.items():
         # The shapes of weights do not show the number of heads or the layout of the rotary embedding.
         others = loaded.get(name, config)

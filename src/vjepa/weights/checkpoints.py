@@ -27,10 +27,11 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 def is_complete_archive(file: Path) -> bool:
     """Whether a zip file, as torch writes them, is complete and its checksums hold."""
+    # The list of a zip file's members is at its end, so a file that was cut off has none.
     if not zipfile.is_zipfile(file):
         return False
     with zipfile.ZipFile(file) as archive:
-        return archive.testzip() is None
+        return archive.testzip() is None  # reads all members against their checksums
 
 
 def checkpoint_in(source: str | Path) -> Path:
@@ -39,6 +40,7 @@ def checkpoint_in(source: str | Path) -> Path:
     Raises CheckpointError if the source does not exist or the folder holds no readable checkpoint.
     """
     path = check_exists(source)
+    # A Hugging Face directory is one source of weights, not a folder of checkpoints.
     if not path.is_dir() or (path / "config.json").is_file():
         return path
     newest = newest_checkpoint(path)

@@ -35,15 +35,20 @@ class Part:
 
 
 def encoder_part(encoder: Encoder) -> Part:
+    """What an export holds of an encoder."""
     return Part(encoder, asdict(encoder.config))
 
 
 def predictor_part(predictor: Predictor, encoder: EncoderConfig) -> Part:
-    """encoder: Config of the encoder whose tokens it reads."""
+    """What an export holds of a pretraining predictor.
+
+    encoder: Config of the encoder whose tokens it reads.
+    """
     return Part(predictor, {"config": asdict(predictor.config), "encoder": asdict(encoder)})
 
 
 def probe_part(probe: AttentiveProbe) -> Part:
+    """What an export holds of a probe."""
     description = {
         "config": asdict(probe.config),
         "width": probe.head.in_features,
@@ -55,7 +60,8 @@ def probe_part(probe: AttentiveProbe) -> Part:
 def ac_predictor_part(
     predictor: ACPredictor, encoder: EncoderConfig, schema: Mapping[str, object], size: int | None = None
 ) -> Part:
-    """
+    """What an export holds of an action-conditioned predictor.
+
     Args:
         predictor: Its weights and config.
         encoder: Config of the encoder whose tokens it reads.
@@ -67,7 +73,7 @@ def ac_predictor_part(
 
 
 def policy_part(policy: ClonedPolicy, schema: Mapping[str, object]) -> Part:
-    """schema: As in `ac_predictor_part`."""
+    """What an export holds of a cloned policy. schema: As in `ac_predictor_part`."""
     return Part(policy, {"config": asdict(policy.config), "schema": dict(schema)})
 
 
@@ -84,6 +90,7 @@ def export(path: Path, parts: Mapping[str, Part], info: Mapping[str, object]) ->
     metadata = {"parts": {name: part.description for name, part in parts.items()}, "info": dict(info)}
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because only within one file system is replacing a file a single step.
     unfinished = path.with_name(path.name + ".unfinished")
     save_file(weights, unfinished, metadata={"vjepa": json.dumps(metadata)})
     unfinished.chmod(0o644)  # safetensors lets only the owner read, but an encoder is there to be shared
@@ -105,29 +112,37 @@ def read_description(path: Path) -> dict:
 
 
 def read_schema(source: str | Path, part: str = "ac_predictor") -> dict:
-    """The schema of an export's part: of an action-conditioned predictor, what states and actions mean."""
-    parts = read_description(check_exists(source))["parts"]
-    if part not in parts:
-        raise CheckpointError(
-            f"{source} holds {', '.join(parts)} but no {part}, so no schema; give an AC stage's export"
-        )
-    return parts[part]["schema"]
+    """The schema of an export's part, such as what the states and actions of an AC predictor mean.
+
+    Raises CheckpointError if the file is not an export of ours, or has no such part.
+    """
+    return part_description(source, part)["schema"]
 
 
 def read_frame_size(source: str | Path) -> int | None:
     """Height and width, pixels, of the frames that an export's action-conditioned predictor was trained on.
 
-    None if the export does not say.
+    None if the export does not say. Raises CheckpointError as `read_schema`.
     """
-    return read_description(check_exists(source))["parts"]["ac_predictor"].get("size")
+    # Older exports have no `size`.
+    return part_description(source, "ac_predictor").get("size")
+
+
+def part_description(source: str | Path, part: str) -> dict:
+    """What an export says of one of its parts. Raises CheckpointError if it has no such part."""
+    parts = read_description(check_exists(source))["parts"]
+    if part not in parts:
+        raise CheckpointError(
+            f"{source} holds {', '.join(parts)} but no part named {part}; give another stage's export"
+        )
+    return parts[part]
 
 
 def read_export(path: Path, part: str) -> tuple[dict, State]:
     """Description and weights of one part of our export. Raises CheckpointError if there is no such part."""
-    parts = read_description(path)["parts"]
-    if part not in parts:
-        raise CheckpointError(f"{path} holds {', '.join(parts)} but no part named {part}")
+    description = part_description(path, part)
     # Names in the file begin with the part's, so the parts of one file cannot collide.
     prefix = f"{part}."
     weights = load_file(path).items()
-    return parts[part], {key.removeprefix(prefix): value for key, value in weights if key.startswith(prefix)}
+    state = {key.removeprefix(prefix): value for key, value in weights if key.startswith(prefix)}
+    return description, state

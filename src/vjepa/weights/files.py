@@ -14,7 +14,7 @@ State = dict[str, Tensor]
 """The tensors of a network by name, as `state_dict` gives them."""
 Module = TypeVar("Module", bound=nn.Module)
 MOST_PROBLEMS = 6
-"""So many problems of a file are listed in an error; the others are counted."""
+"""How many problems of a file an error lists; the others are counted."""
 
 
 class CheckpointError(UserError):
@@ -37,6 +37,7 @@ def load_strictly(module: Module, state: State, source: Path) -> Module:
 
     Raises CheckpointError that lists missing, surplus and misshaped tensors; `source` is named in it.
     """
+    # Compared here first, because torch's own error names every tensor and not the file.
     expected = module.state_dict()
     problems = [f"missing {key}" for key in expected if key not in state]
     problems += [f"surplus {key}" for key in state if key not in expected]
@@ -63,8 +64,8 @@ def read_pickle(path: Path) -> dict:
     Raises CheckpointError for a file that holds anything else.
     """
     try:
-        # Mapped into memory, tensors that nobody uses are not read. Old files are no zip archives and cannot
-        # be.
+        # With the file mapped into memory, unused tensors are not read. Old files, which are no zip archives,
+        # cannot be mapped.
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # a broken pickle or archive makes torch raise errors of any kind
         raise CheckpointError(f"{path} cannot be read as a checkpoint of tensors: {error}") from error

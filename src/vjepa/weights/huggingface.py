@@ -1,4 +1,4 @@
-"""Hugging Face VJEPA2 directories: their config and tensors. Reading them needs no transformers."""
+"""Hugging Face VJEPA2 directories: their config and tensors. Reading them does not need transformers."""
 
 import json
 from pathlib import Path
@@ -33,10 +33,12 @@ def read_hf(folder: Path) -> tuple[dict, State]:
 
 def hf_encoder_config(config: dict) -> EncoderConfig:
     """Our config of the encoder, from the content of config.json."""
+    # `rope` stays `released`, the layout with which all these weights were trained.
     return EncoderConfig(
         width=config["hidden_size"],
         depth=config["num_hidden_layers"],
         heads=config["num_attention_heads"],
+        # Ratios such as 48/11 give a whole width only up to rounding.
         mlp_width=int(config["hidden_size"] * config["mlp_ratio"]),
         patch=config["patch_size"],
         tubelet=config["tubelet_size"],
@@ -60,6 +62,7 @@ def read_hf_probe(folder: Path) -> tuple[State, int]:
     Raises CheckpointError if the folder holds no classifier.
     """
     config, state = read_hf(folder)
+    # The encoder of the same directory is read by `load_encoder`.
     state = {key: value for key, value in state.items() if key.startswith(("pooler.", "classifier."))}
     if not state:
         raise CheckpointError(

@@ -35,6 +35,7 @@ META_PREDICTOR = {
     "predictor_proj": "out",
     **{f"predictor_blocks.{name}": ours for name, ours in META_BLOCK.items()},
 }
+# Public AC files also hold the map of the extrinsics, which training never used (`load_ac_predictor`).
 META_AC_PREDICTOR = {
     "predictor_embed": "embed",
     "action_encoder": "embed_action",
@@ -108,6 +109,7 @@ def translate(state: State, prefix: str, keymap: Mapping[str, str], source: Path
 
     Raises CheckpointError for a name that the map does not know; `source` is named in it.
     """
+    # re.escape has escaped the braces too.
     patterns = {re.compile(re.escape(name).replace(r"\{\}", r"(\d+)")): ours for name, ours in keymap.items()}
     renamed = {}
     for key, value in state.items():
@@ -125,6 +127,7 @@ def rename(key: str, patterns: Mapping[re.Pattern, str], source: Path) -> str:
         module = key
         kind = ""
     for pattern, ours in patterns.items():
+        # The whole name has to match, since `norm` also begins `norm1`.
         if match := pattern.fullmatch(module):
             return ".".join(filter(None, [ours.format(*match.groups()), kind]))
     raise CheckpointError(
@@ -135,7 +138,8 @@ def rename(key: str, patterns: Mapping[re.Pattern, str], source: Path) -> str:
 def our_shape(key: str, value: Tensor) -> Tensor:
     """A tensor under our name, in our shape."""
     if key == "embed.weight" and value.ndim == 5:
-        # Tubelets are embedded by a 3-D convolution there; here the same weights are a matrix.
+        # Tubelets are embedded by a 3-D convolution there; here the same weights are a matrix. The
+        # `embed.weight` of a predictor is a matrix in both.
         return rearrange(value, "d c t h w -> d (c t h w)")
     if "mask_tokens" in key or key == "pool.query":
         # Learned tokens have a batch axis there; here they are rows.
@@ -155,6 +159,6 @@ def join_pieces(state: State) -> State:
 
 
 def block_count(state: State, prefix: str) -> int:
-    """How many blocks the names under `prefix` speak of: one more than the highest number."""
+    """Number of blocks that have tensors under `prefix`: one more than the highest number."""
     numbers = [int(match[1]) for key in state if (match := re.match(rf"{re.escape(prefix)}(\d+)\.", key))]
     return 1 + max(numbers, default=-1)

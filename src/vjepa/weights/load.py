@@ -47,6 +47,7 @@ def load_encoder(source: str | Path, weights: Weights = "ema", heads: int | None
     heads: Only for a file of Meta's whose width is not a published network's.
     """
     source = check_exists(source)
+    # These directories hold a single encoder, so `weights` has no effect on them.
     if source.is_dir():
         hf_config, state = read_hf(source)
         config = hf_encoder_config(hf_config)
@@ -55,6 +56,7 @@ def load_encoder(source: str | Path, weights: Weights = "ema", heads: int | None
         description, state = read_export(source, weights)
         config = EncoderConfig(**description)
     else:
+        # Heads leave no trace in the shapes, so they come from the width or from the caller.
         state = read_meta(source, "target_encoder" if weights == "ema" else "encoder")
         config = meta_encoder_config(state, heads, source)
         state = translate(state, "", META_ENCODER, source)
@@ -103,9 +105,8 @@ def load_probe(source: str | Path, heads: int = 16) -> AttentiveProbe:
 def probe_of_shapes(state: State, heads: int) -> AttentiveProbe:
     """An untrained probe of the sizes that tensors under our names imply."""
     classes, width = state["head.weight"].shape
-    depth = (
-        block_count(state, "pool.blocks.") + 1
-    )  # the last block, which reads with a query, is not in this list
+    # The last block, which reads with a query, is not in the list of blocks.
+    depth = block_count(state, "pool.blocks.") + 1
     return AttentiveProbe(ProbeConfig(depth, heads), width, classes)
 
 
@@ -127,7 +128,7 @@ def load_ac_predictor(source: str | Path, heads: int = 16, extrinsics: bool = Fa
     source = check_exists(source)
     if source.suffix == ".pt":
         state = read_meta(source, "predictor")
-        # A map that was never trained would only add noise.
+        # A map that was never trained would add one token of noise to every step.
         if not extrinsics:
             state = {k: v for k, v in state.items() if not k.startswith("extrinsics_encoder.")}
         state = translate(state, "", META_AC_PREDICTOR, source)

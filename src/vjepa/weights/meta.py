@@ -1,4 +1,4 @@
-"""Meta's `.pt` files, as the public code writes them: which networks they hold, and of which sizes.
+"""Meta's `.pt` files, as the public code writes them: which networks they hold, and their sizes.
 
 They hold no config, so sizes are read off the tensors' shapes. The number of heads leaves no trace there.
 """
@@ -45,6 +45,7 @@ def meta_encoder_config(state: State, heads: int | None, source: Path) -> Encode
         raise CheckpointError(
             f"{source}: width {width} is not a published network's, so its heads are unknown; pass heads="
         )
+    # `rope` stays `released`. V-JEPA 2.1, whose layout differs, is refused: no map has its tensors.
     return EncoderConfig(
         width=width,
         depth=block_count(state, "blocks."),

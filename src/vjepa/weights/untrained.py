@@ -1,6 +1,6 @@
-"""An encoder of the same architecture that was never trained: the control for whatever takes an encoder.
+"""An encoder of the same architecture that was never trained: the control for every use of an encoder.
 
-Whatever works as well on it does not come from pretraining.
+A result that is as good with this encoder does not come from pretraining.
 
     python -m vjepa untrained --encoder FILE --out FILE
 """
@@ -18,10 +18,11 @@ def untrained(*, encoder: Path, out: Path, seed: int = 0) -> None:
     """Write an export with random weights.
 
     Args:
-        encoder: Whose architecture is taken: a stage's export, Meta's `.pt` or a Hugging Face directory.
+        encoder: Source of the architecture: a stage's export, Meta's `.pt` or a Hugging Face directory.
         out: File to write.
         seed: Decides the weights.
     """
     config = load_encoder(encoder).config
+    # After loading, which builds an encoder and draws random numbers for it.
     torch.manual_seed(seed)
     export(out, {"ema": encoder_part(Encoder(config))}, {"stage": "untrained", "seed": seed})

@@ -1,12 +1,12 @@
-"""LeRobotDataset v3.0 folders, read with pyarrow and PyAV alone: states in memory, pictures on demand.
+"""Reads LeRobotDataset v3.0 folders with pyarrow and PyAV alone: states in memory, images on demand.
 
     data = load_lerobot("data/robot/train")
     frames = data.frames(episode=7, camera="observation.images.front", rows=[0, 4, 8])
 
-Everything but the pictures is read and checked when the folder is loaded, so that a mistake in the data is
-one sentence at once and not a strange loss curve later. Several episodes share an MP4 file: the time of a
-picture in its file is its row's time stamp, which counts from the start of the episode, plus the episode's
-own start within the file.
+The lerobot package is not used: it takes 8 GB and pins older versions of torch. Everything but the images is
+read and checked when the folder is loaded, so that a mistake in the data is an error at once and not a
+strange loss curve later. Several episodes share an MP4 file: the time of an image in its file is its row's
+time stamp, which counts from the start of the episode, plus the start of the episode within the file.
 """
 
 import hashlib
@@ -33,6 +33,7 @@ class LeRobot(Episodes):
         for file in sorted(paths):
             if not file.is_file():
                 continue  # folders have dots in their names
+            # Relative names: a folder that is moved is the same data.
             digest.update(f"{file.relative_to(self.folder).as_posix()} {file.stat().st_size}\n".encode())
             # The size of a video stands for its content: hashing gigabytes would take minutes.
             digest.update(b"" if file.suffix == ".mp4" else file.read_bytes())
@@ -76,24 +77,28 @@ def load_lerobot(
 
 
 def footage_of(info: LeRobotInfo, table: EpisodeTable, camera: str) -> Footage:
-    """The file of each episode and its place there. Raises TrajectoryError if a file is missing."""
+    """The video file of each episode, and the second at which the episode begins there.
+
+    Raises TrajectoryError if a file is missing.
+    """
     starts = table.columns[f"videos/{camera}/from_timestamp"].astype(np.float64)
     return Footage(table.video_files(info, camera), starts)
 
 
 def broken_episodes(info: LeRobotInfo, table: EpisodeTable, cameras: Sequence[str]) -> dict[int, str]:
-    """Episodes with fewer pictures than rows, each with its reason."""
+    """Episodes with fewer images than rows, each with its reason."""
     broken = {}
     for camera in cameras:
         begins = table.columns[f"videos/{camera}/from_timestamp"]
         ends = table.columns[f"videos/{camera}/to_timestamp"]
         seconds = ends - begins
-        enough = seconds * info.fps >= table.length - 0.5  # False where an end is missing, which is NaN
+        # Half a row is for rounding. False where an end is missing, which is NaN.
+        enough = seconds * info.fps >= table.length - 0.5
         for episode in np.flatnonzero(~enough).tolist():
             name = f"{info.folder}, episode {table.numbers[episode]}"
             rows = f"{table.length[episode]} rows at {info.fps:g} a second"
             broken[episode] = (
                 f"{name}: there are {seconds[episode]:.3f} s of {camera} for {rows}; "
-                f"the rest would be another episode's pictures"
+                f"the rest would be another episode's images"
             )
     return broken

@@ -1,4 +1,4 @@
-"""`meta/info.json` of a LeRobotDataset v3.0: which columns and cameras there are, and where the files are."""
+"""Reads `meta/info.json` of a LeRobotDataset v3.0: its columns, its cameras and the paths of its files."""
 
 import json
 import math
@@ -14,7 +14,7 @@ CONVERTER = "lerobot's convert_dataset_v21_to_v30"
 
 @dataclass(frozen=True)
 class LeRobotInfo:
-    """What the file promises about its folder."""
+    """What the file says about its folder."""
 
     folder: Path
     fps: float
@@ -42,9 +42,9 @@ class LeRobotInfo:
                 )
         if not videos:
             raise TrajectoryError(
-                f"{self.folder}: no feature of dtype video; pictures inside Parquet files are not read"
+                f"{self.folder}: no feature of dtype video; images inside Parquet files are not read"
             )
-        return tuple(names) or tuple(videos)
+        return tuple(names) or tuple(videos)  # the recipe's order: evaluation takes the first
 
     def check_columns(self, columns: Columns, schema: StateSchema, cameras: Sequence[str]) -> None:
         """Raises TrajectoryError for a column that is absent, or whose width contradicts the schema."""
@@ -101,7 +101,7 @@ def _check_version(file: Path, fields: dict) -> None:
 
 
 def _check_fields(file: Path, fields: dict) -> None:
-    """Check what all the rest takes for granted."""
+    """Raise TrajectoryError unless the fields that all readers rely on are there and plausible."""
     features = fields.get("features")
     fps = fields.get("fps")
     video_path = fields.get("video_path")
@@ -114,11 +114,12 @@ def _check_fields(file: Path, fields: dict) -> None:
         raise TrajectoryError(f"{file}: fps is {fps!r}, expected the number of rows in a second")
     if "{file_index" not in str(video_path):
         raise TrajectoryError(
-            f"{file}: video_path is {video_path!r}; pictures inside Parquet files are not read"
+            f"{file}: video_path is {video_path!r}; images inside Parquet files are not read"
         )
 
 
 def _is_video(feature: dict) -> bool:
-    """Whether a feature is footage; a video of depth is not."""
+    """Whether a feature is a video of colours."""
+    # Depth is stored as a 12-bit video, whose distances would be read as colours.
     is_depth = (feature.get("info") or {}).get("video.is_depth_map", False)
     return feature["dtype"] == "video" and not is_depth

@@ -1,4 +1,4 @@
-"""The Parquet tables of a LeRobotDataset v3.0: one row per episode, and one row per frame."""
+"""Reads the Parquet tables of a LeRobotDataset v3.0: one row per episode, and one row per frame."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,13 +39,14 @@ class EpisodeTable:
         return self._files(info, info.data_path, "data", "")
 
     def video_files(self, info: LeRobotInfo, camera: str) -> list[Path]:
-        """The file of each episode's pictures. Raises TrajectoryError if one is missing."""
+        """The file of each episode's images. Raises TrajectoryError if one is missing."""
         return self._files(info, info.video_path, f"videos/{camera}", camera)
 
     def _files(self, info: LeRobotInfo, template: str, prefix: str, camera: str) -> list[Path]:
         chunks = self.columns[f"{prefix}/chunk_index"].tolist()
         files = self.columns[f"{prefix}/file_index"].tolist()
         places = list(zip(chunks, files, strict=True))
+        # Many episodes share a file, so each file is looked up once.
         paths = {
             (chunk, file): info.folder / template.format(video_key=camera, chunk_index=chunk, file_index=file)
             for chunk, file in set(places)
@@ -59,7 +60,7 @@ class EpisodeTable:
 
 
 def read_episode_table(info: LeRobotInfo, cameras: Sequence[str]) -> EpisodeTable:
-    """Which episodes there are, and where their rows and pictures are. Raises TrajectoryError."""
+    """The table of episodes, with the places of their rows and images. Raises TrajectoryError."""
     folder = info.folder / "meta/episodes"
     files = sorted(folder.glob("chunk-*/file-*.parquet"))
     if not files:
@@ -100,16 +101,19 @@ def read_row_table(
     info: LeRobotInfo, episodes: EpisodeTable, row_files: list[Path], columns: Sequence[str]
 ) -> RowTable:
     """All rows of all episodes. Raises TrajectoryError if an episode has not as many as it should."""
+    # A column may be wanted twice, for example as a part of the state and as the action.
     names = dict.fromkeys(["episode_index", "frame_index", "timestamp", *columns])
     table = _read_tables(info, list(dict.fromkeys(row_files)), list(names))
 
     # Which file holds an episode says nothing about its number, so the rows are sorted.
     episode = table["episode_index"].to_numpy()
     order = np.lexsort((table["frame_index"].to_numpy(), episode))
+    # An episode without rows has first == end, and its length is found to be wrong.
     first = np.searchsorted(episode[order], episodes.numbers)
     end = np.searchsorted(episode[order], episodes.numbers, side="right")
     _check_lengths(episodes, row_files, end - first)
 
+    # Stored in float32, but sums with the place in a long video file need more digits.
     times = table["timestamp"].to_numpy().astype(np.float64)[order]
     values = {name: torch.from_numpy(_vectors(info, table[name], name)[order]) for name in columns}
     return RowTable(first, times, values)
@@ -137,6 +141,7 @@ def _vectors(info: LeRobotInfo, column: pa.ChunkedArray, name: str) -> Float32[n
             f"{info.folder}, column {name}: {len(flat)} numbers in {len(column)} rows contradict the shape "
             f"{info.features[name]['shape']} in meta/info.json"
         )
+    # A copy, because nulls are to become NaN; `check_rows` refuses them later, with their episode.
     return flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), width)
 
 

@@ -1,4 +1,4 @@
-"""Closed-loop episodes in the demo world: a policy acts, and the simulator says whether it reached the goal.
+"""Closed-loop episodes in the demo world: a policy acts, and the simulator judges if it reached its goal.
 
 tasks           where an episode starts, which images are its goals, what success is
 script_goals    goal images from what a script does

@@ -1,8 +1,8 @@
-"""Outcomes of episodes on disk as they come, so that an interrupted evaluation goes on where it was.
+"""Outcomes of episodes on disk, written one by one: an interrupted evaluation continues where it stopped.
 
-`episodes.jsonl` begins with a line that says what the outcomes depend on: the setting and the content of the
+The first line of `episodes.jsonl` says what the outcomes depend on: the setting and the content of the
 weights' files. Every further line holds a job and its outcome, null if the seed's world does not allow the
-task. A file of another setting or of other weights is begun anew. Changed code is not noticed, so remove the
+task. A file of another setting or of other weights is overwritten. Changed code is not noticed, so remove the
 file after a change.
 """
 
@@ -17,7 +17,7 @@ from vjepa.weights.files import digest
 
 
 class EpisodeLog:
-    """Outcomes by job, those that the file held and those that are appended."""
+    """Outcomes by job: those that the file held, and those that are appended."""
 
     def __init__(self, path: Path, setting: Setting) -> None:
         self.path = path
@@ -29,6 +29,7 @@ class EpisodeLog:
             # What follows the last line break is empty, or a line that an interruption cut off.
             self.outcome_of = dict(parse_line(line) for line in lines[1:-1])
 
+        # Write the file again, without a line that was cut off: `append` would continue that line.
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = [header, *(format_line(*played) for played in self.outcome_of.items())]
         path.write_text("".join(line + "\n" for line in kept))
@@ -39,7 +40,7 @@ class EpisodeLog:
             for job, outcome in played:
                 self.outcome_of[job] = outcome
                 file.write(format_line(job, outcome) + "\n")
-                file.flush()
+                file.flush()  # or an interruption would lose what is still in the buffer
 
     def missing(self, jobs: Iterable[Job]) -> list[Job]:
         """Those of the jobs that have not been played."""
@@ -52,11 +53,13 @@ class EpisodeLog:
 
 def identity(setting: Setting) -> dict:
     """All that decides an outcome: the setting, and a digest of each of the weights' files."""
+    # Content, not paths: the same file name may hold other weights after another training.
     files = {name: file for name, file in asdict(setting.weights).items() if file}
     return asdict(setting) | {"weights": {name: digest(Path(file)) for name, file in files.items()}}
 
 
 def format_line(job: Job, outcome: Outcome | None) -> str:
+    # The outcome begins with its job, which is written once.
     return json.dumps([job, outcome and outcome[1:]])
 
 

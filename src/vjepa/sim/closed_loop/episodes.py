@@ -1,4 +1,4 @@
-"""Closed-loop episodes in the demo world: a policy acts in a task, and the simulator says how it ended.
+"""Closed-loop episodes in the demo world: a policy acts in a task, and the simulator decides how it ended.
 
     runner = EpisodeRunner(Setting(PolicyWeights(encoder="encoder.safetensors", ac="ac.safetensors")))
     outcome = runner.play(Job("reach", "model", seed=0))
@@ -40,9 +40,9 @@ class Job(NamedTuple):
     policy: PolicyName
     seed: int
     horizon: int | None = None
-    """Actions in a plan, if not as in the setting."""
+    """Actions in a plan; None for as many as in the setting."""
     azimuth: float | None = None
-    """Degrees within which the camera is drawn, if not as in the setting."""
+    """Largest angle of the camera in degrees; None for that of the setting."""
 
 
 class Outcome(NamedTuple):
@@ -55,21 +55,22 @@ class Outcome(NamedTuple):
     azimuth: float
     """Degrees between the camera and straight ahead of the robot."""
     actions: int
+    """Number of actions that the policy took."""
     calls: int
-    """Actions whose consequences the policy computed."""
+    """Number of actions whose consequences the policy computed."""
     seconds: float
     """Time that the policy took for all actions together."""
 
 
 class EpisodeRunner:
-    """Plays episodes in one process; networks are loaded when they are first needed."""
+    """Plays episodes in one process. Networks are loaded when they are first needed, and kept."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.world_models: dict[PolicyName, WorldModel] = {}
 
     def play(self, job: Job) -> Outcome | None:
-        """None if the seed's world does not allow the task."""
+        """Play one episode. Returns None if the seed's world does not allow the task."""
         episode = start_episode(job.task, job.seed, self.world(job.azimuth))
         if episode is None:
             return None
@@ -83,6 +84,7 @@ class EpisodeRunner:
             before = time.perf_counter()
             action = policy.act(observation["image"], observation["state"])
             seconds += time.perf_counter() - before  # without the simulation of the step itself
+            # All policies are clipped alike, so none can leave the box that training has seen.
             observation = world.step(clip_to_workspace(world, action))[0]
             distances.append(episode.distance())
 
@@ -118,6 +120,7 @@ class EpisodeRunner:
             case "pixels":
                 # Pixels are compared one by one: averages over squares are for tokens.
                 return self.simulator_policy(SimulatorModel(episode.world), config, episode)
+        # What is left are "model" and "untrained".
         world_model = self.world_model(job.policy)
         return PlanningPolicy(world_model, config, episode.goals, world_model.schema, episode.seed)
 
@@ -126,6 +129,7 @@ class EpisodeRunner:
     ) -> PlanningPolicy:
         """The planner on the simulator. It draws fewer plans, because each one is simulated and rendered."""
         samples = self.setting.planner.pixel_samples
+        # At most 4 count, because the 8 of the model's planner would be half of the usual 16 samples.
         search = replace(config.planner, samples=samples, top=min(config.planner.top, 4))
         config = replace(config, planner=search)
         return PlanningPolicy(simulator, config, episode.goals, StateSchema(), episode.seed)
@@ -142,7 +146,7 @@ class EpisodeRunner:
                 if name == "model"
                 else (weights.untrained, weights.untrained_ac)
             )
-            trained_on = read_frame_size(ac)
+            trained_on = read_frame_size(ac)  # None: the export does not say
             size = self.setting.size
             require(
                 trained_on in (None, size),
@@ -153,16 +157,18 @@ class EpisodeRunner:
 
     @cached_property
     def encoder(self) -> Encoder:
+        """The pretrained encoder, for "clone" and "perfect"."""
         return load_encoder(self.setting.weights.encoder).eval()
 
     @cached_property
     def cloned_policy(self) -> tuple[ClonedPolicy, StateSchema]:
+        """The cloned policy, and the schema of the states that it was trained on."""
         source = self.setting.weights.clone
         return load_policy(source).eval(), schema_from(read_schema(source, "policy"))
 
 
 def load_world_model(encoder: str, ac: str, scales: tuple[int, ...] = (1,)) -> WorldModel:
-    """The world model of two exports.
+    """The world model of two exports, an encoder and its action-conditioned predictor.
 
     Raises UserError if the two do not belong together, or are not of an arm like the demo world's.
     """
@@ -176,4 +182,5 @@ def load_world_model(encoder: str, ac: str, scales: tuple[int, ...] = (1,)) -> W
     try:
         return WorldModel(load_encoder(encoder), load_ac_predictor(ac), config, schema)
     except UserError as error:
+        # WorldModel knows that the two do not fit, but not which files they come from.
         raise UserError(f"{encoder} and {ac}: {error}") from error

@@ -23,25 +23,25 @@ Tables = dict[str, list[TableRow]]
 
 @dataclass(frozen=True)
 class ProtocolConfig:
-    """What is measured."""
+    """What the evaluation measures."""
 
     tasks: tuple[TaskName, ...] = ("reach",)
-    """Tasks that every row is put to."""
+    """Tasks that every policy plays, one table each."""
     seeds: int = 100
-    """Held-out worlds per task."""
+    """Number of held-out worlds per task."""
     rows: tuple[PolicyName, ...] = POLICY_NAMES
-    """Who acts. Rows whose weights are not named are left out."""
+    """Policies, one row of a table each. Policies whose weights are not named are left out."""
     horizons: tuple[int, ...] = ()
-    """Further lengths of plans with which the model reaches."""
+    """Further lengths of plans, in actions, for the policy "model" in the task "reach"."""
     horizon_seeds: int = 50
-    """Worlds for each of them."""
+    """Number of worlds for each of these lengths."""
     azimuth: float = 0.0
-    """Degrees within which cameras stand in a further run of the model's reach; 0 for none.
-    Training has seen fewer."""
+    """Largest camera angle, in degrees, of a further run of "model" in "reach"; 0 for none.
+    Training uses smaller angles."""
     azimuth_seeds: int = 100
-    """Worlds for that."""
+    """Number of worlds for that run."""
     film: int = 0
-    """Seed of the episode that is filmed."""
+    """Seed of the episode that the film shows."""
 
     def __post_init__(self) -> None:
         counts = min(self.seeds, self.horizon_seeds, self.azimuth_seeds)
@@ -53,9 +53,9 @@ class Evaluation:
     """Plays the episodes that the log does not hold, and makes tables of them.
 
     Args:
-        setting: Who plans with what, and in which worlds.
-        log: Outcomes that are known; those that are played are appended.
-        workers: Processes that play.
+        setting: Weights, planner and worlds.
+        log: Known outcomes. New ones are appended.
+        workers: Number of processes that play.
     """
 
     def __init__(self, setting: Setting, log: EpisodeLog, workers: int) -> None:
@@ -66,6 +66,7 @@ class Evaluation:
     def tables(self, policies: Sequence[PolicyName], protocol: ProtocolConfig) -> Tables:
         """All tables of the protocol, each printed as soon as its episodes are played."""
         tables = {task: self.policy_table(task, policies, protocol.seeds) for task in protocol.tasks}
+        # The further tables vary the model's reach, so they make sense beside the table of that.
         if "model" in policies and "reach" in protocol.tasks:
             if protocol.horizons:
                 tables["reach_by_horizon"] = self.horizon_table(protocol)
@@ -76,6 +77,7 @@ class Evaluation:
         """One row for each policy, all in the same worlds."""
         outcomes = self.play([Job(task, policy, seed) for policy in policies for seed in range(seeds)])
         rows = table_rows(outcomes, lambda outcome: outcome.job.policy)
+        # Fewer than `seeds` where a world does not allow the task.
         worlds = len({outcome.job.seed for outcome in outcomes})
         print(results_table(rows, f"{task.replace('_', ' ')}: {worlds} held-out worlds"))
         return rows
@@ -83,7 +85,8 @@ class Evaluation:
     def horizon_table(self, protocol: ProtocolConfig) -> list[TableRow]:
         """The model's reach by the length of its plans."""
         usual = self.setting.planner.horizon
-        # None stands for the setting's own length, so that these jobs are those of the table of policies.
+        # None stands for the setting's own length. So these jobs are those of the table of policies, and the
+        # log holds their outcomes already.
         lengths = [None, *(length for length in protocol.horizons if length != usual)]
         seeds = range(protocol.horizon_seeds)
         outcomes = self.play([Job("reach", "model", seed, length) for length in lengths for seed in seeds])
@@ -93,7 +96,8 @@ class Evaluation:
 
     def camera_table(self, protocol: ProtocolConfig) -> list[TableRow]:
         """The model's reach by the camera's angle; without `azimuth`, in the worlds of `policy_table`."""
-        # None leaves the camera as in the setting; these episodes are then known from the table of policies.
+        # None leaves the camera as in the setting. The log then holds these episodes from the table of
+        # policies.
         azimuth = protocol.azimuth or None
         seeds = range(protocol.azimuth_seeds if azimuth else protocol.seeds)
         outcomes = self.play([Job("reach", "model", seed, azimuth=azimuth) for seed in seeds])
@@ -103,6 +107,7 @@ class Evaluation:
 
     def play(self, jobs: list[Job]) -> list[Outcome]:
         """Outcomes of the jobs whose worlds allow their task. Raises UserError if there is none."""
+        # The log writes each outcome as it comes, so an interruption loses only the episodes being played.
         self.log.append(play_all(self.log.missing(jobs), self.setting, self.workers))
         outcomes = list(self.log.outcomes(jobs))
         require(

@@ -1,6 +1,6 @@
 """A film of one episode of the planner. Every frame shows four images side by side:
 
-    what the camera sees | tokens that are predicted for the chosen action | tokens of the goal | the goal
+    the camera's image | tokens predicted for the chosen action | tokens of the goal | the goal
 
 Tokens are shown by their first three principal components as red, green and blue. Predictions and goals share
 these components, so that equal colours mean equal tokens.
@@ -30,15 +30,15 @@ from vjepa.sim.world.env import HERTZ, DemoWorld
 SIDE = 128
 """Least height and width of an image in the film, in pixels."""
 TRIES = 100
-"""Seeds of which one should allow the task."""
+"""How many seeds are tried until a world allows the task."""
 MOMENTS = 6
-"""Frames of the film in `film.png`."""
+"""Number of frames of the film in `film.png`."""
 
 
 def film_episode(
     runner: EpisodeRunner, task: TaskName, name: PolicyName, seed: int, out: Path
 ) -> UInt8[ndarray, "h w 3"]:
-    """Play an episode of a planner; write `film.mp4` and `film.png`, and return the image of the latter.
+    """Play an episode of a planner. Write `film.mp4` and `film.png`, and return the image of the latter.
 
     If a seed's world does not allow the task, the next seed is taken. Raises UserError if none of 100 does.
     """
@@ -51,6 +51,7 @@ def film_episode(
     predictions = []
     observation = episode.world.observe()
     for _ in range(episode.steps):
+        # The same steps as in `EpisodeRunner.play`, whose outcomes keep no images.
         action = policy.act(observation["image"], observation["state"])
         images.append(observation["image"])
         goals.append(policy.mpc.goal)  # the number of the goal for which this action was planned
@@ -59,13 +60,14 @@ def film_episode(
 
     # All tokens are coloured together, because the principal components are those of what is coloured.
     coloured = colour_images(torch.cat([*predictions, policy.mpc.goals]), runner.setting.size)
+    # One prediction for every frame, then one row for every goal.
     predicted, coloured_goals = np.split(coloured, [len(predictions)])
     columns = (np.stack(images), predicted, coloured_goals[goals], episode.goals[goals])
     return save(np.concatenate(columns, axis=2), out)
 
 
 def predict_next(world_model: WorldModel, observation: dict, action: ndarray) -> Float[Tensor, "1 n d"]:
-    """Tokens of the next frame, as the world model imagines it."""
+    """Tokens of the next frame, as the world model predicts them from an observation and an action (7,)."""
     tokens = world_model.encode(normalised(observation["image"][None]))
     states = state_tensor(observation["state"], world_model.schema)[None]
     return world_model.predict(tokens, states, torch.from_numpy(action).float()[None])[0]
@@ -82,13 +84,14 @@ def first_episode(task: TaskName, seed: int, world: DemoWorld) -> TaskEpisode:
 
 
 def colour_images(tokens: Float[Tensor, "b n d"], size: int) -> UInt8[ndarray, "b h w 3"]:
-    """Tokens of frames as square images of `size` pixels."""
+    """Tokens of frames as square images of `size` pixels. Frames are square, so their tokens are too."""
     side = int(tokens.shape[1] ** 0.5)
     return rearrange(token_colours(tokens, (1, side, side), (size, size)), "b 1 c h w -> b h w c").numpy()
 
 
 def save(frames: UInt8[ndarray, "t h w 3"], out: Path) -> UInt8[ndarray, "h2 w2 3"]:
     """Write the film, and an image with some of its frames below one another."""
+    # Pixels are repeated, so that the borders of tokens stay sharp.
     times = max(1, SIDE // frames.shape[1])
     frames = repeat(frames, "t h w c -> t (h i) (w j) c", i=times, j=times)
     out.mkdir(parents=True, exist_ok=True)

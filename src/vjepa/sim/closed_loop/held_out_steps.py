@@ -1,7 +1,7 @@
 """Energy landscapes of recorded steps (V-JEPA 2, section 4.2).
 
-For every step, is the least energy in the same quadrant of the plane of actions as the action that was taken?
-The goal of a step is the very next frame.
+The question for every step: does the minimum of the energy lie in the same quadrant of the plane of actions
+as the action that was taken? The goal of a step is the next frame.
 """
 
 from dataclasses import dataclass, field
@@ -23,10 +23,12 @@ from vjepa.robots.windows import TrajectoryConfig, Windows
 
 @dataclass(frozen=True)
 class StepsConfig:
+    """Which recorded steps get an energy landscape."""
+
     steps: int = 100
-    """Recorded steps, drawn from all that move enough; 0 for none."""
+    """Number of recorded steps, drawn from all that move enough; 0 for none."""
     least: float = 0.015
-    """Metres that a step moves the hand along each swept axis, at least: less leaves quadrants to chance."""
+    """Least motion of the hand along each swept axis, in metres. With less, the quadrant would be chance."""
     sweep: LandscapeConfig = field(default_factory=lambda: LandscapeConfig(span=(0.075, 0.075), points=11))
     """Which plane of actions, and how finely."""
 
@@ -36,10 +38,11 @@ class LandscapeSummary(NamedTuple):
 
     steps: int
     quadrant: float
-    """Share of steps whose minimum lies in the quadrant of the true action."""
+    """Share of steps whose minimum lies in the quadrant of the true action, 0 .. 1."""
     mean_angle: float
-    """Degrees between the minimum and the true action, seen from no motion."""
+    """Mean angle in degrees between the minimum and the true action, as directions from no motion."""
     median_angle: float
+    """Median of that angle."""
 
 
 Step = tuple[int, int]
@@ -63,7 +66,7 @@ def moving_steps(windows: Windows, config: StepsConfig, seed: int = 0) -> list[S
         f"{data.folder}: {len(steps)} steps move {config.least} m along both axes, "
         f"but steps.steps={config.steps}; ask for fewer steps or less motion",
     )
-    # Neighbouring steps are alike, so take them from all over the episodes.
+    # Neighbouring steps are alike, so take steps from all episodes; with the same seed, always the same ones.
     order = np.random.default_rng(seed).permutation(len(steps))
     return [steps[index] for index in order[: config.steps].tolist()]
 
@@ -75,15 +78,18 @@ def moves_enough(data: LeRobot, episode: int, config: StepsConfig) -> Bool[Tenso
 
 
 def step_landscape(world: WorldModel, windows: Windows, step: Step, sweep: LandscapeConfig) -> Landscape:
-    """The energy of reaching the next frame, around the action that did."""
+    """Energies of actions in a plane, when the goal is the next frame, beside the action that led there."""
     episode, row = step
+    # Without a generator there is no random crop.
     window = windows.read(episode, row, windows.cameras[0], None)
+    # The world model encodes frames, so the two times of the window become a batch.
     tokens = world.encode(rearrange(normalise(window.clip[:, None]), "t c 1 h w -> t c h w"))
     energy = world.energy(tokens[:1], window.states[:1], tokens[1:])
     return energy_landscape(energy, window.actions, sweep)
 
 
 def summarise(landscapes: list[Landscape]) -> LandscapeSummary:
+    """Figures over all landscapes, of which there is at least one."""
     angles = np.degrees([landscape.angle for landscape in landscapes])
     quadrant = np.mean([landscape.same_quadrant for landscape in landscapes])
     return LandscapeSummary(len(landscapes), float(quadrant), float(angles.mean()), float(np.median(angles)))

@@ -12,7 +12,7 @@ from vjepa.sim.closed_loop.setting import Setting
 
 
 def play_all(jobs: Sequence[Job], setting: Setting, workers: int) -> Iterator[tuple[Job, Outcome | None]]:
-    """Jobs and their outcomes as they are played, in the order of the jobs, whatever the number of workers.
+    """Play jobs. Yields each job with its outcome, in the order of the jobs, whatever the number of workers.
 
     The outcome is None if the seed's world does not allow the task.
     """
@@ -21,6 +21,7 @@ def play_all(jobs: Sequence[Job], setting: Setting, workers: int) -> Iterator[tu
         yield from zip(jobs, outcomes, strict=True)
         return
 
+    # Spawned, because forked processes do not get along with the threads that torch has started.
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=start_worker, initargs=(setting,)) as pool:
         outcomes = pool.map(play_in_worker, jobs, chunksize=2)
@@ -37,4 +38,5 @@ def start_worker(setting: Setting) -> None:
 
 
 def play_in_worker(job: Job) -> Outcome | None:
+    """Play one job with the runner of this process."""
     return runner.play(job)

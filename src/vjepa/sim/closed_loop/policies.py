@@ -30,8 +30,10 @@ from vjepa.sim.world.env import ACTION_DIM, STEPS, DemoWorld, between, moved
 
 @runtime_checkable
 class Policy(Protocol):
+    """What plays an episode. It may keep a state, so each episode gets a new one."""
+
     calls: int
-    """Actions whose consequences were computed in a world model so far."""
+    """Number of actions whose consequences were computed in a world model so far."""
 
     def act(self, image: ndarray, state: ndarray) -> ndarray: ...
 
@@ -52,6 +54,7 @@ class RandomPolicy:
 
     def __init__(self, config: CEMConfig, seed: int) -> None:
         self.config = config
+        # Another stream than those that drew the scene (seed) and the goal ([seed, 2]).
         self.random = np.random.default_rng([seed, 3])
 
     def act(self, image: ndarray, state: ndarray) -> ndarray:
@@ -59,10 +62,11 @@ class RandomPolicy:
         moved_dims = list(bounds.moved)
         action = np.zeros(ACTION_DIM)
         for dim in self.config.searched:
+            # The bounds of motion and gripper differ, as in `vjepa.planning.bounds.Limits`.
             most = bounds.radius if dim in bounds.moved else bounds.limit
             action[dim] = self.random.uniform(-most, most)
 
-        # As the planner projects: shortened along its own direction to the ball.
+        # Into the L1 ball as the planner does it: shorter, but in the same direction.
         size = np.abs(action[moved_dims]).sum()
         if bounds.constraint == "l1_ball" and size > bounds.radius:
             action[moved_dims] *= bounds.radius / size
@@ -78,6 +82,7 @@ class ScriptedPolicy:
         self.actions = actions
 
     def act(self, image: ndarray, state: ndarray) -> ndarray:
+        # Episodes last longer than the script. After its end the hand stands still.
         return next(self.actions, np.zeros(ACTION_DIM))
 
 
@@ -97,11 +102,12 @@ class PlanningPolicy:
         self.mpc = MPC(world, config, normalised(goals), torch.Generator().manual_seed(seed))
 
     def act(self, image: ndarray, state: ndarray) -> ndarray:
+        # One plan may serve for several actions, and only a new plan costs calls.
         last_plan = self.mpc.plan
         action = self.mpc.act(normalised(image[None])[0], state_tensor(state, self.schema))
         if self.mpc.plan is not last_plan:
             search = self.mpc.config.planner
-            # Every iteration computes all samples, and the finished plan is computed once more.
+            # Every iteration computes all samples, and the energy of the final plan is computed once more.
             self.calls += (search.samples * search.iterations + 1) * search.horizon
         return action.double().numpy()
 
@@ -126,7 +132,7 @@ class CloningPolicy:
         self.encoder = encoder
         self.policy = policy
         self.schema = schema
-        self.goals = self.encode(goals)
+        self.goals = self.encode(goals)  # once, because goals do not change
         self.goal_ends = list(accumulate(switch))
         self.actions_taken = 0
 
@@ -144,19 +150,21 @@ class CloningPolicy:
 
     @torch.no_grad()
     def act(self, image: ndarray, state: ndarray) -> ndarray:
+        # The goal in whose span of actions we are, as in `MPC.choose_goal`; the last goal stays.
         goal = min(bisect_right(self.goal_ends, self.actions_taken), len(self.goals) - 1)
         self.actions_taken += 1
         states = state_tensor(state, self.schema)[None]
         action = self.policy(self.encode(image[None]), self.goals[[goal]], states)
+        # A regression may leave the range of values that the gripper and the motion allow.
         return self.schema.clip(action)[0].double().numpy()
 
 
 class SimulatorModel:
     """The simulator as a world model, which shows what planning can do if the model is perfect.
 
-    Tokens are those of an encoder; without one they are the pixels. The simulator knows the world's true
-    state and ignores the state that it is given. Every imagined action is simulated, contacts included, and
-    undone.
+    Tokens are those of the encoder. Without an encoder they are the pixels. The simulator knows the true
+    state of the world and ignores the measured one. It simulates every imagined action, contacts included,
+    and undoes it.
     """
 
     def __init__(
@@ -190,6 +198,7 @@ class SimulatorModel:
         command = world.command
         snapshot = simulation.snapshot()
 
+        # Not `world.step`, which would count the actions and render an image after each.
         for action in plan:
             target = moved(world.command, action)
             simulation.follow(between(world.command, target), STEPS)
@@ -202,7 +211,7 @@ class SimulatorModel:
 
 
 def normalised(images: UInt8[ndarray, "g h w c"]) -> Float[Tensor, "g c h w"]:
-    """Images as networks take them."""
+    """Images uint8 as networks take them: channels first, floats, normalised."""
     clips = normalise(rearrange(torch.from_numpy(images), "g h w c -> g 1 c h w"))
     return rearrange(clips, "g c 1 h w -> g c h w")
 

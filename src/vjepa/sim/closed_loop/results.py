@@ -11,29 +11,32 @@ from vjepa.sim.closed_loop.episodes import Outcome
 from vjepa.sim.closed_loop.tasks import CLOSE
 
 ANGLES = (0, 10, 20, 30, 40, 50, 60, 90)
-"""Degrees between which episodes are counted together."""
+"""Limits in degrees of the intervals within which episodes are counted together."""
 
 
 class TableRow(NamedTuple):
-    """What `results.json` holds for each group of episodes."""
+    """A group of episodes, as `results.json` holds it."""
 
     name: str
     episodes: int
     success: float
+    """Share of episodes that succeed."""
     low: float
+    """Lower end of the 95 % Wilson interval of `success`."""
     high: float
-    """95 % Wilson interval of the success."""
+    """Upper end of that interval."""
     close: float
     """Share of episodes that end within 2.5 cm."""
     median: float
-    """Metres from success at the end."""
+    """Median distance from success at the end, metres."""
     seconds: float
-    """Per action."""
+    """Seconds that the policy takes per action."""
     calls: float
-    """Actions whose consequences were computed, per action."""
+    """Actions whose consequences the policy computes, per action that it takes."""
 
 
 def table_row(name: str, outcomes: Sequence[Outcome]) -> TableRow:
+    """One row for all of the outcomes, of which there is at least one."""
     score = Score(name, float(np.mean([outcome.success for outcome in outcomes])), len(outcomes))
     low, high = score.interval
     distances = np.array([outcome.distance for outcome in outcomes])
@@ -46,6 +49,7 @@ def table_row(name: str, outcomes: Sequence[Outcome]) -> TableRow:
         high=high,
         close=float((distances <= CLOSE).mean()),
         median=float(np.median(distances)),
+        # Per action, not per episode: episodes of a task differ in length.
         seconds=sum(outcome.seconds for outcome in outcomes) / actions,
         calls=sum(outcome.calls for outcome in outcomes) / actions,
     )
@@ -63,9 +67,11 @@ def rows_by_camera_angle(outcomes: Sequence[Outcome]) -> list[TableRow]:
     """One row for each interval of `ANGLES` in which there are episodes."""
 
     def interval(outcome: Outcome) -> str:
+        # The number of limits that are not above the angle: an angle at a limit begins the next interval.
         upper = int(np.searchsorted(ANGLES, outcome.azimuth, side="right"))
         return f"{ANGLES[upper - 1]} to {ANGLES[upper]} degrees"
 
+    # Rows come in the order of their first episodes, so sorted episodes give sorted intervals.
     return table_rows(sorted(outcomes, key=lambda outcome: outcome.azimuth), interval)
 
 

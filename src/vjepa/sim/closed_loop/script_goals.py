@@ -1,4 +1,4 @@
-"""Goal images from scripts: a script solves a task in the simulator, and shows how its sub-goals look.
+"""Goal images from scripts: a script solves a task in the simulator, and its images show the sub-goals.
 
 images, switch = goals_of_script(world, thing, skills.lift(world, thing), (is_held, is_over))
 """
@@ -16,27 +16,31 @@ from vjepa.sim.world.skills import Actions
 from vjepa.sim.world.things import Thing
 
 SLACK = 1.5
-"""Actions allowed for each action of the script."""
+"""Number of actions that a policy may take for each action of the script."""
 
 SubGoal = Callable[[DemoWorld, Thing, bool], bool]
-"""Whether the world, after an action, shows a sub-goal; the last argument says that the script is over."""
+"""Whether the world is at a sub-goal after an action. The last argument is True after the last action."""
 
 
 def is_held(world: DemoWorld, thing: Thing, over: bool = False) -> bool:
+    """Whether both fingers touch the object, and it is between them."""
     return thing.name in skills.held_things(world)
 
 
 def is_above_tray(world: DemoWorld, thing: Thing, over: bool) -> bool:
+    """Whether the object is within 2 cm of the tray's centre along x and y."""
     offset = np.abs(world.position(thing)[:2] - np.array(world.scene.tray))
     return bool((offset < 0.02).all())
 
 
 def is_over(world: DemoWorld, thing: Thing, over: bool) -> bool:
+    """Whether the script has ended: its last image is a goal too."""
     return over
 
 
 def is_placed(world: DemoWorld, thing: Thing) -> bool:
-    """In the tray and let go, by the rule of the event log of the demo world."""
+    """Whether the object is in the tray and let go, by the rule of the event log."""
+    # A new Director looks at every object once. It runs no skill here.
     return Director(world).situations[thing.name].in_tray
 
 
@@ -50,6 +54,7 @@ def goals_of_script(
     images = []
     steps = []
     for step, over in execute(world, script):
+        # Sub-goals come in their order: the next one counts only after the one before it.
         if len(images) < len(sub_goals) and sub_goals[len(images)](world, thing, over):
             images.append(world.observe()["image"])
             steps.append(step)
@@ -63,6 +68,7 @@ def actions_per_goal(steps: list[int]) -> tuple[int, ...]:
 
     `steps` says after how many actions in all the script had reached each sub-goal.
     """
+    # The totals are rounded, not the differences: rounding up every goal would allow more actions in all.
     return tuple(np.diff(np.ceil(SLACK * np.array([0, *steps]))).astype(int).tolist())
 
 
@@ -79,5 +85,6 @@ def execute(world: DemoWorld, actions: Actions) -> Iterator[tuple[int, bool]]:
 
 
 def execute_all(world: DemoWorld, actions: Actions) -> None:
+    """Carry out all actions."""
     for _ in execute(world, actions):
         pass

@@ -70,15 +70,16 @@ class PlannerConfig:
     """
 
     samples: int = 64
-    """Plans drawn per iteration; the paper draws 800."""
+    """Number of plans drawn per iteration; the paper has 800."""
     iterations: int = 3
-    """Rounds of drawing and weighing; the paper has 10."""
+    """Number of rounds of drawing and weighing; the paper has 10."""
     top: int = 8
-    """Samples that count; the paper's 10."""
+    """Number of samples with the least energy that make the next mean, for `cem`; the paper has 10."""
     horizon: int = CEMConfig.horizon
-    """Actions in a plan, of which the first is executed."""
+    """Number of actions in a plan, of which the first is executed."""
     std: float = 0.05
-    """Metres: spread with which the search of the hand's motion begins."""
+    """Spread, in metres, with which the search of the hand's motion begins."""
+    # The released planner's box; the paper's text has an L1 ball.
     bounds: ActionBounds = ActionBounds(constraint="box")
     """Where actions must lie."""
     scales: tuple[int, ...] = WorldModelConfig.scales
@@ -99,11 +100,14 @@ class PlannerConfig:
 
     def mpc(self, task: TaskName, switch: tuple[int, ...]) -> MPCConfig:
         """Receding-horizon planning over the task's sub-goals, with `switch` actions spent on each."""
+        # MPCConfig takes either times or a threshold.
         times = switch if self.threshold is None else ()
         return MPCConfig(self.cem(task), switch=times, threshold=self.threshold, warm_start=self.warm_start)
 
     def cem(self, task: TaskName) -> CEMConfig:
         """The search of one plan: a reach moves the hand only, the other tasks move the gripper too."""
+        # A reach needs no gripper, and every further dimension needs more samples. Rotations are never
+        # searched.
         dims = (0, 1, 2) if task == "reach" else (0, 1, 2, GRIPPER)
         return CEMConfig(
             method=self.method,
@@ -112,6 +116,7 @@ class PlannerConfig:
             top=self.top,
             horizon=self.horizon,
             searched=dims,
+            # Closedness goes from 0 to 1, so a spread of 1 covers all its changes.
             mean=(0.0,) * len(dims),
             std=tuple(1.0 if dim == GRIPPER else self.std for dim in dims),
             bounds=self.bounds,
@@ -123,9 +128,12 @@ class Setting:
     """All that a process needs to play episodes."""
 
     weights: PolicyWeights
+    """Files of the networks."""
     planner: PlannerConfig = field(default_factory=PlannerConfig)
+    """How the planner searches."""
     size: int = 64
     """Height and width of the camera's images in pixels: those that the AC stage was trained on."""
+    # `out` has no default, but the scene does not depend on it.
     scene: SceneConfig = field(default_factory=lambda: RobotConfig(out=Path()).scene)
     """What worlds are drawn from; by default the scenes of the robot episodes."""
 

@@ -41,11 +41,11 @@ NEAR = 0.05
 CLOSE = 0.025
 """Metres within which a goal is reached well."""
 START_DISTANCE = (0.10, 0.25)
-"""Least and most metres between the start and the goal of a reach, so that no start is solved."""
+"""Smallest and largest distance in metres between start and goal of a reach, so that no start is solved."""
 FREE = 0.13
 """Metres above the table from which on the hand touches nothing."""
 REACH_STEPS = 10
-"""Actions of a reach."""
+"""Number of actions of a reach."""
 LIFTED = 0.05
 """Metres above its first place from which on an object counts as lifted."""
 
@@ -61,9 +61,9 @@ class TaskEpisode(NamedTuple):
     switch: tuple[int, ...]
     """Actions to spend on each goal."""
     script: Callable[[], Actions]
-    """What the oracle does."""
+    """Makes the actions of the oracle, from the start of the episode."""
     distance: Callable[[], float]
-    """Metres from success, now: of the hand or of the object."""
+    """Present distance of the hand or of the object from success, metres."""
     succeeded: Callable[[list[float]], bool]
     """Whether the episode ends well, given the distances after every action."""
 
@@ -86,6 +86,7 @@ def start_episode(task: TaskName, seed: int, world: DemoWorld) -> TaskEpisode | 
     world.reset(seed=seed)
     if task == "reach":
         return reach(world, seed)
+    # The other tasks need an object.
     if not world.scene.things:
         return None
     if task == "grasp":
@@ -104,6 +105,8 @@ def clip_to_workspace(world: DemoWorld, action: ndarray) -> ndarray:
 
 
 def reach(world: DemoWorld, seed: int) -> TaskEpisode:
+    """The goal image is rendered with the arm at the goal. No motion leads there, so nothing is touched."""
+    # Another stream than the one that drew the scene from the same seed.
     goal = draw_goal(np.random.default_rng([seed, 2]), world.simulation.state[:3])
     image = image_of_hand_at(world, goal)
     world.reset(seed=seed)
@@ -120,6 +123,7 @@ def reach(world: DemoWorld, seed: int) -> TaskEpisode:
 
 
 def grasp(world: DemoWorld, seed: int) -> TaskEpisode | None:
+    """Two goals: the object is held, and the object is lifted. None if the script fails."""
     thing = choose_thing(world)
     rest = float(world.position(thing)[2])
 
@@ -130,9 +134,10 @@ def grasp(world: DemoWorld, seed: int) -> TaskEpisode | None:
         return max(0.0, LIFTED - (float(world.position(thing)[2]) - rest))
 
     def succeeded(distances: list[float]) -> bool:
+        # Twice, so that a moment in the air does not count.
         return max(distances[-2:]) == 0.0
 
-    # The script shows that the task can be solved, and what its goals look like. Then the world starts anew.
+    # The script proves that the task can be solved, and gives its goal images. Then the world starts anew.
     goals = goals_of_script(world, thing, script(), (is_held, is_over))
     if goals is None or distance() > 0:
         return None
@@ -141,7 +146,7 @@ def grasp(world: DemoWorld, seed: int) -> TaskEpisode | None:
 
 
 def reach_with_object(world: DemoWorld, seed: int) -> TaskEpisode | None:
-    """The lift of the object belongs to the set-up: the episode begins where the lift ends."""
+    """The lift of the object belongs to the set-up: the episode begins where it ends. None if it fails."""
     thing = choose_thing(world)
     execute_all(world, skills.lift(world, thing))
     if not is_held(world, thing):
@@ -150,7 +155,7 @@ def reach_with_object(world: DemoWorld, seed: int) -> TaskEpisode | None:
     goal = draw_goal(np.random.default_rng([seed, 2]), world.simulation.state[:3])
     execute_all(world, skills.go(world, goal))
     image = world.observe()["image"]
-    target = world.position(thing)
+    target = world.position(thing)  # of the object, which may have slipped a little in the hand
 
     # The same lift again, after a reset: the simulation is deterministic.
     world.reset(seed=seed)
@@ -168,12 +173,14 @@ def reach_with_object(world: DemoWorld, seed: int) -> TaskEpisode | None:
 
 
 def pick_and_place(world: DemoWorld, seed: int) -> TaskEpisode | None:
+    """Three goals: held, above the tray, placed in it. None if the script fails."""
     thing = choose_thing(world)
 
     def script() -> Actions:
         return skills.put_in_tray(world, thing)
 
     def distance() -> float:
+        # Along the table only: the height of a placed object depends on its size.
         return float(np.linalg.norm(world.position(thing)[:2] - np.array(world.scene.tray)))
 
     def succeeded(distances: list[float]) -> bool:
@@ -190,6 +197,7 @@ def pick_and_place(world: DemoWorld, seed: int) -> TaskEpisode | None:
 
 def draw_goal(random: np.random.Generator, hand: ndarray) -> ndarray:
     """Where the hand is to go (3,), metres: above all objects, and at `START_DISTANCE` from where it is."""
+    # Within the recorded box, so that training has seen such positions.
     low = np.maximum(REACH_LOW, (-np.inf, -np.inf, FREE))
     while True:
         goal = random.uniform(low, REACH_HIGH)
@@ -198,11 +206,13 @@ def draw_goal(random: np.random.Generator, hand: ndarray) -> ndarray:
 
 
 def image_of_hand_at(world: DemoWorld, position: ndarray) -> UInt8[ndarray, "h w 3"]:
-    """What the camera would see if the hand were at a position. Reset the world afterwards."""
+    """What the camera would see if the hand were at a position (3,). The caller resets the world."""
     world.simulation.place(world.command._replace(position=position))
     return world.observe()["image"]
 
 
 def choose_thing(world: DemoWorld) -> Thing:
     """The object for which the hand, as it is turned at the start, has to turn least."""
+    # Planners do not search the yaw, so they cannot take what needs a turn. Round things, with a yaw of
+    # None, need no turn.
     return min(world.scene.things, key=lambda thing: abs(skills.grasp_yaw(world, thing) or 0.0))

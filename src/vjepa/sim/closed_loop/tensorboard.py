@@ -23,15 +23,16 @@ from vjepa.sim.closed_loop.tasks import TaskName
 
 
 def show_tables(writer: SummaryWriter, tables: Tables) -> None:
-    """Every table as text: its values belong to no training step, so a curve would have a single point."""
+    """Show every table as text. Its values belong to no training step, so a curve would be a single point."""
     for name, rows in tables.items():
         # Markdown shows indented text in a fixed-width font, which keeps the columns of the table.
         writer.add_text(name, indent(results_table(rows, name.replace("_", " ")), "    "))
 
 
 def show_film(writer: SummaryWriter, setting: Setting, task: TaskName, seed: int, out: Path) -> None:
-    """Play one episode of the model; write `film.mp4` and `film.png`, and show both; the film is animated."""
-    # The processes that play the episodes use one thread, and sums depend on the number of threads.
+    """Play one episode of the model. Write `film.mp4` and `film.png`. Show both, the film as an animation."""
+    # As the processes that play the episodes: sums depend on the number of threads, and the film should show
+    # the episode that was counted.
     torch.set_num_threads(1)
     strip = film_episode(EpisodeRunner(setting), task, "model", seed, out)
     writer.add_image("film/strip", strip, dataformats="HWC")
@@ -51,9 +52,9 @@ def show_landscapes(
     config: StepsConfig,
     out: Path,
 ) -> dict:
-    """Print and return the share of steps whose energy points the right way.
+    """Print and return how well the minima of the energy agree with the true actions.
 
-    The first step's landscape is written as `landscape.npz` and `landscape.png`, and shown.
+    The landscape of the first step is written as `landscape.npz` and `landscape.png`, and shown.
     """
     world = EpisodeRunner(setting).world_model("model")
     landscapes = [

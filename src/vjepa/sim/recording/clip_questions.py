@@ -49,10 +49,12 @@ def about_motion(clip: dict[str, str]) -> Question:
         options = tuple(WORDS[turn] for turn in CLASSES[len(DIRECTIONS) :])
         return Question(video, "turn", question, WORDS[name], options, f"turn {seed}")
 
+    # Four options: both ways along the true axis, and both along another one.
     axis = CLASSES.index(name) // 2
     other_axes = [number for number in range(len(DIRECTIONS) // 2) if number != axis]
-    # A clip and its reversal have one seed, so they get the same second axis.
+    # A clip and its reversal have one seed, so they get the same second axis and thus the same options.
     other_axis = int(np.random.default_rng([int(seed), 2]).choice(other_axes))
+    # In the order of the classes, which does not depend on the answer.
     classes = [CLASSES[2 * number + side] for number in sorted((axis, other_axis)) for side in (0, 1)]
     options = tuple(WORDS[direction] for direction in classes)
     question = "Which way does the hand move?"
@@ -62,6 +64,7 @@ def about_motion(clip: dict[str, str]) -> Question:
 def hue_name(colour: Iterable[float]) -> str:
     """The name of a colour (3,) in 0..1, empty if it is too pale or between two names."""
     hue, saturation, _ = colorsys.rgb_to_hsv(*colour)
+    # The hue of a grey is arbitrary.
     if saturation <= PALE:
         return ""
     for name, degrees in HUES.items():
@@ -72,7 +75,7 @@ def hue_name(colour: Iterable[float]) -> str:
 
 
 def description(clip: dict[str, str], scene: Scene) -> dict:
-    """What is to be seen in a clip, as a conversation."""
+    """A description of a clip, as a conversation of one question and one answer."""
     name = clip["label_name"]
     motion = f"moves {WORDS[name]}" if name in DIRECTIONS else f"turns {WORDS[name]}"
     table = f"{hue_name(scene.materials['table'].colour)} table".lstrip()

@@ -17,7 +17,8 @@ from vjepa.errors import UserError, require
 
 SPLITS = ("train", "val", "test")
 MAX_SEEDS = 1_000_000
-"""Seeds of a split. More recordings than this would run into the seeds of the next split."""
+"""Number of seeds of a split. More recordings than this would use seeds of the next split."""
+# Variables by which numpy's and other libraries are told how many threads to start.
 THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -51,6 +52,7 @@ def finish(out: Path, identity: dict) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text and a line break, completely or not at all; the folder is made if it does not exist."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because only a rename within a file system is atomic. Processes do not share a name.
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text + "\n")
     temporary.replace(path)
@@ -66,6 +68,7 @@ def spread(work: Callable, jobs: Sequence, workers: int, what: str) -> None:
             return
 
         # The processes share the cores, so each gets one thread. Libraries read this when a process starts.
+        # So the processes are spawned: forked ones would inherit libraries that have read it already.
         for name in THREAD_COUNTS:
             os.environ.setdefault(name, "1")
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
@@ -74,7 +77,7 @@ def spread(work: Callable, jobs: Sequence, workers: int, what: str) -> None:
 
 
 def check_recording(size: int, val: float, test: float, what: str) -> None:
-    """Raises UserError for a size that codecs do not take, or shares of `what` that are no shares."""
+    """Raises UserError if codecs refuse `size` (pixels), or if `val` and `test` are no shares of `what`."""
     require(
         size > 0 and size % 16 == 0,
         f"size={size} should be a multiple of 16 pixels, as encoders and codecs expect",

@@ -1,4 +1,4 @@
-"""Runs scripted skills in a world and keeps the log of what happened to which object when."""
+"""Runs scripted skills in a world and logs what happened to which object, and when."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from vjepa.sim.world.things import Thing
 LIFTED = 0.03
 """Metres above its first place from which on a held object counts as lifted."""
 DROP = 0.02
-"""Metres that an object falls when it is let go, from which on it counts as dropped."""
+"""Metres that an object falls within the action that lets it go, from which on it counts as dropped."""
 FALL_SPEED = 0.3
 """Metres per second downwards from which on an object that is let go counts as dropped."""
 HIDDEN = 0.1
@@ -50,6 +50,7 @@ class Director:
         self.on_step = on_step
         self.events: list[dict] = []
         self.skill = "start"
+        # First the heights: `look` reads them.
         self.rest_height = {thing.name: float(world.position(thing)[2]) for thing in world.scene.things}
         self.situations = {thing.name: self.look(thing) for thing in world.scene.things}
 
@@ -62,11 +63,13 @@ class Director:
             result = self.world.step(action)
             if self.on_step is not None:
                 self.on_step(action, result)
+            # All objects, because the hand may also move those that the skill is not about.
             for watched in self.world.scene.things:
                 self.watch(watched)
         self.note(thing, "end")
 
     def note(self, thing: Thing, event: str) -> None:
+        """Append an event of this moment to the log."""
         time = round(self.world.simulation.time, 3)
         self.events.append({"time": time, "skill": self.skill, "object": thing.label, "event": event})
 
@@ -89,6 +92,8 @@ class Director:
 
     def falls(self, thing: Thing, before: Situation, now: Situation) -> bool:
         """Whether an object that was just let go has fallen, or is falling."""
+        # The log looks four times a second only. An object that was let go just now has not fallen far, but
+        # it is already fast. cvel holds the angular velocity, then the linear one.
         speed = float(self.world.simulation.data.body(thing.name).cvel[5])
         return before.height - now.height > DROP or speed < -FALL_SPEED
 
@@ -98,8 +103,9 @@ class Director:
         held = thing.name in held_things(self.world)
         pixels = int(self.world.mask(thing).sum())
         most_pixels = max(pixels, before.most_pixels if before else 0)
-        # Two thresholds, so that one pixel that comes and goes does not make events.
+        # Two thresholds, so that a single pixel that comes and goes does not make events.
         threshold = VISIBLE if before and before.hidden else HIDDEN
+        # In the tray: let go, between its sides, and with the bottom below their tops.
         return Situation(
             height=height,
             most_pixels=most_pixels,

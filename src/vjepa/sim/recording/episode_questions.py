@@ -12,7 +12,7 @@ from vjepa.sim.world.scene import Scene, SceneConfig, draw_scene
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 PUSHES = {"push_left": "to the left", "push_right": "to the right"}
 PLACES = {"entered tray": "in the tray", "hidden": "behind the wall"}
-"""Events after which an object is somewhere else than on the table."""
+"""Events after which an object is elsewhere than on the table, with the answers that they give."""
 APART = 0.1
 """Least distance of two objects across the image for a question about left and right.
 
@@ -22,8 +22,10 @@ In units of the distance to the camera; about a quarter of half the image's widt
 
 def about_episode(episode: dict) -> Iterator[Question]:
     """What can be asked about one line of the event log."""
+    # Another stream than those that drew the scene (seed) and the script ([seed, 1]).
     random = np.random.default_rng([episode["seed"], 2])
     video = f"episodes/{episode['path']}"
+    # The scene is not stored. `DemoWorld.reset` drew it in this way for every scripted episode.
     scene = draw_scene(np.random.default_rng(episode["seed"]), SceneConfig())
     names = {thing["name"]: f"{thing['colour']} {thing['shape']}" for thing in episode["objects"]}
     count = NUMBERS[len(names)]
@@ -40,6 +42,7 @@ def side(video: str, scene: Scene, names: dict[str, str], random: Generator) -> 
     if len(column_of) < 2:
         return
     first, second = random.permutation(list(column_of))[:2]
+    # No question where a viewer could not decide.
     if abs(column_of[first] - column_of[second]) > APART:
         question = f"At first, is the {names[first]} to the left or to the right of the {names[second]}?"
         answer = "to the left" if column_of[first] < column_of[second] else "to the right"
@@ -55,9 +58,11 @@ def column(scene: Scene, place: Sequence[float]) -> float:
 def order(video: str, events: list[dict], names: dict[str, str], random: Generator) -> Iterator[Question]:
     """Which of two objects was handled first."""
     handled = [event["object"]["name"] for event in events if event["event"] == "start"]
+    # Each object once, in the order of its first skill.
     handled = list(dict.fromkeys(handled))
     if len(handled) > 1:
         first, second = (names[name] for name in handled[:2])
+        # In random order, or the first option would always be the answer.
         options = tuple(map(str, random.permutation([first, second])))
         question = f"Which did the hand reach for first, the {options[0]} or the {options[1]}?"
         yield Question(video, "before", question, first, options)
@@ -83,6 +88,7 @@ def whereabouts(video: str, events: list[dict], names: dict[str, str]) -> Iterat
         what = event["event"]
         if what in PLACES:
             places[name] = PLACES[what]
+        # An object that moves without reaching a place is still on the table.
         elif what in ("left tray", "visible") or name not in places:
             places[name] = "on the table"
 

@@ -21,7 +21,7 @@ def gallery(*, out: Path, size: int = 128, columns: int = 7, seed: int = 0) -> N
         out: The PNG file.
         size: Height and width of a frame in pixels.
         columns: Frames per row; an odd number shows the middle one, which partners share.
-        seed: Another seed, other scenes.
+        seed: Decides scenes and motions.
     """
     write_png(out, class_strips(seed, MotionClipConfig(size=size), columns))
     print(f"{out}: rows from top to bottom are {', '.join(CLASSES)}")
@@ -32,5 +32,6 @@ def class_strips(seed: int, config: MotionClipConfig, columns: int) -> UInt8[nda
     clips = [clip for pair in range(len(CLASSES) // 2) for clip in film_pair(seed + pair, pair, config)]
     clips.sort(key=lambda clip: clip.label)
     strips = np.stack([filmstrip(clip.frames, columns) for clip in clips])
+    # Two white rows below every strip.
     gap = ((0, 0), (0, 2), (0, 0), (0, 0))
     return np.concatenate(list(np.pad(strips, gap, constant_values=255)))

@@ -57,6 +57,7 @@ def numbered(out: Path, template: str, number: int) -> Path:
 
 def write_dataset(out: Path, files: Sequence[EpisodeRows], size: int, fps: int) -> None:
     """Write all but the videos, which are there already. Writing it again gives the same bytes."""
+    # In the order of their first use: a set has another order in every process.
     tasks = list(dict.fromkeys(str(task) for rows in files for task in rows.tasks))
     first_row = 0
     first_episode = 0
@@ -117,9 +118,10 @@ def episode_table(rows: EpisodeRows, number: int, first_row: int, indices: ndarr
         "data/file_index": file_index,
         f"videos/{VIDEO}/chunk_index": chunk_index,
         f"videos/{VIDEO}/file_index": file_index,
+        # Seconds in the video file, which holds several episodes.
         f"videos/{VIDEO}/from_timestamp": starts / fps,
         f"videos/{VIDEO}/to_timestamp": ends / fps,
-        "meta/episodes/chunk_index": np.zeros(len(ends), np.int64),
+        "meta/episodes/chunk_index": np.zeros(len(ends), np.int64),  # all episodes are in one file
         "meta/episodes/file_index": np.zeros(len(ends), np.int64),
         "kind": pa.array([str(kind) for kind in rows.kinds]),
         "seed": rows.seeds,
@@ -197,6 +199,7 @@ def info(totals: dict[str, int], features: dict[str, dict], fps: int) -> dict:
         "data_files_size_in_mb": 100,
         "video_files_size_in_mb": 200,
         "fps": fps,
+        # For the format each folder is a dataset of its own. Which of our splits it is, its name says.
         "splits": {"train": f"0:{totals['total_episodes']}"},
         "data_path": DATA_PATH,
         "video_path": VIDEO_PATH,

@@ -1,6 +1,6 @@
 """Films of labelled motions in time-reversed pairs.
 
-A motion is simulated and rendered once and read twice: forwards under its own label, backwards under its
+A motion is simulated and rendered once and used twice: forwards under its own label, backwards under its
 partner's. A coin toss decides which of the two is simulated. So the middle frames of a pair are the same
 image, and those of different pairs come from the same distribution.
 
@@ -52,6 +52,7 @@ def film_pair(seed: int, pair: int, config: MotionClipConfig) -> tuple[Clip, Cli
 
     Returns the clip and its reversal, under the labels of two partners.
     """
+    # `shots.shot_of` draws the same attempts again.
     for attempt in range(SHOT_ATTEMPTS):
         clip = film(np.random.default_rng([seed, attempt]), pair, config)
         if clip is not None:
@@ -67,8 +68,10 @@ def film(random: Generator, pair: int, config: MotionClipConfig) -> Clip | None:
     simulation = Simulation(scene.xml)
     grip(simulation, passage(0.0), thing)
     renderer = Renderer(simulation.model, simulation.data, scene, config.size)
+    # Measured after the grip: how far the closing fingers move the object is not slip.
     offset = offset_in_hand(simulation, thing)
 
+    # `follow` reports the frames after time zero, so the first one is taken here.
     frames = [renderer(simulation.data).rgb]
     states = [simulation.state]
 
@@ -86,6 +89,7 @@ def film(random: Generator, pair: int, config: MotionClipConfig) -> Clip | None:
 
 def grip(simulation: Simulation, start: Command, thing: Thing | None) -> None:
     """Put the hand at the start of its way, around the object if there is one, and let the fingers settle."""
+    # Just wide enough for the object: fingers that start inside it would be pushed out. Then they close.
     closedness = start.closedness if thing is None else 1 - 2 * thing.size[1] / OPENING
     simulation.place(start._replace(closedness=closedness))
     simulation.follow(lambda time: start, round(SETTLE / TIMESTEP))

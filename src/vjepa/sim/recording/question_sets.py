@@ -11,6 +11,8 @@ VIDEO_MARK = "<video>\n"
 
 
 class Question(NamedTuple):
+    """A question about a video, with its answer and the options of which that is one."""
+
     video: str
     kind: str
     question: str
@@ -37,7 +39,7 @@ def with_video(turns: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def balanced(questions: Sequence[Question], seed: int = 0) -> list[Question]:
-    """As many questions of each kind with one answer as with another; pairs stay whole."""
+    """Drop questions until every answer to a kind of question is equally frequent. Pairs are kept whole."""
     groups: dict[str, dict[str, list[Question]]] = defaultdict(lambda: defaultdict(list))
     for question in questions:
         groups[question.kind][balanced_answer(question)].append(question)
@@ -51,6 +53,7 @@ def balanced(questions: Sequence[Question], seed: int = 0) -> list[Question]:
                 kept.update(same_answer)
             else:
                 kept.update(same_answer[i] for i in random.permutation(len(same_answer))[:fewest])
+    # In the order in which they came.
     return [question for question in questions if question in kept]
 
 
@@ -66,7 +69,7 @@ def balanced_answer(question: Question) -> str:
 
 
 def conversations(questions: Sequence[Question], seed: int = 0) -> list[dict]:
-    """All questions about a video in one conversation, in a random order."""
+    """One conversation for each video, with all questions about it in a random order."""
     random = np.random.default_rng(seed)
     by_video: dict[str, list[Question]] = defaultdict(list)
     for question in questions:
@@ -74,6 +77,7 @@ def conversations(questions: Sequence[Question], seed: int = 0) -> list[dict]:
 
     rows = []
     for video, about_video in by_video.items():
+        # A question stays with its answer: two turns at a time.
         turns = [turn for i in random.permutation(len(about_video)) for turn in about_video[i].turns]
         rows.append({"video": video, "conversations": turns})
     return rows

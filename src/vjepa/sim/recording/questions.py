@@ -44,11 +44,12 @@ def write_questions(world: Path) -> dict[str, int]:
 
     counts = {}
     for split in SPLITS:
+        # Scenes are not stored: they are drawn again from the seeds.
         clips = [(clip, shot_of(clip, config).scene) for clip in read_clips(world, split)]
         questions = [question for clip, scene in clips for question in about_clip(clip, scene)]
         questions += [question for episode in episodes[split] for question in about_episode(episode)]
         questions = balanced(questions)
-        # Training goes through a video once and answers all its questions. Tests ask them one by one.
+        # Training reads a video once and answers all its questions. Tests ask each question by itself.
         rows = conversations(questions) if split == "train" else [question.row for question in questions]
         counts[f"{split}.jsonl"] = write_rows(world / f"{split}.jsonl", rows)
         if split == "train":
@@ -58,6 +59,7 @@ def write_questions(world: Path) -> dict[str, int]:
 
 def clip_config(settings: dict) -> MotionClipConfig:
     """How a world's clips were filmed, from its `done.json`."""
+    # The file also holds the settings of the recorder and its version.
     names = {field.name for field in fields(MotionClipConfig)}
     # JSON has no tuples: they come back as lists.
     values = {
@@ -83,6 +85,7 @@ def read_episodes(world: Path) -> dict[str, list[dict]]:
     lines = log.read_text().splitlines() if log.exists() else []
     episodes: dict[str, list[dict]] = {split: [] for split in SPLITS}
     split_of = ("train",) * 7 + ("val", "test", "test")
+    # By number, so that an episode keeps its split however many are recorded.
     for number, line in enumerate(lines):
         episodes[split_of[number % 10]].append(json.loads(line))
     return episodes

@@ -55,12 +55,13 @@ class RecordConfig(MotionClipConfig):
     episodes: int = 0
     """Scripted episodes with an event log to record besides the clips."""
     seed: int = 0
-    """Different seeds give different worlds, without overlap."""
+    """Different seeds give different worlds: no world belongs to two seeds."""
     workers: int = max(1, os.cpu_count() or 1)
     """Processes to spread the work over; 1 works in this process."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # Two clips share a seed, so a split has room for twice as many clips as seeds.
         if self.clips % len(CLASSES) or not 0 <= self.clips <= 2 * MAX_SEEDS:
             raise UserError(
                 f"clips={self.clips} should be a multiple of {len(CLASSES)}, so that classes are balanced"
@@ -105,11 +106,13 @@ def record_episodes(config: RecordConfig) -> None:
     spread(partial(record_episode, config), missing, config.workers, "episodes")
     if files:
         text = "".join(file.read_text() for file in files)
+        # Every row file ends with a line break, and write_text adds one.
         write_text(config.out / "episodes" / "events.jsonl", text.rstrip())
 
 
 def pairs_per_split(config: RecordConfig) -> dict[str, int]:
     """How many pairs each split gets, all multiples of 4, so that every class comes equally often."""
+    # A block is one clip of every class.
     blocks = config.clips // len(CLASSES)
     val = round(blocks * config.val)
     test = round(blocks * config.test)
@@ -128,6 +131,7 @@ def record_pair(config: RecordConfig, job: tuple[str, int]) -> None:
     seed = clip_seed(config.seed, split, index)
     (config.out / split).mkdir(exist_ok=True)
     rows = []
+    # Pairs take turns, so that any multiple of PAIRS has all classes equally often.
     for clip in film_pair(seed, index % PAIRS, config):
         name = CLASSES[clip.label]
         path = Path(split) / f"{index:06d}_{name}.mp4"
@@ -158,14 +162,15 @@ def record_episode(config: RecordConfig, index: int) -> None:
 
 
 def row_file(out: Path, split: str, index: int) -> Path:
+    """The file that says that pair or episode `index` is complete, and holds its rows."""
     return out / "rows" / split / f"{index:06d}.json"
 
 
 def write_manifest(out: Path, split: str, row_files: list[Path]) -> None:
-    """`<split>.csv` with one line per clip; paths are relative to the folder that holds it."""
+    """Write `<split>.csv`: one line per clip, paths relative to `out`. Without clips there is no file."""
     rows = [row for file in row_files for row in json.loads(file.read_text())]
     if not rows:
-        return
+        return  # a manifest without clips would have no columns either
     with open(out / f"{split}.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()

@@ -4,8 +4,8 @@ scripts.
     python -m vjepa record-robot --out data/robot --episodes 400 --size 64
 
 An episode has one row, and one image, per action: four a second. Several episodes share an MP4 file. A file's
-rows go to `DIR/rows/<split>/<file>.npz` after its video, so that an interrupted run knows what it has. The
-tables of each split are written from those at the end. The same seed gives the same bytes, whatever the
+rows go to `DIR/rows/<split>/<file>.npz` after its video, so that an interrupted run knows what it has. At the
+end, the tables of each split are written from these files. The same seed gives the same bytes, whatever the
 number of workers.
 """
 
@@ -56,7 +56,7 @@ TRIPOD = Viewpoints(
     jitter=0.01,
     fovy=(44.0, 46.0),
 )
-"""One camera on its tripod, moved a little between episodes; the image shows the whole reach of the hand."""
+"""One camera on a tripod that is moved a little between episodes. Images show the whole reach of the hand."""
 ABSENT = (0.0, 0.0, -1.0)
 """Position in metres of an object that does not exist: below the floor."""
 
@@ -86,7 +86,7 @@ class RobotConfig:
     per_file: int = 10
     """Episodes in one MP4 file."""
     seed: int = 0
-    """Different seeds give different worlds, without overlap."""
+    """Different seeds give different worlds: no world belongs to two seeds."""
     workers: int = max(1, os.cpu_count() or 1)
     """Processes to spread the work over; 1 works in this process."""
 
@@ -118,6 +118,7 @@ def record_robot(config: RobotConfig) -> Path:
         print(f"{config.out} is complete: nothing to do")
         return config.out
 
+    # Rounded up: the last file of a split may have fewer episodes.
     files = {split: -(-count // config.per_file) for split, count in episodes_per_split(config).items()}
     jobs = [(split, number) for split, count in files.items() for number in range(count)]
     missing = [job for job in jobs if not rows_file(config.out, *job).exists()]
@@ -125,13 +126,14 @@ def record_robot(config: RobotConfig) -> Path:
 
     for split, count in files.items():
         rows = [read_rows(rows_file(config.out, split, number)) for number in range(count)]
-        if rows:
+        if rows:  # a split without episodes gets no folder
             write_dataset(config.out / split, rows, config.size, HERTZ)
     finish(config.out, config.identity)
     return config.out
 
 
 def episodes_per_split(config: RobotConfig) -> dict[str, int]:
+    """How many episodes each split gets."""
     val = round(config.episodes * config.val)
     test = round(config.episodes * config.test)
     return {"train": config.episodes - val - test, "val": val, "test": test}
@@ -144,7 +146,8 @@ def episode_seed(seed: int, split: str, index: int) -> int:
 
 def is_scripted(index: int, share: float) -> bool:
     """Whether episode `index` is one of the scripted ones, which are spread evenly."""
-    # True where the number of scripted episodes so far grows; the small summand is for shares like 0.3 * 10.
+    # True where the number of scripted episodes so far grows. The small summand is for products like
+    # 0.3 * 10, which rounding may leave just below a whole number.
     return int((index + 1) * share + 1e-9) > int(index * share + 1e-9)
 
 
@@ -162,6 +165,7 @@ def record_file(config: RobotConfig, job: tuple[str, int]) -> None:
     merged = EpisodeRows(*(np.concatenate(columns) for columns in zip(*rows, strict=True)))
     file = rows_file(config.out, split, number)
     file.parent.mkdir(parents=True, exist_ok=True)
+    # np.savez appends .npz to any other ending, so the temporary name has to end like the final one.
     temporary = file.with_name(f".{os.getpid()}.{file.name}")
     np.savez(temporary, **merged._asdict())
     temporary.replace(file)
@@ -174,6 +178,7 @@ def play_episode(
     seed = episode_seed(config.seed, split, index)
     world = DemoWorld(WorldConfig(size=config.size, steps=config.steps, scene=config.scene))
     observation, info = world.reset(seed=seed)
+    # Another stream than the one that drew the scene from the same seed.
     random = np.random.default_rng([seed, 1])
     scripted = is_scripted(index, config.scripted)
     task, actions = draw_scripts(world, random) if scripted else ("move at random", wander(world, random))
@@ -181,6 +186,7 @@ def play_episode(
     observations = [observation]
     objects = [object_positions(world, config.scene)]
     changes = []
+    # Wandering never ends. Scripts may end before `steps`, which makes the episode shorter.
     for action in itertools.islice(actions, config.steps):
         before = world.command
         observations.append(world.step(action)[0])
@@ -201,7 +207,7 @@ def play_episode(
 
 
 def change(before: Command, after: Command) -> ndarray:
-    """The action (7,) that was carried out: without what the limits of hand and gripper cut off."""
+    """The action (7,) that was carried out, without the part that the limits of hand and gripper cut off."""
     turn = matrix_to_euler(after.rotation @ before.rotation.T)
     return np.array([*(after.position - before.position), *turn, after.closedness - before.closedness])
 
@@ -223,9 +229,11 @@ def object_positions(world: DemoWorld, scene: SceneConfig) -> ndarray:
 
 
 def rows_file(out: Path, split: str, number: int) -> Path:
+    """The file that says that video file `number` is complete, and holds its rows."""
     return out / "rows" / split / f"{number:06d}.npz"
 
 
 def read_rows(file: Path) -> EpisodeRows:
+    """The rows that `record_file` wrote."""
     with np.load(file) as arrays:
         return EpisodeRows(**arrays)

@@ -34,15 +34,20 @@ class ScriptedEpisode(NamedTuple):
     states: Float[ndarray, "s+1 7"]
     """Before the first action and after each."""
     extrinsics: ndarray
+    """Of the camera (6,), as `Camera.extrinsics`."""
     intrinsics: ndarray
+    """Of the camera (3, 3), as `Camera.intrinsics`."""
     events: list[dict]
+    """The log, as `Director.events`."""
     objects: list[dict]
+    """Name, shape and colour of every object."""
 
 
 def play_script(seed: int, config: WorldConfig, plans: int = 3) -> ScriptedEpisode:
     """A new world in which something happens to up to `plans` of its objects, one after the other."""
     world = DemoWorld(config)
     observation, info = world.reset(seed=seed)
+    # The frame of time zero; every action returns those that follow.
     frames = [observation["image"][None]]
     states = [observation["state"]]
     actions = []
@@ -53,6 +58,7 @@ def play_script(seed: int, config: WorldConfig, plans: int = 3) -> ScriptedEpiso
         frames.append(result[-1]["frames"])
 
     director = Director(world, keep)
+    # Another stream than the one that drew the scene from the same seed.
     for skill, name in draw_script(np.random.default_rng([seed, 1]), world, plans):
         director.run(skill, name)
     return ScriptedEpisode(

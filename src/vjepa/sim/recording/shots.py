@@ -1,5 +1,5 @@
 """Labelled motions, drawn at random before anything is simulated: eight classes that no single frame can
-tell.
+show.
 
 The hand passes through a middle pose, from half the motion before it to half the motion after it. The middle
 pose, what the hand holds and all else in the image are drawn from one distribution for all classes, so only
@@ -31,10 +31,11 @@ CLASSES = (
     "turn_clockwise",
     "turn_counterclockwise",
 )
-"""Partners stand side by side: label ^ 1 is the same motion backwards.
+"""Partners are neighbours in the list: label ^ 1 is the same motion backwards.
 
 Left, right, away and toward are as the camera sees them; turns are as seen from above.
 """
+# In the axes of the world. The camera faces the robot, so +x is towards it and +y is the image's right.
 DIRECTIONS = {
     "move_left": (0, -1, 0),
     "move_right": (0, 1, 0),
@@ -43,9 +44,10 @@ DIRECTIONS = {
     "lift": (0, 0, 1),
     "lower": (0, 0, -1),
 }
+# Seen from above, positive turns about z are counterclockwise.
 TURNS = {"turn_clockwise": -1, "turn_counterclockwise": 1}
 SHOT_ATTEMPTS = 10
-"""Shots of one seed that are tried until the hand keeps its object."""
+"""How many shots of one seed are tried until the hand keeps its object."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class MotionClipConfig:
     seconds: float = 2.2
     """Length of a clip; the number of frames is rounded to an odd one, so that there is a middle frame."""
     fps: int = 10
-    """Frames per second. Few, because what lies between the frames that a clip needs is decoded too."""
+    """Frames per second. Few, because training also decodes the frames between those that it uses."""
     shift: tuple[float, float] = (0.2, 0.3)
     """Shortest and longest way of the hand in metres."""
     turn: tuple[float, float] = (1.2, 2.2)
@@ -67,7 +69,7 @@ class MotionClipConfig:
     held: float = 0.5
     """Probability that the hand holds an object."""
     azimuth: float = 35.0
-    """The camera stands within so many degrees of straight ahead of the robot."""
+    """Largest angle between the camera and straight ahead of the robot, to either side, in degrees."""
 
     def __post_init__(self) -> None:
         require(
@@ -98,11 +100,13 @@ class Passage:
     yaw: float
     """Of the hand in the middle pose, radians."""
     closedness: float
+    """Of the gripper, 0 open .. 1 closed, during the whole motion."""
     shift: ndarray
     """The whole way of the hand (3,), metres."""
     turn: float
     """The whole turn of the hand, radians."""
     seconds: float
+    """Length of the whole clip."""
     rest: float
     """Seconds of standing still, half at the beginning and half at the end."""
     wobble: ndarray
@@ -111,7 +115,8 @@ class Passage:
     """Its angular frequencies and phases (2, 4)."""
 
     def __call__(self, time: float) -> Command:
-        # Progress is point-symmetric about the middle: the motion played backwards has the same speeds.
+        # From -1/2 to 1/2, and point-symmetric about the middle. The motion played backwards has the same
+        # speeds, so that speed does not distinguish a class from its partner.
         progress = smoothstep((time - self.rest / 2) / (self.seconds - self.rest)) - 0.5
         sway = self.wobble * np.sin(self.wave[0] * time + self.wave[1])
         position = self.position + progress * self.shift + sway[:3]
@@ -130,6 +135,7 @@ class Shot(NamedTuple):
 
 def draw_shot(random: Generator, pair: int, config: MotionClipConfig) -> Shot:
     """One motion of pair 0..3 in either direction. Nothing is simulated yet."""
+    # A coin decides which direction is simulated, so that traces of the physics do not mark one of the two.
     label = 2 * pair + int(random.integers(2))
     thing = None
     if random.random() < config.held:
@@ -138,7 +144,8 @@ def draw_shot(random: Generator, pair: int, config: MotionClipConfig) -> Shot:
     if thing is not None:
         thing = moved_into_hand(thing, passage)
 
-    # Nothing may stand under the middle of the motion.
+    # Nothing may stand under the middle of the motion. The hand then touches nothing on the table, so the
+    # objects there need no physics.
     keep_free = Layout()
     keep_free.take((passage.position[0], passage.position[1]), 0.11)
     camera = Viewpoints(azimuth=config.azimuth, fovy=(37.0, 43.0))
@@ -148,7 +155,7 @@ def draw_shot(random: Generator, pair: int, config: MotionClipConfig) -> Shot:
 
 def draw_passage(random: Generator, name: str, holding: bool, config: MotionClipConfig) -> Passage:
     """A motion of the class. Nothing about its middle depends on the class."""
-    seconds = (config.frames - 1) / config.fps
+    seconds = (config.frames - 1) / config.fps  # from the first frame to the last
     direction = np.array(DIRECTIONS.get(name, (0, 0, 0)), float)
     shorter = 0.85 if direction[2] else 1.0  # a hand that moves downwards has to stay clear of the table
     # Arguments are evaluated in order, and so are the random draws. All classes draw the same numbers.
@@ -160,6 +167,7 @@ def draw_passage(random: Generator, name: str, holding: bool, config: MotionClip
         turn=TURNS.get(name, 0) * random.uniform(*config.turn),
         seconds=seconds,
         rest=random.uniform(0.05, 0.4) * seconds,
+        # Yaw is in radians: 6 of them for every metre of the other amplitudes.
         wobble=config.wobble * random.uniform(0, 1, 4) * (1, 1, 1, 6),
         wave=np.stack([random.uniform(3, 8, 4), random.uniform(0, 2 * np.pi, 4)]),
     )
@@ -190,6 +198,8 @@ def shot_of(clip: Mapping[str, str], config: MotionClipConfig) -> Shot:
 
     Raises UserError if no shot of the row's seed has the row's facts.
     """
+    # The manifest does not say which attempt kept its object, and simulating them again would take long.
+    # But the row holds numbers that were drawn, and these identify the attempt.
     for attempt in range(SHOT_ATTEMPTS):
         shot = draw_shot(np.random.default_rng([int(clip["seed"]), attempt]), int(clip["label"]) // 2, config)
         drawn = facts(shot.passage, shot.thing)

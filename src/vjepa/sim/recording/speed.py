@@ -29,7 +29,8 @@ def bench_recording(*, sizes: tuple[int, ...] = (64, 128, 256), pairs: int = 4) 
 
 
 def seconds(work: Callable[[], None]) -> tuple[float, float]:
-    """What some work takes: (wall, process CPU)."""
+    """What some work takes: (wall, process CPU) in seconds."""
+    # CPU time too, because other jobs on the machine lengthen the wall time.
     wall = time.perf_counter()
     cpu = time.process_time()
     work()

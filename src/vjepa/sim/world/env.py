@@ -21,7 +21,7 @@ HERTZ = 4
 STEPS = round(1 / HERTZ / TIMESTEP)
 """Physics steps per action."""
 MOVING = 0.7
-"""Share of an action's time in which the target moves. Then it stands, so that the arm arrives."""
+"""Share of an action's time in which the target moves. Then it stands still, so that the arm arrives."""
 SETTLE = 100
 """Physics steps in which the objects come to rest before the first observation."""
 LOW = np.array([0.25, -0.5, 0.012])
@@ -31,14 +31,14 @@ HIGH = np.array([0.75, 0.5, 0.6])
 
 @dataclass(frozen=True)
 class WorldConfig:
-    """How the demo world is filmed and what is in it."""
+    """How the demo world is filmed, and what is in it."""
 
     size: int = 128
     """Height and width of the images in pixels."""
     fps: int = 0
     """If not zero, `info["frames"]` holds a video of each action at this rate."""
     steps: int = 200
-    """Actions after which an episode is truncated."""
+    """Number of actions after which an episode is truncated."""
     scene: SceneConfig = field(default_factory=SceneConfig)
     """What stands on the table."""
 
@@ -62,7 +62,10 @@ class DemoWorld:
         self.elapsed = -1
 
     def reset(self, seed: int | None = None) -> tuple[dict, dict]:
-        """A new scene: (observation, info). The seed decides all of it; without one, the draws continue."""
+        """Draw a new scene. Returns (observation, info).
+
+        The seed decides the whole scene. Without a seed, the draws of the last reset continue.
+        """
         if seed is not None:
             self.random = np.random.default_rng(seed)
         self.scene = draw_scene(self.random, self.config.scene)
@@ -71,16 +74,21 @@ class DemoWorld:
         self.command = Command(position, hand_rotation(0.0), 0.0)
         self.simulation.place(self.command)
         self.simulation.follow(lambda time: self.command, SETTLE)
-        self.simulation.steps = 0
+        self.simulation.steps = 0  # time begins when the objects are at rest
         self.elapsed = 0
         self.renderer = Renderer(self.simulation.model, self.simulation.data, self.scene, self.config.size)
         self.frames = []
         return self.observe(), self.info()
 
     def step(self, action: ndarray | Sequence[float | int]) -> tuple[dict, float, bool, bool, dict]:
-        """A quarter of a second: (observation, reward 0.0, terminated False, truncated, info)."""
+        """Carry out an action, which takes a quarter of a second.
+
+        Returns (observation, reward 0.0, terminated False, truncated, info).
+        """
         if self.elapsed < 0:
             raise RuntimeError("step() before reset(): call reset(seed=...) first")
+        # An action changes the command, not the measured pose. So a contact that holds the hand back does not
+        # shift the targets of later actions.
         target = moved(self.command, check_action(action))
         self.frames = []
         on_frame = self.keep_frame if self.config.fps else None
@@ -95,6 +103,7 @@ class DemoWorld:
 
     def observe(self) -> dict[str, ndarray]:
         """Image and measured state of this moment."""
+        # `mask` reads the segmentation of this image.
         self.image: RenderedImage = self.renderer(self.simulation.data)
         return {"image": self.image.rgb, "state": self.simulation.state}
 
@@ -131,7 +140,7 @@ class DemoWorld:
 
 
 def check_action(action: ndarray | Sequence[float | int]) -> ndarray:
-    """The action as (7,) float64. Raises UserError if it has another shape or is not finite."""
+    """The action as an array (7,) of float64. Raises UserError if it has another shape or is not finite."""
     action = np.asarray(action, np.float64)
     require(
         action.shape == (ACTION_DIM,),
@@ -147,6 +156,7 @@ def check_action(action: ndarray | Sequence[float | int]) -> ndarray:
 
 def moved(command: Command, action: ndarray) -> Command:
     """The command after an action, kept inside the workspace."""
+    # The turn is about the axes of the world, so it multiplies from the left.
     return Command(
         np.clip(command.position + action[:3], LOW, HIGH),
         euler_to_matrix(action[3:6]) @ command.rotation,
@@ -156,6 +166,7 @@ def moved(command: Command, action: ndarray) -> Command:
 
 def between(start: Command, end: Command) -> Motion:
     """A smooth way from one command to the next within one action."""
+    # As axis times angle the hand turns at constant axis, the shortest way. Euler angles would not do that.
     turn = matrix_to_rotvec(end.rotation @ start.rotation.T)
 
     def motion(time: float) -> Command:

@@ -28,13 +28,15 @@ class Material(NamedTuple):
     """Two colours and the pattern that mixes them."""
 
     colour: ndarray
-    """(3,) in 0..1, as the second one."""
+    """The first colour (3,), red, green and blue in 0..1."""
     second: ndarray
+    """The second colour (3,), likewise."""
     pattern: str
+    """One of PATTERNS; "plain" shows the first colour alone."""
     frequency: float
     """Waves per metre."""
     phase: ndarray
-    """(3,) radians."""
+    """Of the waves along the three axes (3,), radians."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Camera:
         """Camera axes as columns (3, 3) in the OpenCV convention: x right, y down, z into the image."""
         forward = np.subtract(self.target, self.position)
         forward = forward / np.linalg.norm(forward)
+        # The image's x axis is level. The formula fails only for a camera that looks straight up or down.
         right = np.cross(forward, (0.0, 0.0, 1.0))
         right = right / np.linalg.norm(right)
         return np.stack([right, np.cross(forward, right), forward], axis=1)
@@ -68,34 +71,38 @@ class Camera:
 
 @dataclass(frozen=True)
 class Viewpoints:
-    """Where cameras are drawn from: a part of a dome in front of the robot."""
+    """Where a camera may stand: a part of a dome in front of the robot."""
 
     azimuth: float = 35.0
-    """Most degrees from straight ahead of the robot."""
+    """Largest angle between the camera and straight ahead of the robot, to either side, in degrees."""
     height: tuple[float, float] = (24.0, 45.0)
-    """Least and most degrees above the table."""
+    """Smallest and largest angle of the camera above the table, in degrees."""
     distance: tuple[float, float] = (0.95, 1.1)
-    """Metres from what the camera looks at."""
+    """Smallest and largest distance in metres from the point that the camera looks at."""
     target: tuple[float, float, float] = (0.42, 0.0, 0.17)
-    """What it looks at (x, y, z), metres: the middle of the workspace."""
+    """Point (x, y, z) that the camera looks at, in metres: the middle of the workspace."""
     jitter: float = 0.03
-    """Most metres by which that is missed, along each axis."""
+    """Largest random offset of that point along each axis, in metres."""
     fovy: tuple[float, float] = (42.0, 48.0)
     """Narrowest and widest vertical field of view in degrees."""
 
 
 @dataclass(frozen=True)
 class Light:
-    """A lamp at `position` (x, y, z) in metres; `strength` and `ambient` scale the lit and the unlit part."""
+    """A lamp, and the light that comes from everywhere."""
 
     position: tuple[float, float, float]
+    """Of the lamp (x, y, z), metres."""
     strength: float
+    """Brightness of a surface that faces the lamp, without the ambient part; 1 shows its full colour."""
     ambient: float
+    """Brightness that surfaces have without the lamp."""
     shadows: bool = True
+    """Whether things that move cast shadows."""
 
 
 def draw_materials(random: Generator, objects: dict[str, str]) -> dict[str, Material]:
-    """A material for every geom of the model, by name; `objects` are the colours' names of things by name."""
+    """A material for every geom of the model, by name. `objects` maps names of things to names of colours."""
     white = plain(soft_colour(random, 0.05, (0.8, 0.95)))
     grey = plain(soft_colour(random, 0.1, (0.25, 0.5)))
     materials = {name: white for name in panda.BODY_GEOMS}
@@ -103,11 +110,13 @@ def draw_materials(random: Generator, objects: dict[str, str]) -> dict[str, Mate
     materials["hand"] = plain(soft_colour(random, 0.15, (0.7, 0.95)))
     materials["mount"] = plain(hue(random, 0.8, 0.7))
 
+    # Waves per metre: the smaller a thing, the finer its pattern, so that some of it fits on the thing.
     for name in ("floor", "wall"):
         materials[name] = draw_texture(random, soft_colour(random, 0.35, (0.35, 0.8)), 1.0)
     materials["table"] = draw_texture(random, soft_colour(random, 0.4, (0.45, 0.9)), 4.0)
     tray = plain(soft_colour(random, 0.5, (0.3, 0.8)))
     materials |= {f"tray{index}": tray for index in range(5)}  # the floor and the four sides
+    # Drawn even in a scene without an occluder, so that the materials below do not depend on it.
     materials["occluder"] = draw_texture(random, soft_colour(random, 0.5, (0.4, 0.8)), 8.0)
     for name, colour in objects.items():
         materials[name] = draw_texture(random, np.array(COLOURS[colour]), 16.0)
@@ -115,12 +124,14 @@ def draw_materials(random: Generator, objects: dict[str, str]) -> dict[str, Mate
 
 
 def plain(colour: ndarray) -> Material:
+    """The colour (3,) without a pattern."""
     return Material(colour, colour, "plain", 1.0, np.zeros(3))
 
 
 def draw_texture(random: Generator, colour: ndarray, frequency: float) -> Material:
     """The colour with a lighter or darker shade of itself in a random pattern."""
     darker = random.random() < 0.6
+    # A mean with white makes a lighter shade.
     second = colour * random.uniform(0.55, 0.8) if darker else 0.6 * colour + 0.4
     return Material(
         colour=colour,
@@ -132,12 +143,12 @@ def draw_texture(random: Generator, colour: ndarray, frequency: float) -> Materi
 
 
 def soft_colour(random: Generator, saturation: float, brightness: tuple[float, float]) -> ndarray:
-    """Any hue (3,), at most so saturated, and within a range of brightness."""
+    """A colour (3,) of any hue, with at most this saturation and a brightness in this range, all in 0..1."""
     return hue(random, random.uniform(0, saturation), random.uniform(*brightness))
 
 
 def hue(random: Generator, saturation: float, brightness: float) -> ndarray:
-    """Any hue (3,) of that saturation and brightness."""
+    """A colour (3,) of any hue, with this saturation and brightness in 0..1."""
     return np.array(colorsys.hsv_to_rgb(random.random(), saturation, brightness))
 
 
@@ -152,7 +163,7 @@ def draw_camera(random: Generator, views: Viewpoints) -> Camera:
 
 
 def draw_light(random: Generator) -> Light:
-    """A lamp above the camera's half of the room, so that the visible sides are mostly lit."""
+    """A random lamp above the camera's half of the room, so that the visible sides are mostly lit."""
     azimuth = random.uniform(-1.4, 1.4)
     height = random.uniform(0.85, 1.35)
     position = np.array([0.4, 0.0, 0.0]) + random.uniform(2.0, 3.0) * direction(azimuth, height)

@@ -3,6 +3,7 @@
 from vjepa.sim.world import panda
 from vjepa.sim.world.things import Thing
 
+# The renderer casts rays at still and at moving geoms separately, so the groups tell them apart.
 STATIC = 0
 """Geom group of what never moves."""
 ARM = 1
@@ -16,7 +17,7 @@ WALL_SIZE = (0.008, 0.1, 0.17)
 
 
 def thing_xml(thing: Thing, movable: bool) -> str:
-    """The object as a MuJoCo body: 300 kg per cubic metre, like soft wood."""
+    """The object as a MuJoCo body of 300 kg per cubic metre, like soft wood."""
     half_x, half_y, half_z = thing.size
     kind, size = {
         "cube": ("box", f"{half_x} {half_y} {half_z}"),
@@ -24,9 +25,11 @@ def thing_xml(thing: Thing, movable: bool) -> str:
         "cylinder": ("cylinder", f"{half_x} {half_z}"),
         "ball": ("sphere", f"{half_x}"),
     }[thing.shape]
+    # A body without a joint is welded to the world, and the physics has nothing to integrate.
     joint = f'<freejoint name="{thing.name}"/>' if movable else ""
     x, y, z = thing.place
     group = OBJECT if movable else STATIC
+    # condim 6 is friction against sliding, turning and rolling. Without the last one, balls would roll on.
     return (
         f'<body name="{thing.name}" pos="{x} {y} {z}" euler="0 0 {thing.yaw}">{joint}'
         f'<geom name="{thing.name}" type="{kind}" size="{size}" density="300" group="{group}" condim="6"'
@@ -40,6 +43,7 @@ def furniture_xml(tray: tuple[float, float] | None, occluder: tuple[float, float
     if tray is not None:
         x, y = tray
         length, width, height = TRAY_SIZE
+        # box_xml takes half extents, but the height is a whole one. The floor is 8 mm thick.
         boxes += [
             box_xml("tray0", (x, y), (length, width, 0.004)),
             box_xml("tray1", (x + length, y), (0.005, width, height / 2)),
@@ -65,6 +69,7 @@ def world_xml(bodies: str) -> str:
 
     The integrator is Euler's. Implicit ones change velocities after the contact solver has seen them; with
     actuators as stiff as these, a held object then creeps out of the hand several times as fast.
+    The elliptic cone and an impratio above 1 make friction stiffer, so that held objects slip less.
     """
     return f"""
 <mujoco model="demo_world">

@@ -1,20 +1,25 @@
 """A Franka Panda of capsules, cylinders and boxes: joint frames, limits and masses as published, shapes our
 own.
 
-Only the hand and the fingers collide; the other links are there to be seen. All links are gravity
-compensated, as on the real robot's controller. Each finger has its own actuator, and an equality ties the two
-to each other.
+Only the hand and the fingers collide; the other links are only visible. All links are gravity
+compensated, as on the real robot's controller. Each finger has its own actuator, and an equality constraint
+couples the two.
 """
 
 import numpy as np
 
+# The hand is mounted at -45 degrees on the flange (`quat` of the body "hand"). The last angle turns it
+# straight again.
 HOME = np.array([0, -0.2, 0, -2.2, 0, 2.0, np.pi / 4])
 """Joint angles (7,) in radians: where inverse kinematics starts, and towards which its null space pulls."""
 OPENING = 0.08
 """Metres between the fingers when the gripper is fully open."""
+# The same for all seven joints in ACTUATORS below, so that one number compensates the lag of the whole arm.
 DAMPING_OVER_STIFFNESS = 0.04
 """Seconds by which a position actuator lags behind a moving target: its kv / kp."""
 
+# Geoms do not collide unless they say so. condim 4 gives the fingers friction against turning too, so that a
+# held object does not spin between them.
 DEFAULTS = """
 <default class="panda">
   <geom contype="0" conaffinity="0" group="1" mass="0"/>
@@ -26,6 +31,7 @@ DEFAULTS = """
 </default>
 """
 
+# The base and the column never move. So they are in geom group 0, `model_xml.STATIC`, which is rendered once.
 BODIES = """
 <body name="link0" childclass="panda">
   <geom name="base" group="0" type="cylinder" fromto="0 0 0 0 0 0.05" size="0.1" mass="0.63"/>
@@ -80,11 +86,13 @@ BODIES = """
 </body>
 """
 
+# Closed fingers meet face to face, which must not count as a contact.
 TIES = """
 <equality><joint joint1="finger1" joint2="finger2"/></equality>
 <contact><exclude body1="left_finger" body2="right_finger"/></contact>
 """
 
+# Torques are limited as on the real robot: 87 Nm for the first four joints, 12 Nm for the others.
 ACTUATORS = """
 <actuator>
   <position joint="joint1" kp="4500" kv="180" forcerange="-87 87"/>
@@ -99,6 +107,7 @@ ACTUATORS = """
 </actuator>
 """
 
+# Names by material: see `looks.draw_materials`.
 BODY_GEOMS = ("base", "column", "shell1", "shell2", "shell3", "shell4", "shell5", "shell6")
 JOINT_GEOMS = ("motor1", "motor3", "motor5", "flange")
 FINGER_GEOMS = ("left_finger", "right_finger")

@@ -1,4 +1,4 @@
-"""Rotations as axis times angle, and the course of a movement. Euler angles are in `vjepa.robots.euler`."""
+"""Rotations as axis times angle, and the progress of a movement. Euler angles are in `vjepa.robots.euler`."""
 
 import numpy as np
 from numpy import ndarray
@@ -16,7 +16,7 @@ def rotvec_to_matrix(vector: ndarray) -> ndarray:
 
 def matrix_to_rotvec(rotation: ndarray) -> ndarray:
     """Rotation matrix (3, 3) -> axis times angle (3,) in radians; for angles below pi."""
-    # The antisymmetric part is the axis times the sine, the trace is 1 + 2 cosines.
+    # The antisymmetric part is the axis times the sine of the angle, the trace is 1 + 2 times its cosine.
     sine_axis = 0.5 * np.array(
         [rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]
     )
@@ -24,10 +24,11 @@ def matrix_to_rotvec(rotation: ndarray) -> ndarray:
     cosine = 0.5 * (rotation[0, 0] + rotation[1, 1] + rotation[2, 2] - 1)
     if sine < 1e-9:  # the angle and its sine are the same, and the quotient would be 0 / 0
         return sine_axis
+    # The arc tangent is exact for small angles, where the arc cosine of the trace would lose digits.
     return sine_axis * (np.arctan2(sine, cosine) / sine)
 
 
 def smoothstep(x: float) -> float:
-    """0 at x <= 0, 1 at x >= 1, level at both ends, and point-symmetric about (1/2, 1/2)."""
+    """0 at x <= 0, 1 at x >= 1, slope zero at both ends, and point-symmetric about (1/2, 1/2)."""
     x = min(max(x, 0.0), 1.0)
     return x * x * (3 - 2 * x)

@@ -35,8 +35,9 @@ class Scene:
     camera: Camera
     light: Light
     tray: tuple[float, float] | None = None
-    """Its centre, or None if there is none; also of the occluder."""
+    """Centre (x, y) of the tray in metres, or None if there is none."""
     occluder: tuple[float, float] | None = None
+    """Centre (x, y) of the occluder in metres, or None if there is none."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Layout:
         self.radii.append(radius)
 
     def find(self, random: Generator, radius: float) -> tuple[float, float] | None:
-        """A free place within the arm's comfortable reach, or None after 50 tries."""
+        """Centre (x, y) of a free disc within the arm's comfortable reach, metres, or None after 50 tries."""
         for _ in range(50):
             x, y = random.uniform((0.36, -0.28), (0.66, 0.28)).tolist()
             discs = zip(self.centres, self.radii, strict=True)
@@ -80,8 +81,12 @@ class Layout:
 def draw_scene(
     random: Generator, config: SceneConfig, held: Thing | None = None, keep_free: Layout | None = None
 ) -> Scene:
-    """One random scene; `held` is a further object for the hand, `keep_free` says where nothing may stand."""
+    """One random scene.
+
+    `held` is a further object, for the hand. `keep_free` says where nothing may stand; it grows in place.
+    """
     layout = keep_free or Layout()
+    # The order of the draws decides what a seed looks like. What is drawn first takes the room of the rest.
     tray, occluder = draw_furniture(random, config, layout)
     count = int(random.integers(config.objects[0], config.objects[1] + 1))
     things = draw_things(random, count, layout)
@@ -89,6 +94,7 @@ def draw_scene(
     materials = draw_materials(random, {thing.name: thing.colour for thing in objects})
     bodies = [furniture_xml(tray, occluder), *(thing_xml(thing, config.movable) for thing in things)]
     if held is not None:
+        # What the hand holds has to move, even where the objects on the table do not.
         bodies.append(thing_xml(held, True))
     camera = draw_camera(random, config.camera)
     light = draw_light(random)
@@ -103,7 +109,7 @@ def draw_furniture(
     tray = None
     if random.random() < config.tray:
         tray = (random.uniform(0.42, 0.52), side * random.uniform(0.26, 0.32))
-        layout.take(tray, 0.14)
+        layout.take(tray, 0.14)  # as far as its corners
     occluder = None
     if random.random() < config.occluder:
         occluder = (random.uniform(0.6, 0.64), -side * random.uniform(0.12, 0.2))
@@ -113,6 +119,7 @@ def draw_furniture(
 
 def draw_things(random: Generator, count: int, layout: Layout) -> tuple[Thing, ...]:
     """Up to `count` objects of different colours at free places on the table."""
+    # Different colours, so that a colour names an object. Questions and tasks rely on that.
     colours = random.permutation(list(COLOURS))
     things = []
     for index in range(count):
@@ -120,8 +127,9 @@ def draw_things(random: Generator, count: int, layout: Layout) -> tuple[Thing, .
         radius = float(np.hypot(thing.size[0], thing.size[1]))
         place = layout.find(random, radius + 0.04)
         if place is None:
-            continue
+            continue  # the table is full for this one; a smaller one may still fit
         layout.take(place, radius)
+        # The centre is half a height above the table top, which is at z = 0.
         things.append(moved_to(thing, np.array([*place, thing.size[2]]), random.uniform(-0.6, 0.6)))
     return tuple(things)
 

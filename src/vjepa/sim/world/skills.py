@@ -1,4 +1,4 @@
-"""Scripted skills: generators of actions, which look at the world between them.
+"""Scripted skills: generators of actions, which read the state of the world before each action.
 
     for action in skills.lift(world, world.thing("object0")):
         world.step(action)
@@ -26,13 +26,14 @@ STRIDE = 0.06
 SWING = 0.4
 """Radians that an action turns the hand, at most."""
 SAFE = 0.24
-"""Height in metres at which the hand, and what hangs from it, passes over everything."""
+"""Height in metres of the fingertips at which the hand, and what it holds, passes over everything."""
 REACH_BELOW_TOP = 0.035
-"""Metres from an object's top to the fingertips, at most: the palm would touch it otherwise."""
+"""Largest depth in metres of the fingertips below an object's top. Deeper, the palm would touch it."""
 FORK = 0.8
-"""Closedness for pushing: 16 mm, so that round things do not roll off and corners do not get stuck."""
+"""Closedness for pushing. It leaves 16 mm between the fingers: round things do not roll off, and corners do
+not get stuck."""
 BEHIND = 0.05
-"""Least metres from the occluder to the middle of what it hides."""
+"""Smallest distance in metres from the occluder to the middle of the object behind it."""
 
 
 # -- movements of the hand -----------------------------------------------------------------------------------
@@ -41,24 +42,26 @@ BEHIND = 0.05
 def go(world: DemoWorld, position: ndarray, yaw: float | None = None) -> Actions:
     """Bring the fingertips to a position (3,) in metres, and the hand to a yaw in radians if it is given."""
     rotation = world.command.rotation if yaw is None else hand_rotation(yaw)
-    for _ in range(80):  # a way that is blocked by an object does not go on for ever
+    for _ in range(80):  # limits at the workspace's border may keep the command from ever arriving
         way = position - world.command.position
         turn = matrix_to_rotvec(rotation @ world.command.rotation.T)
         parts = max(np.linalg.norm(way) / STRIDE, np.linalg.norm(turn) / SWING)
         if parts < 1e-3:
             return
+        # The rest is divided anew before every action, because the world clips commands to its workspace.
         share = 1 / max(parts, 1.0)
+        # A share of the axis times angle is the same share of the turn. Of Euler angles that is not true.
         angles = matrix_to_euler(rotvec_to_matrix(share * turn))
         yield np.concatenate([share * way, angles, [0.0]])
 
 
 def rise(world: DemoWorld, height: float = SAFE) -> Actions:
-    """Straight up to a height in metres."""
+    """Move the fingertips vertically to a height in metres."""
     yield from go(world, np.array([*world.command.position[:2], height]))
 
 
 def squeeze(change: float) -> Actions:
-    """Change closedness in two actions."""
+    """Change closedness by `change` in two actions. The world clips it to 0 .. 1."""
     for _ in range(2):
         yield np.array([0, 0, 0, 0, 0, 0, change / 2])
 
@@ -69,13 +72,14 @@ def above(place: ndarray, height: float = SAFE) -> ndarray:
 
 
 def grasp_height(world: DemoWorld, thing: Thing) -> float:
-    """Where on an object the fingers close: its middle, or higher if it is tall."""
+    """Height in metres at which the fingers close on an object: its middle, or higher if it is tall."""
     middle = world.position(thing)[2]
     return float(max(middle, middle + thing.size[2] - REACH_BELOW_TOP))
 
 
 def grasp_yaw(world: DemoWorld, thing: Thing) -> float | None:
-    """The hand's yaw at which the fingers close on flat sides with least turning; None for round things."""
+    """The smallest yaw of the hand (radians) at which fingers close on flat sides; None for round things."""
+    # Turned by this angle, the shape offers the same width to the fingers again.
     period = {"cube": np.pi / 2, "box": np.pi}.get(thing.shape)
     if period is None:
         return None
@@ -89,12 +93,14 @@ def held_things(world: DemoWorld) -> set[str]:
     model = world.simulation.model
     data = world.simulation.data
     left, right = (model.geom(name).id for name in FINGER_GEOMS)
+    # MuJoCo lists the two geoms of a contact in either order.
     touched: dict[int, set[str]] = {left: set(), right: set()}
     for first, second in data.contact.geom[: data.ncon].tolist():
         for finger, touched_geom in ((first, second), (second, first)):
             if finger in touched:
                 touched[finger].add(model.geom(touched_geom).name)
-    # Fingers also touch what they push from the outside, so the object has to be between them too.
+    # Fingers also touch objects that they push from the outside, so the object has to be between them too:
+    # near the plane x = 0 of the hand's frame, in which they move.
     between = {
         thing.name for thing in world.scene.things if abs(world.simulation.in_hand(thing.name)[0]) < 0.02
     }
@@ -105,7 +111,8 @@ def held_things(world: DemoWorld) -> set[str]:
 
 
 def reach(world: DemoWorld, thing: Thing) -> Actions:
-    """Open hand around the object, ready to close."""
+    """Bring the open hand around the object, ready to close."""
+    # Up first, so that the way to the object passes over all others.
     yield from rise(world)
     yield from open_hand(world, thing)
     place = world.position(thing)
@@ -133,12 +140,13 @@ def lift(world: DemoWorld, thing: Thing) -> Actions:
 
 def lower(world: DemoWorld, thing: Thing) -> Actions:
     """Bring the held object down until it stands on the table, without letting go."""
+    # The table top is at z = 0. The hand stops 2 mm early, so that it does not press the object down.
     bottom = world.position(thing)[2] - thing.size[2]
     yield from rise(world, world.command.position[2] - bottom + 0.002)
 
 
 def drop(world: DemoWorld, thing: Thing) -> Actions:
-    """Let the object fall, from the air if it is not up there already."""
+    """Let the object fall from the air. It is lifted first if it is not held."""
     yield from lift(world, thing)
     yield from squeeze(-1.0)
 
@@ -147,6 +155,7 @@ def turn(world: DemoWorld, thing: Thing) -> Actions:
     """Take the object and turn it by one radian where it stands."""
     yield from reach(world, thing)
     yield from close_hand(world, thing)
+    # Across straight ahead, so that the yaw stays within one radian of it.
     yaw = matrix_to_euler(world.command.rotation)[2]
     yield from go(world, world.command.position, yaw + (1.0 if yaw < 0 else -1.0))
     yield from open_hand(world, thing)
@@ -157,6 +166,7 @@ def put_in_tray(world: DemoWorld, thing: Thing) -> Actions:
     """Carry the object to the tray and set it down there."""
     if world.scene.tray is None:
         raise UserError("this world has no tray: draw one with SceneConfig(tray=1.0)")
+    # The top of the tray's floor is at 8 mm.
     yield from set_down(world, thing, np.array(world.scene.tray), 0.012)
 
 
@@ -164,6 +174,7 @@ def hide(world: DemoWorld, thing: Thing) -> Actions:
     """Carry the object behind the occluder, as the camera sees it, and set it down there."""
     if world.scene.occluder is None:
         raise UserError("this world has no occluder to hide behind: draw one with SceneConfig(occluder=1.0)")
+    # Along the camera's line of sight through the wall. The gap is measured across the wall, along x.
     wall = np.array(world.scene.occluder)
     away = wall - np.array(world.scene.camera.position[:2])
     gap = WALL_SIZE[0] + max(BEHIND, thing.size[0] + 0.012)
@@ -171,9 +182,9 @@ def hide(world: DemoWorld, thing: Thing) -> Actions:
 
 
 def set_down(world: DemoWorld, thing: Thing, place: ndarray, clearance: float) -> Actions:
-    """Carry the object to a place (x, y), let go of it just above the surface, and rise."""
+    """Carry the object to a place (x, y), let go `clearance` metres above the table, and rise."""
     yield from lift(world, thing)
-    # Along the tray and the occluder, whose tops the palm would touch otherwise.
+    # Yaw 0 aligns the hand with the tray and the occluder. The palm would touch their tops otherwise.
     yield from go(world, above(place), 0.0)
     bottom = world.position(thing)[2] - thing.size[2]
     yield from rise(world, world.command.position[2] - bottom + clearance)
@@ -195,6 +206,7 @@ def push(world: DemoWorld, thing: Thing, side: float, way: float = 0.15) -> Acti
     """Push the object `way` metres along +y (side 1) or -y (side -1), with the fingers as a fork."""
     yield from rise(world)
     yield from squeeze(FORK - world.command.closedness)
+    # Down beside the object. A quarter turn sets the fingers side by side across the way of the push.
     place = world.position(thing)
     gap = max(thing.size[:2]) + 0.03
     yield from go(world, above(place - np.array([0, side * gap, 0])), np.pi / 2)

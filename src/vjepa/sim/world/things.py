@@ -10,11 +10,16 @@ SHAPES = ("cube", "box", "cylinder", "ball")
 
 @dataclass(frozen=True)
 class Thing:
+    """An object on the table or in the hand."""
+
     name: str
+    """Of its body and its geom in the MuJoCo model."""
     shape: str
+    """One of SHAPES."""
     colour: str
+    """A name in `looks.COLOURS`."""
     size: tuple[float, float, float]
-    """Half extents, metres."""
+    """Half extents along its own axes (x, y, z), metres."""
     place: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Of its centre (x, y, z), metres."""
     yaw: float = 0.0
@@ -29,6 +34,7 @@ class Thing:
 def draw_thing(random: Generator, name: str, colour: str) -> Thing:
     """An object that fits between the fingers: at most 7.2 cm wide along its y axis."""
     shape = str(random.choice(SHAPES))
+    # The fingers close along y. Their opening of 8 cm leaves 4 mm on either side of the widest object.
     width = float(random.uniform(0.022, 0.036))
     length = float(width * random.uniform(1.2, 1.7))
     height = float(width * random.uniform(1.0, 1.4))
