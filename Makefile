@@ -14,9 +14,7 @@ STAGES := pretrain cooldown probe anticipate ac clone align vlm
 DEMO   := $(if $(SCALE)$(TASK),,yes)
 EVENTS := $(foreach split,train val test,data/anticipate/$(split)/done.json)
 pip     = $(PY) -m pip install -q --disable-pip-version-check -c constraints.txt
-COMMA  := ,
 MAKEFLAGS += --no-print-directory
-
 help:  ## this page
 	@awk -F ':.*## ' '/^[a-z].*:.*## / {printf "  %-12s %s\n", $$1, $$2} /^#  / {print substr($$0, 2)}' $(MAKEFILE_LIST)
 #
@@ -29,13 +27,14 @@ demo: $(if $(SEEDS),.venv/ready,probe)  ## everything: set-up, data, pretrain, c
 	@echo "Finished stages are not run again. Curves and images: make tensorboard"
 test: .venv/test-ready  ## all tests, the slow ones too
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
-
-# A recipe is conf/<stage>.yaml, then what TASK and SCALE lay over it. Where a stage has to run, the overlay of TASK (or of
-# SCALE alone) must exist; for pretrain and cooldown, which make the encoder, the overlays of both.
-overlays = $(TASK:%=conf/task/%/$1.yaml) $(SCALE:%=conf/scale/%/$1.yaml)
-overlay  = $(wildcard $(overlays))
-absent   = $(filter-out $(overlay),$(if $(filter pretrain cooldown,$1),$(overlays),$(firstword $(overlays))))
-recipe   = conf/$1.yaml $(overlay) $(if $(absent),$(error $1 has to run, but $(absent) does not exist))
+# A recipe is conf/<stage>.yaml, then what TASK and SCALE lay over it. A stage that has to run needs the overlay of TASK (or
+# of SCALE alone). Pretrain and cooldown need both, unless SCALE brings its own data: no large encoder on the demo's clips.
+overlay  = $(wildcard $(TASK:%=conf/task/%/$1.yaml) $(SCALE:%=conf/scale/%/$1.yaml))
+both     = conf/task/$(or $(TASK),TASK)/$1.yaml conf/scale/$(or $(SCALE),SCALE)/$1.yaml
+own_data = $(findstring train:,$(shell cat conf/scale/$(SCALE)/$1.yaml 2>/dev/null))
+either   = conf/$(if $(TASK),task/$(TASK),scale/$(SCALE))/$1.yaml
+absent   = $(if $(DEMO),,$(filter-out $(overlay),$(if $(filter pretrain cooldown,$1),$(if $(own_data),,$(both)),$(either))))
+recipe   = conf/$1.yaml $(overlay) $(if $(absent),$(error $1 has to run, but $(absent) does not exist; see docs/cluster.md))
 encoder  = --model.encoder $(R)/$(if $(findstring untrained,$@),untrained,cooldown)/$(EXPORT)
 input    = $(if $(filter-out pretrain,$1),$(or $($1_INPUT),$(encoder)))
 fit      = $(PY) -m stages.$(1:align=vlm) fit $(addprefix --config ,$(recipe)) --out $(@D) $(input) $(ARGS)
@@ -93,8 +92,9 @@ tensorboard: .venv/ready  ## curves and images of all runs, in the browser
 setup: .venv/ready  ## the virtual environment, and nothing else
 .venv/ready: pyproject.toml constraints.txt
 	@PYTHON="$(PYTHON)" scripts/make_venv.sh && $(pip) -e '.[sim,plot]' && touch $@
+test_EXTRA := ,hf,test
 .venv/%-ready: .venv/ready
-	@$(pip) -e '.[sim,plot,vlm$(if $(filter test,$*),$(COMMA)hf$(COMMA)test)]' && touch $@
+	@$(pip) -e '.[sim,plot,vlm$($*_EXTRA)]' && touch $@
 clean:  ## remove this RUN's folder (data and environment stay)
 	rm -rf $(R)
 .PHONY: FORCE help demo test data evidence tensorboard setup clean plan $(STAGES)

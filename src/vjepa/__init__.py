@@ -45,6 +45,8 @@ PUBLIC = {
 }
 """Public name -> module of this package that defines it."""
 
+__all__ = list(PUBLIC)
+
 
 def __getattr__(name: str) -> object:
     """Load a public call on first use, so that `import vjepa` itself costs nothing (PEP 562)."""

@@ -13,6 +13,7 @@ from dataclasses import is_dataclass
 from importlib import import_module
 from typing import get_args, get_origin
 
+from docstring_parser import parse
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from vjepa.errors import UserError
@@ -54,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         call(function, parser.instantiate(parser.parse_args(rest)))
     except UserError as error:
         exit_with(str(error))
+    except OSError as error:
+        # A file that cannot be read or written is the user's to mend, whichever command met it.
+        exit_with(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 def exit_with(sentence: str) -> None:
@@ -79,11 +83,12 @@ def parser_of(name: str, function: Callable) -> ArgumentParser:
     if config := parameters.get("config"):
         parser.add_class_arguments(config.annotation)
         return parser
-    # jsonargparse takes a list as one argument, in YAML; here it is several words, as in `--horizons 1 2`.
+    # jsonargparse takes a list as one argument, in YAML; here it is several words, as in `--by letter open`.
     by_hand = {key: p for key, p in parameters.items() if is_positional(p) or is_list(p)}
     parser.add_function_arguments(function, skip=set(by_hand), as_positional=False)
+    helps = {entry.arg_name: entry.description for entry in parse(function.__doc__ or "").params}
     for key, parameter in by_hand.items():
-        add_by_hand(parser, key, parameter)
+        add_by_hand(parser, key, parameter, helps.get(key))
     return parser
 
 
@@ -92,17 +97,19 @@ def is_positional(parameter: inspect.Parameter) -> bool:
 
 
 def is_list(parameter: inspect.Parameter) -> bool:
-    """Whether the parameter is a list, or a tuple of any length."""
+    """Whether the parameter is a list, or a tuple of any number of texts."""
     origin = get_origin(parameter.annotation)
-    return origin is list or (origin is tuple and get_args(parameter.annotation)[1:] == (...,))
+    element, *others = get_args(parameter.annotation) or (None,)
+    # Numbers stay with jsonargparse, which takes them as `[1,2]`, as in the fields of a config.
+    return origin is list or (origin is tuple and others == [...] and element not in (int, float))
 
 
-def add_by_hand(parser: ArgumentParser, name: str, parameter: inspect.Parameter) -> None:
+def add_by_hand(parser: ArgumentParser, name: str, parameter: inspect.Parameter, help: str | None) -> None:
     """Add what jsonargparse does not derive: a positional argument, or an option with several values."""
-    settings: dict = {"type": parameter.annotation}
+    settings: dict = {"type": parameter.annotation, "help": help}
     # With several words, the type is that of each word.
     if is_list(parameter):
-        settings = {"type": get_args(parameter.annotation)[0], "nargs": "+"}
+        settings |= {"type": get_args(parameter.annotation)[0], "nargs": "+"}
     if is_positional(parameter):
         parser.add_argument(name, **settings)
     elif parameter.default is parameter.empty:

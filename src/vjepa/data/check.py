@@ -108,6 +108,8 @@ def result_of(future: ProcessFuture, timeout: float) -> dict | str:
         return f"no answer within {timeout:g} s"
     except ProcessExpired as error:
         return f"decoding it ended the process (exit code {error.exitcode})"
+    except Exception as error:  # noqa: BLE001  whatever a decoder raises: all other rows are still looked at
+        return f"decoding it failed: {type(error).__name__}: {error}"
 
 
 def probe(row: Row, frames: int) -> dict[str, float | int | str]:

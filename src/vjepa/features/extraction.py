@@ -31,7 +31,7 @@ from vjepa.weights.load import load_encoder, load_probe
 
 
 def extract(config: FeatureConfig) -> Path:
-    """Write the features of every clip to the folder `config.out`, and return the folder.
+    """Write the features of every clip to the folder `out`, and return the folder.
 
     Files that the folder has already are kept. Raises UserError if the folder holds other features, or if no
     clip can be decoded.

@@ -125,7 +125,11 @@ def has_adapter(model: nn.Module) -> bool:
 
 
 def save_language(model: nn.Module, tokenizer, folder: Path) -> None:
-    """Write a folder that `load_language` and transformers read: the adapter if there is one, else all."""
+    """Write a folder that `load_language` and transformers read: the adapter if there is one, else all.
+
+    Raises UserError if there is a file of that name, which transformers would pass over in silence.
+    """
+    require(not folder.is_file(), f"{folder} is a file; give a folder for the language model")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

@@ -80,7 +80,7 @@ class RecordConfig(MotionClipConfig):
 
 
 def record(config: RecordConfig) -> Path:
-    """Make what is missing in `config.out` and return it; a finished folder is left alone."""
+    """Record what is missing in the folder `out`, and return it. A finished folder stays as it is."""
     if claim(config.out, config.identity):
         print(f"{config.out} is complete: nothing to do")
         return config.out
