@@ -173,7 +173,7 @@ class LatentCache:
         has_room = self._size + self._written + more <= self.limit
         if not has_room and not self._warned:
             self._warned = True
-            message = f"{self.root}: {self.limit} bytes are full; what is not there is encoded every time"
+            message = f"{self.root}: {self.limit} bytes are full; other clips are encoded every time"
             warnings.warn(message, stacklevel=4)  # shown at the caller of `load`
         return has_room
 
