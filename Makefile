@@ -34,7 +34,7 @@ both     = conf/task/$(or $(TASK),TASK)/$1.yaml conf/scale/$(or $(SCALE),SCALE)/
 own_data = $(findstring train:,$(shell cat conf/scale/$(SCALE)/$1.yaml 2>/dev/null))
 either   = conf/$(if $(TASK),task/$(TASK),scale/$(SCALE))/$1.yaml
 absent   = $(if $(DEMO),,$(filter-out $(overlay),$(if $(filter pretrain cooldown,$1),$(if $(own_data),,$(both)),$(either))))
-recipe   = conf/$1.yaml $(overlay) $(if $(absent),$(error $1 has to run, but $(absent) does not exist; see docs/cluster.md))
+recipe   = conf/$1.yaml $(overlay) $(if $(absent),$(error $1 of $(R) is not finished, and to run it needs $(absent); see docs/cluster.md))
 encoder  = --model.encoder $(R)/$(if $(findstring untrained,$@),untrained,cooldown)/$(EXPORT)
 input    = $(if $(filter-out pretrain,$1),$(or $($1_INPUT),$(encoder)))
 fit      = $(PY) -m stages.$(1:align=vlm) fit $(addprefix --config ,$(recipe)) --out $(@D) $(input) $(ARGS)
