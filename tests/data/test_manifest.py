@@ -308,11 +308,13 @@ def test_a_file_that_hangs_or_crashes_is_a_bad_row(videos, tmp_path, monkeypatch
             time.sleep(60)
         if path.name == "crashes.mp4":
             os.kill(os.getpid(), signal.SIGKILL)
+        if path.name == "surprises.mp4":
+            raise MemoryError("too large")
         return open_video(videos / "good one.mp4")
 
     monkeypatch.setattr(check, "open_video", open_stand_in)
     good = [f"{i}.mp4" for i in range(20)]
-    names = [*good, "crashes.mp4", "hangs.mp4", *good, "crashes.mp4"]
+    names = [*good, "crashes.mp4", "hangs.mp4", *good, "crashes.mp4", "surprises.mp4"]
     manifest = read_manifest(write(tmp_path / "a.txt", "\n".join(names)))
 
     begin = time.monotonic()
@@ -323,4 +325,5 @@ def test_a_file_that_hangs_or_crashes_is_a_bad_row(videos, tmp_path, monkeypatch
         ("line 21", "decoding it ended the process (exit code -9)"),
         ("line 22", "no answer within 1.5 s"),
         ("line 43", "decoding it ended the process (exit code -9)"),
+        ("line 44", "decoding it failed: MemoryError: too large"),
     ]
