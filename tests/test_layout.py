@@ -76,8 +76,11 @@ def test_the_map_of_every_room_names_every_module():
         file for file in LIBRARY if file.name == "__init__.py" and file.parent != ROOT / "src/vjepa"
     ):
         names = {path.stem for path in init.parent.iterdir()} - {"__init__", "__pycache__"}
-        words = set(re.findall(r"\w+", ast.get_docstring(ast.parse(init.read_text()))))
-        assert names - words == set(), f"{init} names every module of its room in its docstring"
+        # A module has a line of its own, or stands in backticks in the line of another.
+        mapped = re.findall(
+            r"^\w+|(?<=`)\w+(?=`)", ast.get_docstring(ast.parse(init.read_text())), re.MULTILINE
+        )
+        assert names - set(mapped) == set(), f"{init} names every module of its room in its docstring"
 
 
 @pytest.mark.parametrize("room", LIGHT_ROOMS)

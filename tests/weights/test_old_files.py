@@ -35,7 +35,8 @@ def test_the_probe_gives_the_recorded_logits(tokens):
 
 @torch.no_grad()
 def test_the_predictor_gives_the_recorded_guess(tokens):
-    drop, keep = torch.tensor([[0, 1]]), torch.tensor([[2, 3]])
+    drop = torch.tensor([[0, 1]])
+    keep = torch.tensor([[2, 3]])
     clip = torch.linspace(-1, 1, 3 * 2 * 16 * 16).view(1, 3, 2, 16, 16)
     context = load_encoder(OLD)(clip, keep)
     close(load_predictor(OLD)(context, keep, drop, (1, 2, 2))[0, :, 0], 0.051846, 0.051846)
@@ -43,7 +44,8 @@ def test_the_predictor_gives_the_recorded_guess(tokens):
 
 @torch.no_grad()
 def test_the_action_conditioned_predictor_gives_the_recorded_tokens(tokens):
-    action, state = torch.full((1, 1, 7), 0.1), torch.full((1, 1, 7), 0.2)
+    action = torch.full((1, 1, 7), 0.1)
+    state = torch.full((1, 1, 7), 0.2)
     close(load_ac_predictor(OLD)(tokens, action, state)[0, :, 0], 0.302028, 0.297988, 0.21327, 0.206594)
 
 

@@ -46,5 +46,6 @@ def upright(rgb: UInt8[np.ndarray, "h0 w0 c"], matrix: Matrix) -> UInt8[np.ndarr
     (a, b), (c, d) = matrix
     if is_sideways(matrix):
         rgb = rgb.transpose(1, 0, 2)  # from here on only mirroring is left
-        a, d = c, b
+        a = c
+        d = b
     return rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

@@ -98,17 +98,9 @@ class VisionLanguageModel(nn.Module):
 
         Options are padded on the right with IGNORE.
         """
-        check_left_padding(mask)
         o, m = options.shape[1:]
-
-        # Read each prompt once; its keys and values serve all its options.
-        prompt = self.language(
-            inputs_embeds=self.embed(ids, clips),
-            attention_mask=mask,
-            position_ids=positions(mask),
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        # Each prompt is read once; its keys and values serve all its options.
+        prompt = self.read_prompts(ids, mask, clips)
         # Changes the cache in place: one copy for each option of each prompt.
         prompt.past_key_values.batch_repeat_interleave(o)
 
@@ -130,6 +122,17 @@ class VisionLanguageModel(nn.Module):
         logits = torch.cat([first, continuation.logits[:, :-1]], dim=1)
         likelihood = logits.float().log_softmax(dim=-1).gather(2, flat[..., None])[..., 0]
         return rearrange((likelihood * is_token).sum(dim=1), "(b o) -> b o", o=o)
+
+    def read_prompts(self, ids: Ids, mask: Ids, clips: Sequence[VideoTokens]):
+        """transformers' output for prompts padded on the left: the last logits, and the cache."""
+        check_left_padding(mask)
+        return self.language(
+            inputs_embeds=self.embed(ids, clips),
+            attention_mask=mask,
+            position_ids=positions(mask),
+            use_cache=True,
+            logits_to_keep=1,
+        )
 
     @torch.no_grad()
     def generate(

@@ -150,7 +150,8 @@ def block_shape(kind: BlockConfig, aspect: float, grid: Grid) -> Grid:
     columns = round((area / aspect) ** 0.5)
     if kind.scale == 1:
         # The whole frame has no other aspect than its own.
-        rows, columns = H, W
+        rows = H
+        columns = W
     return max(round(kind.duration * T), 1), min(max(rows, 1), H), min(max(columns, 1), W)
 
 
