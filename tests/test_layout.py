@@ -16,20 +16,28 @@ STAGES = sorted((ROOT / "stages").glob("*.py"))
 
 # A room may import the rooms after its name, itself, and the modules at the root.
 ARROWS = {
+    "command": (),
+    "drawing": (),
     "models": (),
     "objectives": ("models",),
     "weights": ("models",),
-    "data": (),
-    "robots": ("data",),
-    "evaluation": ("models", "weights", "data", "robots", "objectives"),
-    "features": ("models", "weights", "data", "objectives", "evaluation"),
-    "planning": ("models", "weights", "data", "robots"),
+    "data": ("drawing",),
+    "robots": ("data", "drawing"),
+    "evaluation": ("models", "weights", "data", "robots", "objectives", "drawing"),
+    "features": ("models", "weights", "data", "objectives", "evaluation", "drawing"),
+    "planning": ("models", "weights", "data", "robots", "drawing"),
     "language": ("models", "weights", "data"),
-    "benchmarks": ("evaluation", "language", "data", "robots", "models", "planning"),
-    "training": ("models", "objectives", "weights", "data", "robots", "evaluation", "features"),
-    "sim": ("planning", "robots", "training", "features", "evaluation", "data", "weights", "models"),
+    "benchmarks": ("evaluation", "language", "data", "robots", "models", "planning", "drawing"),
+    "training": (
+        *("models", "objectives", "weights", "data", "robots", "evaluation", "features"),
+        *("command", "drawing"),
+    ),
+    "sim": (
+        *("planning", "robots", "training", "features", "evaluation", "data", "weights", "models"),
+        *("drawing",),
+    ),
 }
-AT_THE_ROOT = {"__init__.py", "__main__.py", "errors.py", "torchvision_ops.py", "py.typed"}
+AT_THE_ROOT = {"__init__.py", "__main__.py", "errors.py", "loading.py", "torchvision_ops.py", "py.typed"}
 LIGHT_ROOMS = ("models", "objectives", "planning")
 """Rooms that import neither lightning nor av nor mujoco, and none that does."""
 

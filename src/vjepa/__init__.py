@@ -1,5 +1,7 @@
 """V-JEPA 2 as a library of nouns. The verbs are in `stages`, the recipes in `conf`.
 
+command     the command line: table of commands, parser, suggestions, the recipes inside the package
+drawing     palette, style of figures, captions on frames, films
 models      encoder, predictors, probes: plain torch modules that take one config dataclass each
 objectives  masks, the averaged target encoder, the losses of pretraining and of the AC predictor
 weights     exports and checkpoints; released weights of Meta and Hugging Face in

@@ -1,0 +1,1 @@
+"""What all pictures share: palette, style of figures, captions on frames, films."""
