@@ -20,6 +20,7 @@ from vjepa.planning.world_model import GIB, WorldModel, WorldModelConfig
 from vjepa.robots.pose import pose_apply, pose_delta
 from vjepa.robots.schema import END_EFFECTOR
 from vjepa.weights.export import ac_predictor_part, encoder_part, export
+from vjepa.weights.facts import ActingFacts
 
 SEARCH = CEMConfig(samples=200, iterations=10, top=10, horizon=2)
 
@@ -134,7 +135,7 @@ def world() -> WorldModel:
     with torch.no_grad():
         for parameter in ac.parameters():
             parameter.normal_(std=0.2)
-    return WorldModel(Encoder(SMALL), ac)
+    return WorldModel(Encoder(SMALL), ac, END_EFFECTOR)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +175,7 @@ def test_chunks_change_nothing(world, now):
     actions = plans(7, 2)
     goal = torch.randn(1, 9, 48, generator=seeded(5))
     whole = world.energy(*now, goal)(actions)
-    parts = WorldModel(world.encoder, world.ac, WorldModelConfig(memory=1.0 / GIB))
+    parts = WorldModel(world.encoder, world.ac, END_EFFECTOR, WorldModelConfig(memory=1.0 / GIB))
     assert parts.chunk_size(9, 2) == 1
     assert world.chunk_size(9, 2) > 7
     torch.testing.assert_close(parts.energy(*now, goal)(actions), whole)
@@ -197,6 +198,18 @@ def test_half_precision_is_for_the_networks_alone(world, now):
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(world.energy(*now, goal)(actions), energies, atol=0.02, rtol=0)
         assert torch.equal(world.states_along(starts, actions), states)
+
+
+def test_a_search_under_autocast_is_the_same_search_but_for_the_networks():
+    def energy(actions):
+        return (actions[..., :3].sum(dim=1) - 0.03).norm(dim=-1)
+
+    config = CEMConfig(samples=32, iterations=3, top=4, horizon=2)
+    plan = cem(energy, config, generator=seeded(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        again = cem(energy, config, generator=seeded(1))
+    assert torch.equal(again.actions, plan.actions)
+    assert torch.equal(again.statistics.weighted, plan.statistics.weighted)
 
 
 class Plane:
@@ -329,11 +342,11 @@ def test_the_command_writes_numbers_and_an_image(world, trajectory, tmp_path):
     pytest.importorskip("matplotlib", reason="pictures need the plot extra")
     parts = {
         "ema": encoder_part(world.encoder),
-        "ac_predictor": ac_predictor_part(world.ac, SMALL, asdict(END_EFFECTOR)),
+        "ac_predictor": ac_predictor_part(world.ac, SMALL, ActingFacts(asdict(END_EFFECTOR), size=24)),
     }
     weights = tmp_path / "model.safetensors"
     export(weights, parts, {})
-    options = {"trajectory": trajectory, "encoder": weights, "ac": weights, "out": tmp_path, "size": 24}
+    options = {"trajectory": trajectory, "encoder": weights, "ac": weights, "out": tmp_path}
     landscape(**options, start=1, sweep=LandscapeConfig(points=5))
     states = read_trajectory(trajectory).states
     with np.load(tmp_path / "landscape.npz") as file:

@@ -22,16 +22,16 @@ def display_matrix(frame: av.VideoFrame) -> Matrix:
     """How a player displays a decoded frame."""
     try:
         # Not `frame.side_data`: its reference cycle would keep the image until a garbage collection.
-        matrices = [data for data in SideDataContainer(frame) if data.type == Type.DISPLAYMATRIX]
+        matrix = SideDataContainer(frame).get(Type.DISPLAYMATRIX)
     except ValueError:
         # PyAV 18 cannot list side data of a kind newer than itself, such as EXIF. Its `rotation` still works;
         # mirroring is lost.
         return QUARTER_TURNS[round(frame.rotation / 90) % 4]
 
-    if not matrices:
+    if matrix is None:
         return QUARTER_TURNS[0]
     # Nine fixed-point numbers, a b u c d v x y w: u and v are 0, x and y the shift, w the scale.
-    a, b, _, c, d = np.frombuffer(matrices[0], np.int32)[:5].tolist()
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
     return (a, b), (c, d)
 
 

@@ -15,6 +15,9 @@ from av.stream import Discard, Disposition
 
 from vjepa.data.decode_error import DecodeError
 
+# Tags that are not UTF-8 are no reason to refuse a video. PyAV 19 escapes them by itself, without the argument.
+LENIENT = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+
 ROUNDING = Fraction(51, 100_000)
 """Seconds. Matroska keeps whole milliseconds, so a frame may be stamped half of one late."""
 
@@ -111,8 +114,7 @@ class VideoStream:
             raise DecodeError(self.path, "the file is empty")
 
         # With "file:" a colon in a name names no protocol, and FFmpeg opens no network address from a file.
-        # Tags that are not UTF-8 are no reason to refuse a video: "replace".
-        self.container = av.open(f"file:{self.path}", metadata_errors="replace")
+        self.container = av.open(f"file:{self.path}", **LENIENT)
         self.stream = self.container.streams.best("video")
         self._check_stream()
         # The demuxer then skips sound and all other streams.

@@ -148,7 +148,8 @@ def cem(
         std = torch.where(searched, std, 0)
         spread = std.sum() / (searched.sum() * config.horizon)
         # Left on the device: the host waits for no iteration.
-        history.append(torch.stack([energies.min(), weights @ energies, energies.mean(), spread]))
+        weighted = (weights * energies).sum()
+        history.append(torch.stack([energies.min(), weighted, energies.mean(), spread]))
 
     # A share of the first mean is in the last one, and may lie outside the bounds.
     actions = limits.project(mean)
@@ -195,8 +196,10 @@ def update(
     config: CEMConfig,
 ) -> tuple[Float[Tensor, "T a"], Float[Tensor, "T a"]]:
     """Mean and spread of the weighted samples, with a share of the last ones."""
-    sample_mean = torch.einsum("s,sta->ta", weights, actions)
-    sample_std = torch.einsum("s,sta->ta", weights, (actions - sample_mean) ** 2).sqrt()
+    # Under autocast the products would be in half precision, and actions are metres and radians.
+    with torch.autocast(actions.device.type, enabled=False):
+        sample_mean = torch.einsum("s,sta->ta", weights, actions)
+        sample_std = torch.einsum("s,sta->ta", weights, (actions - sample_mean) ** 2).sqrt()
     mean = mean.lerp(sample_mean, 1 - config.momentum_mean)
     std = std.lerp(sample_std, 1 - config.momentum_std)
     return mean, std
