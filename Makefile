@@ -47,7 +47,7 @@ $(R)/%/$(EXPORT): conf/%.yaml | .venv/ready
 $(R)/%-untrained/$(EXPORT): conf/%.yaml $(R)/untrained/$(EXPORT) | .venv/ready
 	$(call fit,$*)
 $(R)/untrained/$(EXPORT): $(R)/cooldown/$(EXPORT)
-	@$(PY) -m vjepa untrained --encoder $< --out $@
+	@$(PY) -m vjepa weights untrained --encoder $< --out $@
 pretrain: $(R)/pretrain/$(EXPORT)  ## learn an encoder from video
 cooldown: $(R)/cooldown/$(EXPORT)  ## sharpen it: longer clips, larger frames, falling rate
 probe: $(R)/probe/$(EXPORT)  ## read the frozen encoder, beside controls
@@ -61,10 +61,9 @@ vlm: $(R)/vlm/$(if $(DEMO),scores.json,$(EXPORT))  ## answer questions about vid
 $(foreach stage,$(STAGES),$(eval $(R)/$(stage)/$(EXPORT): $(call overlay,$(stage))))
 $(R)/pretrain/$(EXPORT): $(if $(DEMO),data/demo/done.json)
 $(R)/cooldown/$(EXPORT): $(R)/pretrain/$(EXPORT)
-$(R)/probe/$(EXPORT): $(R)/cooldown/$(EXPORT)
+$(R)/probe/$(EXPORT) $(R)/align/$(EXPORT): $(R)/cooldown/$(EXPORT)
 $(R)/anticipate/$(EXPORT): $(R)/cooldown/$(EXPORT) $(if $(DEMO),$(EVENTS))
 $(R)/ac/$(EXPORT) $(R)/clone/$(EXPORT): $(R)/cooldown/$(EXPORT) $(if $(DEMO),data/robot/done.json)
-$(R)/align/$(EXPORT): $(R)/cooldown/$(EXPORT)
 $(R)/align/$(EXPORT) $(R)/align-untrained/$(EXPORT): $(if $(DEMO),$(R)/language/config.json) | .venv/vlm-ready
 $(R)/vlm/$(EXPORT): $(R)/align/$(EXPORT)
 $(R)/vlm-untrained/$(EXPORT): $(R)/align-untrained/$(EXPORT)
@@ -76,25 +75,26 @@ $(R)/plan-%/results.json: conf/plan/quick.yaml conf/plan/%.yaml $(R)/ac/$(EXPORT
 	    $(foreach name,encoder=cooldown ac=ac clone=clone untrained=untrained untrained_ac=ac-untrained,--setting.weights.$(subst =, $(R)/,$(name))/$(EXPORT))
 data: data/demo/done.json data/robot/done.json  ## the demo world's clips and robot episodes: real MP4 files
 data/demo/done.json: FORCE | .venv/ready
-	@$(PY) -m vjepa record-clips --out data/demo --clips $(CLIPS)
+	@$(PY) -m vjepa data record-clips --out data/demo --clips $(CLIPS)
 data/robot/done.json: FORCE | .venv/ready
-	@$(PY) -m vjepa record-robot --out data/robot --episodes $(EPISODES)
+	@$(PY) -m vjepa data record-robot --out data/robot --episodes $(EPISODES)
 $(EVENTS): data/anticipate/%/done.json: FORCE | .venv/ready
-	@$(PY) -m vjepa record-clips --out $(@D) --clips 0 $(EPISODES_$*)
+	@$(PY) -m vjepa data record-clips --out $(@D) --clips 0 $(EPISODES_$*)
 data/demo/test.jsonl: data/demo/done.json
-	@$(PY) -m vjepa record-questions --world data/demo
+	@$(PY) -m vjepa data record-questions --world data/demo
 $(R)/language/config.json: data/demo/test.jsonl | .venv/vlm-ready
-	$(PY) -m vjepa tiny-language-model --texts data/demo/captions.jsonl data/demo/train.jsonl --out $(@D)
+	$(PY) -m vjepa weights tiny-language-model --texts data/demo/captions.jsonl data/demo/train.jsonl --out $(@D)
 evidence: data/demo/done.json  ## does pretraining help? three seeds beside random encoders; under an hour
 	@ARGS="$(ARGS)" scripts/evidence.sh
 tensorboard: .venv/ready  ## curves and images of all runs, in the browser
 	$(PY) -m tensorboard.main --load_fast=false --logdir runs
+docs: .venv/docs-ready  ## the handbook as a site, in site/; a dead link fails
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
 setup: .venv/ready  ## the virtual environment, and nothing else
 .venv/ready: pyproject.toml constraints.txt
 	@PYTHON="$(PYTHON)" scripts/make_venv.sh && $(pip) -e '.[sim,plot]' && touch $@
-test_EXTRA := ,hf,test
 .venv/%-ready: .venv/ready
-	@$(pip) -e '.[sim,plot,vlm$($*_EXTRA)]' && touch $@
+	@$(pip) -e '.[sim,plot,$*]' && touch $@
 clean:  ## remove this RUN's folder (data and environment stay)
 	rm -rf $(R)
-.PHONY: FORCE help demo test data evidence tensorboard setup clean plan $(STAGES)
+.PHONY: FORCE help demo test docs data evidence tensorboard setup clean plan $(STAGES)

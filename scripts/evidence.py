@@ -6,7 +6,8 @@
 A run's folder holds the stages `pretrain`, `cooldown` and `constant`, which spends the compute of the
 cooldown on more pretraining. Read-outs are fitted on labelled training clips. The learning rate of the
 attentive probes is chosen on validation clips, for each encoder separately. The scores come from test clips
-of seeds that nothing else uses. The script writes evidence.json, evidence.md and evidence.png.
+of seeds that nothing else uses. The script writes evidence.json, evidence.md, evidence.png (the scores as
+bars) and evidence_curves.png (read-outs on validation clips while pretraining).
 """
 
 import json
@@ -17,9 +18,11 @@ import torch
 from einops import rearrange
 from jsonargparse import auto_cli
 
-from vjepa.__main__ import exit_with
+from vjepa.command.mistakes import mistakes_as_sentences
 from vjepa.data.clips import ClipConfig
-from vjepa.errors import UserError
+from vjepa.drawing.palette import CHANCE as CHANCE_COLOUR
+from vjepa.drawing.palette import CONTROL, OURS, PALETTE
+from vjepa.drawing.style import new_figure, save_figure, style
 from vjepa.evaluation.attentive import probe_accuracy, train_probe
 from vjepa.evaluation.labelled_clips import LabelledClips, read_labelled_clips
 from vjepa.evaluation.readouts import ReadOutConfig, encode, read_out_tokens
@@ -28,6 +31,12 @@ from vjepa.models.encoder import Encoder
 from vjepa.training.sweep import over_seeds, read_curves
 from vjepa.weights.load import load_encoder
 
+COLOURS = {
+    "random": CONTROL,
+    "pretrain": PALETTE["sky"],
+    "cooldown": OURS,
+    "constant": PALETTE["purple"],
+}
 ENCODERS = {
     "random": "never trained",
     "pretrain": "pretrained",
@@ -41,12 +50,21 @@ READ_OUTS = {
     "label_few_4x4": "the same, 10 labels a class",
     "label_attentive": "attentive probe",
 }
+CURVES = {
+    "label_linear": "linear, mean over the frame",
+    "label_few": "linear, mean over the frame, 10 labels a class",
+    "label_linear_4x4": "linear, means over 4x4 cells",
+    "label_few_4x4": "linear, means over 4x4 cells, 10 labels a class",
+}
+"""The first four read-outs with names that stand alone, without the line above."""
 RATES = (1e-3, 3e-3, 1e-2)
 """Learning rates of attentive probes, of which the best is chosen."""
 CHANCE = 0.125
 """Accuracy of guessing among the demo world's eight classes of motion."""
 Scores = dict[str, dict[str, list[float]]]
 """Encoder -> read-out -> one value for each run."""
+Summaries = dict[str, dict[str, tuple[float, float]]]
+"""Encoder -> read-out -> mean and standard deviation over runs."""
 
 
 @dataclass(frozen=True)
@@ -90,61 +108,64 @@ def read_outs(encoder: Encoder, clips: Clips, config: ReadOutConfig) -> dict[str
     return scores | {"label_attentive": probe_accuracy(best, score, score_labels)}
 
 
+def summarise(scores: Scores) -> Summaries:
+    """Mean and standard deviation over runs."""
+    return {name: {key: mean_and_spread(values[key]) for key in READ_OUTS} for name, values in scores.items()}
+
+
 def evidence_table(scores: Scores, clips: int) -> str:
     """Markdown, mean and standard deviation over runs."""
-    names = [name for name in ENCODERS if name in scores]
+    summaries = summarise(scores)
     rows = []
     for key, title in READ_OUTS.items():
-        summaries = [mean_and_spread(scores[name][key]) for name in names]
-        rows.append([title, *(f"{mean:.3f} ± {spread:.3f}" for mean, spread in summaries)])
-    table = markdown_table(["read-out", *(ENCODERS[name] for name in names)], rows)
+        cells = (values[key] for values in summaries.values())
+        rows.append([title, *(f"{mean:.3f} ± {spread:.3f}" for mean, spread in cells)])
+    table = markdown_table(["read-out", *(ENCODERS[name] for name in summaries)], rows)
     seeds = len(scores["random"]["label_linear"])
     return f"{table}\n\n{clips} test clips, 8 classes (chance {CHANCE}), {seeds} seeds"
 
 
-def draw_evidence(scores: Scores, runs: list[Path], out: Path) -> None:
-    """Two panels: read-outs on validation clips while pretraining, and the table as bars."""
-    # matplotlib is an extra, and the table does not need it.
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise UserError("the figure needs matplotlib; pip install 'vjepa[plot]'") from error
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    draw_curves(left, runs)
-    draw_bars(right, scores)
-    figure.savefig(out / "evidence.png", dpi=110)
+def draw_evidence(summaries: Summaries, path: Path) -> None:
+    """The table as bars: one group for each read-out, one bar of a group for each encoder."""
+    height = 0.8 / len(summaries)
+    with style():
+        figure = new_figure(height=5.6)
+        axes = figure.subplots()
+        for i, (name, values) in enumerate(summaries.items()):
+            means, spreads = zip(*(values[key] for key in READ_OUTS), strict=True)
+            # The group is centred on its tick.
+            offset = (i - (len(summaries) - 1) / 2) * height
+            places = [group + offset for group in range(len(READ_OUTS))]
+            look = {"color": COLOURS[name], "error_kw": {"elinewidth": 1.2, "capsize": 2}}
+            axes.barh(places, means, height, xerr=spreads, label=ENCODERS[name], **look)
+            for place, mean, spread in zip(places, means, spreads, strict=True):
+                axes.text(mean + spread + 0.012, place, f"{mean:.2f}", va="center", fontsize=9)
+        axes.axvline(CHANCE, color=CHANCE_COLOUR, linestyle=":", label=f"chance, {CHANCE}")
+        axes.set_yticks(range(len(READ_OUTS)), [title.replace(", ", ",\n") for title in READ_OUTS.values()])
+        axes.invert_yaxis()
+        axes.set(xlim=(0, 1), xlabel="accuracy on test clips; lines: ± one standard deviation over seeds")
+        handles, labels = axes.get_legend_handles_labels()
+        # matplotlib names lines before bars; chance comes last.
+        figure.legend(
+            [*handles[1:], handles[0]], [*labels[1:], labels[0]], loc="outside upper center", ncols=3
+        )
+        save_figure(figure, path)
 
 
-def draw_curves(axes, runs: list[Path]) -> None:
+def draw_curves(runs: list[Path], path: Path) -> None:
     """Mean and spread over runs of the read-outs that pretraining logs: all but the attentive one."""
-    for key in list(READ_OUTS)[:4]:
-        tag = f"readout/{key}"
-        steps, mean, spread = over_seeds([read_curves(run / "pretrain", [tag])[tag] for run in runs])
-        label = key.removeprefix("label_")
-        axes.errorbar(steps, mean, spread, capsize=2, marker="o", markersize=3, label=label)
-    axes.axhline(CHANCE, color="grey", linestyle=":", label="chance")
-    axes.set(title="validation clips, while training", ylabel="accuracy", ylim=(0, 1))
-    axes.set_xlabel("pretraining step (0: random encoder)")
-    axes.legend(fontsize="small")
-
-
-def draw_bars(axes, scores: Scores) -> None:
-    """One group of bars for each read-out, one bar of a group for each encoder."""
-    width = 0.8 / len(scores)
-    for i, name in enumerate(scores):
-        summaries = [mean_and_spread(scores[name][key]) for key in READ_OUTS]
-        means, spreads = zip(*summaries, strict=True)
-        # The group is centred on its tick.
-        offset = (i - (len(scores) - 1) / 2) * width
-        places = [group + offset for group in range(len(READ_OUTS))]
-        axes.bar(places, means, width, yerr=spreads, capsize=2, label=ENCODERS[name])
-    axes.axhline(CHANCE, color="grey", linestyle=":")
-    labels = [key.removeprefix("label_").replace("_", "\n") for key in READ_OUTS]
-    axes.set_xticks(range(len(READ_OUTS)), labels)
-    # Above 1 there is room for the legend.
-    axes.set(title="test clips of seeds never used before", ylim=(0, 1.2))
-    axes.legend(fontsize="small", ncols=2, loc="upper left")
+    with style():
+        figure = new_figure(height=4.2)
+        axes = figure.subplots()
+        for key in list(READ_OUTS)[:4]:
+            tag = f"readout/{key}"
+            steps, mean, spread = over_seeds([read_curves(run / "pretrain", [tag])[tag] for run in runs])
+            axes.errorbar(steps, mean, spread, capsize=2, marker="o", markersize=4, label=CURVES[key])
+        axes.axhline(CHANCE, color=CHANCE_COLOUR, linestyle=":", label=f"chance, {CHANCE}")
+        axes.set(ylabel="accuracy on validation clips", ylim=(0, 1))
+        axes.set_xlabel("pretraining step; 0 is the encoder that was never trained")
+        figure.legend(loc="outside upper center", ncols=2)
+        save_figure(figure, path)
 
 
 def main(
@@ -187,12 +208,11 @@ def main(
     # Numbers first: a figure that fails loses nothing.
     (out / "evidence.json").write_text(json.dumps(scores, indent=1))
     (out / "evidence.md").write_text(table + "\n")
-    draw_evidence(scores, runs, out)
+    draw_evidence(summarise(scores), out / "evidence.png")
+    draw_curves(runs, out / "evidence_curves.png")
     print(f"{table}\nfigure: {out / 'evidence.png'}")
 
 
 if __name__ == "__main__":
-    try:
+    with mistakes_as_sentences():
         auto_cli(main, as_positional=False)
-    except UserError as error:
-        exit_with(str(error))

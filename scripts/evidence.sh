@@ -7,7 +7,7 @@ python=.venv/bin/python
 # pretraining.
 constant="--data.clip.frames 8 --data.clip.size 64 --model.optim.lr.final 3.0e-3 --model.optim.lr.decay 1
     --trainer.max_steps 600 --trainer.val_check_interval 600 --checkpoint.every_n_train_steps 200"
-$python -m vjepa record-clips --out data/evidence --clips 480 --val 0 --test 1 --seed 1000
+$python -m vjepa data record-clips --out data/evidence --clips 480 --val 0 --test 1 --seed 1000
 for seed in 0 1 2; do
     run=runs/evidence-seed$seed
     make cooldown RUN="evidence-seed$seed" ARGS="--seed_everything $seed ${ARGS:-}"

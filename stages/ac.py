@@ -7,16 +7,17 @@ on disk. Held-out episodes give the error at every horizon, beside controls that
 (`vjepa.evaluation.rollout_error`).
 """
 
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vjepa.drawing.event_writers import event_writers
 from vjepa.errors import DataError, require
-from vjepa.evaluation.rollout_error import error_figure, rollout_errors
-from vjepa.evaluation.rollout_report import curves_of, mean_errors, write_report
+from vjepa.evaluation.rollout_error import rollout_errors
+from vjepa.evaluation.rollout_figure import error_figure
+from vjepa.evaluation.rollout_report import curves_of, is_curve, mean_errors, write_report
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.objectives.action_conditioned import ObjectiveConfig, action_conditioned_losses
 from vjepa.robots.cached_windows import LatentsConfig
@@ -26,7 +27,7 @@ from vjepa.training.frame_tokens import FrameTokens
 from vjepa.training.frozen_stage import FrozenStage
 from vjepa.training.optim import OptimConfig, Schedule, adamw
 from vjepa.training.stage_cli import run
-from vjepa.training.trajectory_settings import check_ac_predictor, example_values
+from vjepa.training.trajectory_settings import acting_facts, check_ac_predictor, example_values
 from vjepa.weights.export import Part, ac_predictor_part
 from vjepa.weights.load import Weights
 
@@ -41,6 +42,7 @@ class ActionConditioned(FrozenStage):
         optim: OptimConfig = OptimConfig(lr=Schedule(4.25e-4)),
         latents: LatentsConfig = LatentsConfig(),
         standardise: bool = False,
+        scales: tuple[int, ...] = (1,),
         activation_checkpointing: bool = False,
         seed: int = 0,
     ) -> None:
@@ -53,6 +55,7 @@ class ActionConditioned(FrozenStage):
             optim: AdamW and its schedules.
             latents: Where tokens are kept, with `data.window.pixels: false`.
             standardise: Scale the initial maps of actions and states by the data. The paper does not do this.
+            scales: Squares of tokens by which a planner is to compare frames (`WorldModelConfig.scales`).
             activation_checkpointing: Recompute the blocks in the backward pass: less memory, more work.
             seed: Decides the predictor's initial weights.
         """
@@ -61,6 +64,7 @@ class ActionConditioned(FrozenStage):
         self.objective = objective
         self.latents = latents
         self.standardise = standardise
+        self.scales = scales
         self.activation_checkpointing = activation_checkpointing
 
     def training_step(self, batch: TrajectoryBatch, batch_idx: int) -> Tensor:
@@ -88,12 +92,13 @@ class ActionConditioned(FrozenStage):
         schema = self.trainer.datamodule.schema
         camera = self.extrinsics(batch)
         errors = rollout_errors(self.predictor, tokens, batch.actions, batch.states, schema, camera)
-        means = {f"{split}/{name}": value for name, value in mean_errors(errors).items()}
         # Batches differ in size, so means are weighted by windows, over all processes.
         # Lightning then holds them in `callback_metrics`, where `curves` finds them.
         once = {"on_step": False, "on_epoch": True, "sync_dist": True}
-        self.log_dict(means, batch_size=windows, **once)
-        self.log(f"{split}/windows", float(windows), reduce_fx="sum", **once)
+        for name, mean in mean_errors(errors).items():
+            shown = is_curve(name, batch.actions.shape[1])
+            self.log(f"{split}/{name}", mean, logger=shown, batch_size=windows, **once)
+        self.log(f"{split}/windows", float(windows), reduce_fx="sum", logger=False, **once)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return adamw(self.optim, self.predictor)
@@ -124,10 +129,10 @@ class ActionConditioned(FrozenStage):
         return curves_of(self.trainer.callback_metrics, split, horizons)
 
     def on_validation_end(self) -> None:
-        has_errors = "val/windows" in self.trainer.callback_metrics
-        if self.trainer.is_global_zero and self.trainer.loggers and has_errors:
+        writers = event_writers(self.trainer) if "val/windows" in self.trainer.callback_metrics else []
+        for writer in writers:
             figure = error_figure(self.curves("val"), f"step {self.global_step}")
-            self.trainer.logger.experiment.add_figure("val/error_by_horizon", figure, self.global_step)
+            writer.add_figure("val/error_by_horizon", figure, self.global_step)
 
     def on_test_end(self) -> None:
         windows = int(self.trainer.callback_metrics.get("test/windows", 0))
@@ -137,11 +142,8 @@ class ActionConditioned(FrozenStage):
             write_report(self.curves("test"), windows, Path(self.trainer.default_root_dir))
 
     def parts(self) -> dict[str, Part]:
-        """The predictor, and what its states and actions mean."""
-        data = self.trainer.datamodule
-        schema = asdict(data.schema)
-        part = ac_predictor_part(self.predictor, self.encoder.config, schema, data.window.size)
-        return {"ac_predictor": part}
+        acting = acting_facts(self, self.scales)
+        return {"ac_predictor": ac_predictor_part(self.predictor, self.encoder.config, acting)}
 
 
 if __name__ == "__main__":

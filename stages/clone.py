@@ -6,8 +6,6 @@ The policy is shown a frame of a window and the window's last frame, its goal, a
 Every frame but the last is an example.
 """
 
-from dataclasses import asdict
-
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
@@ -21,7 +19,7 @@ from vjepa.training.frame_tokens import FrameTokens
 from vjepa.training.frozen_stage import FrozenStage
 from vjepa.training.optim import OptimConfig, Schedule, adamw
 from vjepa.training.stage_cli import run
-from vjepa.training.trajectory_settings import check_policy
+from vjepa.training.trajectory_settings import acting_facts, check_policy
 from vjepa.weights.export import Part, policy_part
 from vjepa.weights.load import Weights
 
@@ -56,7 +54,10 @@ class Clone(FrozenStage):
 
     def validation_step(self, batch: TrajectoryBatch, batch_idx: int) -> None:
         if len(batch.actions):  # some window of the batch could be decoded
-            self.log("val/loss", self.error(batch, "val"), batch_size=len(batch.actions), sync_dist=True)
+            # Beside the error of a policy that never moves.
+            errors = {"loss": self.error(batch, "val"), "no_motion": (batch.actions / self.unit).abs().mean()}
+            values = {f"val/{name}": error for name, error in errors.items()}
+            self.log_dict(values, batch_size=len(batch.actions), sync_dist=True)
 
     def error(self, batch: TrajectoryBatch, split: str) -> Tensor:
         """L1 between the policy's actions and the recorded ones, in halves of the schema's bounds."""
@@ -81,8 +82,7 @@ class Clone(FrozenStage):
         self.register_buffer("unit", torch.tensor(half), persistent=False)
 
     def parts(self) -> dict[str, Part]:
-        # The schema says what the numbers of states and actions mean.
-        return {"policy": policy_part(self.policy, asdict(self.trainer.datamodule.schema))}
+        return {"policy": policy_part(self.policy, acting_facts(self))}
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from vjepa.robots.windows import Windows
 from vjepa.sim.closed_loop.episode_log import EpisodeLog
 from vjepa.sim.closed_loop.evaluation import Evaluation, ProtocolConfig
 from vjepa.sim.closed_loop.held_out_steps import Step, StepsConfig, frame_pairs, moving_steps
-from vjepa.sim.closed_loop.setting import Setting, available_policies
+from vjepa.sim.closed_loop.setting import Setting, available_policies, completed
 from vjepa.sim.closed_loop.tensorboard import show_film, show_landscapes, show_tables
 from vjepa.training.stage_cli import run_command
 from vjepa.weights.export import read_schema
@@ -49,6 +49,7 @@ def plan(
         workers: Processes that play episodes.
     """
     policies = available_policies(setting.weights, protocol.rows)
+    setting = completed(setting)
     plans = "model" in policies
     if plans and steps.steps:
         # Before anything is played, which takes long: a mistake in these settings is reported at once.

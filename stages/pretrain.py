@@ -24,6 +24,7 @@ from vjepa.models.predictor import Predictor, PredictorConfig
 from vjepa.objectives import ema
 from vjepa.objectives.masked_prediction import mean_l1, predict_masked, target_tokens
 from vjepa.objectives.masks import MaskConfig
+from vjepa.training.label_free_monitor import LabelFreeMonitor
 from vjepa.training.mask_groups import batch_in_step, check_groups, sample_groups
 from vjepa.training.optim import OptimConfig, Schedule, adamw, set_step
 from vjepa.training.pretraining_monitors import Outputs
@@ -72,11 +73,7 @@ class Pretrain(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Outputs:
         number = batch_in_step(self.trainer, batch_idx)
-        outputs = self.predict(normalise(batch.clip), self.masks, self.seed, self.global_step, number)
-        self.log(
-            "loss", outputs["l1"], prog_bar=True, logger=False
-        )  # TensorBoard has it from CollapseMonitor
-        return outputs
+        return self.predict(normalise(batch.clip), self.masks, self.seed, self.global_step, number)
 
     def predict(
         self, clip: Float[Tensor, "b c t h w"], masks: MaskConfig, seed: int, step: int, batch: int
@@ -126,6 +123,9 @@ class Pretrain(L.LightningModule):
         peak = self.momentum.peak
         is_share = 0 <= peak <= 1
         require(is_share, f"model.momentum.peak={peak} is a share of the average that stays; give 0 to 1")
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        return [LabelFreeMonitor()]  # does nothing where the manifests have labels
 
     def on_fit_start(self) -> None:
         self.total_steps = int(self.trainer.estimated_stepping_batches)

@@ -26,7 +26,7 @@ ARROWS = {
     "evaluation": ("models", "weights", "data", "robots", "objectives", "drawing"),
     "features": ("models", "weights", "data", "objectives", "evaluation", "drawing"),
     "planning": ("models", "weights", "data", "robots", "drawing"),
-    "language": ("models", "weights", "data"),
+    "language": ("models", "weights", "data", "drawing"),
     "benchmarks": ("evaluation", "language", "data", "robots", "models", "planning", "drawing"),
     "training": (
         *("models", "objectives", "weights", "data", "robots", "evaluation", "features"),

@@ -24,19 +24,53 @@ The public calls below can be imported from `vjepa` itself; each is loaded when 
 """
 
 from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what editors and type checkers see; the table below is what Python loads
+    from vjepa.data.clips import ClipConfig as ClipConfig
+    from vjepa.data.decode import decode_frames as decode_frames
+    from vjepa.errors import UserError as UserError
+    from vjepa.features.clip_features import clip_features as clip_features
+    from vjepa.features.clip_features import clip_of as clip_of
+    from vjepa.features.clip_features import read_clip as read_clip
+    from vjepa.loading import Model as Model
+    from vjepa.loading import load as load
+    from vjepa.models.encoder import Encoder as Encoder
+    from vjepa.models.encoder import EncoderConfig as EncoderConfig
+    from vjepa.models.predictor import Predictor as Predictor
+    from vjepa.models.predictor import PredictorConfig as PredictorConfig
+    from vjepa.objectives.masks import sample_masks as sample_masks
+    from vjepa.planning.cem import cem as cem
+    from vjepa.planning.load import load_world_model as load_world_model
+    from vjepa.planning.world_model import WorldModel as WorldModel
+    from vjepa.robots.pose import pose_apply as pose_apply
+    from vjepa.robots.pose import pose_delta as pose_delta
+    from vjepa.weights.card import Card as Card
+    from vjepa.weights.card import read_card as read_card
+    from vjepa.weights.load import load_ac_predictor as load_ac_predictor
+    from vjepa.weights.load import load_encoder as load_encoder
+    from vjepa.weights.load import load_predictor as load_predictor
+    from vjepa.weights.load import load_probe as load_probe
 
 PUBLIC = {
-    "Encoder": "models.encoder",
-    "EncoderConfig": "models.encoder",
-    "Predictor": "models.predictor",
-    "PredictorConfig": "models.predictor",
+    "load": "loading",
+    "Model": "loading",
+    "read_card": "weights.card",
+    "Card": "weights.card",
     "load_encoder": "weights.load",
     "load_predictor": "weights.load",
     "load_probe": "weights.load",
     "load_ac_predictor": "weights.load",
+    "load_world_model": "planning.load",
+    "Encoder": "models.encoder",
+    "EncoderConfig": "models.encoder",
+    "Predictor": "models.predictor",
+    "PredictorConfig": "models.predictor",
     "sample_masks": "objectives.masks",
     "decode_frames": "data.decode",
     "ClipConfig": "data.clips",
+    "clip_of": "features.clip_features",
     "read_clip": "features.clip_features",
     "clip_features": "features.clip_features",
     "pose_delta": "robots.pose",
@@ -52,10 +86,12 @@ __all__ = list(PUBLIC)
 
 def __getattr__(name: str) -> object:
     """Load a public call on first use, so that `import vjepa` itself costs nothing (PEP 562)."""
+    if name == "__version__":
+        return version("vjepa")  # pyproject.toml is the only place of the number
     if name not in PUBLIC:
         raise AttributeError(f"module 'vjepa' has no attribute {name!r}")
     return getattr(import_module(f"vjepa.{PUBLIC[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *PUBLIC])
+    return sorted([*globals(), *PUBLIC, "__version__"])

@@ -1,137 +1,117 @@
-"""Every command of the library: `python -m vjepa NAME --help`.
+"""The command `vjepa`, which is also `python -m vjepa`: `vjepa --help` lists all commands.
 
-A command is a typed function that Python can call with the same arguments. Its positional parameters are
-positional arguments here too, and its keyword-only parameters are options. A parameter `config` that is a
-dataclass gives one option for each of its fields. A user's mistake (`UserError`) ends a command with one
-sentence and status 2. Stages have their own commands: `python -m stages.NAME`.
+A command is a typed function that Python can call with the same arguments (`vjepa.command.table`). A user's
+mistake ends it with one sentence and status 2. This module alone starts stages, by name.
 """
 
-import inspect
+import runpy
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import is_dataclass
 from importlib import import_module
-from typing import get_args, get_origin
+from importlib.metadata import version
 
-from docstring_parser import parse
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
-
+from vjepa.command.mistakes import mistakes_as_sentences
+from vjepa.command.pages import (
+    command_page,
+    group_page,
+    root_page,
+    stage_page,
+    stages_page,
+    typed_program,
+    wants_help,
+)
+from vjepa.command.stage_line import stage_line
+from vjepa.command.suggestions import did_you_mean
+from vjepa.command.table import COMMANDS, FORMER, STAGE_COMMANDS, STAGES, Command
 from vjepa.errors import UserError
-
-# Paths instead of imports: a command loads only what it needs, and extras such as MuJoCo may be missing.
-COMMANDS = {
-    "check-manifest": "vjepa.data.check:check_manifest",
-    "check-conversations": "vjepa.language.check:check_conversations",
-    "features": "vjepa.features.extraction:extract",
-    "neighbours": "vjepa.features.neighbours:neighbours",
-    "landscape": "vjepa.planning.recorded_landscape:landscape",
-    "ask": "vjepa.language.ask:ask",
-    "evaluate": "vjepa.benchmarks.video_questions:evaluate_files",
-    "report": "vjepa.evaluation.report:report",
-    "sweep": "vjepa.training.sweep:run_sweep",
-    "untrained": "vjepa.weights.untrained:untrained",
-    "tiny-language-model": "vjepa.language.tiny_language_model:train_on_files",
-    "record-clips": "vjepa.sim.recording.record:record",
-    "record-robot": "vjepa.sim.recording.robot_episodes:record_robot",
-    "record-questions": "vjepa.sim.recording.questions:record_questions",
-    "gallery": "vjepa.sim.recording.gallery:gallery",
-    "bench-recording": "vjepa.sim.recording.speed:bench_recording",
-    "bench-planning": "vjepa.benchmarks.planning_speed:bench_planning",
-    "bench-probe-grid": "vjepa.benchmarks.probe_grid_speed:bench_probe_grid",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command that the first argument names with the arguments after it."""
-    name, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
-    if name in ("-h", "--help"):
-        print("usage: python -m vjepa NAME ...\n\n  " + "\n  ".join(COMMANDS))
-        return
+    """Run the command that the first words name with the words after them."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    with mistakes_as_sentences():
+        if not words or words[0] in ("-h", "--help"):
+            print(root_page())
+        elif words[0] == "--version":
+            print(version("vjepa"))
+        elif words[0] in STAGE_COMMANDS:
+            start_stage(words[0], words[1:])
+        else:
+            start_command(words)
+
+
+def start_stage(command: str, words: Sequence[str]) -> None:
+    """`fit pretrain ...`: the stage's program, as `python -m stages.pretrain` runs it."""
+    stage, *rest = words or ["--help"]
+    if stage in ("-h", "--help"):
+        print(stages_page(command))
+    elif wants_help(rest) and stage in STAGES:
+        print(stage_page(stage, f"{typed_program()} {command} {stage}", with_recipe=True))
+    elif "--help_all" in rest and stage in STAGES:
+        run_stage(STAGES[stage], [command, "--help_all"])
+    else:
+        line = stage_line(command, stage, rest)
+        run_stage(line.module, line.words)
+
+
+def run_stage(module: str, words: Sequence[str]) -> None:
+    """Run a stage in this process. Its processes on other GPUs find it by its name."""
+    sys.argv[1:] = words
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def start_command(words: Sequence[str]) -> None:
+    """Run a command of the table, or show its page."""
+    name, rest = command_of(words)
     if name not in COMMANDS:
-        exit_with(f"there is no command {name!r}; give one of {', '.join(COMMANDS)}")
-    try:
-        function = load(COMMANDS[name])
-        parser = parser_of(name, function)
-        call(function, parser.instantiate(parser.parse_args(rest)))
-    except UserError as error:
-        exit_with(str(error))
-    except OSError as error:
-        # A file that cannot be read or written is the user's to mend, whichever command met it.
-        exit_with(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        print(group_page(name, commands_of(name)))
+    elif wants_help(rest):
+        print(command_page(f"{typed_program()} {name}", COMMANDS[name].target))
+    else:
+        run_command_of_table(name, rest)
 
 
-def exit_with(sentence: str) -> None:
-    """Exit with status 2, the status of all mistakes that a user can correct."""
-    print(f"error: {sentence}", file=sys.stderr)
-    raise SystemExit(2)
+def command_of(words: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The name of a command, of one word or two, and the words after it; or the name of a group alone.
+
+    Raises UserError if there is no such command; the sentence names the nearest.
+    """
+    for count in (2, 1):
+        if (name := " ".join(words[:count])) in COMMANDS:
+            return name, words[count:]
+    word = words[0]
+    if word in FORMER:
+        raise UserError(f"{word!r} is now {FORMER[word]!r}")
+    group = commands_of(word)
+    if group and (len(words) == 1 or wants_help(words[1:2])):
+        return word, []
+    given = " ".join(words[:2]) if group else word
+    known = group or [*COMMANDS, *STAGE_COMMANDS, *STAGES]
+    near = did_you_mean(given, known) or f"; {typed_program()} --help lists all commands"
+    if word in STAGES:
+        near = f"; did you mean fit {word}?"
+    raise UserError(f"there is no command {given!r}{near}")
+
+
+def commands_of(word: str) -> dict[str, Command]:
+    """The commands of two words that begin with this one."""
+    return {name: command for name, command in COMMANDS.items() if name.startswith(f"{word} ")}
+
+
+def run_command_of_table(name: str, words: Sequence[str]) -> None:
+    """Parse the words as the function's arguments, and call it."""
+    # Imported here, since the lists and pages above need no parser.
+    from vjepa.command.parser import call, parser_of
+
+    function = load(COMMANDS[name].target)
+    parser = parser_of(function, f"{typed_program()} {name}")
+    call(function, parser.instantiate(parser.parse_args(words)))
 
 
 def load(target: str) -> Callable:
     """The function that `module:name` names."""
     module, _, name = target.partition(":")
     return getattr(import_module(module), name)
-
-
-def parser_of(name: str, function: Callable) -> ArgumentParser:
-    """One argument for each parameter of the function, or for each field of its config."""
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    # Only the summary: the arguments below it have help texts of their own.
-    summary = (inspect.getdoc(function) or "").partition("\n\n")[0]
-    parser = ArgumentParser(prog=f"python -m vjepa {name}", description=summary)
-    parameters = inspect.signature(function).parameters
-    # The fields become options without a prefix, and `call` puts them together again.
-    if config := parameters.get("config"):
-        parser.add_class_arguments(config.annotation)
-        return parser
-    # jsonargparse takes a list as one argument, in YAML; here it is several words, as in `--by letter open`.
-    by_hand = {key: p for key, p in parameters.items() if is_positional(p) or is_list(p)}
-    parser.add_function_arguments(function, skip=set(by_hand), as_positional=False)
-    helps = {entry.arg_name: entry.description for entry in parse(function.__doc__ or "").params}
-    for key, parameter in by_hand.items():
-        add_by_hand(parser, key, parameter, helps.get(key))
-    return parser
-
-
-def is_positional(parameter: inspect.Parameter) -> bool:
-    return parameter.kind is not parameter.KEYWORD_ONLY
-
-
-def is_list(parameter: inspect.Parameter) -> bool:
-    """Whether the parameter is a list, or a tuple of any number of texts."""
-    origin = get_origin(parameter.annotation)
-    element, *others = get_args(parameter.annotation) or (None,)
-    # Numbers stay with jsonargparse, which takes them as `[1,2]`, as in the fields of a config.
-    return origin is list or (origin is tuple and others == [...] and element not in (int, float))
-
-
-def add_by_hand(parser: ArgumentParser, name: str, parameter: inspect.Parameter, help: str | None) -> None:
-    """Add what jsonargparse does not derive: a positional argument, or an option with several values."""
-    settings: dict = {"type": parameter.annotation, "help": help}
-    # With several words, the type is that of each word.
-    if is_list(parameter):
-        settings |= {"type": get_args(parameter.annotation)[0], "nargs": "+"}
-    if is_positional(parameter):
-        parser.add_argument(name, **settings)
-    elif parameter.default is parameter.empty:
-        parser.add_argument(f"--{name}", required=True, **settings)
-    else:
-        default = list(parameter.default) if is_list(parameter) else parameter.default
-        parser.add_argument(f"--{name}", default=default, **settings)
-
-
-def call(function: Callable, options: Namespace) -> None:
-    """Call the function with what was parsed."""
-    parameters = inspect.signature(function).parameters
-    config = parameters.get("config")
-    if config and is_dataclass(config.annotation):
-        function(config.annotation(**options.as_dict()))
-    else:
-        arguments = {key: value for key, value in vars(options).items() if key in parameters}
-        # The parser gives lists, whatever the annotation.
-        for key, value in arguments.items():
-            if isinstance(value, list) and get_origin(parameters[key].annotation) is tuple:
-                arguments[key] = tuple(value)
-        function(**arguments)
 
 
 if __name__ == "__main__":

@@ -266,7 +266,7 @@ def test_check_counts_the_good_and_names_the_bad(videos, capsys):
     bad = "page.mp4,2,,\nmissing.mp4,1,,\nwide.mkv,1,0.5,99\n"
     file = write(videos / "some.csv", good + bad)
     with pytest.raises(SystemExit, match="2"):
-        main(["check-manifest", str(file), "--json", str(videos / "report.json")])
+        main(["data", "check", str(file), "--json", str(videos / "report.json")])
     report = json.loads((videos / "report.json").read_text())
     assert [report[key] for key in ("rows", "ok", "labelled", "labels")] == [5, 2, 4, 3]
     assert report["fps"] == {"min": 20, "median": 25, "max": 30} and report["codecs"] == {"h264": 2}
@@ -280,12 +280,12 @@ def test_check_counts_the_good_and_names_the_bad(videos, capsys):
 
 def test_check_of_a_good_folder(videos, tmp_path, capsys):
     (tmp_path / "a.mp4").write_bytes((videos / "good one.mp4").read_bytes())
-    main(["check-manifest", str(tmp_path), "--frames", "1"])
+    main(["data", "check", str(tmp_path), "--frames", "1"])
     assert "1 rows, 1 ok, 0 bad" in capsys.readouterr().out
 
 
 def test_check_of_a_bad_manifest_is_one_line(tmp_path):
-    command = [sys.executable, "-m", "vjepa", "check-manifest", str(tmp_path / "no.csv")]
+    command = [sys.executable, "-m", "vjepa", "data", "check", str(tmp_path / "no.csv")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: {tmp_path / 'no.csv'}: no such file or folder\n"
@@ -293,7 +293,7 @@ def test_check_of_a_bad_manifest_is_one_line(tmp_path):
 
 def test_check_refuses_no_workers(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
-        main(["check-manifest", str(tmp_path), "--workers", "0"])
+        main(["data", "check", str(tmp_path), "--workers", "0"])
     assert "must be more than 0" in capsys.readouterr().err
 
 

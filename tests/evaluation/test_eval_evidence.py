@@ -12,8 +12,8 @@ from tests.stages.test_probe_stage import CLIP, GRID, data, encoder_file, probe,
 from tests.stages.test_stages import fit
 from vjepa.data.clip_data import Source
 from vjepa.data.manifest_files import ManifestError
-from vjepa.data.video_files import write_png
 from vjepa.data.views import Views
+from vjepa.drawing.film import write_png
 from vjepa.errors import DataError, UserError
 from vjepa.evaluation.probe_data import ProbeData
 from vjepa.models.probe import ProbeConfig

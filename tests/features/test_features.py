@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.numpy import save_file
 
 import vjepa.features.clip_features as documented
@@ -20,22 +21,29 @@ from vjepa.__main__ import main
 from vjepa.data.clips import ClipConfig
 from vjepa.data.manifest import Row, read_manifest
 from vjepa.data.transforms import normalise
-from vjepa.data.video_files import write_png
 from vjepa.data.views import Views
 from vjepa.data.windows import starts_in
+from vjepa.drawing.captions import GAP, SMALLEST, line_height
+from vjepa.drawing.film import write_png
+from vjepa.drawing.palette import RIGHT, rgb
 from vjepa.errors import UserError
-from vjepa.features.clip_features import clip_features, read_clip
+from vjepa.features.clip_features import clip_features, clip_of, read_clip
 from vjepa.features.config import FeatureConfig, read_videos, source_digest
-from vjepa.features.contact_sheet import GREEN, SheetConfig, contact_sheet
-from vjepa.features.extraction import extract
+from vjepa.features.contact_sheet import ROW_GAP, SheetConfig, contact_sheet, neighbour_table
+from vjepa.features.extraction import extract, load_extractor
 from vjepa.features.files import Features, read_features, read_shard
-from vjepa.features.nearest import knn_accuracy, knn_predict, nearest
+from vjepa.features.layout import channels_first
+from vjepa.features.nearest import knn_accuracy, knn_predict, nearest, nearest_clips
 from vjepa.features.neighbours import neighbours
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
-from vjepa.weights.export import encoder_part, export, probe_part
-from vjepa.weights.load import load_encoder
+from vjepa.weights import facts
+from vjepa.weights.export import Part, encoder_part, export, part_description, probe_part
+from vjepa.weights.files import weights_digest
+from vjepa.weights.load import load_encoder, load_probe
 
+CELL = 16 + 2 * GAP + 2 * line_height(SMALLEST)
+"""Height of a cell of a contact sheet of images of 16 pixels: frame, a line above, a line below."""
 TINY = EncoderConfig(width=48, depth=2, heads=4, mlp_width=96, patch=8)
 CLIP = ClipConfig(frames=4, fps=8.0, size=32)
 SMALL = {"frames": 4, "fps": 8.0, "size": 32, "dtype": "float32", "workers": 0, "device": "cpu", "shard": 10}
@@ -47,7 +55,7 @@ def source(tmp_path):
     torch.manual_seed(1)
     probe = AttentiveProbe(ProbeConfig(1, 4), 48, 2)
     parts = {"ema": encoder_part(Encoder(TINY)), "probe": probe_part(probe)}
-    export(tmp_path / "encoder.safetensors", parts, {})
+    export(tmp_path / "encoder.safetensors", parts, {"clip": {"frames": 4, "fps": 8.0, "size": 32}})
     return tmp_path / "encoder.safetensors"
 
 
@@ -203,8 +211,9 @@ def test_one_file_or_a_folder_of_images_needs_no_list(clips_manifest, source, tm
         assert len(features.values) == count
         assert features.columns["label"] == [-1] * count
     features = read_features(tmp_path / "out-shots")
-    sheet = contact_sheet(read_videos(tmp_path / "shots"), features, SheetConfig(3, 1, 16))
-    assert sheet.shape == (3 * 24, 2 * 24, 3)
+    videos = read_videos(tmp_path / "shots")
+    sheet = contact_sheet(videos, features, nearest_clips(videos, features, 3, 1), 16)
+    assert sheet.shape == (3 * CELL + 2 * ROW_GAP, 2 * 24 + GAP, 3)
 
 
 def test_a_hugging_face_directory_is_known_by_its_weights(tmp_path):
@@ -227,11 +236,15 @@ def test_the_documented_lines_answer_a_clip_as_the_probe_stage_does(clips_manife
 
     lines = [line for line in documented.__doc__.splitlines() if line.startswith("    ")]
     code = textwrap.dedent("\n".join(lines))
-    files = {"vitl16.pt": source, "video.mp4": video, "probe.safetensors": tmp_path / "probe.safetensors"}
+    files = {
+        "encoder.safetensors": source,
+        "video.mp4": video,
+        "probe.safetensors": tmp_path / "probe.safetensors",
+    }
     for name, file in files.items():
         code = code.replace(name, str(file))
     names: dict = {}
-    exec(code.replace("frames=64, fps=4.0, size=256", "frames=4, fps=8.0, size=32"), names)
+    exec(code, names)
 
     assert names["vector"].shape == (48,)
     logits = stage.logits(normalise(read_clip(video, splits.clip)[None]))["encoder"][stage.head]
@@ -274,8 +287,31 @@ def test_neighbours(clips_manifest, source, tmp_path):
 
     features = extracted(source, clips_manifest, tmp_path / "out")
     assert knn_accuracy(features, features, k=1) == 1.0
-    sheet = contact_sheet(read_manifest(clips_manifest), features, SheetConfig(2, 3, 32))
-    assert sheet.shape == (2 * 40, 4 * 40, 3)
+    manifest = read_manifest(clips_manifest)
+    found = nearest_clips(manifest, features, 2, 3)
+    sheet = contact_sheet(manifest, features, found, 16)
+    assert sheet.shape == (2 * CELL + ROW_GAP, 4 * 24 + 3 * GAP, 3)
+    # A neighbour has a green frame exactly if it has the query's label.
+    labels = features.columns["label"]
+    for row, (query, places, _) in enumerate(found):
+        for column, place in enumerate(places, 1):
+            corner = sheet[row * (CELL + ROW_GAP) + CELL // 2, column * (24 + GAP)]
+            assert (tuple(corner) == rgb(RIGHT)) == (labels[place] == labels[query])
+
+
+def test_the_table_of_neighbours_names_clips_labels_and_cosines(clips_manifest, source, tmp_path):
+    features = extracted(source, clips_manifest, tmp_path / "out")
+    manifest = read_manifest(clips_manifest)
+    found = nearest_clips(manifest, features, 2, 3)
+    _, header, *lines = neighbour_table(manifest, features, found).splitlines()
+    assert header.split() == ["query", "label", "neighbour", "label", "cosine"]
+    pairs = [(row.query, place, cosine) for row in found for place, cosine in zip(*row[1:], strict=True)]
+    assert len(lines) == len(pairs) == 6
+    for line, (query, place, cosine) in zip(lines, pairs, strict=True):
+        paths = features.columns["path"]
+        labels = features.columns["label"]
+        expected = [paths[query], str(labels[query]), paths[place], str(labels[place]), f"{cosine:.3f}"]
+        assert line.split() == expected
 
 
 def test_neighbours_of_windows_and_of_clips_without_labels(clips_manifest, source, tmp_path):
@@ -283,16 +319,20 @@ def test_neighbours_of_windows_and_of_clips_without_labels(clips_manifest, sourc
     bare = clips_manifest.with_name("bare.csv")
     bare.write_text("path\n00.mp4\n01.mp4\n")
     features = extracted(source, bare, tmp_path / "out", overlap=0.0)
-    sheet = contact_sheet(read_manifest(bare), features, SheetConfig(4, 1, 32))
-    first = sheet[4:36, 4:36]
-    second = sheet[44:76, 4:36]
+    manifest = read_manifest(bare)
+    found = nearest_clips(manifest, features, 4, 1)
+    sheet = contact_sheet(manifest, features, found, 16)
+    text = line_height(SMALLEST) + GAP
+    first = sheet[text : text + 16, 4:20]
+    second = sheet[CELL + ROW_GAP + text :][:16, 4:20]
     assert features.columns["row"] == [0, 0, 1, 1]
     assert np.abs(first.astype(int) - second).max() > 50
-    assert not (sheet == np.array(GREEN, np.uint8)).all(axis=2).any()
+    assert not (sheet == np.array(rgb(RIGHT), np.uint8)).all(axis=2).any()
+    assert "00.mp4 at 0.5 s" in neighbour_table(manifest, features, found)
 
     elsewhere = Features(features.values, features.columns | {"row": [99] * 4})
     with pytest.raises(UserError, match=r"the features are not of .*clips\.csv"):
-        contact_sheet(read_manifest(clips_manifest), elsewhere, SheetConfig())
+        nearest_clips(read_manifest(clips_manifest), elsewhere, 1, 1)
 
 
 def random_features(count: int, seed: int) -> Features:
@@ -324,3 +364,98 @@ def test_the_command_prints_accuracy_and_refuses_other_features(clips_manifest, 
     assert sheet.exists()
     with pytest.raises(UserError, match=r"hold different features .*pool: mean and frame"):
         neighbours(**command, scored=folders["frame"])
+
+
+def test_clips_are_those_that_the_weights_were_trained_on(clips_manifest, source, tmp_path, capsys):
+    plain = {"dtype": "float32", "workers": 0, "device": "cpu", "shard": 10}
+    said = extract(FeatureConfig(source, clips_manifest, tmp_path / "said", **plain))
+    assert "4 frames at 8 fps, 32 px" in capsys.readouterr().out
+    given = extract(config(source, clips_manifest, tmp_path / "given"))
+    assert capsys.readouterr().err.count("note:") == 0  # the same numbers are no override
+    np.testing.assert_array_equal(read_features(said).values, read_features(given).values)
+    assert (tmp_path / "said/features.json").read_text().count('"frames": 4') == 1
+
+
+def test_another_clip_than_that_of_the_weights_is_named_once(source, tmp_path, capsys):
+    facts.announce.cache_clear()
+    for _ in range(2):
+        assert clip_of(source, size=16) == ClipConfig(frames=4, fps=8.0, size=16, short="hold")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("of 4 frames at 8 fps, 16 px; the weights were trained on 4 frames at 8 fps, 32 px")
+    silent = tmp_path / "silent.safetensors"
+    export(silent, {"ema": encoder_part(Encoder(TINY))}, {})
+    assert clip_of(silent).frames == 16
+    assert "does not say which clips it was trained on; taken are 16 frames" in capsys.readouterr().err
+    with pytest.raises(UserError, match="must all be positive"):
+        clip_of(source, frames=0)
+
+
+FRAMES = torch.randint(0, 256, (4, 32, 40, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+FIRST = FRAMES.permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (FRAMES, FIRST),
+        (FIRST, FIRST),
+        (FRAMES.numpy(), FIRST),
+        (FRAMES.numpy()[:, :, ::-1], FIRST.flip(-1)),
+        (FRAMES.numpy()[0], FIRST[:1]),
+        (FIRST[0], FIRST[:1]),
+        (list(FRAMES.numpy()), FIRST),
+        ([Image.fromarray(frame) for frame in FRAMES.numpy()], FIRST),
+        (Image.fromarray(FRAMES.numpy()[0]).convert("RGBA"), FIRST[:1]),
+        (FRAMES[None], FIRST[None]),
+        (FIRST[None], FIRST[None]),
+    ],
+    ids=lambda value: type(value).__name__ + str(getattr(value, "shape", "")),
+)
+def test_frames_are_taken_as_people_have_them(given, expected):
+    assert torch.equal(channels_first(given), expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (FRAMES.float(), r"got float32 \(4, 32, 40, 3\).*Floats of 0\.\.255"),
+        (FRAMES / 255, r"0\.\.1 are multiplied by 255"),
+        (FRAMES.permute(3, 0, 1, 2), r"uint8 \(3, 4, 32, 40\).*channels come before frames"),
+        (FRAMES[..., 0], r"uint8 \(4, 32, 40\)"),
+        (torch.zeros(2, 8, 8, 4, dtype=torch.uint8), r"\(2, 8, 8, 4\)"),
+        (torch.zeros(1, 1, 2, 8, 8, 3, dtype=torch.uint8), r"\(1, 1, 2, 8, 8, 3\)"),
+        ([FRAMES[0], FRAMES[0, :8]], "a list of frames of the sizes"),
+        ([], "a list of frames of the sizes"),
+        ("video.mp4", r"got str.*read_clip"),
+        (None, "got NoneType"),
+    ],
+    ids=str,
+)
+def test_other_frames_are_refused_in_one_sentence_with_both_layouts(given, why):
+    with pytest.raises(UserError, match=why) as caught:
+        channels_first(given)
+    assert "`t h w c` or `t c h w`" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_features_do_not_depend_on_the_layout(source):
+    encoder = load_encoder(source)
+    assert torch.equal(clip_features(encoder, FRAMES), clip_features(encoder, FIRST.contiguous()))
+
+
+def test_attentive_pooling_takes_the_clips_of_the_probe_and_its_encoder_alone(source, tmp_path):
+    probe = part_description(source, "probe")
+    module = load_probe(source)
+    clip = {"clip": {"frames": 6, "fps": 5.0, "size": 16}}
+    file = tmp_path / "probe.safetensors"
+    digest = weights_digest(load_encoder(source))
+    for known in (digest, "another"):
+        export(file, {"probe": Part(module, probe | {"schema": {"encoder_digest": known}})}, clip)
+        settings = FeatureConfig(
+            source, tmp_path, tmp_path / "out", pool="attentive", probe=file, device="cpu"
+        )
+        assert (settings.clip.frames, settings.clip.fps, settings.clip.size) == (6, 5.0, 16)
+        if known == digest:
+            assert load_extractor(settings).pooler is not None
+            continue
+        with pytest.raises(UserError, match="trained on the tokens of another encoder"):
+            load_extractor(settings)

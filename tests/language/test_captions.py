@@ -218,15 +218,15 @@ def test_check_names_every_bad_row(tmp_path, capsys):
         changed(conversations=talk(("human", "Why? " * 50), ("gpt", "So."))),
     )
     with pytest.raises(SystemExit, match="2"):
-        main(["check-conversations", str(written(tmp_path, *rows)), "--longest", "200"])
+        main(["data", "check-conversations", str(written(tmp_path, *rows)), "--longest", "200"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("4 rows, 1 ok, 3 bad")
     assert [line.split(":")[0] for line in lines[1:]] == ["row 2", "row 3", "row 4"]
     problems = ("no file", "empty answer", "characters of text are too long")
     assert all(problem in line for problem, line in zip(problems, lines[1:], strict=True))
-    main(["check-conversations", str(written(tmp_path, LLAVA))])
+    main(["data", "check-conversations", str(written(tmp_path, LLAVA))])
     with pytest.raises(SystemExit, match="2"):
-        main(["check-conversations", str(tmp_path / "none.json")])
+        main(["data", "check-conversations", str(tmp_path / "none.json")])
 
 
 def test_videos_are_shown_whole_and_pictures_once(tmp_path):

@@ -11,6 +11,7 @@ from vjepa.models.encoder import Encoder, EncoderConfig, encode_frames
 from vjepa.models.step_cache import block_causal_mask
 from vjepa.objectives.action_conditioned import ObjectiveConfig, action_conditioned_losses
 from vjepa.weights.export import ac_predictor_part, encoder_part, export, read_schema
+from vjepa.weights.facts import ActingFacts
 from vjepa.weights.files import CheckpointError
 from vjepa.weights.load import load_ac_predictor
 
@@ -209,7 +210,9 @@ def test_frames_are_encoded_alone_and_normed():
 def test_export_round_trip(tmp_path, predictor):
     schema = {"names": ["x", "y"], "bounds": [[-1.0, 1.0], [-2.0, 2.0]]}
     export(
-        tmp_path / "model.safetensors", {"ac_predictor": ac_predictor_part(predictor, ENCODER, schema)}, {}
+        tmp_path / "model.safetensors",
+        {"ac_predictor": ac_predictor_part(predictor, ENCODER, ActingFacts(schema))},
+        {},
     )
     loaded = load_ac_predictor(tmp_path / "model.safetensors")
     assert loaded.config == SMALL and read_schema(tmp_path / "model.safetensors") == schema

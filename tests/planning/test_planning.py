@@ -1,6 +1,7 @@
 """Laws of planning: the search finds a minimum within its bounds, rollouts are exact, the loop arrives."""
 
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,14 +14,18 @@ from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.planning.bounds import ActionBounds, Limits
 from vjepa.planning.cem import CEMConfig, cem
 from vjepa.planning.energy import Energy, distance
+from vjepa.planning.fit import check_images
 from vjepa.planning.landscape import LandscapeConfig, energy_landscape
+from vjepa.planning.load import load_world_model
 from vjepa.planning.mpc import MPC, MPCConfig
 from vjepa.planning.recorded_landscape import landscape, read_trajectory
 from vjepa.planning.world_model import GIB, WorldModel, WorldModelConfig
 from vjepa.robots.pose import pose_apply, pose_delta
 from vjepa.robots.schema import END_EFFECTOR
 from vjepa.weights.export import ac_predictor_part, encoder_part, export
-from vjepa.weights.facts import ActingFacts
+from vjepa.weights.facts import ActingFacts, announce
+from vjepa.weights.files import weights_digest
+from vjepa.weights.load import load_ac_predictor, load_encoder
 
 SEARCH = CEMConfig(samples=200, iterations=10, top=10, horizon=2)
 
@@ -393,3 +398,72 @@ def test_the_bench_measures_what_the_cache_saves(capsys):
     bench_planning(width=48, depth=1, encoder_width=48, tokens=16, samples=8, iterations=2, horizons=(1, 3))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and all(float(line.split()[-1]) < 1e-5 for line in lines[1:])
+
+
+DOWN = replace(END_EFFECTOR, centres=(float(np.pi), 0.0, 0.0))
+"""As the demo's: the hand points down, so a roll of +pi and of -pi are the same."""
+
+
+@pytest.fixture
+def pair(tmp_path) -> tuple[Path, Path]:
+    """Files of an encoder, and of a predictor that was trained under DOWN on its tokens."""
+    torch.manual_seed(0)
+    encoder = Encoder(SMALL)
+    ac = ACPredictor(ACPredictorConfig(width=48, depth=1, heads=4, mlp_width=96), SMALL)
+    acting = ActingFacts(asdict(DOWN), 24, 4.0, (1, 3), encoder_digest=weights_digest(encoder))
+    export(tmp_path / "encoder.safetensors", {"ema": encoder_part(encoder)}, {})
+    export(tmp_path / "ac.safetensors", {"ac_predictor": ac_predictor_part(ac, SMALL, acting)}, {})
+    return tmp_path / "encoder.safetensors", tmp_path / "ac.safetensors"
+
+
+def test_a_roll_of_pi_keeps_its_sign_under_the_schema_of_the_weights(pair):
+    """Turned a little further, a hand that points down has the roll -3.12, which no network has seen."""
+    model = load_world_model(*pair)
+    assert model.schema == DOWN
+    state = torch.tensor([[0.4, 0.1, 0.2, 3.1, 0.0, 0.0, 0.5]])
+    action = torch.tensor([[0.0, 0.0, 0.0, 0.06, 0.0, 0.0, 0.0]])
+    torch.testing.assert_close(model.next_state(state, action)[0, 3], torch.tensor(3.16))
+    default = WorldModel(Encoder(SMALL), ACPredictor(model.ac.config, SMALL), END_EFFECTOR)
+    torch.testing.assert_close(default.next_state(state, action)[0, 3], torch.tensor(3.16 - 2 * np.pi))
+
+
+def test_another_schema_than_that_of_the_weights_is_refused(pair):
+    networks = (load_encoder(pair[0]), load_ac_predictor(pair[1]))
+    with pytest.raises(
+        UserError, match=r"another schema: centres \(3\.14159.*not \(\)\. Take load_world_model"
+    ):
+        WorldModel(*networks, END_EFFECTOR)
+    narrow = replace(DOWN, bounds=((-0.01, 0.01),) * 7)
+    assert WorldModel(*networks, narrow).schema == narrow  # where one searches is no meaning of numbers
+
+
+def test_size_and_scales_come_from_the_weights_unless_they_are_given(pair, capsys):
+    announce.cache_clear()
+    model = load_world_model(*pair)
+    assert (model.size, model.scales) == (24, (1, 3)) and capsys.readouterr().err == ""
+    with pytest.raises(UserError, match="learned from images of 24 pixels, got 32 x 32"):
+        model.encode(torch.zeros(1, 3, 32, 32))
+    other = load_world_model(*pair, WorldModelConfig(scales=(1,)), size=32)
+    assert other.encode(torch.zeros(1, 3, 32, 32)).shape == (1, 16, 48) and other.scales == (1,)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and "scales is (1,); the weights were trained for (1, 3)" in lines[0]
+
+
+def test_the_tokens_of_another_encoder_of_the_same_shape_are_refused(pair, tmp_path):
+    export(tmp_path / "other.safetensors", {"ema": encoder_part(Encoder(SMALL))}, {})
+    with pytest.raises(UserError, match=r"ac\.safetensors was trained on the tokens of another encoder"):
+        load_world_model(tmp_path / "other.safetensors", pair[1])
+
+
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [
+        (torch.zeros(24, 24, 3, dtype=torch.uint8), r"`b c h w` .* got uint8 \(24, 24, 3\)"),
+        (torch.zeros(1, 24, 24, 3), r"got float32 \(1, 24, 24, 3\)"),
+        (torch.zeros(1, 3, 2, 24, 24), r"got float32 \(1, 3, 2, 24, 24\)"),
+        (torch.zeros(1, 3, 24, 32), r"images of 24 pixels, got 24 x 32"),
+    ],
+)
+def test_images_of_another_layout_are_refused(image, why):
+    with pytest.raises(UserError, match=why):
+        check_images(image, 24)

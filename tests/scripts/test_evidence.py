@@ -48,7 +48,8 @@ def test_table_figure_and_numbers(runs, clips_manifest, tmp_path, capsys):
     # The place of a run in the list is the seed of its random encoder, and here of the others too.
     assert encoders["pretrain"] == encoders["cooldown"] == encoders["constant"] == encoders["random"]
     assert "2 seeds" in capsys.readouterr().out
-    assert (tmp_path / "out" / "evidence.png").stat().st_size > 5000
+    for name in ("evidence.png", "evidence_curves.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 5000
 
 
 def test_an_unfinished_run_is_named(runs, clips_manifest, tmp_path):

@@ -12,9 +12,11 @@ import pytest
 pytest.importorskip("mujoco")
 
 from vjepa.__main__ import main
-from vjepa.data.video_files import filmstrip, write_png, write_video
+from vjepa.drawing.captions import GAP
+from vjepa.drawing.film import write_mp4
 from vjepa.robots.euler import euler_to_matrix, matrix_to_euler
 from vjepa.sim.recording.director import Director
+from vjepa.sim.recording.gallery import class_table
 from vjepa.sim.recording.motion_clips import film_pair
 from vjepa.sim.recording.record import RecordConfig, clip_seed, pairs_per_split, record
 from vjepa.sim.recording.scripted_episodes import play_script
@@ -75,7 +77,7 @@ def test_euler_angles_are_extrinsic_xyz():
 
 def test_same_seed_same_bytes(tmp_path):
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        write_video(tmp_path / f"{name}.mp4", film_pair(seed, 0, SHORT)[0].frames, 30)
+        write_mp4(tmp_path / f"{name}.mp4", film_pair(seed, 0, SHORT)[0].frames, 30)
     first, again, other = ((tmp_path / f"{name}.mp4").read_bytes() for name in "abc")
     assert first == again
     assert first != other
@@ -201,26 +203,29 @@ def test_other_configuration_in_the_same_folder_is_refused(recorded):
 
 def test_command_line_refuses_in_one_sentence(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
-        main(["record-clips", "--out", str(tmp_path / "x"), "--clips", "3"])
+        main(["data", "record-clips", "--out", str(tmp_path / "x"), "--clips", "3"])
     assert "multiple of 8" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
 
 
 def test_help_explains_every_option(capsys):
-    with pytest.raises(SystemExit):
-        main(["record-clips", "--help"])
+    main(["data", "record-clips", "--help"])
     text = capsys.readouterr().out
     for name in asdict(RecordConfig(out=Path())):
-        assert len(text.split(f"--{name} ")[-1].split("(type")[0].split()) > 3, name
+        assert len(text.split(f"  --{name} ")[1].split("  --")[0].split()) > 4, name
 
 
-def test_filmstrip_and_png(tmp_path):
-    frames = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
-    strip = filmstrip(frames, columns=3, gap=1)
-    assert strip.shape == (4, 14, 3)
-    assert strip[0, [0, 5, 10], 0].tolist() == [0, 2, 4]
-    write_png(tmp_path / "strip.png", strip)
-    assert (tmp_path / "strip.png").read_bytes().startswith(b"\x89PNG")
+def test_the_gallery_has_a_row_for_each_class_with_its_name():
+    table = class_table(0, SHORT, columns=3)
+    names = table.shape[1] - 3 * 32 - 2 * GAP
+    assert names > 0 and table.shape[0] > 8 * 32
+    for row in range(8):
+        bottom = len(table) - (7 - row) * (32 + GAP)
+        left, frames = np.split(table[bottom - 32 : bottom], [names], axis=1)
+        assert (left < 100).any() and (left > 200).any()
+        # Partners are one film in two directions.
+        partner = table[bottom - 32 + (36 if row % 2 == 0 else -36) :][:32, names:]
+        np.testing.assert_array_equal(frames[:, :32], partner[:, -32:])
 
 
 # -- images --------------------------------------------------------------------------------------------------

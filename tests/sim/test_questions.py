@@ -152,7 +152,7 @@ def world(tmp_path) -> Path:
 
 
 def test_files_are_conversations_and_the_same_every_time(world, capsys):
-    main(["record-questions", "--world", str(world)])
+    main(["data", "record-questions", "--world", str(world)])
     assert "train.jsonl: 16 rows" in capsys.readouterr().out
     before = {file.name: file.read_bytes() for file in world.glob("*.jsonl")}
     write_questions(world)
@@ -172,7 +172,7 @@ def test_rows_of_another_world_are_one_sentence(world, capsys):
     text = (world / "test.csv").read_text()
     (world / "test.csv").write_text(text.replace(text.splitlines()[1].split(",")[-1], "9.9", 1))
     with pytest.raises(SystemExit, match="2"):
-        main(["record-questions", "--world", str(world)])
+        main(["data", "record-questions", "--world", str(world)])
     assert "was not filmed by this version of the demo world; make the clips anew" in capsys.readouterr().err
 
 

@@ -198,6 +198,7 @@ def test_impossible_records_are_refused(fields):
 
 def test_the_command_line(tmp_path, capsys):
     arguments = [
+        "data",
         "record-robot",
         "--out",
         str(tmp_path),

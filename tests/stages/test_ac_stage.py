@@ -22,16 +22,18 @@ from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.models.cloned_policy import ClonedPolicy, ClonedPolicyConfig
 from vjepa.models.encoder import Encoder, EncoderConfig, encode_frames
 from vjepa.objectives.action_conditioned import ObjectiveConfig, action_conditioned_losses
+from vjepa.planning.load import load_world_model
 from vjepa.robots.cached_windows import LatentsConfig
 from vjepa.robots.episodes import TrajectoryError
 from vjepa.robots.schema import StateSchema, schema_from, vector_schema
 from vjepa.robots.trajectory_data import RobotSource, TrajectoryData
 from vjepa.robots.windows import TrajectoryConfig
-from vjepa.sim.closed_loop.episodes import load_world_model
 from vjepa.sim.recording.robot_episodes import RobotConfig, record_robot
 from vjepa.training.monitors import OptimizerMonitor
 from vjepa.training.optim import OptimConfig, Schedule
+from vjepa.weights.card import read_card
 from vjepa.weights.export import encoder_part, export, read_schema
+from vjepa.weights.files import weights_digest
 from vjepa.weights.load import load_ac_predictor, load_encoder, load_policy
 from vjepa.weights.untrained import untrained
 
@@ -192,7 +194,11 @@ def test_the_encoder_stays_as_it_was_and_out_of_everything(robot, encoder, tmp_p
     export(tmp_path / "model.safetensors", model.parts(), {})
     assert all(key.startswith("ac_predictor.") for key in load_file(tmp_path / "model.safetensors"))
     assert equal(load_ac_predictor(tmp_path / "model.safetensors"), model.predictor)
-    assert schema_from(read_schema(tmp_path / "model.safetensors")) == SCHEMA
+    acting = read_card(tmp_path / "model.safetensors").acting
+    assert schema_from(acting.schema) == SCHEMA
+    assert (acting.size, acting.fps, acting.scales) == (WINDOW.size, WINDOW.fps, (1,))
+    assert acting.encoder_source == str(encoder)
+    assert acting.encoder_digest == weights_digest(load_encoder(encoder))
     world = load_world_model(
         str(encoder), str(tmp_path / "model.safetensors")
     )  # chained: encoder and predictor, by their files

@@ -6,10 +6,12 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 pytest.importorskip("mujoco")
 
 from stages.plan import ProtocolConfig, plan
+from vjepa.drawing.captions import GAP, enlarged, line_height, text_width
 from vjepa.errors import UserError
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.models.cloned_policy import ClonedPolicy, ClonedPolicyConfig
@@ -19,8 +21,8 @@ from vjepa.planning.cem import CEMConfig
 from vjepa.planning.landscape import LandscapeConfig
 from vjepa.robots.schema import StateSchema, vector_schema
 from vjepa.sim.closed_loop.episode_log import EpisodeLog
-from vjepa.sim.closed_loop.episodes import EpisodeRunner, Job, Outcome, load_world_model
-from vjepa.sim.closed_loop.film import animated_gif, first_episode
+from vjepa.sim.closed_loop.episodes import EpisodeRunner, Job, Outcome
+from vjepa.sim.closed_loop.film import SIDE, film_episode, first_episode
 from vjepa.sim.closed_loop.held_out_steps import StepsConfig
 from vjepa.sim.closed_loop.parallel import play_all
 from vjepa.sim.closed_loop.policies import (
@@ -39,6 +41,7 @@ from vjepa.sim.recording.robot_episodes import RobotConfig, record_robot
 from vjepa.sim.world import skills
 from vjepa.sim.world.env import DemoWorld, WorldConfig
 from vjepa.weights.export import ac_predictor_part, encoder_part, export, policy_part
+from vjepa.weights.facts import ActingFacts
 
 SIZE = 32
 SCHEMA = StateSchema(centres=(float(np.pi), 0.0, 0.0))
@@ -54,10 +57,10 @@ def weights(tmp_path_factory) -> PolicyWeights:
     export(folder / "encoder.safetensors", {"ema": encoder_part(encoder)}, {})
     export(
         folder / "ac.safetensors",
-        {"ac_predictor": ac_predictor_part(ac, encoder.config, asdict(SCHEMA), SIZE)},
+        {"ac_predictor": ac_predictor_part(ac, encoder.config, ActingFacts(asdict(SCHEMA), SIZE))},
         {},
     )
-    export(folder / "clone.safetensors", {"policy": policy_part(policy, asdict(SCHEMA))}, {})
+    export(folder / "clone.safetensors", {"policy": policy_part(policy, ActingFacts(asdict(SCHEMA)))}, {})
     encoder, ac, clone = (str(folder / f"{name}.safetensors") for name in ("encoder", "ac", "clone"))
     return PolicyWeights(encoder, ac, encoder, ac, clone)
 
@@ -215,10 +218,30 @@ def test_the_protocol_from_end_to_end(setting, tmp_path):
     assert results["reach"][2]["success"] == 1.0
     assert [row["name"] for row in results["reach_by_horizon"]] == ["1 actions ahead", "2 actions ahead"]
     assert results["reach_by_camera_angle"] and 0 <= results["energy_landscapes"]["quadrant"] <= 1
-    for name in ("film.mp4", "film.png", "landscape.png", "landscape.npz"):
+    for name in ("film.mp4", "film.gif", "film.png", "landscape.png", "landscape.npz"):
         assert (tmp_path / "plan" / name).stat().st_size > 0
     assert list((tmp_path / "plan").glob("events.out.tfevents.*"))
-    assert animated_gif(tmp_path / "plan/film.mp4").startswith(b"GIF")
+
+
+def test_the_film_shows_the_episode_that_is_counted(setting, tmp_path):
+    runner = EpisodeRunner(setting)
+    strip = film_episode(runner, "reach", "model", 0, tmp_path)
+    again = film_episode(runner, "reach", "model", 0, tmp_path / "again")
+    assert (strip == again).all()
+    for name in ("film.mp4", "film.gif", "film.png"):
+        assert (tmp_path / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+    # Headers above, times at the left, then five columns and six moments of 10 steps at 4 Hz.
+    wide, high = 5 * SIDE + 4 * GAP, line_height() + 6 * (SIDE + GAP)
+    assert strip.shape == (high, text_width("0.00 s") + wide, 3)
+    gif = Image.open(tmp_path / "film.gif")
+    assert gif.size == (wide, line_height() + SIDE)
+    assert (tmp_path / "film.gif").stat().st_size < 2_000_000
+
+    # The first frame is the camera's image before anything has moved, enlarged.
+    start = start_episode("reach", 0, runner.world()).world.observe()["image"]
+    camera = strip[line_height() + GAP :, text_width("0.00 s") :][:SIDE, :SIDE]
+    np.testing.assert_array_equal(camera, enlarged(start[None], SIDE, SIDE)[0])
 
 
 def test_what_was_played_is_not_played_again(setting, tmp_path):
@@ -263,10 +286,15 @@ def test_networks_of_something_else_are_refused(setting, weights, tmp_path):
         ACPredictorConfig(width=48, depth=1, heads=4, mlp_width=96, state_dim=2, action_dim=2), encoder.config
     )
     plane = asdict(vector_schema(("x", "y"), "m", 1.0))
-    export(tmp_path / "ac.safetensors", {"ac_predictor": ac_predictor_part(ac, encoder.config, plane)}, {})
+    export(
+        tmp_path / "ac.safetensors",
+        {"ac_predictor": ac_predictor_part(ac, encoder.config, ActingFacts(plane))},
+        {},
+    )
     misfit = "a robot with states of 2 and actions of 2 numbers; the demo world's arm has 7"
     with pytest.raises(UserError, match=misfit):
-        load_world_model(weights.encoder, str(tmp_path / "ac.safetensors"))
+        flat = PolicyWeights(weights.encoder, str(tmp_path / "ac.safetensors"))
+        EpisodeRunner(replace(setting, weights=flat)).world_model("model")
 
 
 def test_the_planner_is_as_the_setting_says(setting):

@@ -22,8 +22,9 @@ from vjepa.data.manifest import read_manifest
 from vjepa.data.manifest_files import ManifestError
 from vjepa.data.views import ViewClips, Views, boxes_along, collate_views
 from vjepa.errors import UserError
+from vjepa.evaluation.confusion import confusion_matrix
 from vjepa.evaluation.predictions import ChosenHead, Predictions, accuracies, scores_per_target
-from vjepa.evaluation.score_files import confusion_matrix, write_classes
+from vjepa.evaluation.score_files import write_classes
 from vjepa.models.encoder import Encoder
 from vjepa.models.probe import ProbeConfig
 from vjepa.training.grid_optim import GridConfig

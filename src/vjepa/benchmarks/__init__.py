@@ -11,8 +11,8 @@ epic_kitchens          the annotations of EPIC-KITCHENS-100
 anticipation_data      the data module of action anticipation
 anticipation_clips     clips that end before an action
 anticipation_report    recall, choice of heads and table of anticipation
-planning_speed         the command `bench-planning`
-probe_grid_speed       the command `bench-probe-grid`
+planning_speed         the command `bench planning`
+probe_grid_speed       the command `bench probe-grid`
 """
 
 from vjepa import torchvision_ops  # noqa: F401  before anything imports torchvision

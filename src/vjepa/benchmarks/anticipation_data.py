@@ -14,6 +14,7 @@ from vjepa.benchmarks.action_files import Noun, read_actions
 from vjepa.benchmarks.actions import Action, Vocabulary, vocabulary
 from vjepa.benchmarks.anticipation_clips import Ahead, Anchor, AnticipationClips, collate_anticipation
 from vjepa.data.clips import ClipConfig
+from vjepa.data.digest import file_digest
 from vjepa.data.module import ResumableData
 from vjepa.data.targets import check_disjoint, spans_by_path
 from vjepa.errors import require
@@ -106,6 +107,10 @@ class AnticipationData(ResumableData):
         sentence = f"{self.files[split]} shares no action with {self.files['train']}: nothing can be foreseen"
         require(shared, sentence)
         return classes
+
+    def trained_on(self) -> dict:
+        clip = {"frames": self.clip.frames, "fps": self.clip.fps, "size": self.clip.size}
+        return {"clip": clip, "data": file_digest(Path(self.files["train"]))}
 
     def training_samples(self) -> AnticipationClips:
         actions = self.actions["train"]

@@ -1,6 +1,6 @@
-"""The command `bench-planning`: seconds for one plan, and what keeping keys and values saves.
+"""The command `bench planning`: seconds for one plan, and what keeping keys and values saves.
 
-    python -m vjepa bench-planning --horizons 1 2 4
+    vjepa bench planning --horizons 1 2 4
 
 The comparison is with running the predictor again over all steps so far for every new one, as the public code
 does.
@@ -18,6 +18,7 @@ from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.planning.cem import CEMConfig, cem
 from vjepa.planning.energy import Energy, distance
 from vjepa.planning.world_model import WorldModel, WorldModelConfig
+from vjepa.robots.schema import END_EFFECTOR
 
 HEADER = (
     "horizon   chunk   s/plan   samples/s   s/plan without cache   ratio   largest difference of an energy"
@@ -57,7 +58,7 @@ def bench_planning(
     encoder = EncoderConfig(width=encoder_width, depth=1, heads=heads, mlp_width=encoder_width)
     predictor = ACPredictorConfig(width=width, depth=depth, heads=heads, mlp_width=4 * width, merge=merge)
     ac = ACPredictor(predictor, encoder).to(device)
-    world = WorldModel(Encoder(encoder).to(device), ac, WorldModelConfig(memory))
+    world = WorldModel(Encoder(encoder).to(device), ac, END_EFFECTOR, WorldModelConfig(memory))
     # Time does not depend on the values, so tokens, goal and actions are random.
     now = torch.randn(1, tokens, encoder_width, device=device)
     state = torch.zeros(1, 7, device=device)

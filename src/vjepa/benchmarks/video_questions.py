@@ -1,7 +1,7 @@
 """Questions about videos, answered from the video and from controls that show less of it.
 
-    python -m vjepa evaluate --model runs/demo/vlm --questions data/demo/test.jsonl
-    python -m vjepa evaluate --model DIR --questions mvp.json --format mvp --media videos --by letter open
+    vjepa evaluate --model runs/demo/vlm --questions data/demo/test.jsonl
+    vjepa evaluate --model DIR --questions mvp.json --format mvp --media videos --by letter open
 
 There is one table for each way of answering, with a row for each control and a column for each kind of
 question. Questions whose media cannot be decoded or do not fit into the context are reported and left out.

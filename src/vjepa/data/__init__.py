@@ -1,15 +1,15 @@
 """From files to batches.
 
 manifest         which videos there are: one table, whatever the file; `manifest_files` reads the formats
-check            the command `check-manifest`: decodes a few frames of every row, and reports what is bad
+check            the command `data check`: decodes a few frames of every row, and reports what is bad
 decode           frames of a video at given seconds; it uses `video_stream`, `orientation`, `decode_error`
-video_files      frames to files: MP4 and PNG
 sampling         which rows of a mixture come when, and which moments of a video
 transforms       crops on uint8, normalisation on the device
 clips            one clip a sample, at random for training, fixed for evaluation
 views            several looks at each video, for evaluation
 windows          windows that slide over whole videos
 targets          what a probe predicts: several labels, or numbers; and that splits share nothing
+digest           digests of training data, which travel with the weights
 loader           the order of samples, the replacement of bad ones, and a loader that resumes exactly
 module           the base of all data modules
 clip_data        the data module of clips

@@ -1,6 +1,6 @@
-"""The command `check-manifest`: decode a few frames of every row, and report what the videos are like.
+"""The command `data check`: decode a few frames of every row, and report what the videos are like.
 
-    python -m vjepa check-manifest train.csv --json report.json
+    vjepa data check train.csv --json report.json
 
 Each row is decoded in a process of a pool, because FFmpeg can hang or crash on a damaged file. Such a file is
 one bad row, and all other rows are still checked.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vjepa.data.clips import ClipConfig, EvaluationClips, TrainingClips, collate_clips
+from vjepa.data.digest import digest_of, table_digest
 from vjepa.data.manifest import Manifest, read_manifest
 from vjepa.data.module import ResumableData, check_sources
 
@@ -65,6 +66,11 @@ class ClipData(ResumableData):
             _ = self.train_manifests
         if stage in ("fit", "validate"):
             _ = self.val_manifest
+
+    def trained_on(self) -> dict:
+        clip = {"frames": self.clip.frames, "fps": self.clip.fps, "size": self.clip.size}
+        tables = [manifest.table for manifest in self.train_manifests]
+        return {"clip": clip, "data": digest_of(map(table_digest, tables))}
 
     def training_samples(self) -> TrainingClips:
         weights = [source.weight for source in self.sources]

@@ -64,7 +64,7 @@ class Sample(NamedTuple):
     """None if the file could not be decoded and nothing replaces it."""
     label: int
     """-1 if the manifest has none."""
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls
     """Training: the global sample number. Evaluation: the manifest's row."""
     bad: list[str]
     """Files that failed on the way, each with its reason."""
@@ -73,7 +73,7 @@ class Sample(NamedTuple):
 class Batch(NamedTuple):
     clip: UInt8[Tensor, "b t c h w"]
     label: Int[Tensor, " b"]
-    index: Int[Tensor, " b"]
+    index: Int[Tensor, " b"]  # type: ignore[assignment]
     bad: list[str]
     """Files that failed, each with its reason, replaced or not."""
     lost: int
@@ -83,7 +83,7 @@ class Batch(NamedTuple):
 def collate_clips(samples: Sequence[Sample]) -> Batch:
     """A batch of the decodable samples, which may be none."""
     good = [sample for sample in samples if sample.clip is not None]
-    clips = stack_clips([sample.clip for sample in good])
+    clips = stack_clips([sample.clip for sample in samples if sample.clip is not None])
     labels = torch.tensor([sample.label for sample in good], dtype=torch.long)
     indices = torch.tensor([sample.index for sample in good], dtype=torch.long)
     bad = [reason for sample in samples for reason in sample.bad]
@@ -154,7 +154,8 @@ class TrainingClips(Dataset):
         # Without jitter only the moment is fixed; the crop stays random.
         frames = load_frames(row, self.config, rng if self.config.jitter else None)
         # The same box for all frames: a box that moved would look like motion of the camera.
-        box, flip = choose_crop(*frames.shape[-2:], self.config, rng)
+        height, width = frames.shape[-2:]
+        box, flip = choose_crop(height, width, self.config, rng)
         return Sample(crop(frames, box, self.config.size, flip), row.label_number, i, [])
 
 

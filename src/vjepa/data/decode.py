@@ -51,7 +51,7 @@ class Video:
     def __enter__(self) -> "Video":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -121,14 +121,15 @@ class Video:
         order = np.argsort(times, kind="stable")
         ticks = [self.stream.tick_at(times[slot]) for slot in order]
 
-        clip = converted = image = None
+        clip = np.empty((0, 0, 0, 0), np.uint8)
+        converted = None
         for slot, frame in zip(order, self.stream.frames_at(ticks), strict=True):
             # A frame that is on screen at several of the times is converted once.
             if frame is not converted:
                 converted = frame
                 image = self._rgb(frame)
             # Only a converted frame tells the size: turned upright, height and width may be exchanged.
-            if clip is None:
+            if len(clip) == 0:
                 clip = np.empty((len(times), *image.shape), np.uint8)
             if image.shape != clip.shape[1:]:
                 reason = f"the size changes from {clip.shape[2:0:-1]} to {image.shape[1::-1]}"

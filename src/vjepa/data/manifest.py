@@ -6,7 +6,7 @@
 The format, column by column, is in `data_manifests/README.md`. Whether the videos can be decoded is another
 question:
 
-    python -m vjepa check-manifest train.csv
+    vjepa data check train.csv
 """
 
 from dataclasses import dataclass

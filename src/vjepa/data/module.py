@@ -50,6 +50,13 @@ class ResumableData(L.LightningDataModule):
         self.max_bad_share = max_bad_share
         self.seed = seed
 
+    def trained_on(self) -> dict:
+        """What an export says of this data: training clips as `clip` (frames, fps, size), a digest as `data`.
+
+        A data module that cannot say leaves them out.
+        """
+        return {}
+
     def training_samples(self) -> Dataset:
         """Sample k of the run, for every k; its `mixture` says which rows there are."""
         raise NotImplementedError

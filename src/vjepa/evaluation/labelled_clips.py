@@ -83,7 +83,7 @@ def read_labelled_clips(
     clips = {row: dataset[row].clip for row in rows}
     clips = {row: frames for row, frames in clips.items() if frames is not None}
     require(
-        bool(clips), f"{path}: no clip could be decoded; `python -m vjepa check-manifest {path}` says why"
+        bool(clips), f"{path}: no clip could be decoded; `vjepa data check {path}` says why"
     )
     # The columns have to stay beside the clips that could be decoded.
     table = manifest.table.take(list(clips))

@@ -26,17 +26,10 @@ from vjepa.data.labelled_clip_data import LabelledClipData
 from vjepa.data.manifest import Manifest
 from vjepa.data.targets import Targets, check_labelled, check_measurable
 from vjepa.errors import DataError, require
+from vjepa.evaluation.confusion import class_names, confusion_matrix, draw_confusion
 from vjepa.evaluation.predictions import Predictions, ValuePredictions, accuracies, scores_per_target
 from vjepa.evaluation.report import Score
-from vjepa.evaluation.score_files import (
-    class_names,
-    confusion_matrix,
-    draw_confusion,
-    write_classes,
-    write_predictions,
-    write_targets,
-    write_values,
-)
+from vjepa.evaluation.score_files import write_classes, write_predictions, write_targets, write_values
 
 SPLIT_NAMES = {"val": "validation", "test": "test"}
 
@@ -88,14 +81,14 @@ class ClassTask(nn.Module):
         """Raise DataError or ManifestError if a split's decoded clips cannot tell good heads from bad."""
         if len(predictions["row"]) == 0:
             what = f"no {SPLIT_NAMES[split]} clip could be decoded, so there is no score"
-            raise DataError(f"{what}; `vjepa check-manifest` says why")
+            raise DataError(f"{what}; `vjepa data check` says why")
 
     def write_files(self, out: Path, predictions: dict[str, np.ndarray], head: int, score: Score) -> None:
         """Write `predictions.csv`, `classes.csv` and `confusion.png` of one head on the test clips."""
         write_predictions(out / "predictions.csv", self.manifest, predictions, head)
         confusion = confusion_matrix(predictions, head, self.classes)
         write_classes(out / "classes.csv", confusion, self.names)
-        title = f"{score.name}: {score.value:.3f} on {score.clips} clips"
+        title = f"{score.name}: accuracy {score.value:.3f} on {score.clips} test clips"
         draw_confusion(out / "confusion.png", confusion, self.names, title)
 
     def rescale(self, probe: nn.Module) -> nn.Module:

@@ -1,6 +1,6 @@
 """Tables of the scores of a probe or of anticipation, for one run or over seeds.
 
-    python -m vjepa report runs/demo-seed*/probe/scores.json
+    vjepa report runs/demo-seed*/probe/scores.json
 
 One file gives one table. Several files are runs that differ in their seed, and give mean and standard
 deviation.

@@ -7,21 +7,17 @@ zero          gets actions without motion
 persistence   predicts that the first frame stays as it is, without a network
 """
 
-from pathlib import Path
-
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from vjepa.errors import UserError
 from vjepa.evaluation.tables import text_table
 from vjepa.models.ac_predictor import ACPredictor
 from vjepa.robots.pose import pose_apply
 from vjepa.robots.schema import StateSchema
 
 ROWS = ("model", "shuffled", "zero", "persistence")
-STYLES = {"model": "o-", "shuffled": "s--", "zero": "^--", "persistence": "x:"}
 
 
 @torch.no_grad()
@@ -89,26 +85,3 @@ def error_table(curves: dict[str, list[float]], windows: int) -> str:
     rows = [(row, *(f"{value:.4f}" for value in curve)) for row, curve in curves.items()]
     caption = f"error at each horizon, mean |difference| of tokens over {windows} held-out windows"
     return text_table(caption, [("actions ahead", *horizons), *rows], ("<14", *(">8" for _ in horizons)))
-
-
-def error_figure(curves: dict[str, list[float]], title: str):
-    """The curves as a matplotlib figure. Raises UserError without matplotlib, the `plot` extra."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError(
-            "the error-versus-horizon curve needs matplotlib; pip install 'vjepa[plot]'"
-        ) from error
-    figure = Figure(figsize=(5.4, 3.8), layout="constrained")
-    axes = figure.subplots()
-    for row, curve in curves.items():
-        axes.plot(range(1, len(curve) + 1), curve, STYLES[row], label=row)
-    axes.set(xlabel="actions ahead", ylabel="mean |difference| of tokens", title=title)
-    axes.legend(frameon=False)
-    axes.grid(alpha=0.3)
-    return figure
-
-
-def save_figure(curves: dict[str, list[float]], title: str, path: Path) -> None:
-    """Write the figure as a PNG."""
-    error_figure(curves, title).savefig(path, dpi=140)

@@ -1,4 +1,4 @@
-"""Files that describe a probe's predictions on the test clips: CSV tables and an image of the confusions."""
+"""Files that describe a probe's predictions on the test clips, as CSV tables."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -11,9 +11,6 @@ from torch import Tensor
 
 from vjepa.data.manifest import Manifest
 from vjepa.evaluation.predictions import ChosenHead
-
-MOST_NAMES = 40
-"""The names of more classes than this do not fit beside a confusion matrix."""
 
 
 def write_heads(path: Path, rows: Sequence[ChosenHead], heads: Sequence[tuple[float, float]]) -> None:
@@ -71,48 +68,6 @@ def write_values(
 def paths_of(manifest: Manifest, rows: Sequence[int]) -> list[str]:
     """The manifest's path of each of these rows."""
     return [str(manifest.table["path"][row]) for row in rows]
-
-
-def confusion_matrix(predictions: dict[str, np.ndarray], head: int, classes: int) -> Int[np.ndarray, "c c"]:
-    """Number of clips by true class (first axis) and answered class (second axis)."""
-    counts = np.zeros((classes, classes), dtype=np.int64)
-    # `counts[...] += 1` would count a repeated pair once.
-    np.add.at(counts, (predictions["label"], predictions["answer"][:, head]), 1)
-    return counts
-
-
-def draw_confusion(path: Path, confusion: Int[np.ndarray, "c c"], names: Sequence[str], title: str) -> None:
-    """An image of each true class's answers, or a printed note if matplotlib is missing.
-
-    Rows are true classes, columns are answers; a cell is a share of the row's clips.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        print("confusion.png is left out: it needs matplotlib; pip install 'vjepa[plot]'")
-        return
-    side = min(3 + 0.35 * len(names), 16)  # inches: a third for each name
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.subplots()
-
-    # A class without clips has a row of zeros.
-    shares = confusion / confusion.sum(axis=1, keepdims=True).clip(1)
-    image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-    figure.colorbar(image, shrink=0.7, label="share of the true class")
-    axes.set(title=title, xlabel="answer", ylabel="true class")
-    if len(names) <= MOST_NAMES:
-        axes.set_xticks(range(len(names)), names, rotation=90)
-        axes.set_yticks(range(len(names)), names)
-    figure.savefig(path, dpi=120)
-
-
-def class_names(manifest: Manifest, classes: int) -> list[str]:
-    """The manifest's column `label_name` where it names a class; otherwise the class's number."""
-    # The manifest of one split may not show every class.
-    names = dict(enumerate(map(str, range(classes))))
-    if "label_name" in manifest.table.column_names:
-        names |= dict(zip(manifest.labels.tolist(), manifest.table["label_name"].to_pylist(), strict=True))
-    return [str(names[i]) for i in range(classes)]
 
 
 def write_csv(path: Path, header: Sequence[str], lines: Iterable[Sequence]) -> None:

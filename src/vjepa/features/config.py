@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,8 @@ from vjepa.data.clips import ClipConfig
 from vjepa.data.manifest import Manifest, read_manifest
 from vjepa.data.manifest_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from vjepa.errors import require
-from vjepa.features.clip_features import Pool
+from vjepa.features.clip_features import Pool, clip_of
+from vjepa.weights.card import read_card
 from vjepa.weights.checkpoints import checkpoint_in
 from vjepa.weights.files import digest
 from vjepa.weights.load import Weights
@@ -28,18 +30,19 @@ class FeatureConfig:
     """Which features of which videos."""
 
     encoder: Path
-    """A stage's model.safetensors, Meta's `.pt`, or a Hugging Face directory."""
+    """A stage's model.safetensors, Meta's `.pt`, a Hugging Face directory, or `demo`."""
     videos: Path
     """Manifest: a folder of videos, a list, CSV, TSV or Parquet; or a single video or image; or a folder that
     holds images only. An image is a video that stands still."""
     out: Path
     """Folder for the files; one that is not finished is continued."""
-    frames: int = 16
-    """Frames per clip, a multiple of the encoder's tubelet."""
-    fps: float = 4.0
-    """Frames per second of video time."""
-    size: int = 256
-    """Height and width in pixels of the centred square, a multiple of the encoder's patch."""
+    frames: int | None = None
+    """Frames per clip, a multiple of the encoder's tubelet. Not given: as the encoder was trained."""
+    fps: float | None = None
+    """Frames per second of video time. Not given: as the encoder was trained."""
+    size: int | None = None
+    """Height and width in pixels of the centred square, a multiple of the encoder's patch. Not given: as the
+    encoder was trained."""
     overlap: float | None = None
     """Share by which windows over the whole video overlap, from 0 to below 1; without it, the middle clip."""
     layers: tuple[int, ...] = ()
@@ -75,10 +78,12 @@ class FeatureConfig:
         attentive = self.pool == "attentive"
         require(attentive == (self.probe is not None), "--pool attentive and --probe go together")
 
-    @property
+    @cached_property
     def clip(self) -> ClipConfig:
-        # Short videos have features too: their last frame is held, as in the released loader.
-        return ClipConfig(frames=self.frames, fps=self.fps, size=self.size, short="hold")
+        """The clip that features are of: what is given, and for the rest what the weights say."""
+        # A probe's pooling was trained on clips of its own.
+        reader = self.probe if self.probe and read_card(self.probe).clip else self.encoder
+        return clip_of(reader, self.frames, self.fps, self.size)
 
     @property
     def sources(self) -> dict[str, str]:
@@ -91,7 +96,8 @@ class FeatureConfig:
         their manifest.
         """
         dropped = {*WITHOUT_EFFECT, *SOURCES}
-        settings = {key: value for key, value in asdict(self).items() if key not in dropped}
+        clip = {name: getattr(self.clip, name) for name in ("frames", "fps", "size")}
+        settings = {key: value for key, value in asdict(self).items() if key not in dropped} | clip
         # The place counts too, because the paths in a manifest are relative to it.
         rows = f"{Path(self.videos).resolve()} {manifest.table.to_pydict()}"
         digests = {

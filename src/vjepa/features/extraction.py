@@ -1,6 +1,6 @@
 """Features of videos and images from a frozen encoder, written to a folder of Parquet files.
 
-    python -m vjepa features --encoder vitl16.pt --videos videos.csv --out features
+    vjepa features --encoder vitl16.pt --videos videos.csv --out features
 
 The folder is read with `vjepa.features.files.read_features`. A run that was interrupted is continued by the
 same command, and several processes can fill one folder (`--part`, `--parts`). Features of single clips in
@@ -27,6 +27,10 @@ from vjepa.features.config import FeatureConfig, read_videos
 from vjepa.features.files import FORMAT, NOTE, Shard, is_empty, write_note, write_shard
 from vjepa.models.encoder import Encoder
 from vjepa.models.probe import AttentivePool
+from vjepa.weights.card import read_card
+from vjepa.weights.export import part_description
+from vjepa.weights.facts import ClipFacts
+from vjepa.weights.files import check_same_encoder
 from vjepa.weights.load import load_encoder, load_probe
 
 
@@ -44,7 +48,8 @@ def extract(config: FeatureConfig) -> Path:
     windows, bad = windows_of(manifest, config.clip, config.overlap)
     shards = shards_of(windows, config.shard)
     # Before any shard, so that an interrupted folder says what it holds and how many files it lacks.
-    write_note(config.out, identity | {"format": FORMAT, "shards": len(shards), "sources": config.sources})
+    shown = {"card": read_card(config.encoder).name, "sources": config.sources}
+    write_note(config.out, identity | {"format": FORMAT, "shards": len(shards)} | shown)
     if config.part == 0:  # all processes find the same bad files
         report_bad(config.out, bad)
 
@@ -55,7 +60,9 @@ def extract(config: FeatureConfig) -> Path:
         reasons = config.out / "bad_files.txt"
         nothing = all(is_empty(shard.file(config.out)) for shard in own)
         require(not nothing, f"no clip of {config.videos} could be decoded; {reasons} says why")
-    print(f"features: {config.out}")
+    clip = config.clip
+    facts = ClipFacts(clip.frames, clip.fps, clip.size)
+    print(f"features: {config.out} ({facts}; weights: {read_card(config.encoder).name})")
     return config.out
 
 
@@ -88,7 +95,8 @@ def load_extractor(config: FeatureConfig) -> Extractor:
     device = find_device(config.device)
     encoder = load_encoder(config.encoder, config.weights).to(device).eval()
     # Sizes that tubelets do not divide are refused before anything is decoded.
-    encoder.grid_of_size(config.frames, config.size, config.size)
+    clip = config.clip
+    encoder.grid_of_size(clip.frames, clip.size, clip.size)
     pooler = None
     if config.probe:
         pooler = load_pooler(config.probe, encoder, config.encoder).to(device).eval()
@@ -103,7 +111,15 @@ def load_pooler(probe: Path, encoder: Encoder, source: Path) -> AttentivePool:
     expected = pooler.query.shape[-1]
     width = encoder.config.width
     require(width == expected, f"{probe} reads tokens of width {expected}, not the {width} of {source}")
+    check_same_encoder(encoder, probe_encoder_digest(probe), str(probe))
     return pooler
+
+
+def probe_encoder_digest(probe: Path) -> str | None:
+    """The digest of the encoder that a probe was trained on; None for files that do not say."""
+    if probe.suffix == ".pt" or probe.is_dir():
+        return None
+    return part_description(probe, "probe").get("schema", {}).get("encoder_digest")
 
 
 def find_device(name: str) -> torch.device:

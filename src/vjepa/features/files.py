@@ -63,7 +63,7 @@ def write_note(out: Path, note: dict) -> None:
 def read_note(out: str | Path) -> dict:
     """The note of a folder. Raises UserError if the folder holds no features."""
     file = Path(out) / NOTE
-    require(file.exists(), f"{out} holds no features; write some with `python -m vjepa features`")
+    require(file.exists(), f"{out} holds no features; write some with `vjepa features`")
     return json.loads(file.read_text())
 
 

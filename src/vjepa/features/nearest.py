@@ -1,6 +1,7 @@
 """Nearest neighbours among features, and how well they vote for labels (k-NN)."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +15,27 @@ from vjepa.features.files import Features, read_note
 
 ON_THE_FILES = ("videos_digest", "shard", "shards", "format", "dtype", "sources")
 """Entries of a folder's note about its files or its videos; the others decide the kind of its features."""
+
+
+class Neighbours(NamedTuple):
+    """A clip and those that are most like it, by their places among the features, nearest first."""
+
+    query: int
+    places: list[int]
+    cosines: list[float]
+
+
+def nearest_clips(manifest: Manifest, features: Features, queries: int, neighbours: int) -> list[Neighbours]:
+    """The neighbours of so many queries, which are spread evenly over the clips.
+
+    Raises UserError if the features are not of this manifest.
+    """
+    check_same_manifest(manifest, features)
+    vectors = unit_vectors(features)
+    chosen = torch.linspace(0, len(vectors) - 1, min(queries, len(vectors))).round().long()
+    # A query is its own nearest clip, which would show nothing.
+    cosines, places = nearest(vectors[chosen], vectors, neighbours, without=chosen)
+    return list(map(Neighbours, chosen.tolist(), places.tolist(), cosines.tolist()))
 
 
 def unit_vectors(features: Features, centre: Features | None = None) -> Float[Tensor, "b d"]:

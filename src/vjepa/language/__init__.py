@@ -3,7 +3,7 @@
 conversations        rows: media, turns, options
 conversation_files   files of rows: .json, .jsonl, .parquet
 conversation_rows    from one row of a file to a conversation
-check                the command `check-conversations`
+check                the command `data check-conversations`
 media                frames of videos and images, or their tokens from a cache
 batches              samples, collation, batches of like length
 caption_data         the data module of conversations

@@ -5,12 +5,8 @@ its adapter) and its tokenizer. The encoder is not copied: the metadata names it
 weights.
 """
 
-import hashlib
 from pathlib import Path
 
-import torch
-
-from vjepa.models.encoder import Encoder
 from vjepa.models.projector import ProjectorConfig
 from vjepa.weights.files import CheckpointError
 
@@ -37,16 +33,3 @@ def projector_config(metadata: dict) -> ProjectorConfig:
         key: tuple(value) if isinstance(value, list) else value for key, value in metadata["config"].items()
     }
     return ProjectorConfig(**fields)
-
-
-def weights_digest(encoder: Encoder) -> str:
-    """The first twelve hexadecimal digits of a SHA-256 of all weights.
-
-    The digest depends on names and values alone, so it does not change when the encoder's file moves.
-    """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(encoder.state_dict().items()):
-        digest.update(name.encode())
-        # As bytes, because NumPy has no bfloat16.
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()[:12]

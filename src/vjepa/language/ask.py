@@ -1,6 +1,6 @@
 """Ask a model about a video on the terminal. The answer appears as it is generated.
 
-python -m vjepa ask --model runs/demo/vlm --video clip.mp4 "Which way does the hand move?"
+vjepa ask --model runs/demo/vlm --video clip.mp4 "Which way does the hand move?"
 """
 
 import sys

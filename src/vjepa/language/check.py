@@ -1,6 +1,6 @@
 """Check a file of conversations before training: report all malformed rows, missing files and long texts.
 
-python -m vjepa check-conversations train.jsonl
+vjepa data check-conversations train.jsonl
 """
 
 from collections.abc import Iterator

@@ -17,6 +17,7 @@ import pyarrow.compute
 import pyarrow.parquet
 from jaxtyping import Int64
 
+from vjepa.data.digest import table_digest
 from vjepa.data.manifest_files import ManifestError
 from vjepa.language.conversation_rows import parse_row
 from vjepa.language.conversations import Conversation
@@ -47,6 +48,11 @@ class Captions:
             return parse_row(json.loads(self._rows[i].as_py()), self.folder)
         except ManifestError as error:
             raise ManifestError(f"{self.source}, row {i + 1}: {error}") from error
+
+    @property
+    def digest(self) -> str:
+        """A digest of all rows."""
+        return table_digest(pa.table({"rows": self._rows}))
 
     @property
     def lengths(self) -> Int64[np.ndarray, "rows"]:

@@ -19,7 +19,7 @@ writes `<image>` for a video, so the kind of a mark counts only in a row that ha
 For evaluation, a row may add `options` (texts, one of which is the last answer), `kind` (of question) and
 `pair` (questions with the same pair are right only together).
 
-    python -m vjepa check-conversations train.jsonl
+    vjepa data check-conversations train.jsonl
 """
 
 from pathlib import Path

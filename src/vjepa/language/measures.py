@@ -56,7 +56,7 @@ class ValidationMeans:
     def __init__(self, kinds: Sequence[str]) -> None:
         accuracies = [f"accuracy_{kind}" for kind in kinds]
         # All names from the start: processes add up their totals by position.
-        names = ("loss", "token_accuracy", "accuracy", *accuracies, "lost_share", "cut_tokens")
+        names = ("loss", "token_accuracy", "accuracy", "chance", *accuracies, "lost_share", "cut_tokens")
         self.totals = dict.fromkeys(names, 0.0)
         self.counts = dict.fromkeys(names, 0)
 
@@ -93,6 +93,7 @@ class ValidationMeans:
         for row, scores in zip(rows, video_chat.option_scores(rows, clips), strict=True):
             right = float(row.options[scores.index(max(scores))] == row.answer)
             self.add("accuracy", right, 1)
+            self.add("chance", 1 / len(row.options), 1)
             if row.kind:
                 self.add(f"accuracy_{row.kind}", right, 1)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from vjepa.errors import UserError, require
-from vjepa.language.alignment_file import LANGUAGE_FOLDER, find_export, projector_config, weights_digest
+from vjepa.language.alignment_file import LANGUAGE_FOLDER, find_export, projector_config
 from vjepa.language.caption_data import CaptionData
 from vjepa.language.language_model import (
     LanguageConfig,
@@ -28,7 +28,7 @@ from vjepa.language.video_chat import VideoChat
 from vjepa.models.encoder import Encoder
 from vjepa.models.projector import Projector, ProjectorConfig
 from vjepa.weights.export import read_export
-from vjepa.weights.files import load_strictly
+from vjepa.weights.files import load_strictly, weights_digest
 
 EXAMPLES = 64
 """Conversations whose clips give the mean and the deviation of each channel of the encoder."""

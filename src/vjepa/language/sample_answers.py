@@ -5,6 +5,7 @@ from einops import rearrange
 from torch import Tensor
 
 from vjepa.data.decode_error import DecodeError
+from vjepa.drawing.event_writers import event_writers
 from vjepa.language.conversation_files import Captions
 from vjepa.language.conversations import Conversation
 from vjepa.language.media import FrameConfig, decode_media
@@ -25,8 +26,8 @@ class SampleAnswers(L.Callback):
     def on_validation_end(self, trainer, stage) -> None:
         captions = trainer.datamodule.val_captions
         # Only the process that writes to TensorBoard decodes and generates.
-        is_writer = trainer.is_global_zero and bool(trainer.loggers)
-        if trainer.sanity_checking or not is_writer or captions is None:
+        writers = event_writers(trainer)
+        if trainer.sanity_checking or not writers or captions is None:
             return
         samples = self.samples(captions, stage.video_chat.clip)
         if not samples:
@@ -35,13 +36,13 @@ class SampleAnswers(L.Callback):
         rows = [row for row, _ in samples]
         clips = [clip for _, row_clips in samples for clip in row_clips]
         answers = stage.video_chat.answers(rows, clips, self.limit)
-        writer = trainer.logger.experiment
-        writer.add_text("samples/answers", answer_table(rows, answers), trainer.global_step)
-        for number, (_, row_clips) in enumerate(samples):
-            if row_clips:
-                # The first medium stands for all of them.
-                filmstrip = rearrange(row_clips[0], "t c h w -> c h (t w)")
-                writer.add_image(f"samples/clip_{number}", filmstrip, trainer.global_step)
+        for writer in writers:
+            writer.add_text("samples/answers", answer_table(rows, answers), trainer.global_step)
+            for number, (_, row_clips) in enumerate(samples):
+                if row_clips:
+                    # The first medium stands for all of them.
+                    filmstrip = rearrange(row_clips[0], "t c h w -> c h (t w)")
+                    writer.add_image(f"samples/clip_{number}", filmstrip, trainer.global_step)
 
     def samples(self, captions: Captions, config: FrameConfig) -> list[tuple[Conversation, list[Tensor]]]:
         """Conversations with the frames of their media; those that cannot be decoded are left out."""

@@ -1,6 +1,6 @@
 """A language model small enough to train in a minute: a tokenizer and a few layers.
 
-    python -m vjepa tiny-language-model --texts data/demo/train.jsonl --out runs/demo/language
+    vjepa weights tiny-language-model --texts data/demo/train.jsonl --out runs/demo/language
 
 It reads the conversations without their clips, so it learns their words and nothing that only a clip shows.
 The result is a folder like that of any other language model of transformers.

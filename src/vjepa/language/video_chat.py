@@ -17,7 +17,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from vjepa.errors import UserError, require
-from vjepa.language.alignment_file import LANGUAGE_FOLDER, find_export, projector_config, weights_digest
+from vjepa.language.alignment_file import LANGUAGE_FOLDER, find_export, projector_config
 from vjepa.language.chat import Chat, Encoded
 from vjepa.language.clip_tokens import encode_clips, split_by_row, token_grid
 from vjepa.language.conversations import Conversation, Media, Turn
@@ -30,7 +30,7 @@ from vjepa.models.frozen import freeze
 from vjepa.models.grid import Grid
 from vjepa.models.projector import Projector, VideoTokens
 from vjepa.weights.export import Part, read_export
-from vjepa.weights.files import CheckpointError, load_strictly
+from vjepa.weights.files import CheckpointError, load_strictly, weights_digest
 from vjepa.weights.load import load_encoder
 
 

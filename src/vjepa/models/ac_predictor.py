@@ -81,6 +81,7 @@ class ACPredictor(nn.Module):
     def __init__(self, config: ACPredictorConfig, encoder: EncoderConfig) -> None:
         super().__init__()
         self.config = config
+        self.schema: dict | None = None  # what its states and actions mean, if its file says
         self.rope = encoder.rope
         self.activation_checkpointing = False  # set by stages that train on many frames
         merged_width = config.merge**2 * encoder.width

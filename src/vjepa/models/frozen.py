@@ -1,16 +1,19 @@
 """Networks that do not train."""
 
 import copy
+from typing import TypeVar
 
 from torch import nn
 
+Module = TypeVar("Module", bound=nn.Module)
 
-def freeze(module: nn.Module) -> nn.Module:
+
+def freeze(module: Module) -> Module:
     """The module itself, in eval mode and without gradients."""
     # Eval mode also switches off activation checkpointing, which would only cost time.
     return module.requires_grad_(False).eval()
 
 
-def freeze_copy(module: nn.Module) -> nn.Module:
+def freeze_copy(module: Module) -> Module:
     """A frozen copy: it starts with equal weights and does not follow the original."""
     return freeze(copy.deepcopy(module))

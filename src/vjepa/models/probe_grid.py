@@ -11,7 +11,7 @@ Now the queries are projected instead of the tokens, and all probes of one block
 product. The results are those of separate probes up to rounding. Blocks before the last have weights and
 tokens of their own in every probe, and nothing to share, so probes of more blocks are computed in a loop.
 
-    python -m vjepa bench-probe-grid       measures a training step beside a loop over heads
+    vjepa bench probe-grid       measures a training step beside a loop over heads
 
 Axes: `p` probes, `g` attention heads.
 """

@@ -8,7 +8,7 @@ It shows whether the action of least energy is the one that the arm really took.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,13 +16,8 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from vjepa.errors import UserError, require
+from vjepa.errors import require
 from vjepa.planning.energy import Energy
-from vjepa.robots.schema import StateSchema
-
-if TYPE_CHECKING:  # matplotlib is in the `plot` extra
-    from matplotlib.axes import Axes
-    from matplotlib.collections import QuadMesh
 
 
 @dataclass(frozen=True)
@@ -109,57 +104,3 @@ def energy_landscape(energy: Energy, actions: Float[Tensor, "T a"], config: Land
     energies = energy(rearrange(swept, "Y X T a -> (Y X) T a"))
     truth = actions[config.step, list(config.axes)]
     return Landscape(x, y, rearrange(energies, "(Y X) -> Y X", X=len(x)), truth)
-
-
-def axis_names(schema: StateSchema, sweep: LandscapeConfig) -> tuple[str, str]:
-    """The swept dimensions' names and units."""
-    x, y = (f"change of {schema.names[axis]}, {schema.units[axis]}" for axis in sweep.axes)
-    return x, y
-
-
-def plot_landscape(landscape: Landscape, names: tuple[str, str], path: Path) -> None:
-    """Draw energy as colour and contour lines, with the true action and the minimum marked.
-
-    names: Labels of the axes, as from `axis_names`.
-    Raises UserError without matplotlib, which is in the `plot` extra.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError("plots of energies need matplotlib; pip install 'vjepa[plot]'") from error
-    # Not pyplot: no global state, and no window system on a server.
-    figure = Figure(figsize=(5.4, 5.2), layout="constrained")
-    axes = figure.subplots()
-    colours = _draw_energies(axes, landscape)
-    _draw_marks(axes, landscape)
-    axes.set(
-        xlabel=names[0],
-        ylabel=names[1],
-        title=f"Energy of reaching the goal; least {landscape.energies.min():.4f}",
-        box_aspect=1,
-    )
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    figure.colorbar(colours, label="above the least, mean |difference| of tokens", shrink=0.9)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=140)
-
-
-def _draw_energies(axes: "Axes", landscape: Landscape) -> "QuadMesh":
-    arrays = landscape.arrays()
-    # Differences of energies are small beside the energies, and they are all that a planner uses.
-    above = arrays["energies"] - arrays["energies"].min()
-    x = arrays["x"]
-    y = arrays["y"]
-    colours = axes.pcolormesh(x, y, above, shading="nearest", cmap="viridis", rasterized=True)
-    axes.contour(x, y, above, levels=8, colors="white", linewidths=0.5, alpha=0.6)
-    return colours
-
-
-def _draw_marks(axes: "Axes", landscape: Landscape) -> None:
-    arrays = landscape.arrays()
-    for draw_line in (axes.axhline, axes.axvline):
-        draw_line(0, color="white", linewidth=0.8, linestyle=":")
-    truth = {"color": "tab:red", "markeredgecolor": "white", "markersize": 10, "label": "true action"}
-    minimum = {"color": "white", "markeredgecolor": "black", "markersize": 11, "label": "minimum"}
-    axes.plot(*arrays["truth"], "o", **truth)
-    axes.plot(*arrays["minimum"], "X", **minimum, clip_on=False)  # it may lie on the border

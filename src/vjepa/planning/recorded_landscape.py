@@ -1,6 +1,6 @@
 """The command `landscape`: the energy around a true action of a recorded trajectory.
 
-    python -m vjepa landscape --trajectory FILE.npz --encoder FILE --ac FILE --out DIR
+    vjepa landscape --trajectory FILE.npz --encoder FILE --ac FILE --out DIR
 
 The trajectory holds `observations` (t h w c, uint8) and `states` (t Ds), maybe with a leading axis of one
 episode. The goal is a later frame. The true action is computed from the states.
@@ -18,12 +18,12 @@ from torch import Tensor
 
 from vjepa.data.transforms import centre_box, crop, normalise
 from vjepa.errors import UserError, require
-from vjepa.planning.landscape import Landscape, LandscapeConfig, axis_names, energy_landscape, plot_landscape
+from vjepa.planning.landscape import Landscape, LandscapeConfig, energy_landscape
+from vjepa.planning.landscape_figure import plot_landscape, swept_axes
+from vjepa.planning.load import load_world_model
 from vjepa.planning.world_model import WorldModel, WorldModelConfig
 from vjepa.robots.pose import pose_delta
-from vjepa.robots.schema import END_EFFECTOR, StateSchema, schema_from
-from vjepa.weights.export import read_schema
-from vjepa.weights.load import load_ac_predictor, load_encoder
+from vjepa.weights.card import read_card
 
 
 class Trajectory(NamedTuple):
@@ -39,7 +39,7 @@ def landscape(
     encoder: Path,
     ac: Path,
     out: Path,
-    size: int = 256,
+    size: int | None = None,
     start: int = 0,
     horizon: int = 1,
     sweep: LandscapeConfig = LandscapeConfig(),
@@ -50,30 +50,25 @@ def landscape(
     Args:
         trajectory: The episode, `.npz` with observations and states.
         encoder: A stage's export, Meta's `.pt` or a Hugging Face directory.
-        ac: Export of an AC stage, or Meta's `.pt`.
+        ac: Export of an AC stage, Meta's `.pt`, or `demo`.
         out: Folder to write to.
-        size: Height and width, pixels, to which frames are centre-cropped and resized: those of training.
+        size: Height and width, pixels, to which frames are centre-cropped and resized; not given: those of
+            training.
         start: Frame to start from.
         horizon: Actions from the start to the goal.
         sweep: The plane of actions.
         world: Memory to use, and the scales of the energy.
     """
-    schema = load_schema(ac)
-    model = WorldModel(load_encoder(encoder), load_ac_predictor(ac), world, schema)
-    result = trajectory_landscape(model, read_trajectory(trajectory), size, sweep, start, horizon)
+    model = load_world_model(encoder, ac, world, size)
+    result = trajectory_landscape(model, read_trajectory(trajectory), sweep, start, horizon)
     result.save(out / "landscape.npz")
-    plot_landscape(result, axis_names(schema, sweep), out / "landscape.png")
+    plot_landscape(result, swept_axes(model.schema, sweep), out / "landscape.png")
 
     least, truth = (", ".join(f"{value:.3f}" for value in point) for point in (result.minimum, result.truth))
     print(
         f"{out / 'landscape.png'}: minimum at ({least}), true action ({truth}), "
-        f"{np.degrees(result.angle):.0f} degrees apart"
+        f"{np.degrees(result.angle):.0f} degrees apart; weights: {read_card(ac).name}"
     )
-
-
-def load_schema(ac: Path) -> StateSchema:
-    """The schema in our export; that of Meta's files is an end effector's."""
-    return END_EFFECTOR if ac.suffix == ".pt" else schema_from(read_schema(ac))
 
 
 def read_trajectory(path: Path) -> Trajectory:
@@ -113,12 +108,14 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def trajectory_landscape(
-    world: WorldModel, trajectory: Trajectory, size: int, config: LandscapeConfig, start: int, horizon: int
+    world: WorldModel, trajectory: Trajectory, config: LandscapeConfig, start: int, horizon: int
 ) -> Landscape:
     """The energy of reaching frame `start + horizon` from frame `start`, around the actions that were taken.
 
-    Raises UserError if these frames are not all in the trajectory.
+    Raises UserError if these frames are not all in the trajectory, or if nothing says how large images are.
     """
+    size = world.size
+    require(size is not None, "the weights do not say how large their images are; give --size")
     end = start + horizon + 1
     frames = trajectory.frames[start:end]
     states = trajectory.states[start:end]

@@ -1,6 +1,6 @@
 """What a planner needs from the networks: encode, predict, rollout, energy (V-JEPA 2, section 3.2).
 
-    world = WorldModel(encoder, ac_predictor)
+    world = load_world_model("encoder.safetensors", "ac.safetensors")     # vjepa.planning.load
     tokens = world.encode(image[None])
     plan = cem(world.energy(tokens, state, world.encode(goal[None])), CEMConfig(), generator=generator)
 
@@ -18,10 +18,13 @@ from vjepa.errors import require
 from vjepa.models.ac_predictor import ACPredictor
 from vjepa.models.encoder import Encoder, encode_frames
 from vjepa.planning.energy import Energy, distance
+from vjepa.planning.fit import check_fit, check_images
 from vjepa.robots.pose import pose_apply
-from vjepa.robots.schema import END_EFFECTOR, StateSchema
+from vjepa.robots.schema import StateSchema
 
 GIB = 2**30
+PAPER_SCALES = (1,)
+"""Equation 5 compares single tokens."""
 CPU_MEMORY = 0.1
 """GiB for samples on a CPU: chunks that do not fit the caches are slower (measured: by half at 1 GiB)."""
 
@@ -33,9 +36,10 @@ class WorldModelConfig:
     memory: float | None = None
     """GiB, about, for the samples that are rolled out at once; the others wait. Not given: half of what the
     GPU has free, or 0.1 on a CPU, where a chunk larger than the processor's caches is slower."""
-    scales: tuple[int, ...] = (1,)
+    scales: tuple[int, ...] | None = None
     """Sides of the squares of tokens that are averaged before they are compared; the energies of all scales
-    are added. 1 as in the paper. (1, 2, 4) also measures how far apart two arms are that share no token."""
+    are added. (1,) as in the paper; (1, 2, 4) also measures how far apart two arms are that share no token.
+    Not given: those that the weights name."""
 
     def __post_init__(self) -> None:
         require(
@@ -43,7 +47,7 @@ class WorldModelConfig:
             f"world_model.memory={self.memory} GiB holds no sample; give a positive number",
         )
         require(
-            bool(self.scales) and min(self.scales) > 0,
+            self.scales is None or (bool(self.scales) and min(self.scales) > 0),
             f"world_model.scales={self.scales}: give sides of squares of tokens; (1,) is the paper's",
         )
 
@@ -60,20 +64,35 @@ class WorldModel:
         self,
         encoder: Encoder,
         ac: ACPredictor,
+        schema: StateSchema,
         config: WorldModelConfig = WorldModelConfig(),
-        schema: StateSchema = END_EFFECTOR,
+        size: int | None = None,
     ) -> None:
-        """Raises UserError if the predictor is of another encoder or schema, or needs the camera's pose."""
+        """
+        Args:
+            encoder: Makes the tokens of a frame.
+            ac: Predicts the tokens of the next frame.
+            schema: What the numbers of states and actions mean: the one that the predictor was trained under.
+            config: Memory, and how tokens are compared; without scales, as in the paper.
+            size: Height and width, pixels, of the images that the predictor was trained on, if known.
+
+        Raises UserError if the predictor is of another encoder or schema, or needs the camera's pose.
+        """
         check_fit(encoder, ac, schema)
         self.encoder = encoder.eval()
         self.ac = ac.eval()
         self.schema = schema
-        self.scales = config.scales
+        self.size = size
+        self.scales = config.scales or PAPER_SCALES
         self.memory = config.memory or default_memory(next(ac.parameters()).device)
 
     @torch.no_grad()
     def encode(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
-        """Layer-normed tokens of normalised images, each encoded alone."""
+        """Layer-normed tokens of normalised images, each encoded alone.
+
+        Raises UserError for another layout, type or size of the images.
+        """
+        check_images(image, self.size)
         # A video of one frame: the encoder repeats it to fill a tubelet.
         return encode_frames(self.encoder, image[:, :, None])
 
@@ -155,29 +174,6 @@ class WorldModel:
         # Four bytes a number: under autocast a chunk takes less than it may.
         sample_bytes = (tokens + self.ac.conditions) * 4 * (keys_and_values + activations)
         return max(1, int(self.memory * GIB / sample_bytes))
-
-
-def check_fit(encoder: Encoder, ac: ACPredictor, schema: StateSchema) -> None:
-    """Raise UserError for networks that do not fit each other, which otherwise fail at the first plan."""
-    # The predictor embeds squares of merge x merge tokens at once.
-    width = ac.embed.in_features // ac.config.merge**2
-    require(
-        width == encoder.config.width,
-        f"the predictor was trained on tokens of width {width}, "
-        f"but the encoder makes {encoder.config.width}; give the encoder that the AC stage was run with",
-    )
-    expected = (ac.config.state_dim, ac.config.action_dim)
-    given = (schema.state_dims, schema.action_dims)
-    require(
-        expected == given,
-        f"the predictor takes states and actions of {expected} numbers, the schema has {given}; "
-        "give the one that it was trained under",
-    )
-    require(
-        not ac.config.extrinsics_dim,
-        "the predictor needs the camera's pose at every step, which planning does not give; "
-        "train the AC stage with model.predictor.extrinsics_dim: 0",
-    )
 
 
 def default_memory(device: torch.device) -> float:

@@ -8,13 +8,14 @@ kind.
 """
 
 from types import ModuleType
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Array = np.ndarray | Tensor
+Array = TypeVar("Array", np.ndarray, Tensor)
 
 WELL_DETERMINED = 0.5
 """Cosine of 60 degrees: up to this middle angle double precision can read the last one directly."""

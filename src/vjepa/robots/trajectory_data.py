@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
+from vjepa.data.digest import array_digest, digest_of
 from vjepa.data.module import ResumableData, check_sources
 from vjepa.robots.episodes import Columns, Episodes
 from vjepa.robots.readers.lerobot import load_lerobot
@@ -111,6 +112,10 @@ class TrajectoryData(ResumableData):
         weights = [source.weight for source in self.train]
         return TrainingTrajectories(self.train_data, weights, window, self.seed)
 
+    def trained_on(self) -> dict:
+        clip = {"frames": self.window.frames, "fps": self.window.fps, "size": self.window.size}
+        return {"clip": clip, "data": digest_of(map(episodes_digest, self.train_data))}
+
     def training_samples(self) -> TrainingTrajectories:
         return self.training_windows(self.window)
 
@@ -121,6 +126,11 @@ class TrajectoryData(ResumableData):
         if self.test_data is None:
             return []
         return self.evaluation_loader(EvaluationTrajectories(self.test_data, self.window))
+
+
+def episodes_digest(data: Episodes) -> str:
+    """A digest of the lengths, times and states of recorded episodes, wherever they lie."""
+    return array_digest(data.length, data.times, data.states.numpy())
 
 
 def warn_of_short_episodes(datasets: Sequence[Windows]) -> None:

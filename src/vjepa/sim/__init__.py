@@ -10,4 +10,4 @@ from vjepa.errors import UserError
 try:
     import mujoco  # noqa: F401
 except ImportError as error:
-    raise UserError("The demo world needs MuJoCo: install it with pip install 'vjepa[sim]'.") from error
+    raise UserError("the demo world needs mujoco; pip install 'vjepa[sim]'") from error

@@ -1,6 +1,8 @@
 """What the stages share.
 
 stage_cli             one command line for every stage: settings, Trainer, export
+export_info           what an export says of its training: steps, seed, data, licence, scores
+stage_parser          its parser: plain sentences, plain lists, old class paths
 run_folder            the folder of a run: its recipe, its checkpoints, whether it is finished
 moved                 class paths of old recipes, and where the classes are today
 frozen_stage          the base of stages on a frozen encoder
@@ -11,9 +13,16 @@ mask_groups           which masks a batch of pretraining gets
 warm_start            start from another run's weights
 optim                 AdamW, and schedules as functions of the step
 grid_optim            AdamW for a grid of heads
+progress              one line of progress, on a terminal and in a log
+step_timer            how long steps take, and the share of waiting for data
+forecast              what a run will take, before it and after its first steps
+closing_lines         the score beside its control and the next command, when a stage is finished
+tensorboard_layout    the order of curves in TensorBoard, the recipe and the networks as text
+projector             clips with thumbnails in TensorBoard's embedding projector
+label_free_monitor    after pretraining on video without labels: did it learn anything?
 monitors              monitors of every run: optimiser, speed, bad files, signals
 pretraining_monitors  monitors of pretraining: collapse, read-outs, loss by distance in time
-image_monitor         images of masks and tokens while pretraining
+image_monitor         films of masks and images of tokens while pretraining
 sweep                 the command `sweep`: recipes side by side, over seeds
 """
 

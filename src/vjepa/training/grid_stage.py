@@ -11,10 +11,12 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import nn
 
+from vjepa.features.clip_features import clip_of
 from vjepa.models.probe_grid import check_not_negative
 from vjepa.training.frozen_stage import FrozenStage
 from vjepa.training.grid_optim import GridAdamW, GridConfig
 from vjepa.training.optim import OptimConfig
+from vjepa.weights.files import weights_digest
 from vjepa.weights.load import Weights
 
 Selection = Literal["val", "best_on_test"]
@@ -89,6 +91,12 @@ class GridStage(FrozenStage):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return GridAdamW(self.optim, self.heads, self.probes)
 
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        if self.trainer.is_global_zero:  # a note if the encoder was trained on other clips
+            clip = self.trainer.datamodule.clip
+            clip_of(self.source, clip.frames, clip.fps, clip.size)
+
     def on_validation_epoch_start(self) -> None:
         self.scores.begin("val")
 
@@ -111,4 +119,5 @@ class GridStage(FrozenStage):
     def inputs(self) -> dict:
         """What an exported head reads, for its schema: tokens of this encoder, of such clips."""
         clip = {name: getattr(self.trainer.datamodule.clip, name) for name in CLIP_SETTINGS}
-        return {"encoder": self.source, "weights": self.weights, "clip": clip}
+        encoder = {"encoder": self.source, "encoder_digest": weights_digest(self.encoder)}
+        return encoder | {"weights": self.weights, "clip": clip}

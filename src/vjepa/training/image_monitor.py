@@ -1,13 +1,17 @@
-"""Images of pretraining in TensorBoard: the masks of a clip, and its target tokens as colours."""
+"""Images of pretraining in TensorBoard: clips with their masks as films, and target tokens as colours."""
 
 import lightning as L
+import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from vjepa.data.clips import Batch
 from vjepa.data.transforms import denormalise, normalise
+from vjepa.drawing.event_writers import add_film, event_writers
+from vjepa.drawing.film import gif_bytes
 from vjepa.features.token_colours import tile_clips, token_colours, tokens_to_pixels
 from vjepa.models.grid import Grid
 from vjepa.objectives.masks import BlockConfig, View
@@ -18,6 +22,8 @@ from vjepa.training.pretraining_monitors import Outputs
 KEPT = 1.0  # brightness of a tubelet
 DROPPED = 0.35
 LEFT_OUT = 0.08  # neither kept nor dropped: what the cut of all clips to equal lengths left out
+SMALLEST = 128
+"""Pixels: frames with fewer in a row are enlarged."""
 
 
 class ImageMonitor(L.Callback):
@@ -34,17 +40,19 @@ class ImageMonitor(L.Callback):
 
     def on_train_batch_end(self, trainer, stage, outputs: Outputs, batch: Batch, batch_idx) -> None:
         due = trainer.global_step % self.every == 0 or trainer.global_step == 1
-        if not (due and completes_step(trainer, batch_idx) and trainer.loggers and trainer.is_global_zero):
+        writers = event_writers(trainer)
+        if not (due and completes_step(trainer, batch_idx) and writers):
             return
         # Within the first group, of which `views` returns the masks.
         clip = normalise(batch.clip[: min(self.clips, stage.masks.group)])
-        views = self.views(trainer, stage, outputs["grid"], len(batch.clip), batch_idx)
-        images = {mask_name(kind): masked_clip(clip, view, outputs["grid"]) for kind, view in views}
-        images["tokens/principal_components_as_colour"] = coloured_clip(
-            clip, outputs["targets"][: len(clip)], outputs["grid"]
-        )
-        for name, clips in images.items():
-            trainer.logger.experiment.add_image(name, tile_clips(clips), trainer.global_step)
+        grid = outputs["grid"]
+        views = self.views(trainer, stage, grid, len(batch.clip), batch_idx)
+        films = {mask_name(kind): film_of(masked_clip(clip, view, grid)) for kind, view in views}
+        colours = tile_clips(coloured_clip(clip, outputs["targets"][: len(clip)], grid))
+        for writer in writers:
+            writer.add_image("tokens/principal_components_as_colour", colours, trainer.global_step)
+            for name, film in films.items():
+                add_film(writer, name, gif_bytes(film, fps=trainer.datamodule.clip.fps), trainer.global_step)
 
     def views(
         self, trainer: L.Trainer, stage: L.LightningModule, grid: Grid, clips: int, batch_idx: int
@@ -71,10 +79,28 @@ def masked_clip(clip: Float[Tensor, "b c t h w"], view: View, grid: Grid) -> UIn
     return (denormalise(clip).float() * tokens_to_pixels(light[..., None], grid, clip.shape[2:])).byte()
 
 
+def film_of(clips: UInt8[Tensor, "b t c h w"]) -> UInt8[np.ndarray, "t height width c"]:
+    """The clips beside each other, as the frames of one film."""
+    return rearrange(enlarged(clips), "b t c h w -> t h (b w) c").cpu().numpy()
+
+
 def coloured_clip(
     clip: Float[Tensor, "b c t h w"], tokens: Float[Tensor, "b n d"], grid: Grid
-) -> UInt8[Tensor, "_ t c h w"]:
+) -> UInt8[Tensor, "rows T c height width"]:
     """All clips, one frame for each time step of the grid, then their tokens as colours."""
-    colours = token_colours(tokens, grid, clip.shape[-2:])
-    frames = denormalise(clip)[:, :: clip.shape[2] // grid[0]]
+    frames = enlarged(denormalise(clip)[:, :: clip.shape[2] // grid[0]])
+    # One pixel for each token, then as large as the frames.
+    colours = enlarged(token_colours(tokens, grid, grid[1:]), frames.shape[-2:])
     return rearrange([frames, colours], "r b t c h w -> (b r) t c h w")
+
+
+def enlarged(
+    clips: UInt8[Tensor, "b t c h w"], size: tuple[int, int] | None = None
+) -> UInt8[Tensor, "b t c height width"]:
+    """The clips in the given height and width, smoothly interpolated; without one, `SMALLEST` or wider."""
+    height, width = clips.shape[-2:]
+    times = max(1.0, SMALLEST / width)
+    size = size or (round(height * times), round(width * times))
+    frames = rearrange(clips, "b t c h w -> (b t) c h w").float()
+    larger = interpolate(frames, size, mode="bicubic", align_corners=False).round().clamp(0, 255).byte()
+    return rearrange(larger, "(b t) c h w -> b t c h w", b=len(clips))

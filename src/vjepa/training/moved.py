@@ -1,8 +1,8 @@
 """Class paths that recipes used before the classes moved, and the paths of the classes today.
 
 Old paths occur in YAML files of users and in `config.yaml` of old runs. Both still work: a stage's command
-line calls `accept_old_names` before it parses, and a run's folder applies `current_names` before it compares
-recipes.
+line calls `accept_old_names` and `current_word` before it parses, and a run's folder applies `current_names`
+before it compares recipes.
 """
 
 import yaml
@@ -30,6 +30,12 @@ def current_names(tree: object) -> object:
         return [current_names(value) for value in tree]
     # Any string, and not only a `class_path`, since a callback may also be given by its path alone.
     return MOVED.get(tree, tree) if isinstance(tree, str) else tree
+
+
+def current_word(word: str) -> str:
+    """A word of a command line with today's class path: `--trainer.callbacks+=vjepa.callbacks.DataHealth`."""
+    option, equals, value = word.rpartition("=")
+    return option + equals + MOVED.get(value, value)
 
 
 def accept_old_names() -> None:

@@ -13,14 +13,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vjepa.data.clips import ClipConfig
+from vjepa.drawing.event_writers import event_writers
 from vjepa.evaluation import collapse
 from vjepa.evaluation.labelled_clips import read_labelled_clips
-from vjepa.evaluation.readouts import ReadOutConfig, read_out
+from vjepa.evaluation.readouts import ReadOutConfig, encode, read_out
 from vjepa.models.grid import Grid
 from vjepa.objectives import ema
 from vjepa.objectives.masked_prediction import Prediction
 from vjepa.objectives.masks import View
 from vjepa.training.monitors import completes_logged_step, write
+from vjepa.training.projector import clip_vectors, show_in_projector
 
 
 class Outputs(TypedDict):
@@ -86,6 +88,15 @@ class ReadOutMonitor(L.Callback):
         self.every = every
         self.limit = limit
         self.readout = readout
+        self.first: dict[str, float] = {}  # of the untrained encoder
+        self.last: dict[str, float] = {}
+
+    def state_dict(self) -> dict[str, dict[str, float]]:
+        # A resumed run has no untrained encoder any more, and says at its end what it was worth.
+        return {"first": self.first}
+
+    def load_state_dict(self, state: dict[str, dict[str, float]]) -> None:
+        self.first = state["first"]
 
     def on_fit_start(self, trainer, stage) -> None:
         columns = (*self.readout.classes, *self.readout.numbers)
@@ -100,12 +111,19 @@ class ReadOutMonitor(L.Callback):
 
     def on_train_end(self, trainer, stage) -> None:
         self.read(trainer, stage)
+        if event_writers(trainer):
+            vectors = clip_vectors(encode(stage.target, self.scored.clips))
+            show_in_projector(trainer, vectors, self.scored.clips, self.scored.columns)
 
     def read(self, trainer: L.Trainer, stage: L.LightningModule) -> None:
         # All processes hold the same target encoder, so one of them is enough.
         if trainer.is_global_zero:
-            scores = read_out(stage.target, self.fitted, self.scored, self.readout)
-            write(trainer, {f"readout/{name}": value for name, value in scores.items()}, trainer.global_step)
+            self.last = read_out(stage.target, self.fitted, self.scored, self.readout)
+            if trainer.global_step == 0:
+                self.first = self.last
+            write(
+                trainer, {f"readout/{name}": value for name, value in self.last.items()}, trainer.global_step
+            )
 
 
 class LossByDistance(L.Callback):

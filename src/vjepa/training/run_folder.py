@@ -17,6 +17,7 @@ from vjepa.weights.files import digest
 
 NO_EFFECT = (
     *("config", "out", "ckpt_path", "weights_only", "data.workers"),
+    *("licence", "model.scales"),  # an export names them; nothing is trained with them
     *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
 )
 """Settings that may differ between a run and its continuation without changing a single weight."""

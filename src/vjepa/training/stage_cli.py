@@ -16,27 +16,34 @@ import inspect
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import lightning as L
 import torch
 import yaml
-from jsonargparse import Namespace, auto_cli, set_parsing_settings
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint
+from jsonargparse import Namespace, set_parsing_settings
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from vjepa.command.mistakes import mistakes_as_sentences
+from vjepa.command.pages import typed_program
+from vjepa.command.parser import call, parser_of_settings
 from vjepa.data.clips import ClipConfig
 from vjepa.errors import UserError, require
 from vjepa.models.encoder import Encoder
 from vjepa.models.grid import Grid
+from vjepa.training.closing_lines import closing_lines
+from vjepa.training.export_info import training_facts
+from vjepa.training.forecast import Forecast
 from vjepa.training.monitors import DataHealth, OptimizerMonitor, SpeedMonitor, StopOnSignal
 from vjepa.training.moved import accept_old_names
+from vjepa.training.progress import StepProgress
 from vjepa.training.run_folder import RunFolder, digests, step_of
+from vjepa.training.stage_parser import StageParser, stage_words
+from vjepa.training.tensorboard_layout import RunDescription
 from vjepa.weights.export import export
 
 
@@ -47,6 +54,8 @@ class StageCLI(LightningCLI):
         out = f"runs/demo/{stage_name(self._model_class)}"
         text = "Folder of this run: checkpoints, TensorBoard, export."
         parser.add_argument("--out", type=str, default=out, help=text)
+        text = "Licence of the weights, which the export names: MIT, CC-BY-4.0, ..."
+        parser.add_argument("--licence", type=str | None, default=None, help=text)
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults({"checkpoint.filename": "{step}", "checkpoint.enable_version_counter": False})
         # Our loaders know their rank, and Lightning's table of modules counts no operation inside our steps.
@@ -57,7 +66,10 @@ class StageCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
+        """Only the one that was typed, since the parser of each takes a second to build."""
+        known = {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
+        typed = sys.argv[1:2]
+        return {name: known[name] for name in typed if name in known} or known
 
     @property
     def settings(self) -> Namespace:
@@ -114,7 +126,14 @@ class StageCLI(LightningCLI):
         trainer = super().instantiate_trainer(default_root_dir=out, **kwargs)
         # Ours come first, so that a gradient that is no number stops the run before others see it.
         monitors = [OptimizerMonitor(), SpeedMonitor(), DataHealth(out), StopOnSignal(out)]
+        if self.subcommand == "fit":
+            monitors += [Forecast(out), RunDescription(stage_name(self._model_class), out)]
         trainer.callbacks[:0] = monitors
+        # In place of Lightning's bar, if the recipe wants one.
+        trainer.callbacks = [
+            StepProgress() if isinstance(callback, ProgressBar) else callback
+            for callback in trainer.callbacks
+        ]
         return trainer
 
     def after_fit(self) -> None:
@@ -132,9 +151,12 @@ class StageCLI(LightningCLI):
         if self.trainer.is_global_zero:
             name = stage_name(self._model_class)
             # The export is written last, since its existence says that the stage is done.
-            info = {"stage": name, "steps": steps, "seed": self.settings.seed_everything}
+            seed = self.settings.seed_everything
+            facts = training_facts(self.datamodule, self.folder, self.settings.licence)
+            info = {"stage": name, "steps": steps, "seed": seed} | facts
             export(self.folder.export, self.model.parts(), info)
             print(f"{self.folder.export} is written")
+            print(closing_lines(name, self.trainer, self.folder.path))
 
     def keep_last_checkpoint(self, steps: int) -> None:
         """Save a checkpoint of the last step, with the optimiser's state, which a cooldown takes over."""
@@ -148,31 +170,31 @@ def run(stage: type[L.LightningModule], data: type[L.LightningDataModule]) -> No
     set_parsing_settings(docstring_parse_attribute_docstrings=True)  # they are the text of --help
     accept_old_names()
     quiet()
-    with user_errors_as_sentences():
+    text = {"description": sys.modules[stage.__module__].__doc__}
+    with mistakes_as_sentences():
         StageCLI(
             stage,
             data,
             seed_everything_default=0,
             save_config_callback=None,
             load_from_checkpoint_support=False,
+            parser_class=StageParser,
+            # A shortened name would be taken in silence.
+            parser_kwargs={"prog": typed_program(), "allow_abbrev": False, **text, **commands(text)},
         )
+
+
+def commands(settings: dict) -> dict[str, dict]:
+    """The same settings for the parser of every command."""
+    return {name: dict(settings) for name in StageCLI.subcommands()}
 
 
 def run_command(command: Callable[..., None]) -> None:
     """Run the command line of a stage that trains nothing: a function with typed arguments."""
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    with user_errors_as_sentences():
-        auto_cli(command, as_positional=False)
-
-
-@contextmanager
-def user_errors_as_sentences() -> Iterator[None]:
-    """A user's mistake ends the command with one sentence and status 2."""
-    try:
-        yield
-    except (UserError, MisconfigurationException) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    with mistakes_as_sentences():
+        parser = parser_of_settings(command, typed_program())
+        options = parser.instantiate(parser.parse_args(stage_words(sys.argv[1:])))
+        call(command, options)
 
 
 # Parts of warnings that do not apply here.

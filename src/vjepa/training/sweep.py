@@ -1,6 +1,6 @@
 """Run several recipes that differ in a few settings, over seeds; draw their curves and write their table.
 
-    python -m vjepa sweep conf/sweeps/masks.yaml
+    vjepa sweep conf/sweeps/masks.yaml
 
 The file names a stage, the recipes it starts from, and what each run changes:
 
@@ -31,6 +31,7 @@ from typing import NamedTuple
 import numpy as np
 import yaml
 
+from vjepa.drawing.style import new_figure, save_figure, style
 from vjepa.errors import UserError, require
 from vjepa.evaluation.tables import markdown_table, mean_and_spread
 
@@ -70,7 +71,7 @@ def read_sweep(path: Path) -> Sweep:
     try:
         return Sweep(**yaml.safe_load(path.read_text()))
     except (OSError, TypeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not a sweep: {error}; see python -m vjepa sweep --help") from error
+        raise UserError(f"{path}: not a sweep: {error}; see vjepa sweep --help") from error
 
 
 def folder_of(out: Path, name: str, seed: int) -> Path:
@@ -154,22 +155,18 @@ def read_runs(sweep: Sweep, out: Path) -> dict[str, dict[str, SeedCurve]]:
 
 def draw(sweep: Sweep, out: Path) -> Path:
     """Write curves.png: a panel for each scalar, a line for each run, its deviation over seeds shaded."""
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise UserError("the curves need matplotlib; pip install 'vjepa[plot]'") from error
-    # Not pyplot, which may want a display and keeps every figure.
-    figure = Figure(figsize=(4.5 * len(sweep.curves), 3.6), layout="constrained")
-    panels = figure.subplots(1, len(sweep.curves), squeeze=False)[0]
-    for name, curves in read_runs(sweep, out).items():
-        for panel, (scalar, curve) in zip(panels, curves.items(), strict=True):
-            (line,) = panel.plot(curve.steps, curve.mean, label=name)
-            low = np.subtract(curve.mean, curve.spread)
-            high = np.add(curve.mean, curve.spread)
-            panel.fill_between(curve.steps, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-            panel.set(title=scalar, xlabel="step")
-    panels[0].legend(fontsize="small")
-    figure.savefig(out / "curves.png", dpi=110)
+    with style():
+        figure = new_figure(height=3.6, width=4.5 * len(sweep.curves))
+        panels = figure.subplots(1, len(sweep.curves), squeeze=False)[0]
+        for name, curves in read_runs(sweep, out).items():
+            for panel, (scalar, curve) in zip(panels, curves.items(), strict=True):
+                (line,) = panel.plot(curve.steps, curve.mean, label=name)
+                low = np.subtract(curve.mean, curve.spread)
+                high = np.add(curve.mean, curve.spread)
+                panel.fill_between(curve.steps, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+                panel.set(title=scalar, xlabel="step")
+        panels[0].legend()
+        save_figure(figure, out / "curves.png")
     return out / "curves.png"
 
 

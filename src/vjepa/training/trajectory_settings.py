@@ -1,6 +1,9 @@
-"""Checks of stages on robot trajectories before they train: does the network fit the encoder and the data?"""
+"""What stages on robot trajectories share: checks before they train, and what their exports say.
 
-from dataclasses import replace
+The checks ask whether the network fits the encoder and the data.
+"""
+
+from dataclasses import asdict, replace
 
 import torch
 from jaxtyping import Float
@@ -13,6 +16,9 @@ from vjepa.models.encoder import EncoderConfig
 from vjepa.objectives.action_conditioned import ObjectiveConfig
 from vjepa.robots.schema import StateSchema
 from vjepa.robots.trajectory_data import TrajectoryData
+from vjepa.training.frozen_stage import FrozenStage
+from vjepa.weights.facts import ActingFacts
+from vjepa.weights.files import weights_digest
 
 EXAMPLES = 256
 """Windows over which the sizes of actions and states are measured."""
@@ -66,6 +72,20 @@ def check_policy(
     check_equal("model.policy.token_width", config.token_width, "tokens", encoder.width)
     check_equal("model.policy.state_dim", config.state_dim, "states", schema.state_dims)
     check_equal("model.policy.action_dim", config.action_dim, "actions", schema.action_dims)
+
+
+def acting_facts(stage: FrozenStage, scales: tuple[int, ...] | None = None) -> ActingFacts:
+    """What an export says of the robot and of the encoder that the stage was trained with."""
+    data = stage.trainer.datamodule
+    return ActingFacts(
+        schema=asdict(data.schema),
+        size=data.window.size,
+        fps=data.window.fps,
+        scales=scales,
+        encoder_source=stage.source,
+        encoder_digest=weights_digest(stage.encoder),
+        weights=stage.weights,
+    )
 
 
 def example_values(data: TrajectoryData) -> tuple[Float[Tensor, "n a"], Float[Tensor, "m s"]]:

@@ -2,6 +2,11 @@
 
 load         networks from any of these sources; loading is strict
 export       the file that a finished stage hands over: writing it, and reading its parts
+facts        what networks were trained for: clips, states and actions
+card         any source of weights described: parts, sizes, data, licence, scores
+box          the weights in the package, whose source name is `demo`
+part_files   which file of a run holds which part
+info         the command that prints cards
 meta         Meta's `.pt` files: which network is in them, and of which size
 huggingface  Hugging Face directories, likewise
 keymaps      the names of other people's tensors, and how they become ours

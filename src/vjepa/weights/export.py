@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -23,6 +24,7 @@ from vjepa.models.cloned_policy import ClonedPolicy
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor
 from vjepa.models.probe import AttentiveProbe
+from vjepa.weights.facts import ActingFacts
 from vjepa.weights.files import CheckpointError, State, check_exists
 
 
@@ -57,36 +59,40 @@ def probe_part(probe: AttentiveProbe) -> Part:
     return Part(probe, description)
 
 
-def ac_predictor_part(
-    predictor: ACPredictor, encoder: EncoderConfig, schema: Mapping[str, object], size: int | None = None
-) -> Part:
+def ac_predictor_part(predictor: ACPredictor, encoder: EncoderConfig, acting: ActingFacts) -> Part:
     """What an export holds of an action-conditioned predictor.
 
     Args:
         predictor: Its weights and config.
         encoder: Config of the encoder whose tokens it reads.
-        schema: What the numbers of states and actions mean, as plain JSON values.
-        size: Height and width, pixels, of the frames that it was trained on.
+        acting: What it was trained for.
     """
     config = {"config": asdict(predictor.config), "encoder": asdict(encoder)}
-    return Part(predictor, config | {"schema": dict(schema), "size": size})
+    return Part(predictor, config | asdict(acting))
 
 
-def policy_part(policy: ClonedPolicy, schema: Mapping[str, object]) -> Part:
-    """What an export holds of a cloned policy. schema: As in `ac_predictor_part`."""
-    return Part(policy, {"config": asdict(policy.config), "schema": dict(schema)})
+def policy_part(policy: ClonedPolicy, acting: ActingFacts) -> Part:
+    """What an export holds of a cloned policy. acting: What it was trained for."""
+    return Part(policy, {"config": asdict(policy.config)} | asdict(acting))
 
 
-def export(path: Path, parts: Mapping[str, Part], info: Mapping[str, object]) -> None:
+def export(
+    path: Path,
+    parts: Mapping[str, Part],
+    info: Mapping[str, object],
+    dtype: Literal["float32", "float16"] = "float32",
+) -> None:
     """Write the parts' weights and descriptions, and `info` (plain values) beside them.
 
-    The file appears complete or not at all, so its existence means that the stage is done.
+    The file appears complete or not at all, so its existence means that the stage is done. With dtype
+    `float16` it is half as large; networks that are loaded from it compute in float32 nevertheless.
     """
     weights = {}
     for name, part in parts.items():
         for key, value in part.module.state_dict().items():
+            kept = value.half() if dtype == "float16" and value.is_floating_point() else value
             # Safetensors refuses tensors that share memory.
-            weights[f"{name}.{key}"] = value.detach().cpu().contiguous().clone()
+            weights[f"{name}.{key}"] = kept.detach().cpu().contiguous().clone()
     metadata = {"parts": {name: part.description for name, part in parts.items()}, "info": dict(info)}
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,13 +125,9 @@ def read_schema(source: str | Path, part: str = "ac_predictor") -> dict:
     return part_description(source, part)["schema"]
 
 
-def read_frame_size(source: str | Path) -> int | None:
-    """Height and width, pixels, of the frames that an export's action-conditioned predictor was trained on.
-
-    None if the export does not say. Raises CheckpointError as `read_schema`.
-    """
-    # Older exports have no `size`.
-    return part_description(source, "ac_predictor").get("size")
+def read_acting(source: str | Path, part: str = "ac_predictor") -> ActingFacts:
+    """What an export's predictor or policy was trained for. Raises CheckpointError as `read_schema`."""
+    return ActingFacts.of(part_description(source, part))
 
 
 def part_description(source: str | Path, part: str) -> dict:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vjepa.errors import UserError
+from vjepa.weights.box import BOX, box_path, is_box
 
 State = dict[str, Tensor]
 """The tensors of a network by name, as `state_dict` gives them."""
@@ -22,12 +23,20 @@ class CheckpointError(UserError):
 
 
 def check_exists(source: str | Path) -> Path:
-    """The source as a path. Raises CheckpointError if there is no such file or folder."""
+    """The source as a path; `demo` is the file in the package. Raises CheckpointError if there is none."""
+    if is_box(source):
+        path = box_path()
+        if not path.is_file():
+            raise CheckpointError(
+                f"{BOX} names the weights in the package, but this copy of vjepa holds none; train your own "
+                "with `make demo`, or give another source"
+            )
+        return path
     path = Path(source)
     if not path.exists():
         raise CheckpointError(
-            f"{path} does not exist; give a stage's model.safetensors, a .pt file of Meta's or "
-            "a Hugging Face directory"
+            f"{path} does not exist; give a stage's model.safetensors, a .pt file of Meta's, "
+            f"a Hugging Face directory, or {BOX} for the weights in the package"
         )
     return path
 
@@ -56,6 +65,35 @@ def digest(path: Path) -> str:
     """The first twelve hexadecimal digits of a file's SHA-256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def weights_digest(network: nn.Module) -> str:
+    """The first twelve hexadecimal digits of a SHA-256 of all weights.
+
+    The digest depends on names and values alone, so it does not change when the network's file moves.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        # As bytes, because NumPy has no bfloat16.
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]
+
+
+def check_same_encoder(encoder: nn.Module, expected: str | None, what: str) -> None:
+    """Raise CheckpointError unless these are the weights that `what` (its file) was trained on the tokens of.
+
+    expected: Their digest, as the file says; None if it does not say.
+    """
+    # Another encoder of the same shape would give answers that mean nothing, without an error.
+    if expected is None:
+        return
+    given = weights_digest(encoder)
+    if given != expected:
+        raise CheckpointError(
+            f"{what} was trained on the tokens of another encoder (digest {expected}) than the one given "
+            f"({given}); give the encoder that its stage was run with, or train that stage on this one"
+        )
 
 
 def read_pickle(path: Path) -> dict:

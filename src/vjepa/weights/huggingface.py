@@ -11,11 +11,8 @@ from vjepa.weights.files import CheckpointError, State
 from vjepa.weights.keymaps import HF_PROBE, translate
 
 
-def read_hf(folder: Path) -> tuple[dict, State]:
-    """The content of config.json and all tensors, which may be in several files.
-
-    Raises CheckpointError if the folder is not a VJEPA2 model.
-    """
+def read_hf_config(folder: Path) -> dict:
+    """The content of config.json. Raises CheckpointError if the folder is not a VJEPA2 model."""
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} has no config.json, so it is not a Hugging Face model directory")
     config = json.loads((folder / "config.json").read_text())
@@ -23,6 +20,15 @@ def read_hf(folder: Path) -> tuple[dict, State]:
         raise CheckpointError(
             f"{folder}/config.json says model_type={config.get('model_type')!r}, expected 'vjepa2'"
         )
+    return config
+
+
+def read_hf(folder: Path) -> tuple[dict, State]:
+    """The content of config.json and all tensors, which may be in several files.
+
+    Raises CheckpointError if the folder is not a VJEPA2 model.
+    """
+    config = read_hf_config(folder)
     files = sorted(folder.glob("model*.safetensors"))
     if not files:
         raise CheckpointError(f"{folder} holds no model*.safetensors")

@@ -114,8 +114,9 @@ def load_anticipation(source: str | Path) -> AnticipationProbe:
     """The probe of coming actions in an anticipation stage's export, whose schema names its classes."""
     source = check_exists(source)
     description, state = read_export(source, "anticipation")
-    sizes = tuple(len(description["schema"][kind]) for kind in ("verbs", "nouns", "actions"))
-    probe = AnticipationProbe(ProbeConfig(**description["config"]), description["width"], sizes)
+    verbs, nouns, actions = (len(description["schema"][kind]) for kind in ("verbs", "nouns", "actions"))
+    config = ProbeConfig(**description["config"])
+    probe = AnticipationProbe(config, description["width"], (verbs, nouns, actions))
     return load_strictly(probe, state, source)
 
 
@@ -136,6 +137,7 @@ def load_ac_predictor(source: str | Path, heads: int = 16, extrinsics: bool = Fa
     description, state = read_export(source, "ac_predictor")
     config = ACPredictorConfig(**description["config"])
     predictor = ACPredictor(config, EncoderConfig(**description["encoder"]))
+    predictor.schema = description.get("schema") or None
     return load_strictly(predictor, state, source)
 
 

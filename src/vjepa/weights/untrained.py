@@ -2,14 +2,16 @@
 
 A result that is as good with this encoder does not come from pretraining.
 
-    python -m vjepa untrained --encoder FILE --out FILE
+    vjepa weights untrained --encoder FILE --out FILE
 """
 
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from vjepa.models.encoder import Encoder
+from vjepa.weights.card import read_card
 from vjepa.weights.export import encoder_part, export
 from vjepa.weights.load import load_encoder
 
@@ -25,4 +27,6 @@ def untrained(*, encoder: Path, out: Path, seed: int = 0) -> None:
     config = load_encoder(encoder).config
     # After loading, which builds an encoder and draws random numbers for it.
     torch.manual_seed(seed)
-    export(out, {"ema": encoder_part(Encoder(config))}, {"stage": "untrained", "seed": seed})
+    clip = read_card(encoder).clip
+    info = {"stage": "untrained", "seed": seed, "clip": asdict(clip) if clip else None}
+    export(out, {"ema": encoder_part(Encoder(config))}, info)

@@ -9,6 +9,7 @@ parallel        plays many episodes over several processes
 episode_log     outcomes on disk, so that an interrupted evaluation goes on
 evaluation      which policies play which tasks in which worlds
 results         outcomes as rows of a table
+show            the command `plan`: one episode, and its film
 film            a film of one episode
 tensorboard     tables, film and an energy landscape for TensorBoard
 held_out_steps  energy landscapes of recorded steps

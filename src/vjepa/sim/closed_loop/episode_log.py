@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vjepa.sim.closed_loop.episodes import Job, Outcome
 from vjepa.sim.closed_loop.setting import Setting
-from vjepa.weights.files import digest
+from vjepa.weights.files import check_exists, digest
 
 
 class EpisodeLog:
@@ -55,7 +55,7 @@ def identity(setting: Setting) -> dict:
     """All that decides an outcome: the setting, and a digest of each of the weights' files."""
     # Content, not paths: the same file name may hold other weights after another training.
     files = {name: file for name, file in asdict(setting.weights).items() if file}
-    return asdict(setting) | {"weights": {name: digest(Path(file)) for name, file in files.items()}}
+    return asdict(setting) | {"weights": {name: digest(check_exists(file)) for name, file in files.items()}}
 
 
 def format_line(job: Job, outcome: Outcome | None) -> str:

@@ -11,9 +11,10 @@ from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
-from vjepa.errors import UserError, require
+from vjepa.errors import require
 from vjepa.models.cloned_policy import ClonedPolicy
 from vjepa.models.encoder import Encoder
+from vjepa.planning.load import load_world_model
 from vjepa.planning.mpc import MPCConfig
 from vjepa.planning.world_model import WorldModel, WorldModelConfig
 from vjepa.robots.schema import StateSchema, schema_from
@@ -26,11 +27,12 @@ from vjepa.sim.closed_loop.policies import (
     ScriptedPolicy,
     SimulatorModel,
 )
-from vjepa.sim.closed_loop.setting import PolicyName, Setting
+from vjepa.sim.closed_loop.setting import PolicyName, Setting, completed
 from vjepa.sim.closed_loop.tasks import TaskEpisode, TaskName, clip_to_workspace, start_episode
 from vjepa.sim.world.env import ACTION_DIM, DemoWorld, WorldConfig
-from vjepa.weights.export import read_frame_size, read_schema
-from vjepa.weights.load import load_ac_predictor, load_encoder, load_policy
+from vjepa.weights.export import read_acting
+from vjepa.weights.files import check_same_encoder
+from vjepa.weights.load import load_encoder, load_policy
 
 
 class Job(NamedTuple):
@@ -66,7 +68,7 @@ class EpisodeRunner:
     """Plays episodes in one process. Networks are loaded when they are first needed, and kept."""
 
     def __init__(self, setting: Setting) -> None:
-        self.setting = setting
+        self.setting = completed(setting)
         self.world_models: dict[PolicyName, WorldModel] = {}
 
     def play(self, job: Job) -> Outcome | None:
@@ -146,13 +148,14 @@ class EpisodeRunner:
                 if name == "model"
                 else (weights.untrained, weights.untrained_ac)
             )
-            trained_on = read_frame_size(ac)  # None: the export does not say
+            trained_on = read_acting(ac).size  # None: the export does not say
             size = self.setting.size
             require(
                 trained_on in (None, size),
                 f"{ac} learned from frames of {trained_on} pixels; set setting.size, now {size}",
             )
-            self.world_models[name] = load_world_model(encoder, ac, self.setting.planner.scales)
+            config = WorldModelConfig(scales=self.setting.planner.scales)
+            self.world_models[name] = check_arm(load_world_model(encoder, ac, config, size), ac)
         return self.world_models[name]
 
     @cached_property
@@ -164,23 +167,17 @@ class EpisodeRunner:
     def cloned_policy(self) -> tuple[ClonedPolicy, StateSchema]:
         """The cloned policy, and the schema of the states that it was trained on."""
         source = self.setting.weights.clone
-        return load_policy(source).eval(), schema_from(read_schema(source, "policy"))
+        acting = read_acting(source, "policy")
+        check_same_encoder(self.encoder, acting.encoder_digest, source)
+        return load_policy(source).eval(), schema_from(acting.schema)
 
 
-def load_world_model(encoder: str, ac: str, scales: tuple[int, ...] = (1,)) -> WorldModel:
-    """The world model of two exports, an encoder and its action-conditioned predictor.
-
-    Raises UserError if the two do not belong together, or are not of an arm like the demo world's.
-    """
-    schema = schema_from(read_schema(ac))
+def check_arm(world: WorldModel, ac: str) -> WorldModel:
+    """The world model. Raises UserError if it is not of an arm like the demo world's."""
+    schema = world.schema
     require(
         schema.state_dims == schema.action_dims == ACTION_DIM,
         f"{ac} is of a robot with states of {schema.state_dims} and actions of {schema.action_dims} numbers; "
         f"the demo world's arm has {ACTION_DIM} of both",
     )
-    config = WorldModelConfig(scales=scales)
-    try:
-        return WorldModel(load_encoder(encoder), load_ac_predictor(ac), config, schema)
-    except UserError as error:
-        # WorldModel knows that the two do not fit, but not which files they come from.
-        raise UserError(f"{encoder} and {ac}: {error}") from error
+    return world

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,10 +12,13 @@ from vjepa.errors import require
 from vjepa.planning.bounds import ActionBounds
 from vjepa.planning.cem import CEMConfig
 from vjepa.planning.mpc import MPCConfig
-from vjepa.planning.world_model import WorldModelConfig
+from vjepa.planning.world_model import PAPER_SCALES, WorldModelConfig
 from vjepa.sim.closed_loop.tasks import TaskName
 from vjepa.sim.recording.robot_episodes import RobotConfig
 from vjepa.sim.world.scene import SceneConfig
+from vjepa.weights.box import is_box
+from vjepa.weights.export import read_acting
+from vjepa.weights.facts import ActingFacts, chosen
 
 PolicyName = Literal["model", "untrained", "clone", "perfect", "pixels", "random", "still", "oracle"]
 """Who acts, as results files and recipes name it:
@@ -30,6 +33,8 @@ still       the no-op policy
 oracle      the script of the task, which reads the simulator's state
 """
 POLICY_NAMES: tuple[PolicyName, ...] = get_args(PolicyName)
+EPISODE_SIZE = 64
+"""Height and width, pixels, of images if no weights of `ac` say: those of the recorded episodes."""
 GRIPPER = 6
 """Dimension of an action that changes the gripper."""
 
@@ -82,8 +87,9 @@ class PlannerConfig:
     # The released planner's box; the paper's text has an L1 ball.
     bounds: ActionBounds = ActionBounds(constraint="box")
     """Where actions must lie."""
-    scales: tuple[int, ...] = WorldModelConfig.scales
-    """Sides of the squares of tokens whose averages are compared; (1,) is the paper's energy."""
+    scales: tuple[int, ...] | None = None
+    """Sides of the squares of tokens whose averages are compared; (1,) is the paper's energy. Not given:
+    those that the weights of `ac` name."""
     method: Literal["cem", "mppi"] = CEMConfig.method
     """How samples are weighed."""
     warm_start: bool = MPCConfig.warm_start
@@ -131,11 +137,21 @@ class Setting:
     """Files of the networks."""
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     """How the planner searches."""
-    size: int = 64
-    """Height and width of the camera's images in pixels: those that the AC stage was trained on."""
+    size: int | None = None
+    """Height and width of the camera's images in pixels. Not given: those of the AC stage's training."""
     # `out` has no default, but the scene does not depend on it.
     scene: SceneConfig = field(default_factory=lambda: RobotConfig(out=Path()).scene)
     """What worlds are drawn from; by default the scenes of the robot episodes."""
+
+
+def completed(setting: Setting) -> Setting:
+    """The setting with the size and the scales that the weights of `ac` say, where it gives none itself."""
+    ac = setting.weights.ac
+    # Without a planner's weights there is nothing to disagree with.
+    acting = read_acting(ac) if ac else ActingFacts(size=setting.size, scales=setting.planner.scales)
+    size = chosen(ac, "size", acting.size, setting.size, EPISODE_SIZE)
+    scales = chosen(ac, "scales", acting.scales, setting.planner.scales, PAPER_SCALES)
+    return replace(setting, size=size, planner=replace(setting.planner, scales=scales))
 
 
 def available_policies(weights: PolicyWeights, names: Sequence[PolicyName]) -> list[PolicyName]:
@@ -150,5 +166,5 @@ def available_policies(weights: PolicyWeights, names: Sequence[PolicyName]) -> l
     for name in available:
         for key in WEIGHTS_OF.get(name, ()):
             path = getattr(weights, key)
-            require(Path(path).exists(), f"weights.{key}={path} does not exist")
+            require(is_box(path) or Path(path).exists(), f"weights.{key}={path} does not exist")
     return available

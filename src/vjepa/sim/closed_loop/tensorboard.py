@@ -1,21 +1,20 @@
 """What the closed-loop evaluation shows in TensorBoard: tables, a film of an episode, an energy landscape."""
 
-from io import BytesIO
 from pathlib import Path
 from textwrap import indent
 
 import numpy as np
 import torch
 from PIL import Image
-from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from vjepa.planning.landscape import axis_names, plot_landscape
+from vjepa.drawing.event_writers import add_film
+from vjepa.planning.landscape_figure import plot_landscape, swept_axes
 from vjepa.robots.windows import Windows
 from vjepa.sim.closed_loop.episodes import EpisodeRunner
 from vjepa.sim.closed_loop.evaluation import Tables
-from vjepa.sim.closed_loop.film import animated_gif, film_episode
+from vjepa.sim.closed_loop.film import film_episode
 from vjepa.sim.closed_loop.held_out_steps import Step, StepsConfig, step_landscape, summarise
 from vjepa.sim.closed_loop.results import results_table
 from vjepa.sim.closed_loop.setting import Setting
@@ -30,18 +29,13 @@ def show_tables(writer: SummaryWriter, tables: Tables) -> None:
 
 
 def show_film(writer: SummaryWriter, setting: Setting, task: TaskName, seed: int, out: Path) -> None:
-    """Play one episode of the model. Write `film.mp4` and `film.png`. Show both, the film as an animation."""
+    """Play one episode of the model, write its film, and show it, moving and as a strip of moments."""
     # As the processes that play the episodes: sums depend on the number of threads, and the film should show
     # the episode that was counted.
     torch.set_num_threads(1)
     strip = film_episode(EpisodeRunner(setting), task, "model", seed, out)
     writer.add_image("film/strip", strip, dataformats="HWC")
-
-    # SummaryWriter.add_video would do the same, but it needs moviepy to encode the GIF.
-    gif = animated_gif(out / "film.mp4")
-    width, height = Image.open(BytesIO(gif)).size
-    image = Summary.Image(encoded_image_string=gif, width=width, height=height, colorspace=3)
-    writer.file_writer.add_summary(Summary(value=[Summary.Value(tag="film/moving", image=image)]))
+    add_film(writer, "film/moving", (out / "film.gif").read_bytes(), step=0)
 
 
 def show_landscapes(
@@ -61,7 +55,7 @@ def show_landscapes(
         step_landscape(world, windows, step, config.sweep) for step in tqdm(steps, "energy landscapes")
     ]
     landscapes[0].save(out / "landscape.npz")
-    plot_landscape(landscapes[0], axis_names(world.schema, config.sweep), out / "landscape.png")
+    plot_landscape(landscapes[0], swept_axes(world.schema, config.sweep), out / "landscape.png")
     image = np.asarray(Image.open(out / "landscape.png").convert("RGB"))
     writer.add_image("landscape", image, dataformats="HWC")
 

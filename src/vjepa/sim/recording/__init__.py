@@ -1,18 +1,18 @@
 """Recordings of the demo world, the same bytes for the same seed.
 
-record             the command `record-clips`: labelled clips, scripted episodes, manifests
+record             the command `data record-clips`: labelled clips, scripted episodes, manifests
 shots              labelled motions, drawn at random before anything is simulated
 motion_clips       films of them in time-reversed pairs
 scripted_episodes  skills on several objects, filmed, with the log of what happened
 director           runs skills and keeps that log
-robot_episodes     the command `record-robot`: robot episodes as LeRobot folders
+robot_episodes     the command `data record-robot`: robot episodes as LeRobot folders
 wander             random motion of the hand
 lerobot_writer     the tables and notes of a LeRobot folder
-questions          the command `record-questions`: questions and answers about a recorded world
+questions          the command `data record-questions`: questions and answers about a recorded world
 clip_questions     what can be asked about a clip
 episode_questions  what can be asked about a scripted episode
 question_sets      questions, balanced so that no answer is a better guess than another
 dataset_folder     what the recorders share: folders made in several runs, processes, checks
-gallery            the command `gallery`: an image of all classes
-speed              the command `bench-recording`: frames per second on this machine
+gallery            the command `data gallery`: an image of all classes
+speed              the command `bench recording`: frames per second on this machine
 """

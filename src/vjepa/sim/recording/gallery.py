@@ -1,7 +1,4 @@
-"""An image of all classes of motion clips: one filmstrip per class, partners below each other.
-
-python -m vjepa gallery --out classes.png
-"""
+"""An image of all classes of motion clips: one row of frames per class, partners below each other."""
 
 from pathlib import Path
 
@@ -9,13 +6,14 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from vjepa.data.video_files import filmstrip, write_png
+from vjepa.drawing.captions import SMALLEST, picture_table
+from vjepa.drawing.film import write_png
 from vjepa.sim.recording.motion_clips import film_pair
 from vjepa.sim.recording.shots import CLASSES, MotionClipConfig
 
 
 def gallery(*, out: Path, size: int = 128, columns: int = 7, seed: int = 0) -> None:
-    """Write a PNG with one filmstrip per class.
+    """Write a PNG with a row of frames per class, its name beside it, and the frames' times above.
 
     Args:
         out: The PNG file.
@@ -23,15 +21,18 @@ def gallery(*, out: Path, size: int = 128, columns: int = 7, seed: int = 0) -> N
         columns: Frames per row; an odd number shows the middle one, which partners share.
         seed: Decides scenes and motions.
     """
-    write_png(out, class_strips(seed, MotionClipConfig(size=size), columns))
-    print(f"{out}: rows from top to bottom are {', '.join(CLASSES)}")
+    write_png(out, class_table(seed, MotionClipConfig(size=size), columns))
+    print(f"{out} is written")
 
 
-def class_strips(seed: int, config: MotionClipConfig, columns: int) -> UInt8[ndarray, "h w 3"]:
+def class_table(seed: int, config: MotionClipConfig, columns: int) -> UInt8[ndarray, "h w 3"]:
     """One row of `columns` frames for each class, in the order of the labels."""
     clips = [clip for pair in range(len(CLASSES) // 2) for clip in film_pair(seed + pair, pair, config)]
     clips.sort(key=lambda clip: clip.label)
-    strips = np.stack([filmstrip(clip.frames, columns) for clip in clips])
-    # Two white rows below every strip.
-    gap = ((0, 0), (0, 2), (0, 0), (0, 0))
-    return np.concatenate(list(np.pad(strips, gap, constant_values=255)))
+    # Evenly spaced from the first frame to the last.
+    chosen = np.linspace(0, config.frames - 1, columns).round().astype(int)
+    pictures = [list(clip.frames[chosen]) for clip in clips]
+    names = [name.replace("_", " ") for name in CLASSES]
+    times = [f"{number / config.fps:.1f} s" for number in chosen]
+    # A README shrinks the image to its own width, and the text with it.
+    return picture_table(pictures, names, times, size=max(SMALLEST, config.size // 7))

@@ -1,6 +1,6 @@
 """Writes questions about a recorded demo world, with their answers, as conversations.
 
-    python -m vjepa record-questions --world data/demo
+    vjepa data record-questions --world data/demo
 
 The files are of the format that `vjepa.language.conversations` reads. `DIR/captions.jsonl` describes the
 clips of the training split. `DIR/{train,val,test}.jsonl` ask about the clips, and the episodes if there are
@@ -37,7 +37,7 @@ def write_questions(world: Path) -> dict[str, int]:
     """Write all files. Returns how many rows each has. Raises UserError if the world is not finished."""
     require(
         (world / "done.json").exists(),
-        f"{world} holds no finished demo world: run python -m vjepa record-clips --out {world}",
+        f"{world} holds no finished demo world: run vjepa data record-clips --out {world}",
     )
     config = clip_config(json.loads((world / "done.json").read_text()))
     episodes = read_episodes(world)

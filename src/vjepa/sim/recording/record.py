@@ -1,6 +1,6 @@
 """Records labelled clips and scripted episodes of the demo world: the same bytes for the same seed.
 
-    python -m vjepa record-clips --out data/demo --clips 1600
+    vjepa data record-clips --out data/demo --clips 1600
 
 `DIR/{train,val,test}.csv` list the clips `DIR/{train,val,test}/*.mp4`. Every pair of clips also leaves
 `DIR/rows/<split>/<index>.json`, written after its two videos, so that an interrupted run knows what it has.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vjepa.data.video_files import write_video
+from vjepa.drawing.film import write_mp4
 from vjepa.errors import UserError, require
 from vjepa.sim.recording.dataset_folder import (
     MAX_SEEDS,
@@ -135,7 +135,7 @@ def record_pair(config: RecordConfig, job: tuple[str, int]) -> None:
     for clip in film_pair(seed, index % PAIRS, config):
         name = CLASSES[clip.label]
         path = Path(split) / f"{index:06d}_{name}.mp4"
-        write_video(config.out / path, clip.frames, config.fps)
+        write_mp4(config.out / path, clip.frames, config.fps)
         row = {
             "path": path.as_posix(),
             "label": clip.label,
@@ -154,7 +154,7 @@ def record_episode(config: RecordConfig, index: int) -> None:
     episode = play_script(seed, WorldConfig(size=config.size, fps=config.fps))
     path = config.out / "episodes" / f"{index:06d}.mp4"
     path.parent.mkdir(exist_ok=True)
-    write_video(path, episode.frames, config.fps)
+    write_mp4(path, episode.frames, config.fps)
     numbers = {name: getattr(episode, name) for name in ("actions", "states", "extrinsics", "intrinsics")}
     np.savez(path.with_suffix(".npz"), **numbers)
     row = {"path": path.name, "seed": seed, "objects": episode.objects, "events": episode.events}

@@ -1,7 +1,7 @@
 """Robot episodes of the demo world as LeRobotDataset v3.0 folders `DIR/{train,val,test}`: random motion and
 scripts.
 
-    python -m vjepa record-robot --out data/robot --episodes 400 --size 64
+    vjepa data record-robot --out data/robot --episodes 400 --size 64
 
 An episode has one row, and one image, per action: four a second. Several episodes share an MP4 file. A file's
 rows go to `DIR/rows/<split>/<file>.npz` after its video, so that an interrupted run knows what it has. At the
@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from numpy.random import Generator
 
-from vjepa.data.video_files import write_video
+from vjepa.drawing.film import write_mp4
 from vjepa.errors import require
 from vjepa.robots.euler import matrix_to_euler
 from vjepa.sim.recording.dataset_folder import (
@@ -160,7 +160,7 @@ def record_file(config: RobotConfig, job: tuple[str, int]) -> None:
 
     video = numbered(config.out / split, VIDEO_PATH, number)
     video.parent.mkdir(parents=True, exist_ok=True)
-    write_video(video, np.concatenate(frames), HERTZ)
+    write_mp4(video, np.concatenate(frames), HERTZ)
 
     merged = EpisodeRows(*(np.concatenate(columns) for columns in zip(*rows, strict=True)))
     file = rows_file(config.out, split, number)

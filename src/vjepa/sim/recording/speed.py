@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from vjepa.data.video_files import write_video
+from vjepa.drawing.film import write_mp4
 from vjepa.sim.recording.motion_clips import film_pair
 from vjepa.sim.recording.shots import MotionClipConfig
 from vjepa.sim.world.env import DemoWorld, WorldConfig
@@ -51,4 +51,4 @@ def produce(size: int, pairs: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for index in range(pairs):
             for number, clip in enumerate(film_pair(index, index % 4, config)):
-                write_video(Path(folder) / f"{number}.mp4", clip.frames, config.fps)
+                write_mp4(Path(folder) / f"{number}.mp4", clip.frames, config.fps)

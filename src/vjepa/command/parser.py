@@ -1,0 +1,174 @@
+"""The parser of a command: one argument for each parameter of a typed function.
+
+Positional parameters are positional arguments, keyword-only parameters are options. A parameter `config` that
+is a dataclass gives one option for each of its fields.
+"""
+
+import inspect
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from types import UnionType
+from typing import NoReturn, Union, get_args, get_origin
+
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
+
+from vjepa.command.suggestions import explain
+from vjepa.errors import UserError
+
+
+class PlainParser(ArgumentParser):
+    """A parser whose complaints are one sentence, and which takes `--by letter open` for a list."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UserError(self.sentence(message)) from ex
+
+    def sentence(self, message: str) -> str:
+        """The complaint in plain words."""
+        return explain(message, list(known_keys(types_of(self))))
+
+    def parse_args(self, args: Sequence[str], *rest, **kwargs) -> Namespace:
+        return super().parse_args(joined(args, types_of(self)), *rest, **kwargs)
+
+
+def types_of(parser: ArgumentParser) -> dict[str, object]:
+    """The type of each option, those of subcommands included. An option's name has no `--` here."""
+    types = {}
+    for action in parser._actions:
+        types |= {
+            name.removeprefix("--"): getattr(action, "_typehint", None) for name in action.option_strings
+        }
+        # Subcommands are an action whose choices are parsers.
+        for inner in (action.choices or {}).values() if isinstance(action.choices, dict) else ():
+            types |= types_of(inner)
+    return types
+
+
+def known_keys(types: dict[str, object]) -> Iterator[str]:
+    """All keys, those inside lists of configs included: `data.train.manifest`."""
+    for key, kind in types.items():
+        yield key
+        element = (get_args(without_none(kind)) or (kind,))[0]
+        if is_dataclass(element):
+            yield from (f"{key}.{field.name}" for field in fields(element))
+
+
+def joined(words: Sequence[str], types: dict[str, object]) -> list[str]:
+    """The words with one value for each option: `--by letter open` -> `--by ["letter","open"]`.
+
+    A switch such as `--film` becomes `--film=true`.
+    """
+    queue = list(words)
+    done = []
+    while queue:
+        option, equals, value = (word := queue.pop(0)).partition("=")
+        kind = types.get(option.removeprefix("--")) if option.startswith("--") else None
+        if kind is bool and not equals and queue[:1] not in (["true"], ["false"]):
+            done.append(f"{option}=true")
+        elif not is_listed(kind):
+            done.append(word)
+        else:
+            values = [value] if equals else []
+            while not equals and queue and not queue[0].startswith("--"):
+                values.append(queue.pop(0))
+            done += [option, as_yaml(values, kind)] if values else [option]
+    return done
+
+
+def is_listed(kind: object) -> bool:
+    """Whether plain words may stand for a value of this type: a list, or a config that a path makes."""
+    kind = without_none(kind)
+    return get_origin(kind) in (list, tuple) or is_source(kind)
+
+
+def is_source(kind: object) -> bool:
+    """Whether the type is a dataclass that needs nothing but a text, such as a manifest's path."""
+    if not is_dataclass(kind):
+        return False
+    needed = [field for field in fields(kind) if field.default is field.default_factory is MISSING]
+    return len(needed) == 1 and needed[0].type in (str, "str")
+
+
+def without_none(kind: object) -> object:
+    """X for `X | None`; any other type as it is."""
+    inner = [part for part in get_args(kind) if part is not type(None)]
+    return inner[0] if get_origin(kind) in (Union, UnionType) and len(inner) == 1 else kind
+
+
+def as_yaml(values: list[str], kind: object) -> str:
+    """One value from the words that were typed for it. What is YAML already stays as it is."""
+    kind = without_none(kind)
+    first = values[0]
+    if len(values) == 1 and (first[:1] in "[{" or first in ("null", "") or first.endswith((".yaml", ".yml"))):
+        return first
+    if is_source(kind):
+        return json.dumps(as_source(values[0], kind)) if len(values) == 1 else " ".join(values)
+    element = get_args(kind)[0]
+    if element in (int, float, bool):
+        return f"[{','.join(values)}]"
+    return json.dumps([as_source(value, element) if is_source(element) else value for value in values])
+
+
+def as_source(value: str, kind: type) -> dict[str, str]:
+    """`mine.csv` -> `{"manifest": "mine.csv"}`, by the one field that has no default."""
+    return {fields(kind)[0].name: value}
+
+
+def parser_of(function: Callable, prog: str) -> PlainParser:
+    """One argument for each parameter of the function, or for each field of its config."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = PlainParser(prog=prog, allow_abbrev=False)
+    parameters = inspect.signature(function).parameters
+    # The fields become options without a prefix, and `call` puts them together again.
+    if config := parameters.get("config"):
+        parser.add_class_arguments(config.annotation)
+        return parser
+    words = {key: parameter for key, parameter in parameters.items() if is_positional(parameter)}
+    parser.add_function_arguments(function, skip=set(words), as_positional=False)
+    for key, parameter in words.items():
+        parser.add_argument(key, **positional(parameter))
+    return parser
+
+
+def parser_of_settings(function: Callable, prog: str) -> PlainParser:
+    """The same where every parameter is an option, and YAML files of settings are read too."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = PlainParser(prog=prog, allow_abbrev=False, description=inspect.getdoc(function))
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML of settings.")
+    parser.add_function_arguments(function, as_positional=False, sub_configs=True)
+    return parser
+
+
+def is_positional(parameter: inspect.Parameter) -> bool:
+    return parameter.kind is not parameter.KEYWORD_ONLY
+
+
+def positional(parameter: inspect.Parameter) -> dict:
+    """How argparse takes a positional argument: one word, or one or more for a list."""
+    kind = without_none(parameter.annotation)
+    settings = (
+        {"type": get_args(kind)[0], "nargs": "+"} if get_origin(kind) in (list, tuple) else {"type": kind}
+    )
+    if parameter.default is not parameter.empty:
+        nargs = "*" if "nargs" in settings else "?"
+        settings |= {"nargs": nargs, "default": parameter.default}
+    return settings
+
+
+def call(function: Callable, options: Namespace) -> object:
+    """Call the function with what was parsed."""
+    parameters = inspect.signature(function).parameters
+    config = parameters.get("config")
+    if config and is_dataclass(config.annotation):
+        return function(config.annotation(**options.as_dict()))
+    return function(**dict(named_values(parameters, options)))
+
+
+def named_values(
+    parameters: dict[str, inspect.Parameter], options: Namespace
+) -> Iterator[tuple[str, object]]:
+    """The values by parameter. The parser gives lists, whatever the annotation."""
+    for key, value in vars(options).items():
+        if key in parameters:
+            is_tuple = get_origin(without_none(parameters[key].annotation)) is tuple
+            yield key, tuple(value) if is_tuple and isinstance(value, list) else value

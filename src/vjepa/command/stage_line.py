@@ -1,0 +1,112 @@
+"""The command line of a stage for `vjepa fit pretrain`: its recipe, its folder, and what earlier stages made.
+
+This is the Makefile's rule in Python, for those who installed the package and have no Makefile.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from vjepa.command.recipes import check_complete, recipe_files, shown
+from vjepa.command.suggestions import did_you_mean
+from vjepa.command.table import STAGES
+from vjepa.errors import UserError, require
+
+OWN = {"--run": "demo", "--task": "", "--scale": ""}
+"""Options of `vjepa fit` itself and their defaults; all others are the stage's."""
+
+
+class StageLine(NamedTuple):
+    """What starts a stage: `python -m <module> <words>`."""
+
+    module: str
+    words: list[str]
+
+
+class Input(NamedTuple):
+    """A file or folder that a stage starts from."""
+
+    path: str
+    made_by: str
+    """The command that makes it."""
+    option: str | None = None
+    """The option that names it; None where the recipe names it."""
+
+
+def stage_line(command: str, stage: str, words: Sequence[str]) -> StageLine:
+    """`python -m stages.X` with recipe, folder and inputs in front of the words that were typed."""
+    require(
+        stage in STAGES,
+        f"there is no stage {stage!r}; give one of {', '.join(STAGES)}{did_you_mean(stage, STAGES)}",
+    )
+    own, words = taken(words)
+    files, lacking = recipe_files(stage, own["--task"] or None, own["--scale"] or None)
+    own_recipe = is_given("--config", words) or is_given("-c", words) or is_given("--data.train", words)
+    check_complete(stage, [] if own_recipe else lacking)
+    demo = not (own_recipe or own["--task"] or own["--scale"])
+    line = [command]
+    for file in files:
+        line += ["--config", shown(file)]
+    if not is_given("--out", words):
+        line += ["--out", f"runs/{own['--run']}/{stage}"]
+    for needed in inputs(stage, own["--run"], demo):
+        if needed.option and is_given(needed.option, words):
+            continue
+        require(Path(needed.path).exists(), f"{needed.path} does not exist; make it with: {needed.made_by}")
+        line += [needed.option, needed.path] if needed.option else []
+    return StageLine(STAGES[stage], [*line, *words])
+
+
+def taken(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Our own options, and the words that are left."""
+    own = dict(OWN)
+    rest = []
+    queue = list(words)
+    while queue:
+        option, equals, value = (word := queue.pop(0)).partition("=")
+        if option not in OWN:
+            rest.append(word)
+        elif equals or queue:
+            own[option] = value if equals else queue.pop(0)
+        else:
+            raise UserError(f"{option} needs a value")
+    return own, rest
+
+
+def is_given(option: str, words: Sequence[str]) -> bool:
+    return any(
+        word == option or word.startswith((f"{option}=", f"{option}.", f"{option}+")) for word in words
+    )
+
+
+def inputs(stage: str, run: str, demo: bool) -> Iterator[Input]:
+    """What a stage starts from, in the order of its command line; the demo's data only in the demo."""
+    folder = f"runs/{run}"
+    fit = f"vjepa fit {{}} --run {run}"
+    if demo:
+        yield from demo_data(stage)
+    if stage == "cooldown":
+        yield Input(f"{folder}/pretrain/checkpoints", fit.format("pretrain"), "--model.init_from")
+    if stage == "align" and demo:
+        texts = "data/demo/captions.jsonl data/demo/train.jsonl"
+        made_by = f"vjepa weights tiny-language-model --texts {texts} --out {folder}/language"
+        yield Input(f"{folder}/language", made_by, "--model.language.source")
+    if stage not in ("pretrain", "cooldown"):
+        yield Input(f"{folder}/cooldown/model.safetensors", fit.format("cooldown"), "--model.encoder")
+    if stage == "vlm":
+        yield Input(f"{folder}/align/model.safetensors", fit.format("align"), "--model.init_from")
+
+
+def demo_data(stage: str) -> Iterator[Input]:
+    """The recordings that the demo's recipe of a stage reads."""
+    if stage in ("pretrain", "cooldown", "probe"):
+        yield Input("data/demo/done.json", "vjepa data record-clips --out data/demo")
+    if stage in ("ac", "clone"):
+        yield Input("data/robot/done.json", "vjepa data record-robot --out data/robot")
+    if stage in ("align", "vlm"):
+        yield Input("data/demo/test.jsonl", "vjepa data record-questions --world data/demo")
+    if stage == "anticipate":
+        for split, seed, episodes in (("train", 0, 120), ("val", 1, 20), ("test", 2, 40)):
+            out = f"data/anticipate/{split}"
+            made_by = f"vjepa data record-clips --out {out} --clips 0 --seed {seed} --episodes {episodes}"
+            yield Input(f"{out}/done.json", made_by)

@@ -1,0 +1,104 @@
+"""Which commands there are: what is typed after `vjepa`, what it does, and the function that does it.
+
+Functions are named and not imported, because a command loads only what it needs, and an extra such as MuJoCo
+may be missing.
+"""
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """One command."""
+
+    line: str
+    """What it does, for the list of commands."""
+    target: str
+    """`module:function`; a typed function that Python can call with the same arguments."""
+
+
+GROUPS = {
+    "start here": {
+        "demo": Command(
+            "record clips, pretrain, probe: the whole recipe in minutes", "vjepa.command.demo:demo"
+        ),
+        "look": Command("a page of videos beside what an encoder sees in them", "vjepa.features.look:look"),
+        "predict": Command("classes of new videos, by a trained probe", "vjepa.features.predict:predict"),
+        "features": Command("features of many videos, to Parquet files", "vjepa.features.extraction:extract"),
+        "neighbours": Command("the videos most alike, by features", "vjepa.features.neighbours:neighbours"),
+        "ask": Command("ask a language model about a video", "vjepa.language.ask:ask"),
+        "plan": Command("reach a goal image with a simulated arm", "vjepa.sim.closed_loop.show:plan"),
+    },
+    "train": {
+        "sweep": Command("recipes side by side, over seeds", "vjepa.training.sweep:run_sweep"),
+        "tensorboard": Command("curves and images of all runs", "vjepa.command.tensorboard:tensorboard"),
+    },
+    "judge": {
+        "report": Command("the table of a run's scores", "vjepa.evaluation.report:report"),
+        "evaluate": Command(
+            "questions about videos, beside controls", "vjepa.benchmarks.video_questions:evaluate_files"
+        ),
+        "landscape": Command("energies over actions", "vjepa.planning.recorded_landscape:landscape"),
+        "bench planning": Command("seconds for a plan", "vjepa.benchmarks.planning_speed:bench_planning"),
+        "bench probe-grid": Command(
+            "a grid of probes beside a loop", "vjepa.benchmarks.probe_grid_speed:bench_probe_grid"
+        ),
+        "bench recording": Command("frames per second", "vjepa.sim.recording.speed:bench_recording"),
+    },
+    "data": {
+        "data check": Command("a list of videos: is it fit to train on?", "vjepa.data.check:check_manifest"),
+        "data check-conversations": Command(
+            "the same for conversations", "vjepa.language.check:check_conversations"
+        ),
+        "data record-clips": Command("clips of the demo world", "vjepa.sim.recording.record:record"),
+        "data record-robot": Command(
+            "robot episodes of the demo world", "vjepa.sim.recording.robot_episodes:record_robot"
+        ),
+        "data record-questions": Command(
+            "questions about recorded clips", "vjepa.sim.recording.questions:record_questions"
+        ),
+        "data gallery": Command("a picture of the demo's classes", "vjepa.sim.recording.gallery:gallery"),
+    },
+    "weights": {
+        "weights info": Command("what a file of weights is", "vjepa.weights.info:info"),
+        "weights untrained": Command("the same networks, untrained", "vjepa.weights.untrained:untrained"),
+        "weights tiny-language-model": Command(
+            "a language model of the demo's size", "vjepa.language.tiny_language_model:train_on_files"
+        ),
+    },
+}
+
+STAGE_COMMANDS = {
+    "fit": "train a stage",
+    "validate": "a stage's validation, with the newest checkpoint",
+    "test": "a stage's test, with the newest checkpoint",
+}
+"""The commands that take the name of a stage."""
+
+STAGES = {
+    "pretrain": "stages.pretrain",
+    "cooldown": "stages.cooldown",
+    "probe": "stages.probe",
+    "anticipate": "stages.anticipate",
+    "ac": "stages.ac",
+    "clone": "stages.clone",
+    "align": "stages.vlm",
+    "vlm": "stages.vlm",
+}
+"""Name of a stage, as recipes and run folders have it -> its module."""
+
+COMMANDS = {words: command for group in GROUPS.values() for words, command in group.items()}
+
+FORMER = {
+    "check-manifest": "data check",
+    "check-conversations": "data check-conversations",
+    "record-clips": "data record-clips",
+    "record-robot": "data record-robot",
+    "record-questions": "data record-questions",
+    "gallery": "data gallery",
+    "untrained": "weights untrained",
+    "tiny-language-model": "weights tiny-language-model",
+    "bench-planning": "bench planning",
+    "bench-probe-grid": "bench probe-grid",
+    "bench-recording": "bench recording",
+}
+"""Names before version 0.2, which only the error for them knows."""

@@ -1,0 +1,63 @@
+"""The world model of two sources of weights, as they were trained to go together.
+
+    world = load_world_model("runs/demo/cooldown/model.safetensors", "runs/demo/ac/model.safetensors")
+    world.schema, world.scales, world.size
+
+What the predictor was trained for comes from its weights.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from vjepa.errors import UserError
+from vjepa.planning.world_model import PAPER_SCALES, WorldModel, WorldModelConfig
+from vjepa.robots.schema import END_EFFECTOR, StateSchema, schema_from
+from vjepa.weights.export import read_acting
+from vjepa.weights.facts import ActingFacts, chosen
+from vjepa.weights.files import check_same_encoder
+from vjepa.weights.load import load_ac_predictor, load_encoder
+
+RELEASED = ActingFacts(size=256, fps=4.0, scales=PAPER_SCALES)
+"""What Meta's files do not say, but the paper does. Their states are those of `END_EFFECTOR`."""
+
+
+def load_world_model(
+    encoder: str | Path,
+    ac: str | Path,
+    config: WorldModelConfig = WorldModelConfig(),
+    size: int | None = None,
+) -> WorldModel:
+    """The world model of an encoder and its action-conditioned predictor.
+
+    Schema, scales and the size of images come from the predictor's weights.
+
+    Args:
+        encoder: A stage's export, Meta's `.pt`, a Hugging Face directory, or `demo`.
+        ac: Export of an AC stage on that encoder, Meta's `.pt`, or `demo`.
+        config: Memory; and scales, if they are to be others than those of the weights.
+        size: Height and width of images, if they are to be others than those of the weights.
+
+    Raises CheckpointError if a source cannot be read, and UserError if the two do not belong together.
+    """
+    acting = acting_of(ac)
+    scales = chosen(ac, "scales", acting.scales, config.scales, PAPER_SCALES)
+    size = chosen(ac, "size", acting.size, size)
+    network = load_encoder(encoder, acting.weights)
+    predictor = load_ac_predictor(ac)
+    try:
+        world = WorldModel(network, predictor, schema_of(acting), replace(config, scales=scales), size)
+    except UserError as error:
+        # The networks know that they do not fit, but not which files they come from.
+        raise UserError(f"{encoder} and {ac}: {error}") from error
+    check_same_encoder(network, acting.encoder_digest, str(ac))
+    return world
+
+
+def acting_of(ac: str | Path) -> ActingFacts:
+    """What the source of an action-conditioned predictor says, or the paper for Meta's files."""
+    return RELEASED if Path(ac).suffix == ".pt" else read_acting(ac)
+
+
+def schema_of(acting: ActingFacts) -> StateSchema:
+    """What states and actions mean; for Meta's files, whose facts hold no schema, an end effector's."""
+    return schema_from(acting.schema) if acting.schema else END_EFFECTOR

@@ -1,0 +1,50 @@
+"""The command `plan`: one episode of the planner in the demo world, in half a minute and before any training.
+
+    vjepa plan --film
+
+The whole evaluation, beside its baselines and on many worlds, is the stage `python -m stages.plan`.
+"""
+
+from pathlib import Path
+
+from vjepa.sim.closed_loop.episodes import EpisodeRunner, Job
+from vjepa.sim.closed_loop.film import film_episode, first_episode
+from vjepa.sim.closed_loop.setting import PlannerConfig, PolicyWeights, Setting
+from vjepa.sim.closed_loop.tasks import FIRST_SEED, TaskName
+from vjepa.weights.box import BOX
+from vjepa.weights.card import read_card
+
+
+def plan(
+    *,
+    encoder: str = BOX,
+    ac: str = BOX,
+    task: TaskName = "reach",
+    seed: int = 0,
+    out: Path = Path("plan"),
+    film: bool = False,
+    planner: PlannerConfig = PlannerConfig(top=4),
+) -> None:
+    """Let the planner reach a goal image in the demo world, and print how far from it the hand ends.
+
+    Args:
+        encoder: A stage's export, or `demo` for the weights in the package.
+        ac: Export of the AC stage on that encoder, or `demo`.
+        task: What is to be done.
+        seed: Decides the world, its start and its goal. No recorded episode uses these worlds.
+        out: Folder for the film.
+        film: Write film.gif, film.mp4 and film.png: what the camera sees, what the model imagined, the goal.
+        planner: How actions are searched.
+    """
+    runner = EpisodeRunner(Setting(PolicyWeights(encoder=encoder, ac=ac), planner))
+    episode = first_episode(task, seed, runner.world())
+    seed = episode.seed - FIRST_SEED  # a later one, where the world of the first does not allow the task
+    before = 100 * episode.distance()
+    outcome = runner.play(Job(task, "model", seed))
+    after = 100 * outcome.distance
+    judged = "solved" if outcome.success else "not solved"
+    print(f"{task}: {before:.1f} cm from the goal, after {outcome.actions} actions {after:.1f} cm ({judged})")
+    print(f"weights: {read_card(ac).name}; {outcome.seconds:.1f} s for {outcome.calls} imagined actions")
+    if film:
+        film_episode(runner, task, "model", seed, out)
+        print(f"film: {out / 'film.gif'}, {out / 'film.mp4'}, {out / 'film.png'}")

@@ -1,0 +1,145 @@
+"""The last two lines of a finished stage: its score beside a control, and the command that comes next.
+
+score: label_linear 0.79, untrained 0.38
+next:  make cooldown
+"""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import lightning as L
+
+from vjepa.training.label_free_monitor import LabelFreeMonitor, manifests_without_labels
+from vjepa.training.pretraining_monitors import ReadOutMonitor
+
+EXPORT = "model.safetensors"
+FOLLOWING = {"pretrain": "cooldown", "cooldown": "probe", "align": "vlm", "ac": "plan", "clone": "plan"}
+"""By stage, the target of make that goes on from it."""
+INPUTS = {
+    "cooldown": "--model.init_from {out}/checkpoints",
+    "probe": "--model.encoder {export}",
+    "vlm": "--model.encoder {encoder} --model.init_from {out}",
+}
+"""By stage, how it is told what the stages before it have trained."""
+USES = {
+    "cooldown": "vjepa look VIDEO --encoder {export}",
+    "probe": "vjepa predict VIDEO --probe {export}",
+    "anticipate": "vjepa report {out}/scores.json",
+    "ac": "vjepa plan --encoder {encoder} --ac {export}",
+    "clone": "vjepa weights info {export}",
+    "vlm": "vjepa ask 'What happens?' --model {out} --video VIDEO",
+}
+"""By stage, what to do with its export where no stage follows."""
+
+
+def closing_lines(name: str, trainer: L.Trainer, out: Path) -> str:
+    """Both lines for a stage called `name`; only the second where nothing was scored."""
+    score = score_line(name, trainer, out)
+    return (f"score: {score}\n" if score else "") + f"next:  {next_command(name, trainer, out)}"
+
+
+def score_line(name: str, trainer: L.Trainer, out: Path) -> str | None:
+    """The main score of a finished stage beside its control."""
+    metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
+    match name:
+        case "pretrain" | "cooldown":
+            return pretraining_score(trainer, metrics)
+        case "probe":
+            rows = json.loads((out / "scores.json").read_text())
+            return f"test {rows[0]['measure']}: {named((row['name'], row['value']) for row in rows)}"
+        case "anticipate":
+            rows = json.loads((out / "scores.json").read_text())
+            asked = [row for row in rows if row["anchor"] == rows[0]["anchor"]]
+            shown = [row for row in asked if row["name"].startswith(("both", "most frequent", "chance"))]
+            return f"{rows[0]['measure']} of verbs: {named((row['name'], row['verb']) for row in shown)}"
+        case "ac":
+            errors = json.loads((out / "horizons.json").read_text())["errors"]
+            last = [("predictor", errors["model"][-1]), ("standing still", errors["persistence"][-1])]
+            return f"error {len(errors['model'])} actions ahead: {named(last)}"
+        case "clone":
+            return compared(
+                metrics, "error of actions", ("val/loss", "policy"), ("val/no_motion", "no motion")
+            )
+        case "vlm":
+            return compared(metrics, "right answers", ("val/accuracy", "model"), ("val/chance", "chance"))
+    return None
+
+
+def pretraining_score(trainer: L.Trainer, metrics: Mapping[str, float]) -> str | None:
+    """Read-outs of labels if the recipe has them, else readings without labels, else the loss."""
+    for callback in trainer.callbacks:
+        if isinstance(callback, ReadOutMonitor) and callback.last:
+            column = f"{callback.readout.classes[0]}_linear"
+            before = f", untrained {callback.first[column]:.2f}" if callback.first else ""
+            return f"{column} {callback.last[column]:.2f}{before}"
+        if isinstance(callback, LabelFreeMonitor) and callback.result:
+            return callback.result.sentence()
+    share = metrics.get("val/loss_over_mean")
+    return None if share is None else f"validation loss {share:.2f} of the loss of predicting the mean"
+
+
+def compared(metrics: Mapping[str, float], what: str, *shown: tuple[str, str]) -> str | None:
+    """The metrics that were logged, under their names; None if the first was not."""
+    if shown[0][0] not in metrics:
+        return None
+    return f"{what}: {named((name, metrics[key]) for key, name in shown if key in metrics)}"
+
+
+def named(values: Iterable[tuple[str, float]]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in values)
+
+
+def next_command(name: str, trainer: L.Trainer, out: Path) -> str:
+    """What to run after this stage, as it was run itself: with make, `vjepa`, or `python -m stages...`."""
+    stage = trainer.lightning_module
+    if name == "vlm" and not stage.trains_language:
+        name = "align"  # the same stage; its second phase follows
+    following = FOLLOWING.get(name)
+    if name == "cooldown" and manifests_without_labels(trainer.datamodule):
+        following = None
+    if following and "MAKELEVEL" in os.environ:
+        return shlex.join(["make", following, *make_variables(os.environ.get("MAKEFLAGS", ""))])
+
+    places = {"out": out, "export": out / EXPORT, "encoder": getattr(stage, "source", None)}
+    if following not in INPUTS:
+        return USES[name].format(**places)
+    inputs = INPUTS[following].format(**places).split()
+    return direct_command(name, following, out, inputs, sys.orig_argv)
+
+
+def make_variables(flags: str) -> list[str]:
+    """The variables given to make on its command line, such as `RUN=own`, which it hands on in MAKEFLAGS."""
+    return shlex.split(flags.partition("-- ")[2])
+
+
+def direct_command(name: str, following: str, out: Path, inputs: Sequence[str], words: Sequence[str]) -> str:
+    """The command of the following stage.
+
+    words: The command line of this one, Python's own words included.
+    """
+    beside = out.with_name(out.name.replace(name, following) if name in out.name else following)
+    places = [*inputs, "--out", str(beside)]
+    data = options(words, "--data.train", "--data.val")
+    if not any(word.startswith("stages.") for word in words):
+        # `vjepa fit` finds folders and inputs by the name of the run.
+        places = places if options(words, "--out") else []
+        ours = options(words, "--run", "--scale", "--task")
+        return shlex.join(["vjepa", "fit", following, *ours, *data, *places])
+    # The recipes of the following stage lie beside those of this one.
+    configs = [path.replace(f"{name}.yaml", f"{following}.yaml") for path in options(words, "--config")[1::2]]
+    found = [word for path in configs if Path(path).exists() for word in ("--config", path)]
+    return shlex.join(["python", "-m", f"stages.{following}", "fit", *found, *data, *places])
+
+
+def options(words: Sequence[str], *names: str) -> list[str]:
+    """Those options among the words, each with its value."""
+    given: list[str] = []
+    for word, value in zip(words, [*words[1:], ""], strict=True):
+        option, equals, attached = word.partition("=")
+        if option in names:
+            given += [option, attached if equals else value]
+    return given

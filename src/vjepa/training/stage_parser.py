@@ -1,0 +1,53 @@
+"""What a stage's command line adds to Lightning's parser: plain sentences, plain lists, old class paths."""
+
+import re
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch.cli import LightningArgumentParser
+
+from vjepa.command.parser import PlainParser
+from vjepa.training.moved import current_word
+from vjepa.training.run_folder import flat
+
+
+class StageParser(PlainParser, LightningArgumentParser):
+    """Takes `--data.train mine.csv` for a list of manifests, and `--help_all` for the page of everything."""
+
+    def parse_args(self, args: list[str] | None = None, *rest, **kwargs) -> Namespace:
+        return super().parse_args(stage_words(sys.argv[1:] if args is None else args), *rest, **kwargs)
+
+    def sentence(self, message: str) -> str:
+        """The complaint, and the recipe that holds the setting in question."""
+        sentence = super().sentence(message)
+        recipes = recipes_of(sys.argv)
+        if sentence.startswith("missing:") and not recipes:
+            return f"{sentence}; a recipe brings them, such as --config conf/pretrain.yaml"
+        if wrong := re.match(r"there is no setting ([^;]+)", sentence):
+            holding = [recipe for recipe in recipes if wrong[1] in keys_of(recipe)]
+            return f"{holding[-1]}: {sentence}" if holding else sentence
+        return sentence
+
+
+def stage_words(words: list[str]) -> list[str]:
+    """The words as the parser knows them: `--help_all` is its `--help`, old class paths are today's."""
+    return ["--help" if word == "--help_all" else current_word(word) for word in words]
+
+
+def recipes_of(words: list[str]) -> list[str]:
+    """The files that `--config` names, the last one on top."""
+    apart = [after for word, after in pairwise(words) if word in ("-c", "--config")]
+    return apart + [word.partition("=")[2] for word in words if word.startswith("--config=")]
+
+
+def keys_of(recipe: str) -> list[str]:
+    """The dotted keys of a recipe, without places in lists; none if it cannot be read."""
+    try:
+        settings = yaml.safe_load(Path(recipe).read_text())
+    except (OSError, yaml.YAMLError):
+        return []
+    keys = flat(settings) if isinstance(settings, dict) else {}
+    return [".".join(part for part in key.split(".") if not part.isdigit()) for key in keys]

@@ -1,0 +1,164 @@
+"""A file of weights, described: what it holds, what that was trained on, and how well it did.
+
+    print(read_card("runs/demo/cooldown/model.safetensors"))
+
+Weights are not loaded for it. What a file does not say is None.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+
+from safetensors import safe_open
+from torch import Tensor
+
+from vjepa.weights.box import BOX, BOX_NOTE, is_box
+from vjepa.weights.export import read_description
+from vjepa.weights.facts import ActingFacts, ClipFacts
+from vjepa.weights.files import CheckpointError, check_exists, read_pickle
+from vjepa.weights.huggingface import read_hf_config
+
+PAPER_FPS = 4.0
+"""Frames per second of the clips of V-JEPA 2's pretraining, which no released file names."""
+ACTING_PARTS = ("ac_predictor", "policy")
+META_PARTS = {"target_encoder": "ema", "encoder": "student", "predictor": "predictor", "classifiers": "probe"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a source of weights says of itself."""
+
+    source: str
+    """The source as it was given; `demo` for the weights in the package."""
+    family: str
+    """Who wrote the file: `vjepa`, `Meta` or `Hugging Face`."""
+    parts: tuple[str, ...]
+    """The networks it holds, by the names of our exports."""
+    stage: str | None = None
+    """The stage that wrote it."""
+    steps: int | None = None
+    seed: int | None = None
+    clip: ClipFacts | None = None
+    """The clips it was trained on."""
+    data: str | None = None
+    """Digest of the data it was trained on."""
+    licence: str | None = None
+    commit: str | None = None
+    """Version of the code that trained it."""
+    acting: ActingFacts | None = None
+    """What its action-conditioned predictor or policy was trained for."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Parameters of each part."""
+
+    @property
+    def name(self) -> str:
+        """What an output calls these weights."""
+        return BOX_NOTE if self.source == BOX else self.source
+
+    def rows(self) -> list[tuple[str, str]]:
+        """(what, value) of everything that is known, as text."""
+        sizes = ", ".join(f"{part} ({count(self.sizes[part])})" for part in self.parts)
+        rows = [("weights", self.name), ("family", self.family), ("parts", sizes)]
+        plain = ("stage", "steps", "seed", "clip", "data", "licence", "commit")
+        rows += [(key, str(value)) for key in plain if (value := getattr(self, key)) is not None]
+        rows += acting_rows(self.acting) if self.acting else []
+        rows += [("score", f"{name} {value:.3f}") for name, value in self.scores.items()]
+        return rows + [("note", note) for note in self.notes]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{what:<10} {value}" for what, value in self.rows())
+
+
+def count(parameters: int) -> str:
+    """A number of parameters in thousands or millions."""
+    return f"{parameters / 1e6:.1f}M" if parameters >= 50_000 else f"{parameters / 1e3:.1f}k"
+
+
+def acting_rows(acting: ActingFacts) -> list[tuple[str, str]]:
+    """What is known of acting, as in `Card.rows`."""
+    centres = acting.schema.get("centres")
+    angles = f"within pi of {', '.join(f'{c:.4g}' for c in centres)}" if centres else "as recorded"
+    rows = [("states", ", ".join(acting.schema.get("names", ()))), ("angles", angles)]
+    facts = {"images": acting.size, "actions": acting.fps, "scales": acting.scales}
+    units = {"images": " px", "actions": " per second", "scales": ""}
+    return rows + [(key, f"{value}{units[key]}") for key, value in facts.items() if value]
+
+
+def read_card(source: str | Path) -> Card:
+    """The card of an export, of a file of Meta's, of a Hugging Face directory, or of `demo`.
+
+    Raises CheckpointError if the source does not exist or is none of these.
+    """
+    path = check_exists(source)
+    name = BOX if is_box(source) else str(source)
+    if path.is_dir():
+        return hugging_face_card(name, path)
+    return export_card(name, path) if path.suffix == ".safetensors" else meta_card(name, path)
+
+
+def export_card(name: str, path: Path) -> Card:
+    """The card of one of our exports, also of older versions."""
+    description = read_description(path)
+    info = description.get("info", {})
+    acting = [ActingFacts.of(part) for key, part in description["parts"].items() if key in ACTING_PARTS]
+    return Card(
+        name,
+        "vjepa",
+        tuple(description["parts"]),
+        **{key: info.get(key) for key in ("stage", "steps", "seed", "data", "licence", "commit")},
+        clip=ClipFacts(**info["clip"]) if info.get("clip") else None,
+        acting=acting[0] if acting else None,
+        scores=info.get("scores", {}),
+        notes=tuple(info.get("notes", ())),
+        sizes=parameters_by_part(tensor_sizes([path])),
+    )
+
+
+def hugging_face_card(name: str, folder: Path) -> Card:
+    """The card of a Hugging Face directory: its config.json names frames and size."""
+    config = read_hf_config(folder)
+    sizes: dict[str, int] = {}
+    for key, size in tensor_sizes(sorted(folder.glob("model*.safetensors"))).items():
+        part = key.removeprefix("vjepa2.").partition(".")[0]
+        ours = {"encoder": "ema", "predictor": "predictor"}.get(part, "probe")
+        sizes[ours] = sizes.get(ours, 0) + size
+    known = "frames_per_clip" in config and "crop_size" in config
+    clip = ClipFacts(config["frames_per_clip"], PAPER_FPS, config["crop_size"]) if known else None
+    note = "config.json names no frame rate; that of the paper is taken"
+    return Card(name, "Hugging Face", tuple(sizes), clip=clip, notes=(note,) if clip else (), sizes=sizes)
+
+
+def meta_card(name: str, path: Path) -> Card:
+    """The card of a file of Meta's, which holds tensors and says little about them."""
+    networks = {META_PARTS[key]: value for key, value in read_pickle(path).items() if key in META_PARTS}
+    if not networks:
+        raise CheckpointError(
+            f"{path} holds none of {', '.join(META_PARTS)}; expected a checkpoint of the public V-JEPA 2 code"
+        )
+    if any("action_encoder" in key for key in networks.get("predictor", ())):
+        networks["ac_predictor"] = networks.pop("predictor")
+    if "probe" in networks:  # one of several classifiers that were trained side by side
+        networks["probe"] = networks["probe"][0]
+    sizes = {part: sum(map(Tensor.numel, state.values())) for part, state in networks.items()}
+    return Card(name, "Meta", tuple(sizes), notes=("such files do not say their clips",), sizes=sizes)
+
+
+def tensor_sizes(files: Iterable[Path]) -> dict[str, int]:
+    """Numbers in each tensor of safetensors files; only their headers are read."""
+    sizes: dict[str, int] = {}
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            sizes |= {key: prod(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    return sizes
+
+
+def parameters_by_part(sizes: Mapping[str, int]) -> dict[str, int]:
+    """The sum over each part of an export, whose tensors' names begin with the part's."""
+    parts: dict[str, int] = {}
+    for key, size in sizes.items():
+        part = key.partition(".")[0]
+        parts[part] = parts.get(part, 0) + size
+    return parts

@@ -1,0 +1,46 @@
+"""Which file holds which part: of one source of weights, or of all stages of a run.
+
+    part_files("runs/demo")      # {"ema": "runs/demo/cooldown/model.safetensors", "probe": ...}
+
+A run's controls, which were trained on an untrained encoder, are left out.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from vjepa.weights.card import read_card
+from vjepa.weights.export import part_description
+
+FIRST_CHOICE = ("cooldown", "vlm")
+"""Stages of a run whose parts are taken, where several hold the same."""
+
+
+def part_files(source: str | Path) -> dict[str, str]:
+    """Part -> the file that holds it. Raises CheckpointError if there is no such source."""
+    files = stage_exports(Path(source))
+    if not files:
+        return dict.fromkeys(read_card(source).parts, str(source))
+    # The preferred stages come last, and replace what others hold.
+    ordered = sorted(files, key=lambda file: file.parent.name in FIRST_CHOICE)
+    return {part: str(file) for file in ordered for part in read_card(file).parts}
+
+
+def stage_exports(folder: Path) -> list[Path]:
+    """The exports in the folder of a stage, or in those of a run's stages; none for any other source."""
+    files = [folder / "model.safetensors", *sorted(folder.glob("*/model.safetensors"))]
+    # Beside a config.json lies a model of Hugging Face's: an encoder, or the demo's language model.
+    ours = [file for file in files if file.exists() and not (file.parent / "config.json").exists()]
+    return [file for file in ours if "untrained" not in file.parent.name]
+
+
+def encoder_of(files: Mapping[str, str]) -> str | None:
+    """Where the encoder was whose tokens a probe, a predictor or a projector reads, if it is still there."""
+    for part in ("probe", "ac_predictor", "projector"):
+        if part in files and Path(files[part]).suffix == ".safetensors":
+            known = part_description(files[part], part)
+            places = (known.get("encoder_source"), known.get("schema", {}).get("encoder"))
+            # A projector's `encoder` names its source; that of a predictor is a config.
+            named = next(filter(None, places), None) or known.get("encoder", {}).get("source")
+            if named and Path(named).exists():
+                return str(named)
+    return None

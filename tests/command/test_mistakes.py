@@ -1,0 +1,77 @@
+"""Missing extras, Ctrl-C and a closed pipe: one line, the right status, no traceback, also while importing."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vjepa.command.mistakes import EXTRAS, tell
+
+ROOT = Path(__file__).parents[2]
+WITHOUT = """
+import runpy, sys
+for module in sys.argv[1].split(","):
+    sys.modules[module] = None
+module, *words = sys.argv[2:]
+sys.orig_argv = ["python", "-m", module, *words]
+sys.argv = [module, *words]
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+def without(extra: str, *words: str) -> subprocess.CompletedProcess:
+    """Run `python -m WORDS` where importing these modules fails."""
+    command = [sys.executable, "-c", WITHOUT, extra, *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ("mujoco", ["vjepa", "data", "record-clips", "--help"]),
+        ("mujoco", ["vjepa", "plan", "--help"]),
+        ("mujoco", ["stages.plan", "--help"]),
+        ("transformers,peft", ["vjepa", "ask", "--help"]),
+        ("transformers,peft", ["stages.vlm", "fit", "--help"]),
+        ("matplotlib", ["vjepa", "landscape", "--help"]),
+    ],
+)
+def test_help_needs_no_extra(extra, words):
+    told = without(extra, *words)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "usage: " in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ("mujoco", ["vjepa", "data", "record-clips", "--out", "x"]),
+        ("mujoco", ["vjepa", "plan"]),
+        ("mujoco", ["stages.plan", "--out", "x"]),
+    ],
+)
+def test_a_missing_extra_is_one_sentence(extra, words):
+    told = without(extra, *words)
+    assert told.returncode == 2
+    assert re.fullmatch(r"error: .* needs mujoco; pip install 'vjepa\[sim\]'\n", told.stderr)
+
+
+@pytest.mark.parametrize("module", EXTRAS)
+def test_every_module_of_an_extra_is_told(module, capsys):
+    missing = ModuleNotFoundError(f"No module named '{module}.part'", name=f"{module}.part")
+    assert tell(missing) == 2
+    assert capsys.readouterr().err == f"error: this needs {module}; pip install 'vjepa[{EXTRAS[module]}]'\n"
+
+
+def test_every_extra_is_one_of_the_package():
+    extras = re.search(
+        r"\[project.optional-dependencies\]\n(.*?)\n\n", (ROOT / "pyproject.toml").read_text(), re.S
+    )
+    assert set(EXTRAS.values()) <= set(re.findall(r"^(\w+) = ", extras[1], re.MULTILINE))
+
+
+def test_a_closed_pipe_is_silent():
+    command = f"{sys.executable} -m vjepa --help | true"
+    assert subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stderr == ""

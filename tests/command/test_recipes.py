@@ -1,0 +1,129 @@
+"""Recipes and inputs of `vjepa fit STAGE` are those of the Makefile."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from vjepa.command.demo import DEMO_STAGES, stage_words
+from vjepa.command.recipes import recipe_folder
+from vjepa.command.stage_line import stage_line
+from vjepa.command.table import STAGES
+from vjepa.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def pretend(folder: Path, *files: str) -> None:
+    """Empty files, as if earlier stages had made them."""
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).touch()
+
+
+DATA = ("data/demo/done.json", "data/robot/done.json", "data/demo/test.jsonl", "data/demo/captions.jsonl")
+EVENTS = tuple(f"data/anticipate/{split}/done.json" for split in ("train", "val", "test"))
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch) -> Path:
+    """A folder with the Makefile and the recipes, in which everything before the stages is made."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copytree(recipe_folder(), tmp_path / "conf")
+    ready = [f".venv/{name}ready" for name in ("", "vlm-", "test-", "docs-")]
+    pretend(tmp_path, "pyproject.toml", "constraints.txt", *ready, *DATA, *EVENTS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vjepa.command.recipes.recipe_folder", lambda: tmp_path / "conf")
+    return tmp_path
+
+
+def from_make(goal: str, *variables: str) -> list[str]:
+    """The command lines of stages that `make` would run for a goal."""
+    command = ["make", "-n", "--assume-old=.venv/ready", goal, *variables]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [" ".join(line.split()) for line in told.splitlines() if "-m stages." in line]
+
+
+def ours(stage: str, *words: str) -> str:
+    line = stage_line("fit", stage, words)
+    return " ".join([".venv/bin/python", "-m", line.module, *line.words])
+
+
+def finish(run: str) -> None:
+    inputs = ("pretrain/checkpoints/step=1.ckpt", "cooldown/model.safetensors", "align/model.safetensors")
+    pretend(Path(f"runs/{run}"), *inputs, "language/config.json")
+
+
+def test_the_demo_runs_what_make_demo_runs(clone):
+    made = from_make("demo")
+    finish("demo")
+    assert [" ".join([".venv/bin/python", *stage_words(stage, "demo", 0)]) for stage in DEMO_STAGES] == made
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_of_the_demo_runs_as_make_runs_it(stage, clone):
+    made = from_make(f"runs/mine/{stage}/model.safetensors", "RUN=mine")[-1]
+    finish("mine")
+    assert ours(stage, "--run", "mine") == made
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ("pretrain", {"scale": "vitl16", "task": "vm22m"}),
+        ("pretrain", {"scale": "own"}),
+        ("cooldown", {"scale": "own"}),
+        ("probe", {"task": "ssv2"}),
+        ("ac", {"task": "droid"}),
+        ("align", {"scale": "vitg16"}),
+    ],
+)
+def test_overlays_are_those_of_make(stage, words, clone):
+    variables = [f"{key.upper()}={value}" for key, value in words.items()]
+    made = from_make(f"runs/demo/{stage}/model.safetensors", *variables)[-1]
+    finish("demo")
+    assert ours(stage, *(f"--{key}={value}" for key, value in words.items())) == made
+
+
+def test_a_size_is_not_trained_on_the_demos_clips(clone):
+    with pytest.raises(UserError, match="conf/task/TASK/pretrain.yaml; give --task"):
+        stage_line("fit", "pretrain", ["--scale", "vitl16"])
+    # Whoever brings data or a recipe knows better.
+    stage_line("fit", "pretrain", ["--scale", "vitl16", "--data.train", "mine.csv"])
+    stage_line("fit", "pretrain", ["--scale", "vitl16", "--config", "mine.yaml"])
+
+
+def test_a_missing_predecessor_names_the_command_that_makes_it(clone):
+    for stage, command in (
+        ("cooldown", "vjepa fit pretrain --run mine"),
+        ("probe", "vjepa fit cooldown --run mine"),
+        ("clone", "vjepa fit cooldown --run mine"),
+    ):
+        with pytest.raises(UserError, match=f"runs/mine/.* does not exist; make it with: {command}"):
+            stage_line("fit", stage, ["--run", "mine"])
+
+
+def test_missing_recordings_name_the_command_that_makes_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for stage, command in (
+        ("pretrain", "vjepa data record-clips --out data/demo"),
+        ("ac", "vjepa data record-robot --out data/robot"),
+        ("anticipate", "vjepa data record-clips --out data/anticipate/train --clips 0"),
+        ("align", "vjepa data record-questions --world data/demo"),
+    ):
+        with pytest.raises(UserError, match=f"make it with: {command}"):
+            stage_line("fit", stage, [])
+
+
+def test_what_is_typed_takes_the_place_of_what_make_gives(clone):
+    words = ["--out", "here", "--model.encoder=mine.pt", "--config", "mine.yaml", "--model.classes", "3"]
+    line = stage_line("test", "probe", words)
+    assert line.words == ["test", "--config", "conf/probe.yaml", *words]
+
+
+def test_away_from_a_clone_recipes_have_their_whole_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = stage_line("fit", "pretrain", ["--data.train", "mine.csv"])
+    assert Path(line.words[2]) == recipe_folder() / "pretrain.yaml"
+    assert line.words[3:] == ["--out", "runs/demo/pretrain", "--data.train", "mine.csv"]
