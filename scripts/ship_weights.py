@@ -61,6 +61,8 @@ def box_parts(run: Path) -> dict[str, Part]:
     reading |= {"schema": reading["schema"] | belongs | {"encoder": BOX}}
     return {
         "ema": Part(encoder, part_description(cooldown, "ema")),
+        # The predictor was trained on what this encoder makes of the seen half.
+        "student": Part(load_encoder(cooldown, "student"), part_description(cooldown, "student")),
         "predictor": Part(load_predictor(cooldown), part_description(cooldown, "predictor")),
         "ac_predictor": Part(load_ac_predictor(ac), acting),
         "probe": Part(load_probe(probe), reading),
@@ -88,7 +90,7 @@ def box_info(run: Path, conf: Path, licence: str | None) -> dict:
 
 
 def check_one_code(cards: dict[str, Card]) -> None:
-    """Raise UserError unless one version of the code trained all stages, and one that can be found again."""
+    """Raise UserError unless one version of the code trained all stages."""
     commits = {card.commit for card in cards.values()}
     require(len(commits) == 1, f"the stages were trained by several versions of the code: {commits}")
 

@@ -146,7 +146,7 @@ def test_every_recipe_says_what_it_is():
         head = file.read_text().splitlines()
         assert head[0].startswith("# "), file
         assert file.parent.name == "encoder" or any(
-            line.startswith(("#   make ", "#   python -m ")) for line in head[:6]
+            line.startswith(("#   make ", "#   python -m ", "#   vjepa ")) for line in head[:6]
         ), file
 
 
@@ -188,13 +188,12 @@ def test_the_published_action_conditioned_predictor_has_300m_parameters():
 
 @pytest.mark.parametrize("names", [("quick",), ("quick", "full")])
 def test_planning_protocols_parse(names, capsys):
-    from jsonargparse import auto_cli
-
     from stages.plan import plan
+    from vjepa.command.parser import parser_of_settings
 
     files = [word for name in names for word in ("--config", str(CONF / f"plan/{name}.yaml"))]
     with pytest.raises(SystemExit):
-        auto_cli(plan, as_positional=False, args=[*files, "--out", "x", "--print_config"])
+        parser_of_settings(plan, "plan").parse_args([*files, "--out", "x", "--print_config"])
     found = yaml.safe_load(capsys.readouterr().out)
     assert found["protocol"]["seeds"] == (100 if names == ("quick",) else 200)
     assert found["setting"]["planner"]["bounds"]["constraint"] == "box"

@@ -154,3 +154,19 @@ def test_loading_weights_imports_neither_the_trainer_nor_a_language_model():
     code = f"import vjepa, sys; vjepa.load; print([name for name in {heavy} if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
+
+
+def test_the_encoder_itself_says_what_it_takes(run):
+    """In a process of its own, because the hook of the tests refuses other shapes before the encoder does."""
+    code = (
+        "import sys, torch, vjepa\n"
+        "encoder = vjepa.load_encoder(sys.argv[1])\n"
+        "for clip in (torch.zeros(4, 24, 24, 3, dtype=torch.uint8), torch.zeros(1, 4, 3, 24, 24)):\n"
+        "    try: encoder(clip)\n"
+        "    except vjepa.UserError as error: print(error)\n"
+    )
+    source = str(run / "cooldown/model.safetensors")
+    told = subprocess.run([sys.executable, "-c", code, source], capture_output=True, text=True, check=True)
+    first, second = told.stdout.splitlines()
+    assert "`b c t h w`" in first and "torch.uint8 (4, 24, 24, 3)" in first and "`t h w c`" in first
+    assert "(1, 4, 3, 24, 24)" in second

@@ -22,7 +22,7 @@ from vjepa.command.pages import (
 )
 from vjepa.command.stage_line import stage_line
 from vjepa.command.suggestions import did_you_mean
-from vjepa.command.table import COMMANDS, FORMER, STAGE_COMMANDS, STAGES, Command
+from vjepa.command.table import COMMANDS, FORMER, STAGE_COMMANDS, STAGES, Entry
 from vjepa.errors import UserError
 
 
@@ -93,7 +93,7 @@ def command_of(words: Sequence[str]) -> tuple[str, Sequence[str]]:
     raise UserError(f"there is no command {given!r}{near}")
 
 
-def commands_of(word: str) -> dict[str, Command]:
+def commands_of(word: str) -> dict[str, Entry]:
     """The commands of two words that begin with this one."""
     return {name: command for name, command in COMMANDS.items() if name.startswith(f"{word} ")}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vjepa.command.demo import DEMO_STAGES, stage_words
+from vjepa.command.demo import demo
 from vjepa.command.recipes import recipe_folder
 from vjepa.command.stage_line import stage_line
 from vjepa.command.table import STAGES
@@ -38,11 +38,12 @@ def clone(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def from_make(goal: str, *variables: str) -> list[str]:
-    """The command lines of stages that `make` would run for a goal."""
+def from_make(goal: str, *variables: str, program: str = "-m stages.") -> list[str]:
+    """The command lines of stages, or of all our programs, that `make` would run for a goal."""
     command = ["make", "-n", "--assume-old=.venv/ready", goal, *variables]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return [" ".join(line.split()) for line in told.splitlines() if "-m stages." in line]
+    lines = [" ".join(line.split()) for line in told.splitlines() if program in line]
+    return [line[line.index(".venv/bin/python") :] for line in lines]
 
 
 def ours(stage: str, *words: str) -> str:
@@ -50,15 +51,26 @@ def ours(stage: str, *words: str) -> str:
     return " ".join([".venv/bin/python", "-m", line.module, *line.words])
 
 
-def finish(run: str) -> None:
-    inputs = ("pretrain/checkpoints/step=1.ckpt", "cooldown/model.safetensors", "align/model.safetensors")
-    pretend(Path(f"runs/{run}"), *inputs, "language/config.json")
+def finish(run: str, *, before: str | None = None) -> None:
+    """Pretend that all stages are finished, or those before this one."""
+    made = ["pretrain/checkpoints/step=1.ckpt", "language/config.json"]
+    stages = ["pretrain", "cooldown", "align"]
+    for stage in stages[: stages.index(before) if before in stages else None]:
+        made.append(f"{stage}/model.safetensors")
+    pretend(Path(f"runs/{run}"), *made)
 
 
-def test_the_demo_runs_what_make_demo_runs(clone):
-    made = from_make("demo")
+def test_the_demo_runs_what_make_demo_runs(clone, monkeypatch):
+    made = from_make("demo", program="-m ")
     finish("demo")
-    assert [" ".join([".venv/bin/python", *stage_words(stage, "demo", 0)]) for stage in DEMO_STAGES] == made
+    ran = []
+    monkeypatch.setattr("vjepa.command.demo.program", lambda words: ran.append(" ".join(words)))
+    demo()
+    assert [f".venv/bin/python {words}" for words in ran] == made
+    ran.clear()
+    finish("seven")
+    demo(run="seven", seed=7, clips=80)
+    assert ran[0].endswith("--clips 80") and ran[1].endswith("--out runs/seven/pretrain --seed_everything 7")
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -81,13 +93,13 @@ def test_every_stage_of_the_demo_runs_as_make_runs_it(stage, clone):
 )
 def test_overlays_are_those_of_make(stage, words, clone):
     variables = [f"{key.upper()}={value}" for key, value in words.items()]
+    finish("demo", before=stage)
     made = from_make(f"runs/demo/{stage}/model.safetensors", *variables)[-1]
-    finish("demo")
     assert ours(stage, *(f"--{key}={value}" for key, value in words.items())) == made
 
 
 def test_a_size_is_not_trained_on_the_demos_clips(clone):
-    with pytest.raises(UserError, match="conf/task/TASK/pretrain.yaml; give --task"):
+    with pytest.raises(UserError, match=r"lacks .*pretrain\.yaml; give --task"):
         stage_line("fit", "pretrain", ["--scale", "vitl16"])
     # Whoever brings data or a recipe knows better.
     stage_line("fit", "pretrain", ["--scale", "vitl16", "--data.train", "mine.csv"])

@@ -19,7 +19,7 @@ from vjepa.command.source import (
     summary,
     tree_of,
 )
-from vjepa.command.table import GROUPS, STAGE_COMMANDS, STAGES, Command
+from vjepa.command.table import GROUPS, STAGE_COMMANDS, STAGES, Entry
 
 WIDTH = 100
 COLUMN = 34
@@ -65,7 +65,7 @@ def root_page() -> str:
     return "\n".join([*lines, "", f"{program} COMMAND --help explains a command."])
 
 
-def group_page(word: str, commands: dict[str, Command]) -> str:
+def group_page(word: str, commands: dict[str, Entry]) -> str:
     """The commands whose first word this is."""
     lines = [f"usage: {typed_program()} {word} COMMAND ...", ""]
     return "\n".join([*lines, *rows((words, command.line) for words, command in commands.items())])

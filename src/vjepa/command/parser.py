@@ -6,8 +6,8 @@ is a dataclass gives one option for each of its fields.
 
 import inspect
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, fields, is_dataclass
 from types import UnionType
 from typing import NoReturn, Union, get_args, get_origin
 
@@ -83,10 +83,12 @@ def is_listed(kind: object) -> bool:
 
 def is_source(kind: object) -> bool:
     """Whether the type is a dataclass that needs nothing but a text, such as a manifest's path."""
-    if not is_dataclass(kind):
-        return False
-    needed = [field for field in fields(kind) if field.default is field.default_factory is MISSING]
-    return len(needed) == 1 and needed[0].type in (str, "str")
+    return is_dataclass(kind) and [field.type in (str, "str") for field in needed_fields(kind)] == [True]
+
+
+def needed_fields(kind: type) -> list[Field]:
+    """The fields of a dataclass that have no default."""
+    return [field for field in fields(kind) if field.default is field.default_factory is MISSING]
 
 
 def without_none(kind: object) -> object:
@@ -111,7 +113,7 @@ def as_yaml(values: list[str], kind: object) -> str:
 
 def as_source(value: str, kind: type) -> dict[str, str]:
     """`mine.csv` -> `{"manifest": "mine.csv"}`, by the one field that has no default."""
-    return {fields(kind)[0].name: value}
+    return {needed_fields(kind)[0].name: value}
 
 
 def parser_of(function: Callable, prog: str) -> PlainParser:
@@ -146,13 +148,11 @@ def is_positional(parameter: inspect.Parameter) -> bool:
 def positional(parameter: inspect.Parameter) -> dict:
     """How argparse takes a positional argument: one word, or one or more for a list."""
     kind = without_none(parameter.annotation)
-    settings = (
-        {"type": get_args(kind)[0], "nargs": "+"} if get_origin(kind) in (list, tuple) else {"type": kind}
-    )
-    if parameter.default is not parameter.empty:
-        nargs = "*" if "nargs" in settings else "?"
-        settings |= {"nargs": nargs, "default": parameter.default}
-    return settings
+    is_list = get_origin(kind) in (list, tuple)
+    settings = {"type": get_args(kind)[0] if is_list else kind}
+    if parameter.default is parameter.empty:
+        return settings | ({"nargs": "+"} if is_list else {})
+    return settings | {"nargs": "*" if is_list else "?", "default": parameter.default}
 
 
 def call(function: Callable, options: Namespace) -> object:
@@ -164,9 +164,7 @@ def call(function: Callable, options: Namespace) -> object:
     return function(**dict(named_values(parameters, options)))
 
 
-def named_values(
-    parameters: dict[str, inspect.Parameter], options: Namespace
-) -> Iterator[tuple[str, object]]:
+def named_values(parameters: Mapping[str, inspect.Parameter], options: Namespace) -> Iterator[tuple]:
     """The values by parameter. The parser gives lists, whatever the annotation."""
     for key, value in vars(options).items():
         if key in parameters:

@@ -7,8 +7,8 @@ may be missing.
 from typing import NamedTuple
 
 
-class Command(NamedTuple):
-    """One command."""
+class Entry(NamedTuple):
+    """One command of the table."""
 
     line: str
     """What it does, for the list of commands."""
@@ -18,50 +18,50 @@ class Command(NamedTuple):
 
 GROUPS = {
     "start here": {
-        "demo": Command(
+        "demo": Entry(
             "record clips, pretrain, probe: the whole recipe in minutes", "vjepa.command.demo:demo"
         ),
-        "look": Command("a page of videos beside what an encoder sees in them", "vjepa.features.look:look"),
-        "predict": Command("classes of new videos, by a trained probe", "vjepa.features.predict:predict"),
-        "features": Command("features of many videos, to Parquet files", "vjepa.features.extraction:extract"),
-        "neighbours": Command("the videos most alike, by features", "vjepa.features.neighbours:neighbours"),
-        "ask": Command("ask a language model about a video", "vjepa.language.ask:ask"),
-        "plan": Command("reach a goal image with a simulated arm", "vjepa.sim.closed_loop.show:plan"),
+        "look": Entry("a page of videos beside what an encoder sees in them", "vjepa.features.look:look"),
+        "predict": Entry("classes of new videos, by a trained probe", "vjepa.features.predict:predict"),
+        "features": Entry("features of many videos, to Parquet files", "vjepa.features.extraction:extract"),
+        "neighbours": Entry("the videos most alike, by features", "vjepa.features.neighbours:neighbours"),
+        "ask": Entry("ask a language model about a video", "vjepa.language.ask:ask"),
+        "plan": Entry("reach a goal image with a simulated arm", "vjepa.sim.closed_loop.show:plan"),
     },
     "train": {
-        "sweep": Command("recipes side by side, over seeds", "vjepa.training.sweep:run_sweep"),
-        "tensorboard": Command("curves and images of all runs", "vjepa.command.tensorboard:tensorboard"),
+        "sweep": Entry("recipes side by side, over seeds", "vjepa.training.sweep:run_sweep"),
+        "tensorboard": Entry("curves and images of all runs", "vjepa.command.tensorboard:tensorboard"),
     },
     "judge": {
-        "report": Command("the table of a run's scores", "vjepa.evaluation.report:report"),
-        "evaluate": Command(
+        "report": Entry("the table of a run's scores", "vjepa.evaluation.report:report"),
+        "evaluate": Entry(
             "questions about videos, beside controls", "vjepa.benchmarks.video_questions:evaluate_files"
         ),
-        "landscape": Command("energies over actions", "vjepa.planning.recorded_landscape:landscape"),
-        "bench planning": Command("seconds for a plan", "vjepa.benchmarks.planning_speed:bench_planning"),
-        "bench probe-grid": Command(
+        "landscape": Entry("energies over actions", "vjepa.planning.recorded_landscape:landscape"),
+        "bench planning": Entry("seconds for a plan", "vjepa.benchmarks.planning_speed:bench_planning"),
+        "bench probe-grid": Entry(
             "a grid of probes beside a loop", "vjepa.benchmarks.probe_grid_speed:bench_probe_grid"
         ),
-        "bench recording": Command("frames per second", "vjepa.sim.recording.speed:bench_recording"),
+        "bench recording": Entry("frames per second", "vjepa.sim.recording.speed:bench_recording"),
     },
     "data": {
-        "data check": Command("a list of videos: is it fit to train on?", "vjepa.data.check:check_manifest"),
-        "data check-conversations": Command(
+        "data check": Entry("a list of videos: is it fit to train on?", "vjepa.data.check:check_manifest"),
+        "data check-conversations": Entry(
             "the same for conversations", "vjepa.language.check:check_conversations"
         ),
-        "data record-clips": Command("clips of the demo world", "vjepa.sim.recording.record:record"),
-        "data record-robot": Command(
+        "data record-clips": Entry("clips of the demo world", "vjepa.sim.recording.record:record"),
+        "data record-robot": Entry(
             "robot episodes of the demo world", "vjepa.sim.recording.robot_episodes:record_robot"
         ),
-        "data record-questions": Command(
+        "data record-questions": Entry(
             "questions about recorded clips", "vjepa.sim.recording.questions:record_questions"
         ),
-        "data gallery": Command("a picture of the demo's classes", "vjepa.sim.recording.gallery:gallery"),
+        "data gallery": Entry("a picture of the demo's classes", "vjepa.sim.recording.gallery:gallery"),
     },
     "weights": {
-        "weights info": Command("what a file of weights is", "vjepa.weights.info:info"),
-        "weights untrained": Command("the same networks, untrained", "vjepa.weights.untrained:untrained"),
-        "weights tiny-language-model": Command(
+        "weights info": Entry("what a file of weights is", "vjepa.weights.info:info"),
+        "weights untrained": Entry("the same networks, untrained", "vjepa.weights.untrained:untrained"),
+        "weights tiny-language-model": Entry(
             "a language model of the demo's size", "vjepa.language.tiny_language_model:train_on_files"
         ),
     },

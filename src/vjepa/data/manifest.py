@@ -3,7 +3,7 @@
     manifest = read_manifest("train.csv")
     manifest.row(7)       # Row(path=..., label=3, start=None, end=None)
 
-The format, column by column, is in `data_manifests/README.md`. Whether the videos can be decoded is another
+The format, column by column, is in `docs/manifests.md`. Whether the videos can be decoded is another
 question:
 
     vjepa data check train.csv

@@ -15,7 +15,7 @@ from av.stream import Discard, Disposition
 
 from vjepa.data.decode_error import DecodeError
 
-# Tags that are not UTF-8 are no reason to refuse a video. PyAV 19 escapes them by itself, without the argument.
+# Tags that are not UTF-8 are no reason to refuse a video. PyAV 19 escapes them by itself.
 LENIENT = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
 ROUNDING = Fraction(51, 100_000)

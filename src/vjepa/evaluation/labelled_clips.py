@@ -82,9 +82,7 @@ def read_labelled_clips(
     rows = np.linspace(0, len(dataset) - 1, min(limit, len(dataset))).round().astype(int).tolist()
     clips = {row: dataset[row].clip for row in rows}
     clips = {row: frames for row, frames in clips.items() if frames is not None}
-    require(
-        bool(clips), f"{path}: no clip could be decoded; `vjepa data check {path}` says why"
-    )
+    require(bool(clips), f"{path}: no clip could be decoded; `vjepa data check {path}` says why")
     # The columns have to stay beside the clips that could be decoded.
     table = manifest.table.take(list(clips))
     return LabelledClips(

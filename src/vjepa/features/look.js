@@ -169,7 +169,7 @@ const painters = {
 };
 
 function paintLabel(context, text) {
-  const size = Math.max(11 * devicePixelRatio, context.canvas.height / 22);
+  const size = Math.max(11 * devicePixelRatio, Math.min(context.canvas.height / 22, context.canvas.width / 24));
   context.font = `600 ${size}px system-ui, sans-serif`;
   const width = context.measureText(text).width;
   context.fillStyle = "rgba(0, 0, 0, .62)";
@@ -277,13 +277,9 @@ function drawCurve() {
   context.textAlign = "center";
   context.textBaseline = "top";
   const labels = Math.min(video.steps, Math.max(Math.floor((box.right - box.left) / (90 * ratio)), 2));
-  for (let i = 0; i <= labels; i++) {
-    const step = Math.round(i / labels * video.steps);
-    const seconds = step < video.steps ? video.starts[step] : video.starts[video.steps - 1] + STEP;
-    context.textAlign = i === labels ? "right" : "center";
-    context.fillText(clock(seconds), x(step), box.bottom + 6 * ratio);
+  for (let step = 0; step < video.steps; step += Math.ceil(video.steps / labels)) {
+    context.fillText(clock(video.starts[step]), x(step), box.bottom + 6 * ratio);
   }
-  context.textAlign = "center";
   context.fillText("time in the video; error: L1 per channel of a token", (box.left + box.right) / 2, box.bottom + 23 * ratio);
 
   const line = (values, name) => {

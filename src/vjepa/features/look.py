@@ -23,7 +23,7 @@ from vjepa.features.look_film import write_films
 from vjepa.features.look_page import write_page
 from vjepa.features.look_predictions import load_forecaster
 from vjepa.features.look_video import look_at
-from vjepa.features.look_windows import Plan, Timing, film_frames_per_frame, plan_video
+from vjepa.features.look_windows import Timing, VideoPlan, film_frames_per_frame, plan_video
 from vjepa.features.video_rows import rows_of
 from vjepa.models.encoder import Encoder
 from vjepa.weights.box import BOX
@@ -92,7 +92,7 @@ def look(
     return out
 
 
-def plan_videos(rows: Sequence[Row], clip: ClipConfig, encoder: Encoder) -> tuple[Timing, list[Plan]]:
+def plan_videos(rows: Sequence[Row], clip: ClipConfig, encoder: Encoder) -> tuple[Timing, list[VideoPlan]]:
     """Which windows of the videos are shown, so that page and memory stay bounded. Raises DecodeError."""
     timing = Timing(clip, encoder.config.tubelet, 1)
     tokens = MOST_TOKENS // len(rows)

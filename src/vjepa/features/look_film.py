@@ -18,6 +18,8 @@ GIF_HEIGHT = 160
 """Pixels. A GIF is larger than an MP4 of the same film, so its frames are smaller."""
 GIF_FPS = 8
 GIF_SECONDS = 12
+CHUNK = 32
+"""Frames that are drawn at once, because they are floats then, four times as large."""
 DIM = 0.35
 """Brightness of the background in the view of the foreground."""
 
@@ -56,16 +58,17 @@ def video_film(
 ) -> Frames:
     """One video beside its tokens as colours and its foreground, with headers."""
     frames = video.film[::every]
-    width = round(frames.shape[-1] * height / frames.shape[-2])
-    size = (height, width)
-    seen = resize(frames.float() / 255, size)
+    size = (height, round(frames.shape[-1] * height / frames.shape[-2]))
     # A step is on screen for several frames.
     steps = torch.arange(len(video.film))[::every] * len(colours) // len(video.film)
-    tokens = resize(rearrange(colours, "T H W c -> T c H W").float() / 255, size)[steps]
-    alpha = resize(mask[:, None], size)[steps]
-    grey = DIM * seen.mean(dim=1, keepdim=True)
-    foreground = alpha * tokens + (1 - alpha) * grey
-    return beside([to_frames(part) for part in (seen, tokens, foreground)], HEADERS)
+    parts = []
+    for chunk in torch.arange(len(frames)).split(CHUNK):
+        seen = resize(frames[chunk].float() / 255, size)
+        tokens = resize(rearrange(colours[steps[chunk]], "t H W c -> t c H W").float() / 255, size)
+        alpha = resize(mask[steps[chunk], None], size)
+        foreground = alpha * tokens + (1 - alpha) * DIM * seen.mean(dim=1, keepdim=True)
+        parts.append(beside([to_frames(part) for part in (seen, tokens, foreground)], HEADERS))
+    return np.concatenate(parts)
 
 
 def resize(images: Float[Tensor, "t c _h _w"], size: tuple[int, int]) -> Float[Tensor, "t c h w"]:

@@ -25,7 +25,7 @@ from vjepa.drawing.film import write_mp4
 from vjepa.features.components import Components, unit_bytes
 from vjepa.features.look_notes import card_rows, notes_of
 from vjepa.features.look_video import Look, Shown
-from vjepa.features.look_windows import Plan, name_of
+from vjepa.features.look_windows import VideoPlan, name_of
 from vjepa.weights.card import Card
 
 THUMBNAIL = 72
@@ -150,7 +150,7 @@ def thumbnails(video: Shown) -> bytes:
     return jpeg_bytes(sheet.numpy())
 
 
-def thumbnail_size(plan: Plan) -> tuple[int, int]:
+def thumbnail_size(plan: VideoPlan) -> tuple[int, int]:
     """Height and width of the thumbnails of a video. Of an image, which has no film, they are not small."""
     height, width = plan.size
     return plan.size if plan.still else (THUMBNAIL, max(round(THUMBNAIL * width / height), 1))

@@ -10,7 +10,7 @@ from torch import Tensor
 from vjepa.features.components import Components, TokenStatistics, cosine_error
 from vjepa.features.foreground import Foreground, find_foreground, foreground_masks, patch_motion
 from vjepa.features.look_predictions import Forecaster
-from vjepa.features.look_windows import Plan, Timing, encoded_windows
+from vjepa.features.look_windows import Timing, VideoPlan, encoded_windows
 from vjepa.features.token_colours import component_colours
 from vjepa.models.encoder import Encoder
 
@@ -22,7 +22,7 @@ VECTOR = 32
 class Shown:
     """The shown steps of one video."""
 
-    plan: Plan
+    plan: VideoPlan
     film: UInt8[Tensor, "t c h w"]
     starts: list[float]
     """Seconds of the video at which each step begins."""
@@ -50,7 +50,7 @@ class Look:
 
 
 def look_at(
-    plans: Sequence[Plan],
+    plans: Sequence[VideoPlan],
     timing: Timing,
     encoder: Encoder,
     forecaster: Forecaster | None,
@@ -75,7 +75,7 @@ def look_at(
 
 
 def show_video(
-    plan: Plan,
+    plan: VideoPlan,
     timing: Timing,
     encoder: Encoder,
     forecaster: Forecaster | None,

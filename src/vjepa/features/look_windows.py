@@ -34,7 +34,7 @@ WIDEST = 4
 
 
 @dataclass(frozen=True)
-class Piece:
+class LookWindow:
     """A window that begins at `start` (seconds), of which the steps `first` to before `stop` are shown."""
 
     start: float
@@ -64,7 +64,7 @@ class Timing:
     def film_fps(self) -> float:
         return self.clip.fps * self.per_frame
 
-    def pieces(self, start: float, end: float) -> list[Piece]:
+    def pieces(self, start: float, end: float) -> list[LookWindow]:
         """Windows that cover the steps from `start` to `end`, each step once.
 
         A rest that is shorter than a step is left out. Where less than a window is left, the last window is
@@ -72,22 +72,22 @@ class Timing:
         """
         count = max(floor((end - start) / self.step_seconds + 1e-6), 1)
         if count <= self.steps:
-            return [Piece(start, 0, count)]
+            return [LookWindow(start, 0, count)]
         whole, rest = divmod(count, self.steps)
         length = self.steps * self.step_seconds
-        pieces = [Piece(start + number * length, 0, self.steps) for number in range(whole)]
+        pieces = [LookWindow(start + number * length, 0, self.steps) for number in range(whole)]
         if rest:
             pieces.append(
-                Piece(start + (count - self.steps) * self.step_seconds, self.steps - rest, self.steps)
+                LookWindow(start + (count - self.steps) * self.step_seconds, self.steps - rest, self.steps)
             )
         return pieces
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedWindow:
     """One window: what was seen of it, and its tokens."""
 
-    piece: Piece
+    piece: LookWindow
     film: UInt8[Tensor, "film c h w"]
     clip: UInt8[Tensor, "t c h w"]
     """The frames that the encoder saw, some of the film's."""
@@ -95,7 +95,7 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Plan:
+class VideoPlan:
     """How one video is shown."""
 
     row: Row
@@ -103,7 +103,7 @@ class Plan:
     """Seconds of the video, or of the segment that its manifest names; 0 for an image."""
     size: tuple[int, int]
     """Height and width, pixels, as the encoder sees it."""
-    pieces: list[Piece]
+    pieces: list[LookWindow]
     left_out: int
     """Windows that are not shown."""
 
@@ -116,18 +116,18 @@ class Plan:
         return sum(piece.stop - piece.first for piece in self.pieces)
 
 
-def plan_video(row: Row, timing: Timing, patch: int, most_tokens: int, most_steps: int) -> Plan:
+def plan_video(row: Row, timing: Timing, patch: int, most_tokens: int, most_steps: int) -> VideoPlan:
     """Which windows of a video are shown. Raises DecodeError for a file that is no video."""
     with open_video(row.path) as video:
         start, end = video.segment(row.start, row.end)
         size = picture_size(video.height, video.width, timing.clip.size, patch)
         if not np.isfinite(end):
-            return Plan(row, 0.0, size, [Piece(start, 0, 1)], 0)
+            return VideoPlan(row, 0.0, size, [LookWindow(start, 0, 1)], 0)
     pieces = timing.pieces(start, end)
     steps = min(most_steps, most_tokens // (size[0] // patch * (size[1] // patch)))
     most = max(steps // timing.steps, 1)
     chosen = np.linspace(0, len(pieces) - 1, min(most, len(pieces))).round().astype(int)
-    return Plan(row, end - start, size, [pieces[i] for i in chosen], len(pieces) - len(chosen))
+    return VideoPlan(row, end - start, size, [pieces[i] for i in chosen], len(pieces) - len(chosen))
 
 
 def picture_size(height: int, width: int, size: int, patch: int) -> tuple[int, int]:
@@ -142,16 +142,16 @@ def film_frames_per_frame(fps: float, frames: int) -> int:
     return max(min(round(SMOOTH_FPS / fps), MOST_FRAMES // max(frames, 1)), 1)
 
 
-def encoded_windows(plan: Plan, timing: Timing, encoder: Encoder) -> Iterator[Encoded]:
+def encoded_windows(plan: VideoPlan, timing: Timing, encoder: Encoder) -> Iterator[EncodedWindow]:
     """The windows of a video, one after another, on the CPU. Raises DecodeError."""
     with open_video(plan.row.path) as video:
         for piece in plan.pieces:
             film = read_film(video, plan, piece, timing)
             clip = film[:: timing.per_frame]
-            yield Encoded(piece, film, clip, encode(encoder, clip))
+            yield EncodedWindow(piece, film, clip, encode(encoder, clip))
 
 
-def read_film(video: Video, plan: Plan, piece: Piece, timing: Timing) -> UInt8[Tensor, "t c h w"]:
+def read_film(video: Video, plan: VideoPlan, piece: LookWindow, timing: Timing) -> UInt8[Tensor, "t c h w"]:
     """The frames of a window, at the film's rate; of an image, the image. Beyond the end, the last frame."""
     if plan.still:
         return read_resized(video, np.array([piece.start]), plan.size)

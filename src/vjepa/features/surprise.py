@@ -23,7 +23,7 @@ from vjepa.errors import require
 from vjepa.features.clip_features import clip_of
 from vjepa.features.extraction import find_device
 from vjepa.features.look_predictions import Forecaster, hidden_steps, load_forecaster
-from vjepa.features.look_windows import Piece, Plan, Timing, picture_size, read_film
+from vjepa.features.look_windows import LookWindow, Timing, VideoPlan, picture_size, read_film
 from vjepa.weights.card import read_card
 from vjepa.weights.load import load_encoder
 
@@ -105,8 +105,8 @@ def window_errors(
 ) -> Float64[np.ndarray, "2 m"]:
     """Mean errors of predictor and baseline at the hidden steps of the window that begins at `start`."""
     size = picture_size(video.height, video.width, timing.clip.size, forecaster.target.config.patch)
-    piece = Piece(start, 0, timing.steps)
-    clip = read_film(video, Plan(row, 1.0, size, [piece], 0), piece, timing)
+    piece = LookWindow(start, 0, timing.steps)
+    clip = read_film(video, VideoPlan(row, 1.0, size, [piece], 0), piece, timing)
     told = forecaster.errors(clip)
     return torch.stack([told.predicted, told.unchanged]).double().mean(dim=(2, 3)).numpy()
 

@@ -65,7 +65,12 @@ class Encoder(nn.Module):
         initialise(self, config.init_std)
 
     def grid(self, clip: Float[Tensor, "b c t h w"]) -> Grid:
-        """The token grid of a clip, as `grid_of_size`."""
+        """The token grid of a clip, as `grid_of_size`. Raises UserError for another layout or type."""
+        if clip.ndim != 5 or clip.shape[1] != 3 or not clip.is_floating_point():
+            raise UserError(
+                f"an encoder takes normalised floats `b c t h w` with 3 channels, got {clip.dtype} "
+                f"{tuple(clip.shape)}; uint8 frames `t h w c` or `t c h w` go through clip_features"
+            )
         return self.grid_of_size(*clip.shape[2:])
 
     def grid_of_size(self, frames: int, height: int, width: int) -> Grid:
