@@ -4,7 +4,9 @@
     python -m scripts.pictures --run runs/demo --data data
 
 `make demo ac plan evidence` makes everything that the pictures are drawn from. A picture is left as it is if
-its source is missing, so docs/pictures never shows something else than its caption says.
+its source is missing, so docs/pictures never shows something else than its caption says. Three pictures show
+videos that are not part of this repository: look.gif and look_page.png (`vjepa look`), surprise.png
+(`vjepa predict --surprise`). The film is that of `vjepa plan --film`, too.
 """
 
 import json
@@ -117,7 +119,6 @@ PICTURES: dict[str, Callable[[Path, Path, Path], None]] = {
     "evidence": draw_evidence_bars,
     "horizons": draw_horizons,
     "landscape": draw_landscape,
-    "film": copy_of("plan-quick/film.gif"),
 }
 """Name of a file in docs/pictures -> what draws it from a run's folder and the data's."""
 

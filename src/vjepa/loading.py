@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vjepa.data.transforms import centre_crop, normalise
-from vjepa.errors import require
+from vjepa.errors import UserError, require
 from vjepa.features.clip_features import Pool, clip_features, clip_of, read_clip
 from vjepa.features.layout import channels_first
 from vjepa.features.probe_answers import probe_clip, probe_shares, read_probe_schema
@@ -186,7 +186,7 @@ class Model:
         Raises UserError for another layout, type or number of numbers.
         """
         schema = self.world.schema
-        numbers = torch.as_tensor(np.asarray(state), dtype=torch.float32)
+        numbers = as_numbers(state)
         require(
             tuple(numbers.shape) == (schema.state_dims,),
             f"state has the shape {tuple(numbers.shape)}; give the {schema.state_dims} numbers "
@@ -225,3 +225,12 @@ class Model:
         verbs = {"ema": "encode, features", "probe": "predict", "ac_predictor": "plan", "projector": "ask"}
         able = ", ".join(verb for part, verb in verbs.items() if part in self.files)
         return "\n\n".join(map(str, self.cards)) + f"\n\nverbs      {able}"
+
+
+def as_numbers(state: Any) -> Float[Tensor, "*shape"]:
+    """A state on the CPU. Raises UserError if it is not made of numbers."""
+    try:
+        given = state.detach().cpu() if isinstance(state, Tensor) else np.asarray(state, dtype=np.float32)
+        return torch.as_tensor(given, dtype=torch.float32)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"state must be a list or an array of numbers: {error}") from error

@@ -59,7 +59,7 @@ def page(weights, film, tmp_path_factory):
 
 def data_of(page):
     text = page.read_text()
-    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1].replace("<\\/", "</"))
+    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
 
 
 # Components

@@ -37,10 +37,8 @@ LOADERS = {
     "ac_predictor": load_ac_predictor,
     "probe": load_probe,
 }
-shipped = pytest.mark.skipif(not box.box_path().exists(), reason="the weights of the demo are not here yet")
 
 
-@shipped
 def test_the_shipped_networks_load_strictly_and_are_what_their_card_says():
     card = read_card("demo")
     assert set(card.parts) == set(LOADERS)
@@ -53,7 +51,6 @@ def test_the_shipped_networks_load_strictly_and_are_what_their_card_says():
     assert card.scores["our encoder"] > card.scores["random encoder"] + 0.05
 
 
-@shipped
 def test_the_shipped_networks_belong_together():
     digest = weights_digest(load_encoder("demo"))
     assert read_card("demo").acting.encoder_digest == digest
@@ -61,7 +58,6 @@ def test_the_shipped_networks_belong_together():
     assert load_world_model("demo", "demo").size == read_card("demo").acting.size
 
 
-@shipped
 def test_the_shipped_weights_are_those_of_todays_recipes():
     made = read_description(box.box_path())["info"]["recipe"]
     assert made == recipe_digest(CONF), (

@@ -8,6 +8,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
 from types import UnionType
 from typing import NoReturn, Union, get_args, get_origin
 
@@ -63,6 +64,7 @@ def joined(words: Sequence[str], types: dict[str, object]) -> list[str]:
     while queue:
         option, equals, value = (word := queue.pop(0)).partition("=")
         kind = types.get(option.removeprefix("--")) if option.startswith("--") else None
+        check_not_empty(word, done[-1] if done else "", types)
         if kind is bool and not equals and queue[:1] not in (["true"], ["false"]):
             done.append(f"{option}=true")
         elif not is_listed(kind):
@@ -73,6 +75,17 @@ def joined(words: Sequence[str], types: dict[str, object]) -> list[str]:
                 values.append(queue.pop(0))
             done += [option, as_yaml(values, kind)] if values else [option]
     return done
+
+
+def check_not_empty(word: str, before: str, types: dict[str, object]) -> None:
+    """Raise UserError for an empty path, as shells make of a variable that is not set: it would mean `.`."""
+    option, equals, value = word.partition("=")
+    if word and (value or not equals):
+        return
+    option = option or before
+    is_path = without_none(types.get(option.removeprefix("--"))) is Path
+    if is_path or not option.startswith("--"):
+        raise UserError(f"{option if is_path else 'a word'} is empty; give a path, or leave it out")
 
 
 def is_listed(kind: object) -> bool:

@@ -50,7 +50,8 @@ class ClipConfig:
 
     def __post_init__(self) -> None:
         sizes = f"frames={self.frames}, fps={self.fps} and size={self.size}"
-        require(self.frames > 0 and self.fps > 0 and self.size > 0, f"clip: {sizes} must all be positive")
+        positive = self.frames > 0 and 0 < self.fps < float("inf") and self.size > 0
+        require(positive, f"clip: {sizes} must all be positive")
         shares = 0 < self.scale[0] <= self.scale[1] <= 1
         require(shares, f"clip.scale={self.scale} must be two growing shares of the area within (0, 1]")
         ratios = 0 < self.aspect[0] <= self.aspect[1]

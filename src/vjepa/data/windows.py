@@ -14,9 +14,12 @@ from vjepa.data.decode import Video, open_video
 from vjepa.data.decode_error import DecodeError
 from vjepa.data.manifest import Manifest, Row
 from vjepa.data.transforms import centre_crop
+from vjepa.errors import require
 
 ROUNDING = 1e-6
 """Seconds, or share of a stride, that count as nothing: ends of videos are not exact in floating point."""
+MOST_WINDOWS = 1_000_000
+"""Windows of one video: more than a day's at any usual rate, and few enough for the memory."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ def starts_in(row: Row, clip: ClipConfig, overlap: float) -> list[float]:
     stride = length * (1 - overlap)
     # Rounded up: this counts the starts before the last one, which is at `slack` itself.
     strides = int(np.ceil(slack / stride - ROUNDING))
+    few = f"{row.path}: {strides} windows of {length:g} s are too many; lower --overlap or --fps"
+    require(strides <= MOST_WINDOWS, few)
     return [*(start + stride * np.arange(strides)).tolist(), start + slack]
 
 

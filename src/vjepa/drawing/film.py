@@ -1,6 +1,5 @@
 """Frames to files: PNG images, GIF films for a README, H.264 films that every browser plays."""
 
-import os
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from vjepa.drawing.outputs import complete_file
+
 Frames = UInt8[np.ndarray, "t h w 3"]
 
 PALETTE_FRAMES = 12
@@ -18,7 +19,8 @@ PALETTE_FRAMES = 12
 
 def write_png(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
     """Write an RGB image."""
-    Image.fromarray(np.ascontiguousarray(image)).save(path, "PNG", optimize=True)
+    with complete_file(path) as unfinished:
+        Image.fromarray(np.ascontiguousarray(image)).save(unfinished, "PNG", optimize=True)
 
 
 def write_mp4(path: Path, frames: Frames, fps: int | float, crf: int = 18) -> None:
@@ -31,9 +33,8 @@ def write_mp4(path: Path, frames: Frames, fps: int | float, crf: int = 18) -> No
     """
     odd = [(0, side % 2) for side in frames.shape[1:3]]
     frames = np.pad(frames, ((0, 0), *odd, (0, 0)), mode="edge")
-    rate = Fraction(fps).limit_denominator(1001)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.mp4")
-    with av.open(str(temporary), "w") as container:
+    rate = max(Fraction(fps).limit_denominator(1001), Fraction(1, 1001))  # a film has no rate of 0
+    with complete_file(path) as unfinished, av.open(str(unfinished), "w", format="mp4") as container:
         # mbtree=0: x264's look-ahead reads beyond images whose sides are no multiple of 64, so that 3 % of
         # videos would differ.
         # Short groups without B-frames make reading from the middle cheap.
@@ -46,12 +47,12 @@ def write_mp4(path: Path, frames: Frames, fps: int | float, crf: int = 18) -> No
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())  # what the encoder still holds back
-    temporary.replace(path)
 
 
 def write_gif(path: Path, frames: Frames, fps: int | float, colours: int = 128, dither: bool = False) -> None:
     """Write frames as an animated GIF that plays for ever; see `gif_bytes`."""
-    path.write_bytes(gif_bytes(frames, fps, colours, dither))
+    with complete_file(path) as unfinished:
+        unfinished.write_bytes(gif_bytes(frames, fps, colours, dither))
 
 
 def gif_bytes(frames: Frames, fps: int | float, colours: int = 128, dither: bool = False) -> bytes:

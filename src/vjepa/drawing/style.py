@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from vjepa.drawing.outputs import complete_file
 from vjepa.drawing.palette import INK, PALETTE
 from vjepa.errors import UserError
 
@@ -68,7 +69,8 @@ def new_figure(height: int | float, width: int | float = WIDTH) -> "Figure":
 def save_figure(figure: "Figure", path: Path) -> None:
     """Write a figure as the kind of file that its name says. Call it within `style`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with complete_file(path) as unfinished:
+        figure.savefig(unfinished)
 
 
 def figure_pixels(figure: "Figure") -> UInt8[np.ndarray, "h w 3"]:

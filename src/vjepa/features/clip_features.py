@@ -25,7 +25,7 @@ moment. If features must not depend on the future, use windows that end at the p
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from einops import rearrange
@@ -36,7 +36,7 @@ from vjepa.data.clips import ClipConfig
 from vjepa.data.manifest import Row
 from vjepa.data.transforms import centre_box, crop, normalise
 from vjepa.data.views import load_segments
-from vjepa.errors import UserError
+from vjepa.errors import UserError, require
 from vjepa.features.layout import channels_first
 from vjepa.models.encoder import Encoder
 from vjepa.models.probe import AttentivePool
@@ -117,6 +117,8 @@ def pool_tokens(
     tokens: Float[Tensor, "b l n d"], pool: Pool, time_steps: int, pooler: AttentivePool | None
 ) -> Float[Tensor, "b l *rest"]:
     """Pool the tokens of every clip and layer. Raises UserError for attentive pooling without a pooler."""
+    pools = get_args(Pool)
+    require(pool in pools, f"pool={pool!r}: give one of {', '.join(pools)}")
     if pool == "mean":
         return tokens.mean(dim=2)
     if pool == "frame":

@@ -69,6 +69,7 @@ class FeatureConfig:
     """cpu, cuda, cuda:1, mps; auto takes a GPU if there is one."""
 
     def __post_init__(self) -> None:
+        require(not Path(self.out).is_file(), f"--out {self.out} is a file; name a folder")
         known_overlap = self.overlap is None or 0 <= self.overlap < 1
         require(known_overlap, f"--overlap {self.overlap} is a share: 0 to below 1")
         known_part = 0 <= self.part < self.parts

@@ -128,7 +128,9 @@ def find_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     # torch raises different errors for unknown names, missing drivers and builds without CUDA.
     try:
-        return torch.empty(0, device=name).device
+        device = torch.empty(0, device=name).device
+        torch.empty(1, device=device).cpu()  # the device `meta` has a name and no numbers
+        return device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(

@@ -39,6 +39,8 @@ def channels_first(frames: Any) -> UInt8[Tensor, "*b t c h w"]:
         )
     if given.dtype != torch.uint8 or given.ndim not in (3, 4, 5):
         raise UserError(f"got {shape}; {EXPECTED}")
+    if 0 in given.shape[-3:]:
+        raise UserError(f"got {shape}, which holds no pixels; {EXPECTED}")
     clip = given if given.ndim > 3 else given[None]
     if clip.shape[-3] == 3:  # also where the width happens to be 3: it is the layout of our own clips
         return clip

@@ -7,7 +7,6 @@ The page plays the video beside its tokens as colours, shows where else a patch 
 moments are alike, and where the predictor errs.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from vjepa.data.clips import ClipConfig
 from vjepa.data.manifest import Row
+from vjepa.drawing.outputs import check_outputs
 from vjepa.errors import require
 from vjepa.features.clip_features import clip_of
 from vjepa.features.extraction import find_device
@@ -69,9 +69,8 @@ def look(
         device: cpu, cuda, cuda:1, mps; auto takes a GPU if there is one.
     """
     require(size > 0, f"--size {size} must be 1 pixel or more")
-    for path in filter(None, (out, gif, mp4)):
-        check_writable(path)
     rows = rows_of(videos)
+    check_outputs((out, gif, mp4), [*videos, *(row.path for row in rows), encoder])
     several = f"{len(rows)} videos are too many to stand side by side; give at most {MOST_VIDEOS}"
     require(len(rows) <= MOST_VIDEOS, several)
     card = read_card(encoder)
@@ -100,11 +99,3 @@ def plan_videos(rows: Sequence[Row], clip: ClipConfig, encoder: Encoder) -> tupl
     plans = [plan_video(row, timing, encoder.config.patch, tokens, steps) for row in rows]
     shown = sum(plan.steps for plan in plans) * encoder.config.tubelet
     return replace(timing, per_frame=film_frames_per_frame(clip.fps, shown)), plans
-
-
-def check_writable(path: Path) -> None:
-    """Raise UserError if a file cannot be written there: before the work, not after it."""
-    folder = path.parent
-    require(not path.is_dir(), f"{path} is a folder; name a file in it")
-    require(folder.is_dir(), f"{folder} does not exist; create it, or name a file elsewhere")
-    require(os.access(folder, os.W_OK), f"{folder} cannot be written to; name a file elsewhere")

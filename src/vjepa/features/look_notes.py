@@ -100,8 +100,9 @@ def colour_notes(look: Look) -> list[str]:
 def prediction_notes(look: Look, card: Card) -> list[str]:
     """What the predictor was given, and what it is compared with."""
     if all(video.errors is None for video in look.videos):
-        reason = "nothing moves" if "predictor" in card.parts else "these weights hold no predictor"
-        return [f"There is no prediction, because {reason}."]
+        if "predictor" not in card.parts:
+            return ["There is no prediction, because these weights hold no predictor."]
+        return ["There is no prediction, because nothing lasts longer than what the encoder is shown."]
     hidden = hidden_steps(look.timing.steps)
     has_student = {"student", "ema"} <= set(card.parts)
     reader = "The trained (student) encoder" if has_student else "The averaged encoder"

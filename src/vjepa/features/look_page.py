@@ -22,6 +22,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from vjepa.drawing.film import write_mp4
+from vjepa.drawing.outputs import complete_file
 from vjepa.features.components import Components, unit_bytes
 from vjepa.features.look_notes import card_rows, notes_of
 from vjepa.features.look_video import Look, Shown
@@ -36,9 +37,8 @@ COLUMNS = 16
 
 def write_page(path: Path, look: Look, card: Card) -> None:
     """Write the page. An interrupted call leaves no half of one."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(page_of(look, card), encoding="utf-8")
-    unfinished.replace(path)
+    with complete_file(path) as unfinished:
+        unfinished.write_text(page_of(look, card), encoding="utf-8")
 
 
 def page_of(look: Look, card: Card) -> str:
@@ -46,8 +46,8 @@ def page_of(look: Look, card: Card) -> str:
     folder = files("vjepa.features")
     page = (folder / "look.html").read_text(encoding="utf-8")
     title = ", ".join(name_of(video.plan.row) for video in look.videos)
-    # Within a script element only "</" could end the JSON too early.
-    data = json.dumps(page_data(look, card)).replace("</", "<\\/")
+    # Within a script element "</script" would end the JSON too early, and "<!--<script" never.
+    data = json.dumps(page_data(look, card)).replace("<", "\\u003c")
     parts = {
         "title": escape(title),
         "style": (folder / "look.css").read_text(encoding="utf-8"),

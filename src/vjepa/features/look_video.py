@@ -101,6 +101,8 @@ def show_video(
             unchanged += in_window(told.unchanged, steps)[shown].mean(dim=(1, 2)).tolist()
         progress()
     joined = torch.cat(errors) if errors else None
+    if joined is None or joined.isnan().all():  # the video ends before the half that the predictor tells
+        joined, unchanged = None, []
     return Shown(plan, torch.cat(films), starts, torch.cat(tokens), torch.cat(motion), joined, unchanged)
 
 

@@ -21,12 +21,17 @@ from vjepa.data.clips import ClipConfig
 from vjepa.data.decode import Video, open_video
 from vjepa.data.manifest import Row
 from vjepa.data.transforms import normalise
+from vjepa.errors import require
 from vjepa.models.encoder import Encoder
 
 SMOOTH_FPS = 15
 """Frames per second at which a film looks smooth; the encoder sees fewer."""
 MOST_FRAMES = 600
 """Frames of all films together, which bounds the memory that they take."""
+MOST_WINDOWS = 1_000_000
+"""Windows of one video, of which a page shows some."""
+MOST_TOKENS = 100_000
+"""Tokens of one window, each of which attends to all others."""
 CHUNK = 16
 """Frames that are decoded at once, because a video's own frames can be large."""
 WIDEST = 4
@@ -121,13 +126,26 @@ def plan_video(row: Row, timing: Timing, patch: int, most_tokens: int, most_step
     with open_video(row.path) as video:
         start, end = video.segment(row.start, row.end)
         size = picture_size(video.height, video.width, timing.clip.size, patch)
+        check_window(size, timing, patch)
         if not np.isfinite(end):
             return VideoPlan(row, 0.0, size, [LookWindow(start, 0, 1)], 0)
+    windows = (end - start) * timing.clip.fps / timing.clip.frames
+    require(windows <= MOST_WINDOWS, f"{row.path}: --fps {timing.clip.fps:g} makes {windows:g} windows of it")
     pieces = timing.pieces(start, end)
     steps = min(most_steps, most_tokens // (size[0] // patch * (size[1] // patch)))
     most = max(steps // timing.steps, 1)
     chosen = np.linspace(0, len(pieces) - 1, min(most, len(pieces))).round().astype(int)
     return VideoPlan(row, end - start, size, [pieces[i] for i in chosen], len(pieces) - len(chosen))
+
+
+def check_window(size: tuple[int, int], timing: Timing, patch: int) -> None:
+    """Raise UserError if a single window has more tokens than memory and patience hold."""
+    tokens = timing.steps * (size[0] // patch) * (size[1] // patch)
+    require(
+        tokens <= MOST_TOKENS,
+        f"a window of {timing.clip.frames} frames of {size[1]} x {size[0]} px has {tokens:,} tokens; lower "
+        f"--size or --frames until it has at most {MOST_TOKENS:,}",
+    )
 
 
 def picture_size(height: int, width: int, size: int, patch: int) -> tuple[int, int]:

@@ -12,6 +12,8 @@ share of that folder's clips whose label their neighbours predict.
 from pathlib import Path
 
 from vjepa.drawing.film import write_png
+from vjepa.drawing.outputs import check_outputs
+from vjepa.errors import require
 from vjepa.features.config import read_videos
 from vjepa.features.contact_sheet import SheetConfig, contact_sheet, neighbour_table
 from vjepa.features.files import read_features, read_note
@@ -37,14 +39,15 @@ def neighbours(
         k: Neighbours that vote.
         sheet: Size of the image.
     """
-    # Before the image is drawn, which takes much longer than this check.
+    # Before the image is drawn, which takes much longer than these checks.
+    check_outputs([picture], [videos])
     if scored:
+        require(k > 0, f"--k {k}: no neighbour votes; use 1 or more")
         check_same_settings(features, scored)
     fitted = read_features(features)
     manifest = read_videos(videos)
     found = nearest_clips(manifest, fitted, sheet.queries, sheet.neighbours)
     print(neighbour_table(manifest, fitted, found))
-    picture.parent.mkdir(parents=True, exist_ok=True)
     write_png(picture, contact_sheet(manifest, fitted, found, sheet.pixels))
     weights = read_note(features).get("card", "not named by the features")
     print(f"{picture} is written; weights: {weights}")

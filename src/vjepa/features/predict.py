@@ -18,6 +18,7 @@ from tqdm import tqdm
 from vjepa.data.decode import open_video
 from vjepa.data.manifest import Row
 from vjepa.data.windows import Window, WindowClips, windows_of
+from vjepa.drawing.outputs import check_outputs, complete_file
 from vjepa.errors import UserError, require
 from vjepa.features.extraction import find_device
 from vjepa.features.probe_answers import probe_clip, probe_shares, read_probe_schema
@@ -71,8 +72,11 @@ def predict(
     require(0 <= overlap < 1, f"--overlap {overlap} is a share: 0 to below 1")
     require(top > 0, f"--top {top} must be 1 or more")
     rows = rows_of(videos)
+    path = out or Path("surprise.csv" if surprise else "predictions.csv")
+    read = [*videos, *(row.path for row in rows), probe, *([encoder] if encoder else [])]
+    check_outputs([path, path.with_suffix(".png") if surprise else None], read)
     if surprise:
-        return write_surprise(rows, encoder or probe, out or Path("surprise.csv"), device)
+        return write_surprise(rows, encoder or probe, path, device)
 
     schema = read_probe_schema(probe)
     source = encoder or encoder_beside(probe, schema)
@@ -85,7 +89,6 @@ def predict(
         for row, start, end, clip in windows_with_clips(rows, schema, overlap)
     ]
     is_numbers = schema["targets"] == "regression"
-    path = out or Path("predictions.csv")
     write_answers(path, answers, top, is_numbers)
     print(table_of(answers, top, is_numbers))
     if schema["targets"] == "classes":
@@ -141,8 +144,7 @@ def write_answers(path: Path, answers: Sequence[Answer], top: int, is_numbers: b
     names = list(answers[0].values)
     top = min(top, len(names))
     pairs = [column for i in range(1, top + 1) for column in (f"class_{i}", f"share_{i}")]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with complete_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)
         lines.writerow(["path", "start", "end", *(sorted(names) if is_numbers else pairs)])
         for answer in answers:

@@ -9,7 +9,7 @@ A schema says which clips and which layers the probe reads, and what its outputs
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from einops import rearrange
@@ -17,16 +17,18 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vjepa.data.clips import ClipConfig
-from vjepa.errors import UserError
+from vjepa.data.targets import Targets
+from vjepa.errors import UserError, require
 from vjepa.features.clip_features import clip_features
 from vjepa.models.encoder import Encoder
 from vjepa.models.probe import AttentiveProbe
 from vjepa.weights.card import read_card
 from vjepa.weights.export import read_schema
-from vjepa.weights.files import check_exists
+from vjepa.weights.files import as_checkpoint_error, check_exists
 from vjepa.weights.huggingface import read_hf_config
 
 
+@as_checkpoint_error
 def read_probe_schema(source: str | Path) -> dict[str, Any]:
     """The schema in a probe stage's export, or that of a Hugging Face classifier.
 
@@ -35,13 +37,29 @@ def read_probe_schema(source: str | Path) -> dict[str, Any]:
     path = check_exists(source)
     if path.suffix == ".pt":
         raise UserError(f"{path} does not say what its classes are called; load_probe gives its logits")
-    if not path.is_dir():
-        return read_schema(path, "probe")
+    schema = hugging_face_schema(path) if path.is_dir() else read_schema(path, "probe")
+    check_schema(schema)
+    return schema
+
+
+def hugging_face_schema(path: Path) -> dict[str, Any]:
+    """What config.json says of a classifier's outputs and clips."""
     names = read_hf_config(path).get("id2label", {})
-    clip = read_card(source).clip
+    clip = read_card(path).clip
     settings = vars(clip) | {"short": "hold"} if clip else {}
     ordered = [names[key] for key in sorted(names, key=int)]
     return {"layers": [], "targets": "classes", "names": ordered, "clip": settings}
+
+
+def check_schema(schema: Mapping[str, Any]) -> None:
+    """Raise ValueError, KeyError or TypeError for a schema that is not as a probe stage writes it."""
+    ClipConfig(**schema["clip"])
+    names, targets = schema["names"], schema["targets"]
+    if targets not in get_args(Targets) or not all(isinstance(layer, int) for layer in schema["layers"]):
+        raise ValueError(f"targets {targets!r} and layers {schema['layers']!r}")
+    # Answers are kept by name.
+    if len(set(names)) < len(names):
+        raise ValueError("two classes have the same name")
 
 
 def probe_clip(schema: Mapping[str, Any]) -> ClipConfig:
@@ -58,6 +76,11 @@ def probe_shares(
     For a probe of several labels the share of each, and for regression the numbers, in the schema's order.
     """
     layers = tuple(schema["layers"])
+    outputs = probe.head.out_features
+    require(
+        outputs == len(schema["names"]),
+        f"the probe has {outputs} outputs and {len(schema['names'])} names; its file is damaged",
+    )
     tokens = clip_features(encoder, clips, pool="none", layers=layers)
     # Layers stand side by side along the tokens, as in training.
     logits = probe(rearrange(tokens, "b l n d -> b (l n) d") if layers else tokens)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from vjepa.data.decode import Video, open_video
 from vjepa.data.manifest import Row
+from vjepa.drawing.outputs import complete_file
 from vjepa.drawing.palette import CHANCE, OURS
 from vjepa.drawing.style import new_figure, save_figure, style
 from vjepa.errors import require
@@ -57,6 +58,8 @@ class Curve:
 
 def write_surprise(rows: Sequence[Row], source: Path, out: Path, device: str) -> Path:
     """Write the errors of all videos to a CSV and draw them in a PNG of the same name. Returns the CSV."""
+    with style():  # before the work, if matplotlib is missing
+        pass
     card = read_card(source)
     require(
         "predictor" in card.parts,
@@ -113,8 +116,7 @@ def window_errors(
 
 def write_curves(path: Path, curves: Sequence[Curve]) -> None:
     """Write a row for each moment: seconds, the predictor's error and the baseline's."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with complete_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)
         lines.writerow(["path", "start", "end", "error", "error_if_nothing_changes"])
         for curve in curves:

@@ -8,6 +8,7 @@ A tubelet is a box of `tubelet` frames, `patch` rows and `patch` columns; each b
 """
 
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from einops import rearrange
@@ -47,6 +48,8 @@ class EncoderConfig:
         check_heads("encoder", self.width, self.heads)
         positive = min(self.depth, self.mlp_width, self.patch, self.tubelet, self.init_std) > 0
         require(positive, "encoder: depth, mlp_width, patch, tubelet and init_std must be positive")
+        layouts = get_args(Layout)
+        require(self.rope in layouts, f"encoder.rope={self.rope!r} must be one of {', '.join(layouts)}")
 
 
 class Encoder(nn.Module):

@@ -76,7 +76,9 @@ class Forecast(L.Callback):
         left = trainer.estimated_stepping_batches - trainer.global_step
         step = sum(step.duration for step in self.timer.steps) / len(self.timer.steps)
         used, whole, where = memory(stage.device)
-        whole_run = f"about {duration(left * step)} on this machine, " if math.isfinite(left) else ""
+        # Cached tokens are computed when a frame is first met, so the first steps are the slow ones.
+        about = "at most" if caches_tokens(trainer.datamodule) else "about"
+        whole_run = f"{about} {duration(left * step)} on this machine, " if math.isfinite(left) else ""
         stage.print(f"{whole_run}{step:.2g} s a step, validation not counted; {size_text(used)} of {where}")
         if used > FULL * whole:
             stage.print(
@@ -133,6 +135,12 @@ def tokens_per_clip(stage: L.LightningModule, data: L.LightningDataModule) -> in
         return math.prod(stage.encoder.grid_of_size(clip.frames, clip.size, clip.size))
     except UserError:  # the stage trains on other lengths, whose frames are repeated to fill a tubelet
         return None
+
+
+def caches_tokens(data: L.LightningDataModule) -> bool:
+    """Whether the frames of robot episodes are encoded once and then read from a cache."""
+    window = getattr(data, "window", None)
+    return window is not None and not window.pixels
 
 
 def memory(device: torch.device) -> tuple[int, int, str]:

@@ -100,6 +100,7 @@ class StageCLI(LightningCLI):
             not self.settings.ckpt_path,
             "fit resumes by itself; to start from other weights give --model.init_from, not --ckpt_path",
         )
+        require(bool(self.settings.out), "--out is empty; name a folder")
         folder = self.folder
         recipe = self.recipe()
         folder.check_recipe(recipe)

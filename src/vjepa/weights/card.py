@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch import Tensor
 from vjepa.weights.box import BOX, BOX_NOTE, is_box
 from vjepa.weights.export import read_description
 from vjepa.weights.facts import ActingFacts, ClipFacts
-from vjepa.weights.files import CheckpointError, check_exists, read_pickle
+from vjepa.weights.files import CheckpointError, as_checkpoint_error, check_exists, read_pickle
 from vjepa.weights.huggingface import read_hf_config
 
 PAPER_FPS = 4.0
@@ -87,6 +88,7 @@ def acting_rows(acting: ActingFacts) -> list[tuple[str, str]]:
     return rows + [(key, f"{value}{units[key]}") for key, value in facts.items() if value]
 
 
+@as_checkpoint_error
 def read_card(source: str | Path) -> Card:
     """The card of an export, of a file of Meta's, of a Hugging Face directory, or of `demo`.
 
@@ -95,8 +97,11 @@ def read_card(source: str | Path) -> Card:
     path = check_exists(source)
     name = BOX if is_box(source) else str(source)
     if path.is_dir():
-        return hugging_face_card(name, path)
-    return export_card(name, path) if path.suffix == ".safetensors" else meta_card(name, path)
+        card = hugging_face_card(name, path)
+    else:
+        card = export_card(name, path) if path.suffix == ".safetensors" else meta_card(name, path)
+    card.rows()  # a value of another type is an error here, and not where a page is half made
+    return card
 
 
 def export_card(name: str, path: Path) -> Card:
@@ -109,12 +114,21 @@ def export_card(name: str, path: Path) -> Card:
         "vjepa",
         tuple(description["parts"]),
         **{key: info.get(key) for key in ("stage", "steps", "seed", "data", "licence", "commit")},
-        clip=ClipFacts(**info["clip"]) if info.get("clip") else None,
+        clip=clip_facts(info["clip"]) if info.get("clip") else None,
         acting=acting[0] if acting else None,
         scores=info.get("scores", {}),
         notes=tuple(info.get("notes", ())),
         sizes=parameters_by_part(tensor_sizes([path])),
     )
+
+
+def clip_facts(clip: Mapping[str, Any]) -> ClipFacts:
+    """The clips that a file names. Raises TypeError or ValueError if their numbers are none."""
+    facts = ClipFacts(**clip)
+    whole = isinstance(facts.frames, int) and isinstance(facts.size, int)
+    if not whole or min(facts.frames, facts.size) < 1 or not 0 < facts.fps < float("inf"):
+        raise ValueError(f"clips of {facts}")
+    return facts
 
 
 def hugging_face_card(name: str, folder: Path) -> Card:
@@ -125,8 +139,11 @@ def hugging_face_card(name: str, folder: Path) -> Card:
         part = key.removeprefix("vjepa2.").partition(".")[0]
         ours = {"encoder": "ema", "predictor": "predictor"}.get(part, "probe")
         sizes[ours] = sizes.get(ours, 0) + size
+    if not sizes:
+        raise CheckpointError(f"{folder} holds no model*.safetensors")
     known = "frames_per_clip" in config and "crop_size" in config
-    clip = ClipFacts(config["frames_per_clip"], PAPER_FPS, config["crop_size"]) if known else None
+    numbers = {"frames": config["frames_per_clip"], "size": config["crop_size"]} if known else {}
+    clip = clip_facts({**numbers, "fps": PAPER_FPS}) if known else None
     note = "config.json names no frame rate; that of the paper is taken"
     return Card(name, "Hugging Face", tuple(sizes), clip=clip, notes=(note,) if clip else (), sizes=sizes)
 

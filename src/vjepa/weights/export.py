@@ -27,6 +27,9 @@ from vjepa.models.probe import AttentiveProbe
 from vjepa.weights.facts import ActingFacts
 from vjepa.weights.files import CheckpointError, State, check_exists
 
+SIZES = ("width", "depth", "heads", "mlp_width", "patch", "tubelet", "classes")
+"""Settings of a network of which none is larger than its largest tensor."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -105,6 +108,8 @@ def export(
 
 def read_description(path: Path) -> dict:
     """The `parts` and `info` of an export. Raises CheckpointError if the file is not an export of ours."""
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; give a file, such as a stage's model.safetensors in it")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -114,7 +119,20 @@ def read_description(path: Path) -> dict:
         raise CheckpointError(
             f"{path} was not written by a stage of this project; give a stage's model.safetensors"
         )
-    return json.loads(metadata["vjepa"])
+    return checked_description(path, metadata["vjepa"])
+
+
+def checked_description(path: Path, text: str) -> dict:
+    """The description in a file's metadata. Raises CheckpointError if it is not as `export` writes it."""
+    try:
+        description = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: its description is no JSON ({error}); give another file") from error
+    known = description if isinstance(description, dict) else {}
+    whole = isinstance(known.get("info", {}), dict) and isinstance(known.get("parts"), dict)
+    if not whole or not all(isinstance(part, dict) for part in known["parts"].values()):
+        raise CheckpointError(f"{path}: its description lacks what a stage writes; give another file")
+    return known
 
 
 def read_schema(source: str | Path, part: str = "ac_predictor") -> dict:
@@ -147,4 +165,16 @@ def read_export(path: Path, part: str) -> tuple[dict, State]:
     prefix = f"{part}."
     weights = load_file(path).items()
     state = {key.removeprefix(prefix): value for key, value in weights if key.startswith(prefix)}
+    check_sizes(path, description, state)
     return description, state
+
+
+def check_sizes(path: Path, description: dict, state: State) -> None:
+    """Raise CheckpointError if a network were built far larger than the file's tensors: it might not end."""
+    largest = max((side for value in state.values() for side in value.shape), default=0)
+    for key, value in {**description, **description.get("config", {})}.items():
+        if key in SIZES and isinstance(value, int) and value > max(largest, len(state)):
+            raise CheckpointError(
+                f"{path}: its description says {key} {value}, but no tensor has more than {largest} rows; "
+                "give another file"
+            )

@@ -2,10 +2,13 @@
 
 import hashlib
 import zipfile
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from vjepa.errors import UserError
@@ -14,12 +17,39 @@ from vjepa.weights.box import BOX, box_path, is_box
 State = dict[str, Tensor]
 """The tensors of a network by name, as `state_dict` gives them."""
 Module = TypeVar("Module", bound=nn.Module)
+Rest = ParamSpec("Rest")
+Result = TypeVar("Result")
+DAMAGES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
+"""What Python raises where a value is missing or of another type."""
 MOST_PROBLEMS = 6
 """How many problems of a file an error lists; the others are counted."""
 
 
 class CheckpointError(UserError):
     """Weights that cannot be loaded: which file, what is in it and what was expected."""
+
+
+def as_checkpoint_error(
+    read: Callable[Concatenate[str | Path, Rest], Result],
+) -> Callable[Concatenate[str | Path, Rest], Result]:
+    """Decorator: what a damaged file makes go wrong becomes a CheckpointError of its source."""
+
+    @wraps(read)
+    def checked(source: str | Path, *rest: Rest.args, **named: Rest.kwargs) -> Result:
+        try:
+            return read(source, *rest, **named)
+        except CheckpointError:
+            raise
+        except UserError as error:  # settings that fit no network; it does not know its file
+            raise CheckpointError(f"{source}: {error}") from error
+        # Any key may be missing, and any value of another type, in a file that others wrote or cut off.
+        except (*DAMAGES, SafetensorError) as error:
+            what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            raise CheckpointError(
+                f"{source}: its content is damaged, or of another program ({what}); give another file"
+            ) from error
+
+    return checked
 
 
 def check_exists(source: str | Path) -> Path:
@@ -57,6 +87,11 @@ def load_strictly(module: Module, state: State, source: Path) -> Module:
         listed = "; ".join(problems[:MOST_PROBLEMS])
         more = f"; and {len(problems) - MOST_PROBLEMS} more" if len(problems) > MOST_PROBLEMS else ""
         raise CheckpointError(f"{source} does not fit a {type(module).__name__}: {listed}{more}")
+    broken = [key for key, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise CheckpointError(
+            f"{source} holds numbers that are NaN or infinite, first in {broken[0]}; its training has failed"
+        )
     module.load_state_dict(state, strict=True)
     return module
 
@@ -106,7 +141,10 @@ def read_pickle(path: Path) -> dict:
         # cannot be mapped.
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # a broken pickle or archive makes torch raise errors of any kind
-        raise CheckpointError(f"{path} cannot be read as a checkpoint of tensors: {error}") from error
+        # Not torch's own text, which recommends to load the file in a way that runs its code.
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint of tensors: it is cut off, of another kind, or holds code"
+        ) from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(
             f"{path} holds a {type(checkpoint).__name__}, expected a dictionary of networks"

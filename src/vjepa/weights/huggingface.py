@@ -14,8 +14,18 @@ from vjepa.weights.keymaps import HF_PROBE, translate
 def read_hf_config(folder: Path) -> dict:
     """The content of config.json. Raises CheckpointError if the folder is not a VJEPA2 model."""
     if not (folder / "config.json").is_file():
-        raise CheckpointError(f"{folder} has no config.json, so it is not a Hugging Face model directory")
-    config = json.loads((folder / "config.json").read_text())
+        exports = [*folder.glob("model.safetensors"), *folder.glob("*/model.safetensors")]
+        best = min(exports, key=lambda file: file.parent.name != "cooldown", default=None)
+        instead = f"; give a file, such as {best}" if best else ""
+        raise CheckpointError(
+            f"{folder} has no config.json, so it is not a Hugging Face model directory{instead}"
+        )
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{folder}/config.json is cut off or no JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{folder}/config.json holds a {type(config).__name__}; expected settings")
     if config.get("model_type") != "vjepa2":
         raise CheckpointError(
             f"{folder}/config.json says model_type={config.get('model_type')!r}, expected 'vjepa2'"

@@ -17,7 +17,7 @@ from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor, PredictorConfig
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
 from vjepa.weights.export import read_export
-from vjepa.weights.files import State, check_exists, load_strictly
+from vjepa.weights.files import State, as_checkpoint_error, check_exists, load_strictly
 from vjepa.weights.huggingface import hf_encoder_config, hf_predictor_config, read_hf, read_hf_probe
 from vjepa.weights.keymaps import (
     HF_ENCODER,
@@ -40,6 +40,7 @@ Weights = Literal["ema", "student"]
 """The averaged target encoder, which the papers evaluate, or the trained one."""
 
 
+@as_checkpoint_error
 def load_encoder(source: str | Path, weights: Weights = "ema", heads: int | None = None) -> Encoder:
     """The encoder in our export, in Meta's `.pt` file, or in a Hugging Face directory.
 
@@ -63,6 +64,7 @@ def load_encoder(source: str | Path, weights: Weights = "ema", heads: int | None
     return load_strictly(Encoder(config), state, source)
 
 
+@as_checkpoint_error
 def load_predictor(source: str | Path, heads: int = 12) -> Predictor:
     """The pretraining predictor in a source of the same kinds.
 
@@ -83,6 +85,7 @@ def load_predictor(source: str | Path, heads: int = 12) -> Predictor:
     return load_strictly(predictor, state, source)
 
 
+@as_checkpoint_error
 def load_probe(source: str | Path, heads: int = 16) -> AttentiveProbe:
     """The attentive probe in a source of the same kinds; in Meta's `.pt` file, the first classifier.
 
@@ -110,6 +113,7 @@ def probe_of_shapes(state: State, heads: int) -> AttentiveProbe:
     return AttentiveProbe(ProbeConfig(depth, heads), width, classes)
 
 
+@as_checkpoint_error
 def load_anticipation(source: str | Path) -> AnticipationProbe:
     """The probe of coming actions in an anticipation stage's export, whose schema names its classes."""
     source = check_exists(source)
@@ -120,6 +124,7 @@ def load_anticipation(source: str | Path) -> AnticipationProbe:
     return load_strictly(probe, state, source)
 
 
+@as_checkpoint_error
 def load_ac_predictor(source: str | Path, heads: int = 16, extrinsics: bool = False) -> ACPredictor:
     """The action-conditioned predictor in an AC stage's export, or in Meta's `.pt` file.
 
@@ -141,6 +146,7 @@ def load_ac_predictor(source: str | Path, heads: int = 16, extrinsics: bool = Fa
     return load_strictly(predictor, state, source)
 
 
+@as_checkpoint_error
 def load_policy(source: str | Path) -> ClonedPolicy:
     """The cloned policy in a clone stage's export."""
     source = check_exists(source)

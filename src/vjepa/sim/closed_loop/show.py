@@ -7,12 +7,15 @@ The whole evaluation, beside its baselines and on many worlds, is the stage `pyt
 
 from pathlib import Path
 
+from vjepa.drawing.outputs import check_outputs
 from vjepa.sim.closed_loop.episodes import EpisodeRunner, Job
 from vjepa.sim.closed_loop.film import film_episode, first_episode
 from vjepa.sim.closed_loop.setting import PlannerConfig, PolicyWeights, Setting
 from vjepa.sim.closed_loop.tasks import FIRST_SEED, TaskName
 from vjepa.weights.box import BOX
 from vjepa.weights.card import read_card
+
+FILES = ("film.gif", "film.mp4", "film.png")
 
 
 def plan(
@@ -36,6 +39,8 @@ def plan(
         film: Write film.gif, film.mp4 and film.png: what the camera sees, what the model imagined, the goal.
         planner: How actions are searched.
     """
+    if film:
+        check_outputs([out / name for name in FILES])
     runner = EpisodeRunner(Setting(PolicyWeights(encoder=encoder, ac=ac), planner))
     episode = first_episode(task, seed, runner.world())
     seed = episode.seed - FIRST_SEED  # a later one, where the world of the first does not allow the task
@@ -47,4 +52,4 @@ def plan(
     print(f"weights: {read_card(ac).name}; {outcome.seconds:.1f} s for {outcome.calls} imagined actions")
     if film:
         film_episode(runner, task, "model", seed, out)
-        print(f"film: {out / 'film.gif'}, {out / 'film.mp4'}, {out / 'film.png'}")
+        print(f"film: {', '.join(str(out / name) for name in FILES)}")

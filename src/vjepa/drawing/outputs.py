@@ -1,0 +1,62 @@
+"""Files that a command writes: checked before the work, and complete or not there after it.
+
+check_outputs([out, gif], inputs=videos)
+...
+with complete_file(out) as unfinished:
+    unfinished.write_text(page)
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from vjepa.errors import UserError, require
+
+
+def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path] = ()) -> None:
+    """Make the folders of files that will be written; None stands for a file that is not wanted.
+
+    Raises UserError if one of them cannot be written, is one of the inputs, or stands there twice: before the
+    work, not after it.
+    """
+    wanted = [path for path in outputs if path is not None]
+    read = {Path(path).resolve() for path in inputs}
+    for path in wanted:
+        require(not path.is_dir(), f"{path} is a folder; name a file in it")
+        require(path.is_file() or not path.exists(), f"{path} is no plain file; name another one")
+        require(path.resolve() not in read, f"{path} is read and would be overwritten; name another output")
+        check_folder(path.parent)
+    places = {path.resolve() for path in wanted}
+    several = f"{', '.join(map(str, wanted))}: each output needs a file of its own"
+    require(len(places) == len(wanted), several)
+
+
+def check_folder(folder: Path) -> None:
+    """Make a folder if it does not exist. Raises UserError if files cannot be written there."""
+    require(not folder.is_file(), f"{folder} is a file; name a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Rights, a read-only disk and a full one show themselves only where a file is made.
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{folder} cannot be written to ({reason}); name another folder") from error
+
+
+@contextmanager
+def complete_file(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to. At the end of the block the file is moved to its place.
+
+    If the block fails or is interrupted, nothing is left, and a file that was there before stays.
+    """
+    target = path.resolve()  # where a link leads
+    # Shortened, since a name may be as long as the file system takes; of this process, since two may write.
+    unfinished = target.with_name(f".{target.stem[:40]}.{os.getpid()}{target.suffix}")
+    try:
+        yield unfinished
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
