@@ -5,7 +5,7 @@
 
 `make demo ac plan evidence` makes everything that the pictures are drawn from. A picture is left as it is if
 its source is missing, so docs/pictures never shows something else than its caption says. Three pictures show
-videos that are not part of this repository: look.gif and look_page.png (`vjepa look`), surprise.png
+videos that are not part of this repository: look.gif and look_page.jpg (`vjepa look`), surprise.png
 (`vjepa predict --surprise`). The film is that of `vjepa plan --film`, too.
 """
 
