@@ -12,16 +12,17 @@ videos that are not part of this repository: look.gif and look_page.jpg (`vjepa 
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from jsonargparse import auto_cli
-
 from scripts.evidence import ENCODERS, READ_OUTS, Summaries, draw_evidence, summarise
 from vjepa.command.mistakes import mistakes_as_sentences
+from vjepa.command.parser import call, parser_of_settings
 from vjepa.data.clips import ClipConfig
 from vjepa.drawing.film import write_png
+from vjepa.drawing.outputs import check_outputs
 from vjepa.errors import UserError, require
 from vjepa.evaluation.rollout_figure import save_error_figure
 from vjepa.features.config import FeatureConfig, read_videos
@@ -137,9 +138,10 @@ def main(
         out: Folder of the pictures.
         only: Which pictures.
     """
-    out.mkdir(parents=True, exist_ok=True)
     for name in only:
         require(name in PICTURES, f"--only {name}: expected {', '.join(PICTURES)}")
+    check_outputs([out / f"{name}.png" for name in only])
+    for name in only:
         try:
             PICTURES[name](run, data, out)
             print(f"{name}: drawn")
@@ -149,4 +151,5 @@ def main(
 
 if __name__ == "__main__":
     with mistakes_as_sentences():
-        auto_cli(main, as_positional=False)
+        # With the parser of the commands, which takes `--only film horizons` for a list.
+        call(main, parser_of_settings(main, "python -m scripts.pictures").parse_args(sys.argv[1:]))

@@ -145,6 +145,8 @@ def ship_weights(
         out: File to write.
         licence: Licence of the weights.
     """
+    for path in (test, episodes):
+        require(path.exists(), f"{path} does not exist; the scores are measured on it")
     export(out, box_parts(run), box_info(run, conf, licence), dtype="float16")
     size = out.stat().st_size
     require(size <= LARGEST, f"{out} has {size:,} bytes; at most {LARGEST:,} are shipped")

@@ -1,6 +1,8 @@
 """Missing extras and a closed pipe: one line, the right status, no traceback, also while importing."""
 
+import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -74,3 +76,17 @@ def test_every_extra_is_one_of_the_package():
 def test_a_closed_pipe_is_silent():
     command = f"{sys.executable} -m vjepa --help | true"
     assert subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stderr == ""
+
+
+def test_a_name_that_the_terminal_cannot_show(tmp_path):
+    env = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    code = "from vjepa.command.mistakes import mistakes_as_sentences as say\nwith say(): print('\\u00fc.mp4')"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
+    assert told.stdout == "\\xfc.mp4\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full")
+def test_a_full_disk_is_a_sentence():
+    command = f"{shlex.quote(sys.executable)} -u -m vjepa --help > /dev/full"
+    told = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert (told.returncode, "free some disk" in told.stderr) == (2, True)

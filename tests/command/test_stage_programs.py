@@ -115,3 +115,29 @@ def test_the_page_of_everything_still_exists():
     page = python("-m", "stages.pretrain", "fit", "--help_all").stdout
     assert "Pretraining by predicting" in page and "--model.optim.lr.peak" in page
     assert "Lightning Trainer command line tool" not in page and "--trainer.gradient_clip_val" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--seed_everything", "-1"], "--seed_everything -1: give a whole number"),
+        (["--trainer.accelerator", "foo"], "trainer: You selected an invalid accelerator"),
+        (["--trainer.precision", "7"], "--trainer.precision 7: give one of 64, 32, 16"),
+        (["--data.train", ""], "--data.train is empty"),
+        (["--config", "."], "is no file"),
+        (["--out", ""], "--out is empty"),
+    ],
+)
+def test_values_that_a_library_would_refuse_with_a_traceback(fails, tmp_path, words, sentence):
+    out = [] if "--out" in words else ["--out", str(tmp_path)]
+    assert sentence in fails("fit", "--config", "conf/pretrain.yaml", *out, *words)
+
+
+def test_a_recipe_that_is_no_text(fails, tmp_path):
+    (tmp_path / "video.yaml").write_bytes(b"\xff\xfe\xa0")
+    assert "a recipe is a text of YAML" in fails("fit", "--config", str(tmp_path / "video.yaml"))
+
+
+def test_a_run_that_was_never_trained_is_not_validated(fails, tmp_path):
+    out = ("--out", str(tmp_path))
+    assert "holds no checkpoint" in fails("validate", "--config", "conf/pretrain.yaml", *out)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from vjepa.__main__ import main
 from vjepa.command.suggestions import did_you_mean, explain, nearest
 
 KEYS = [
@@ -49,3 +50,20 @@ def test_choices_of_a_union_and_of_a_plain_type():
     )
     sentence = "--pool men: give one of mean, none; did you mean mean?"
     assert [explain(message, []) for message in (plain, union)] == [sentence, sentence]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["look", ""], "a word is empty"),
+        (["predict", "a.mp4", "--out="], "--out is empty"),
+        (["predict", "a.mp4", "--probe", ""], "--probe is empty"),
+        (["look", "bad\udcff.mp4"], "is not UTF-8; rename it"),
+        (["fit", "pretrain", "--scale", ""], "--scale needs a value"),
+    ],
+)
+def test_empty_and_unreadable_words_are_refused(words, sentence, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    assert sentence in capsys.readouterr().err

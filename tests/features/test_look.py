@@ -306,10 +306,10 @@ def write_text(path):
     return path
 
 
-def test_an_output_that_cannot_be_written_is_refused_first(weights, film, tmp_path, capsys):
+def test_an_output_that_cannot_be_written_is_refused_first(weights, film, capsys):
     with pytest.raises(SystemExit):
-        main(["look", str(film), "--encoder", str(weights), "--out", str(tmp_path / "none" / "look.html")])
-    assert "does not exist" in capsys.readouterr().err
+        main(["look", str(film), "--encoder", str(weights), "--out", str(film / "look.html")])
+    assert "is a file; name a folder" in capsys.readouterr().err
 
 
 # In a browser
@@ -346,3 +346,27 @@ def test_the_page_works_in_a_browser(page, tmp_path):
         browser.click("#play")
         assert browser.messages == []
         assert [url for url in browser.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+@pytest.mark.parametrize("options", [["--size", "100000"], ["--frames", "100000000"], ["--fps", "1e9"]])
+def test_windows_without_bound_are_refused(weights, film, tmp_path, capsys, options):
+    with pytest.raises(SystemExit, match="2"):
+        main(["look", str(film), "--encoder", str(weights), "--out", str(tmp_path / "a.html"), *options])
+    assert "tokens" in (told := capsys.readouterr().err) or "windows" in told
+
+
+def test_a_film_shorter_than_the_seen_half_has_a_page(weights, tmp_path):
+    path = tmp_path / "short.mp4"
+    write_mp4(path, np.stack(moving_square(1, 0, frames=2)), fps=10)
+    (video,) = data_of(look([path], encoder=weights, out=tmp_path / "a.html", size=32, device="cpu"))[
+        "videos"
+    ]
+    assert video["errors"] == "" and video["predicted"] == []
+
+
+def test_a_name_of_html_stays_text(weights, film, tmp_path):
+    name = "<!--<script>alert(1)<.mp4"
+    (tmp_path / name).write_bytes(film.read_bytes())
+    page = look([tmp_path / name], encoder=weights, out=tmp_path / "a.html", size=32, device="cpu")
+    assert data_of(page)["videos"][0]["name"] == name
+    assert "<!--<script>" not in page.read_text()

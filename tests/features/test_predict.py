@@ -23,7 +23,7 @@ from vjepa.features.surprise import Curve, curve_of
 from vjepa.models.encoder import Encoder
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
 from vjepa.weights.card import read_card
-from vjepa.weights.export import Part, encoder_part, export, probe_part
+from vjepa.weights.export import Part, encoder_part, export, part_description, probe_part
 from vjepa.weights.load import load_encoder, load_probe
 
 SCHEMA = {"layers": [], "clip": {"frames": 4, "fps": 5.0, "size": 32, "short": "hold"}, "targets": "classes"}
@@ -149,3 +149,32 @@ def test_a_video_shorter_than_a_window_cannot_surprise(weights, short, tmp_path,
     long = Timing(ClipConfig(frames=16, fps=5.0, size=32), 2, 1)
     with pytest.raises(UserError, match=r"too short to be predicted: a window of this encoder is 3\.2 s"):
         curve_of(Row(short, None, None, None), long, forecaster)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"names": ["left", "left", "up"]},
+        {"names": None},
+        {"targets": "sorts"},
+        {"layers": ["last"]},
+        {"clip": {"frame": 4}},
+    ],
+)
+def test_a_damaged_schema_is_refused(short, tmp_path, damage):
+    source = write_probe(tmp_path / "probe.safetensors")
+    schema = read_probe_schema(source)
+    parts = {
+        "probe": Part(load_probe(source), {**part_description(source, "probe"), "schema": schema | damage})
+    }
+    export(source, parts, {})
+    with pytest.raises(UserError, match=r"probe\.safetensors: its content is damaged"):
+        read_probe_schema(source)
+
+
+def test_windows_without_end_are_refused_and_inputs_kept(film, tmp_path):  # noqa: F811
+    source = write_probe(tmp_path / "probe.safetensors")
+    with pytest.raises(UserError, match="too many; lower --overlap"):
+        predict([film], probe=source, out=tmp_path / "a.csv", overlap=0.999999999, device="cpu")
+    with pytest.raises(UserError, match="would be overwritten"):
+        predict([film], probe=source, out=film, device="cpu")

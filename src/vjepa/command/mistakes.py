@@ -1,5 +1,7 @@
 """What a user can correct is one sentence and status 2; Ctrl-C is one line and status 130."""
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -22,6 +24,8 @@ EXTRAS = {
 @contextmanager
 def mistakes_as_sentences() -> Iterator[None]:
     """Exit with one sentence where a user can correct what happened; other errors keep their traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack the letters of a file's name
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
@@ -57,6 +61,8 @@ def sentence_of(error: BaseException) -> str | None:
     # A file that cannot be read or written is the user's to mend, whichever command met it.
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.strerror}: free some disk, and run the same again"
     # Lightning's word for settings that do not fit; looked up, since importing it takes seconds.
     known = sys.modules.get("lightning.fabric.utilities.exceptions")
     is_setting = known is not None and isinstance(error, known.MisconfigurationException)

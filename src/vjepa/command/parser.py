@@ -64,7 +64,7 @@ def joined(words: Sequence[str], types: dict[str, object]) -> list[str]:
     while queue:
         option, equals, value = (word := queue.pop(0)).partition("=")
         kind = types.get(option.removeprefix("--")) if option.startswith("--") else None
-        check_not_empty(word, done[-1] if done else "", types)
+        check_word(word, done[-1] if done else "", types)
         if kind is bool and not equals and queue[:1] not in (["true"], ["false"]):
             done.append(f"{option}=true")
         elif not is_listed(kind):
@@ -77,9 +77,15 @@ def joined(words: Sequence[str], types: dict[str, object]) -> list[str]:
     return done
 
 
-def check_not_empty(word: str, before: str, types: dict[str, object]) -> None:
-    """Raise UserError for an empty path, as shells make of a variable that is not set: it would mean `.`."""
+def check_word(word: str, before: str, types: dict[str, object]) -> None:
+    """Raise UserError for a word that is not UTF-8, and for an empty path, which would mean `.`.
+
+    Shells make an empty word of a variable that is not set.
+    """
     option, equals, value = word.partition("=")
+    # Python holds bytes that are no UTF-8 as halves of letters, which no encoding has.
+    if any("\ud800" <= letter <= "\udfff" for letter in word):
+        raise UserError(f"the name {word!r} is not UTF-8; rename it")
     if word and (value or not equals):
         return
     option = option or before

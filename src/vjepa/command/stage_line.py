@@ -10,7 +10,7 @@ from typing import NamedTuple
 from vjepa.command.recipes import check_complete, recipe_files, shown
 from vjepa.command.suggestions import did_you_mean
 from vjepa.command.table import STAGES
-from vjepa.errors import UserError, require
+from vjepa.errors import require
 
 OWN = {"--run": "demo", "--task": "", "--scale": ""}
 """Options of `vjepa fit` itself and their defaults; all others are the stage's."""
@@ -66,10 +66,10 @@ def taken(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         option, equals, value = (word := queue.pop(0)).partition("=")
         if option not in OWN:
             rest.append(word)
-        elif equals or queue:
-            own[option] = value if equals else queue.pop(0)
         else:
-            raise UserError(f"{option} needs a value")
+            own[option] = value if equals or not queue else queue.pop(0)
+            # Empty as a shell's variable that is not set: the demo's recipe must not stand in for it.
+            require(bool(own[option]), f"{option} needs a value")
     return own, rest
 
 

@@ -59,7 +59,7 @@ def unknown_inner_key(found: re.Match, keys: Sequence[str]) -> str:
 
 def unknown_choice(found: re.Match, keys: Sequence[str]) -> str:
     key, listed, value = found.groups()
-    choices = re.findall(r"'([^']+)'", listed)
+    choices = re.findall(r"[^', ]+", listed)
     return f"--{key} {value}: give one of {', '.join(choices)}{did_you_mean(value, choices)}"
 
 
@@ -99,6 +99,20 @@ def missing_file(found: re.Match, keys: Sequence[str]) -> str:
     return f"--{found[1]} {found[2]}: no such file"
 
 
+def no_recipe(found: re.Match, keys: Sequence[str]) -> str:
+    return (
+        f"--config: a recipe is YAML of settings such as `data: {{batch_size: 8}}`; this is {found[1][:40]!r}"
+    )
+
+
+def no_file(found: re.Match, keys: Sequence[str]) -> str:
+    return f"--{found[1]} {found[2]} is no file"
+
+
+def empty_value(found: re.Match, keys: Sequence[str]) -> str:
+    return f"--{found[1]} is empty; give a value, or leave it out"
+
+
 KEY = r'Parser key "([^"]+)"'
 VALUE = r"(?:Got|Given) value: (\S+)"
 SENTENCES = {
@@ -112,6 +126,9 @@ SENTENCES = {
     rf"{KEY}.*(?:no attribute|Import of|No module).*Given value: (\S+)": unknown_class,
     rf"{KEY}.*(?:File|Path) does not exist: \'([^\']+)\'": missing_file,
     rf"{KEY}.*?Expected a <class '(\w+)'>.*{VALUE}": wrong_type,
+    rf"{KEY}.*Path is not a file: \'([^\']+)\'": no_file,
+    rf"{KEY}.*Got value:\s*$": empty_value,
+    r"Unexpected config: (.*)$": no_recipe,
     r"argument (\S+): expected .*argument": without_value,
     r'expected "subcommand" to be one of \{([^}]+)\}': no_subcommand,
     r"the following arguments are required: (.+)$": missing,

@@ -64,6 +64,12 @@ class StageCLI(LightningCLI):
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.seed")
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: object) -> None:
+        """Lightning's, and what it would refuse with a traceback."""
+        super().parse_arguments(parser, args)
+        seed = self.config[self.config.subcommand].seed_everything
+        require(0 <= seed < 2**32, f"--seed_everything {seed}: give a whole number from 0 to {2**32 - 1}")
+
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Only the one that was typed, since the parser of each takes a second to build."""
@@ -93,6 +99,8 @@ class StageCLI(LightningCLI):
             self.settings.ckpt_path = str(self.resumed)
             doing = "continuing after" if self.subcommand == "fit" else "looking at"
             print(f"{self.folder.path}: {doing} step {step_of(self.resumed)}")
+        found = self.subcommand == "fit" or self.settings.ckpt_path or self.settings.model.get("init_from")
+        require(bool(found), f"{self.folder.path} holds no checkpoint; train first, or give another --out")
 
     def claim_folder(self) -> None:
         """Exit if this recipe is finished here, refuse another recipe's folder, else write the recipe."""
@@ -124,7 +132,10 @@ class StageCLI(LightningCLI):
             kwargs["logger"] = TensorBoardLogger(
                 out, name="", version="", default_hp_metric=False, purge_step=step
             )
-        trainer = super().instantiate_trainer(default_root_dir=out, **kwargs)
+        try:
+            trainer = super().instantiate_trainer(default_root_dir=out, **kwargs)
+        except ValueError as error:  # such as an unknown accelerator
+            raise UserError(f"trainer: {error}") from error
         # Ours come first, so that a gradient that is no number stops the run before others see it.
         monitors = [OptimizerMonitor(), SpeedMonitor(), DataHealth(out), StopOnSignal(out)]
         if self.subcommand == "fit":

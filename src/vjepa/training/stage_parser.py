@@ -10,6 +10,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from vjepa.command.parser import PlainParser
+from vjepa.errors import UserError
 from vjepa.training.moved import current_word
 from vjepa.training.run_folder import flat
 
@@ -18,7 +19,12 @@ class StageParser(PlainParser, LightningArgumentParser):
     """Takes `--data.train mine.csv` for a list of manifests, and `--help_all` for the page of everything."""
 
     def parse_args(self, args: list[str] | None = None, *rest, **kwargs) -> Namespace:
-        return super().parse_args(stage_words(sys.argv[1:] if args is None else args), *rest, **kwargs)
+        words = stage_words(sys.argv[1:] if args is None else args)
+        try:
+            return super().parse_args(words, *rest, **kwargs)
+        except UnicodeDecodeError as error:
+            recipes = ", ".join(recipes_of(words))
+            raise UserError(f"--config {recipes}: a recipe is a text of YAML, and this is none") from error
 
     def sentence(self, message: str) -> str:
         """The complaint, and the recipe that holds the setting in question."""

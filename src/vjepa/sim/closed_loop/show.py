@@ -8,6 +8,7 @@ The whole evaluation, beside its baselines and on many worlds, is the stage `pyt
 from pathlib import Path
 
 from vjepa.drawing.outputs import check_outputs
+from vjepa.errors import require
 from vjepa.sim.closed_loop.episodes import EpisodeRunner, Job
 from vjepa.sim.closed_loop.film import film_episode, first_episode
 from vjepa.sim.closed_loop.setting import PlannerConfig, PolicyWeights, Setting
@@ -39,6 +40,7 @@ def plan(
         film: Write film.gif, film.mp4 and film.png: what the camera sees, what the model imagined, the goal.
         planner: How actions are searched.
     """
+    require(0 <= seed < 2**31, f"--seed {seed}: give a whole number from 0 to {2**31 - 1}")
     if film:
         check_outputs([out / name for name in FILES])
     runner = EpisodeRunner(Setting(PolicyWeights(encoder=encoder, ac=ac), planner))
