@@ -63,8 +63,8 @@ def check_schema(schema: Mapping[str, Any]) -> None:
 
 
 def probe_clip(schema: Mapping[str, Any]) -> ClipConfig:
-    """The clips that a probe reads."""
-    return ClipConfig(**schema["clip"])
+    """The clips that a probe reads. The last frame of a shorter video is held, as for features."""
+    return ClipConfig(**schema["clip"] | {"short": "hold"})
 
 
 @torch.no_grad()

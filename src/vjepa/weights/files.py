@@ -1,6 +1,7 @@
 """What all weights files need: an error, strict loading, digests, and unpickling that runs no code."""
 
 import hashlib
+import warnings
 import zipfile
 from collections.abc import Callable
 from functools import wraps
@@ -139,7 +140,10 @@ def read_pickle(path: Path) -> dict:
     try:
         # With the file mapped into memory, unused tensors are not read. Old files, which are no zip archives,
         # cannot be mapped.
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings(action="ignore"):  # of a strange pickle, before the error says the same
+            checkpoint = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
     except Exception as error:  # a broken pickle or archive makes torch raise errors of any kind
         # Not torch's own text, which recommends to load the file in a way that runs its code.
         raise CheckpointError(
