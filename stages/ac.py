@@ -48,7 +48,7 @@ class ActionConditioned(FrozenStage):
     ) -> None:
         """
         Args:
-            encoder: A stage's model.safetensors, Meta's `.pt`, or a Hugging Face directory.
+            encoder: A stage's model.safetensors, Meta's `.pt`, a Hugging Face directory, or `demo`.
             predictor: The network that is trained.
             objective: The loss of its rollouts, beside teacher forcing.
             weights: Which of the source's encoders is read.

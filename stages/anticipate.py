@@ -58,8 +58,8 @@ class Anticipate(GridStage):
     ) -> None:
         """
         Args:
-            encoder: A stage's model.safetensors, Meta's `.pt`, or a Hugging Face directory; it has to hold
-                the predictor too.
+            encoder: A stage's model.safetensors, Meta's `.pt`, a Hugging Face directory, or `demo`; it has to
+                hold the predictor too.
             probe: The network on top of the tokens.
             weights: Which of the source's encoders is read.
             optim: AdamW and its schedules.

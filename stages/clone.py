@@ -36,7 +36,7 @@ class Clone(FrozenStage):
     ) -> None:
         """
         Args:
-            encoder: A stage's model.safetensors, Meta's `.pt`, or a Hugging Face directory.
+            encoder: A stage's model.safetensors, Meta's `.pt`, a Hugging Face directory, or `demo`.
             policy: The network that is trained.
             weights: Which of the source's encoders is read.
             optim: AdamW and its schedules.

@@ -60,7 +60,7 @@ class Probe(GridStage):
     ) -> None:
         """
         Args:
-            encoder: A stage's model.safetensors, Meta's `.pt`, or a Hugging Face directory.
+            encoder: A stage's model.safetensors, Meta's `.pt`, a Hugging Face directory, or `demo`.
             classes: Number of classes; labels are 0..classes-1. For regression, how many numbers a clip has.
             probe: The network on top of the tokens.
             weights: Which of the source's encoders is read.

@@ -44,7 +44,7 @@ class VLM(FrozenStage):
     ) -> None:
         """
         Args:
-            encoder: A stage's model.safetensors, Meta's `.pt`, or a Hugging Face directory.
+            encoder: A stage's model.safetensors, Meta's `.pt`, a Hugging Face directory, or `demo`.
             language: The language model.
             projector: From the encoder's tokens to the language model's embeddings.
             optim: AdamW and the projector's schedules.

@@ -197,3 +197,14 @@ def test_lists_and_pages_import_neither_torch_nor_the_parser():
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip().splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("words", [("predict", "--help"), ("look", "--help")])
+def test_the_page_names_the_weights_in_the_package_as_the_default(words, capsys):
+    assert "(demo)" in shown(capsys, *words)
+
+
+@pytest.mark.parametrize("stage", ["probe", "anticipate", "ac", "clone", "vlm"])
+def test_the_page_of_a_stage_says_that_demo_is_an_encoder(stage, capsys):
+    page = " ".join(shown(capsys, "fit", stage, "--help").split())
+    assert "a Hugging Face directory, or `demo`" in page

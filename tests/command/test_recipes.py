@@ -108,12 +108,33 @@ def test_a_size_is_not_trained_on_the_demos_clips(clone):
 
 def test_a_missing_predecessor_names_the_command_that_makes_it(clone):
     for stage, command in (
-        ("cooldown", "vjepa fit pretrain --run mine"),
-        ("probe", "vjepa fit cooldown --run mine"),
-        ("clone", "vjepa fit cooldown --run mine"),
+        ("cooldown", "vjepa fit pretrain --run mine, or give --model.init_from"),
+        ("probe", "vjepa fit pretrain --run mine, or give --model.encoder"),
+        ("clone", "vjepa fit pretrain --run mine, or give --model.encoder"),
     ):
         with pytest.raises(UserError, match=f"runs/mine/.* does not exist; make it with: {command}"):
             stage_line("fit", stage, ["--run", "mine"])
+    words = ["--run", "own", "--scale", "own", "--data.train", "mine.csv"]
+    with pytest.raises(
+        UserError, match=r"vjepa fit pretrain --scale own --run own, or give --model\.encoder"
+    ):
+        stage_line("fit", "probe", words)
+    # The demo has a cooldown, as with make, and one that was begun is to be finished.
+    with pytest.raises(UserError, match="vjepa fit cooldown --run demo"):
+        stage_line("fit", "probe", [])
+    pretend(clone, "runs/mine/cooldown/config.yaml", "runs/mine/pretrain/model.safetensors")
+    with pytest.raises(UserError, match="vjepa fit cooldown --run mine"):
+        stage_line("fit", "probe", ["--run", "mine"])
+
+
+@pytest.mark.parametrize("stage", ["probe", "anticipate", "ac", "clone", "align"])
+def test_without_a_cooldown_the_encoder_is_that_of_pretraining(stage, clone, capsys):
+    export = "runs/own/pretrain/model.safetensors"
+    pretend(clone, export, "runs/own/language/config.json")
+    assert f"--model.encoder {export}" in ours(stage, "--run", "own")
+    assert capsys.readouterr().err == f"runs/own holds no cooldown, so the encoder is {export}\n"
+    assert export not in ours(stage, "--run", "own", "--model.encoder", "demo")
+    assert capsys.readouterr().err == ""
 
 
 def test_missing_recordings_name_the_command_that_makes_them(tmp_path, monkeypatch):
@@ -124,7 +145,7 @@ def test_missing_recordings_name_the_command_that_makes_them(tmp_path, monkeypat
         ("anticipate", "vjepa data record-clips --out data/anticipate/train --clips 0"),
         ("align", "vjepa data record-questions --world data/demo"),
     ):
-        with pytest.raises(UserError, match=f"make it with: {command}"):
+        with pytest.raises(UserError, match=f"make it with: {command}.*, or give --data.train with yours"):
             stage_line("fit", stage, [])
 
 

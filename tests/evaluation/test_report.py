@@ -5,7 +5,7 @@ import json
 import pytest
 
 from vjepa.errors import UserError
-from vjepa.evaluation.report import Score, read_scores, score_table, seeds_table
+from vjepa.evaluation.report import Score, read_scores, report, score_table, seeds_table
 from vjepa.evaluation.rollout_error import error_table
 from vjepa.evaluation.tables import markdown_table, mean_and_spread, text_table
 
@@ -58,3 +58,38 @@ def test_other_files_are_no_scores(tmp_path, text):
     (tmp_path / "other.json").write_text(text)
     with pytest.raises(UserError, match=r"other\.json holds no scores"):
         read_scores(tmp_path / "other.json")
+
+
+def write_row(folder, name: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / "scores.json").write_text(json.dumps([{"name": name, "value": 0.5, "clips": 10}]))
+
+
+def test_a_folder_stands_for_the_scores_in_it(tmp_path, capsys):
+    write_row(tmp_path / "a/probe", "ours")
+    report([tmp_path / "a/probe/scores.json"])
+    table = capsys.readouterr().out
+    for folder in ("a", "a/probe"):
+        report([tmp_path / folder])
+        assert capsys.readouterr().out == table
+
+    write_row(tmp_path / "b/probe", "ours")
+    report([tmp_path / "a", tmp_path / "b"])
+    assert "over 2 seeds" in capsys.readouterr().out
+
+
+def test_every_stage_of_a_run_is_reported(tmp_path, capsys):
+    write_row(tmp_path / "run/probe", "ours")
+    write_row(tmp_path / "run/probe-other", "theirs")
+    (tmp_path / "run/vlm").mkdir()
+    (tmp_path / "run/vlm/scores.json").write_text('[{"by": "likelihood"}]')
+    report([tmp_path / "run"])
+    told = capsys.readouterr().out
+    assert "probe: accuracy on 10" in told and "probe-other: accuracy on 10" in told
+    with pytest.raises(UserError, match="run holds the scores of several stages; give one of"):
+        report([tmp_path / "run", tmp_path / "run"])
+
+
+def test_a_folder_without_scores_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"holds no scores\.json, nor does a folder in it"):
+        report([tmp_path])

@@ -18,12 +18,15 @@ from vjepa.drawing.film import write_mp4
 from vjepa.features.components import TokenStatistics, cosine_error, unit_bytes
 from vjepa.features.foreground import area_under_curve, find_foreground, foreground_masks, otsu, patch_motion
 from vjepa.features.look import look
+from vjepa.features.look_notes import card_rows
 from vjepa.features.look_predictions import Forecaster, hidden_steps
 from vjepa.features.look_windows import Timing, encode, film_frames_per_frame, picture_size, plan_video
 from vjepa.features.token_colours import component_colours, oklab_to_rgb
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor, PredictorConfig
+from vjepa.weights.card import Card
 from vjepa.weights.export import encoder_part, export, predictor_part
+from vjepa.weights.facts import ActingFacts
 
 CONFIG = EncoderConfig(width=24, depth=1, heads=2, mlp_width=48, patch=8, tubelet=2, init_std=0.2)
 CLIP = ClipConfig(frames=4, fps=5.0, size=32, short="hold")
@@ -264,6 +267,16 @@ def test_weights_without_a_predictor_say_so(film, tmp_path):
     assert any("hold no predictor" in note for note in data["notes"])
 
 
+def test_the_page_names_the_score_of_the_probe_and_leaves_acting_out():
+    scores = {"our encoder": 0.8, "random encoder": 0.6, "chance": 0.1, "model, 1 ahead": 0.2}
+    acting = ActingFacts({"names": ["x"]}, 64, 4.0, (1, 2))
+    card = Card("a", "vjepa", (), scores=scores, measure="accuracy", acting=acting)
+    rows = dict(card_rows(card))
+    assert rows["Test accuracy of its probe"] == "0.800, random encoder 0.600"
+    assert not any("ahead" in value for value in rows.values())
+    assert not {"states", "scales", "angles", "energy", "images"} & {what.lower() for what in rows}
+
+
 def test_a_name_cannot_end_the_script(weights, film, tmp_path):
     evil = tmp_path / "a<script>alert(1)<b>.mp4"
     evil.write_bytes(film.read_bytes())
@@ -346,6 +359,43 @@ def test_the_page_works_in_a_browser(page, tmp_path):
         browser.click("#play")
         assert browser.messages == []
         assert [url for url in browser.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian's package chromium)")
+def test_videos_of_different_length_share_a_clock_and_fit_a_phone(weights, film, tmp_path):
+    short = tmp_path / "a_rather_long_name_of_a_short_film.mp4"
+    write_mp4(short, np.stack(moving_square(1, 0, frames=16)), fps=10)
+    out = look([short, film], encoder=weights, out=tmp_path / "two.html", size=32, device="cpu")
+    with Browser(tmp_path / "profile") as browser:
+        browser.call(
+            "Emulation.setDeviceMetricsOverride", width=412, height=900, deviceScaleFactor=1, mobile=True
+        )
+        browser.open(out, "#video=0")
+        browser.value("seek(longest)")
+        text = "document.getElementById({!r}).textContent"
+        assert browser.value(text.format("time")) == "3.0 s of 3.0 s"
+        assert browser.value(text.format("strip-name")) == f"{short.name}, has ended"
+        assert browser.value("videos[0].film.currentTime") == pytest.approx(1.6, abs=0.02)
+        headings = "[...document.querySelectorAll('.whose')].map((element) => element.textContent)"
+        assert browser.value(headings) == [short.name] * 2
+
+        # Nothing is wider than the screen, nor cut off by what it stands in.
+        wide = "r.width && (r.right > innerWidth + 1 || r.left < -1)"
+        cut = "e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== 'visible'"
+        check = f"(e) => {{ const r = e.getBoundingClientRect(); return ({wide}) || ({cut}); }}"
+        assert browser.value(f"[...document.querySelectorAll('body *')].filter({check}).length") == 0
+        assert browser.messages == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian's package chromium)")
+def test_a_clip_of_one_window_shows_no_similar_moments(weights, page, tmp_path):
+    path = tmp_path / "short.mp4"
+    write_mp4(path, np.stack(moving_square(1, 0, frames=8)), fps=10)
+    short = look([path], encoder=weights, out=tmp_path / "short.html", size=32, device="cpu")
+    with Browser(tmp_path / "profile") as browser:
+        for shown, hidden in ((page, False), (short, True)):
+            browser.open(shown)
+            assert browser.value("document.getElementById('moments-card').hidden") is hidden
 
 
 @pytest.mark.parametrize("options", [["--size", "100000"], ["--frames", "100000000"], ["--fps", "1e9"]])

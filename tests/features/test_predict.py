@@ -20,10 +20,12 @@ from vjepa.features.look_windows import Timing
 from vjepa.features.predict import predict
 from vjepa.features.probe_answers import probe_clip, probe_shares, read_probe_schema
 from vjepa.features.surprise import Curve, curve_of
+from vjepa.loading import load
 from vjepa.models.encoder import Encoder
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
 from vjepa.weights.card import read_card
 from vjepa.weights.export import Part, encoder_part, export, part_description, probe_part
+from vjepa.weights.files import weights_digest
 from vjepa.weights.load import load_encoder, load_probe
 
 SCHEMA = {"layers": [], "clip": {"frames": 4, "fps": 5.0, "size": 32, "short": "hold"}, "targets": "classes"}
@@ -106,6 +108,19 @@ def test_a_probe_without_an_encoder_asks_for_one(short, tmp_path):
     strict = write_probe(tmp_path / "strict.safetensors", with_encoder=False, encoder_digest="0" * 12)
     with pytest.raises(UserError, match="another encoder"):
         predict([short], probe=strict, encoder=other, out=tmp_path / "out.csv", device="cpu")
+
+
+def test_a_probe_that_names_the_weights_in_the_package_finds_them(short, tmp_path, monkeypatch):
+    box = tmp_path / "box.safetensors"
+    export(box, {"ema": encoder_part(Encoder(CONFIG))}, {})
+    monkeypatch.setattr("vjepa.weights.files.box_path", lambda: box)
+    monkeypatch.chdir(tmp_path)
+    digest = weights_digest(load_encoder("demo"))
+    named = {"encoder": "demo", "encoder_digest": digest}
+    source = write_probe(tmp_path / "probe.safetensors", with_encoder=False, **named)
+    (row,) = rows_in(predict([short], probe=source, out=tmp_path / "out.csv", device="cpu"))
+    assert row["class_1"] in NAMES
+    assert list(load(source).predict(short)) == [row[f"class_{i}"] for i in (1, 2, 3)]
 
 
 # Surprise

@@ -1,6 +1,7 @@
 """What a run says: its progress, what it will take, its last two lines, and what TensorBoard gets."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -13,13 +14,17 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.stage_runs import equal, fit
 from tests.stages.test_stages import CLIP, clip_data, pretrain
 from vjepa.errors import UserError
+from vjepa.evaluation.label_free import LabelFree, Reading
 from vjepa.evaluation.readouts import ReadOutConfig
 from vjepa.training import closing_lines, forecast, progress
 from vjepa.training.forecast import Forecast, check_disk, checkpoint_bytes, duration, short, size_text
 from vjepa.training.image_monitor import ImageMonitor
 from vjepa.training.label_free_monitor import LabelFreeMonitor
+from vjepa.training.monitors import OptimizerMonitor
+from vjepa.training.optim import OptimConfig, Schedule
 from vjepa.training.pretraining_monitors import ReadOutMonitor
 from vjepa.training.progress import Line, StepProgress
+from vjepa.training.run_folder import RunFolder
 from vjepa.training.step_timer import StepTimer, clock
 from vjepa.training.tensorboard_layout import RunDescription, layout
 
@@ -157,9 +162,10 @@ def test_a_full_disk_stops_the_run_before_its_first_step(clips_manifest, tmp_pat
     assert stage.global_step == 0
 
 
-def trainer_of(data=None, stage=None, metrics=None) -> L.Trainer:
+def trainer_of(data=None, stage=None, metrics=None, callbacks=()) -> L.Trainer:
     metrics = {key: torch.tensor(value) for key, value in (metrics or {}).items()}
-    return Mock(spec=L.Trainer, datamodule=data, lightning_module=stage, callback_metrics=metrics)
+    known = {"datamodule": data, "lightning_module": stage, "callback_metrics": metrics}
+    return Mock(spec=L.Trainer, callbacks=list(callbacks), **known)
 
 
 def test_the_next_command_is_as_the_stage_was_started(clips_manifest, tmp_path, monkeypatch):
@@ -185,6 +191,64 @@ def test_the_next_command_is_as_the_stage_was_started(clips_manifest, tmp_path, 
     monkeypatch.setenv("MAKEFLAGS", r" --no-print-directory -- RUN=own ARGS=--data.workers\ 1")
     made = closing_lines.next_command("pretrain", trainer, out)
     assert made == "make cooldown RUN=own 'ARGS=--data.workers 1'"
+
+
+def judged(ours: float) -> LabelFreeMonitor:
+    """A monitor that has compared this share of right answers with one half."""
+    monitor = LabelFreeMonitor()
+    monitor.result = LabelFree([Reading("order", ours, 0.5, 100, 0.5)], (4.0, 4.0), 24)
+    return monitor
+
+
+@pytest.mark.parametrize(
+    ("typed", "command"),
+    [
+        ("vjepa fit pretrain --scale own --run own", "vjepa fit pretrain --scale own --run own-longer"),
+        ("vjepa fit pretrain --scale own --run=own --trainer.max_steps=2000",
+         "vjepa fit pretrain --scale own --run own-longer"),
+        ("vjepa fit pretrain --data.train a.csv", "vjepa fit pretrain --data.train a.csv --run own-longer"),
+        ("vjepa fit pretrain --out runs/own/pretrain",
+         "vjepa fit pretrain --out runs/own/pretrain-longer"),
+        ("python -m stages.pretrain fit --config a.yaml --out runs/own/pretrain",
+         "python -m stages.pretrain fit --config a.yaml --out runs/own-longer/pretrain"),
+    ],
+)  # fmt: skip
+def test_who_learned_nothing_is_told_to_train_longer(typed, command, clips_manifest, monkeypatch):
+    stage = pretrain()
+    stage.total_steps = 2000
+    data = clip_data(unlabelled(clips_manifest))
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    monkeypatch.setattr(closing_lines.sys, "orig_argv", typed.split())
+    out = Path("runs/own/pretrain")
+    nothing = closing_lines.next_command("pretrain", trainer_of(data, stage, None, [judged(0.5)]), out)
+    assert nothing == f"{command} --trainer.max_steps 4000"
+    something = closing_lines.next_command("pretrain", trainer_of(data, stage, None, [judged(0.9)]), out)
+    assert " cooldown " in something or "stages.cooldown" in something
+
+
+def test_make_is_told_to_train_longer_too(monkeypatch):
+    monkeypatch.setenv("MAKELEVEL", "1")
+    monkeypatch.setenv("MAKEFLAGS", r" -- RUN=own ARGS=--data.workers\ 1\ --trainer.max_steps\ 40 SCALE=own")
+    told = closing_lines.longer_command("pretrain", 80, Path("runs/own/pretrain"))
+    arguments = "'ARGS=--data.workers 1 --trainer.max_steps 80'"
+    assert told == f"make pretrain RUN=own-longer {arguments} SCALE=own"
+
+
+def test_ramps_that_are_longer_than_the_run_name_their_settings(clips_manifest, tmp_path, capsys):
+    stage = pretrain()
+    stage.optim = OptimConfig(lr=Schedule(1e-3, start=0.0, warmup=2, final=0.0, decay=1))
+    fit(stage, clip_data(clips_manifest), tmp_path, 2, callbacks=[OptimizerMonitor()])
+    (note,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: optim.lr")]
+    assert note.endswith("only 2; lower --model.optim.lr.warmup and --model.optim.lr.decay")
+
+
+def test_the_loss_of_many_heads_is_shown_as_their_mean(capsys):
+    bar = StepProgress()
+    trainer = Mock(spec=L.Trainer, estimated_stepping_batches=1, global_step=1, accumulate_grad_batches=1)
+    trainer.train_dataloader = SimpleNamespace(waited=0.0)
+    bar.on_train_start(trainer, None)
+    bar.on_train_batch_end(trainer, SimpleNamespace(summed_losses=6), {"loss": 4.2}, None, 0)
+    assert capsys.readouterr().err.rstrip().endswith("loss 0.7")
 
 
 def test_without_labels_a_cooldown_is_followed_by_looking(clips_manifest, tmp_path):
@@ -250,3 +314,13 @@ def test_read_outs_begin_with_the_untrained_encoder_and_survive_a_resume(clips_m
     assert second.first == first.first
     score = closing_lines.score_line("pretrain", trainer, tmp_path)
     assert score.startswith("label_linear ") and ", untrained " in score
+
+
+def test_a_folder_of_another_recipe_names_the_options_of_all_programs(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write_recipe({"data": {"batch_size": 8}})
+    folder.export.touch()
+    with pytest.raises(
+        UserError, match=r"8 -> 16\); choose another --out \(RUN= with make, --run with vjepa"
+    ):
+        folder.check_recipe({"data": {"batch_size": 16}})

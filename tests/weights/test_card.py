@@ -49,6 +49,25 @@ def test_what_is_written_is_read(written, capsys):
         assert text in shown
 
 
+def test_scores_are_called_by_what_they_are(tmp_path):
+    scores = {"our encoder": 0.8, "model, 8 ahead": 0.25}
+    schema = {"names": ["x", "roll", "yaw"], "rotation": [1, 2], "centres": [3.0, 0.0]}
+    parts = {
+        "probe": Part(torch.nn.Linear(1, 1), {"schema": {"targets": "multilabel"}}),
+        "ac_predictor": Part(torch.nn.Linear(1, 1), {"schema": schema, "scales": (1, 2)}),
+    }
+    export(tmp_path / "both.safetensors", parts, {"scores": scores})
+    rows = read_card(tmp_path / "both.safetensors").rows()
+    assert ("mean average precision", "our encoder 0.800") in rows
+    assert ("error", "model, 8 ahead 0.250") in rows
+    assert ("angles", "roll and yaw are kept within pi of 3, 0") in rows
+    assert ("energy", "compares averages over squares of 1 x 1 and 2 x 2 tokens") in rows
+
+    # A file without a probe does not say what its scores are.
+    export(tmp_path / "ac.safetensors", {"ac_predictor": parts["ac_predictor"]}, {"scores": scores})
+    assert ("score", "our encoder 0.800") in read_card(tmp_path / "ac.safetensors").rows()
+
+
 def test_an_old_export_has_a_card_with_gaps():
     card = read_card(OLD)
     assert card.stage == "pretrain" and card.parts == ("ema", "predictor", "probe", "ac_predictor")

@@ -216,8 +216,8 @@ def default_text(module: str, default: ast.AST | None) -> str | None:
             return str(value).lower()
         case ast.Constant(value=value):
             return str(value)
-        case ast.Call(func=ast.Name(id="Path"), args=[ast.Constant(value=value)]):
-            return str(value)
+        case ast.Call(func=ast.Name(id="Path"), args=[value]):
+            return default_text(module, value)
         case ast.Tuple(elts=elements) | ast.List(elts=elements):
             return " ".join(default_text(module, element) for element in elements)
         case ast.Name(id=name) if defines(module, name):

@@ -3,7 +3,9 @@
 This is the Makefile's rule in Python, for those who installed the package and have no Makefile.
 """
 
-from collections.abc import Iterator, Sequence
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +33,18 @@ class Input(NamedTuple):
     """The command that makes it."""
     option: str | None = None
     """The option that names it; None where the recipe names it."""
+    instead: str = ""
+    """The option with which one gives another; that of its own if empty."""
+    note: str = ""
+    """What is said where it is taken."""
+
+    def check(self) -> None:
+        """Raise UserError if it is not there."""
+        require(
+            Path(self.path).exists(),
+            f"{self.path} does not exist; make it with: {self.made_by}, "
+            f"or give {self.instead or self.option} with yours",
+        )
 
 
 def stage_line(command: str, stage: str, words: Sequence[str]) -> StageLine:
@@ -49,10 +63,12 @@ def stage_line(command: str, stage: str, words: Sequence[str]) -> StageLine:
         line += ["--config", shown(file)]
     if not is_given("--out", words):
         line += ["--out", f"runs/{own['--run']}/{stage}"]
-    for needed in inputs(stage, own["--run"], demo):
+    for needed in inputs(stage, own, demo):
         if needed.option and is_given(needed.option, words):
             continue
-        require(Path(needed.path).exists(), f"{needed.path} does not exist; make it with: {needed.made_by}")
+        needed.check()
+        if needed.note:
+            print(needed.note, file=sys.stderr)
         line += [needed.option, needed.path] if needed.option else []
     return StageLine(STAGES[stage], [*line, *words])
 
@@ -79,34 +95,55 @@ def is_given(option: str, words: Sequence[str]) -> bool:
     )
 
 
-def inputs(stage: str, run: str, demo: bool) -> Iterator[Input]:
+def inputs(stage: str, own: Mapping[str, str], demo: bool) -> Iterator[Input]:
     """What a stage starts from, in the order of its command line; the demo's data only in the demo."""
-    folder = f"runs/{run}"
-    fit = f"vjepa fit {{}} --run {run}"
+    folder = f"runs/{own['--run']}"
     if demo:
         yield from demo_data(stage)
     if stage == "cooldown":
-        yield Input(f"{folder}/pretrain/checkpoints", fit.format("pretrain"), "--model.init_from")
+        yield Input(f"{folder}/pretrain/checkpoints", fit_line("pretrain", own), "--model.init_from")
     if stage == "align" and demo:
         texts = "data/demo/captions.jsonl data/demo/train.jsonl"
         made_by = f"vjepa weights tiny-language-model --texts {texts} --out {folder}/language"
         yield Input(f"{folder}/language", made_by, "--model.language.source")
     if stage not in ("pretrain", "cooldown"):
-        yield Input(f"{folder}/cooldown/model.safetensors", fit.format("cooldown"), "--model.encoder")
+        yield encoder_input(folder, own)
     if stage == "vlm":
-        yield Input(f"{folder}/align/model.safetensors", fit.format("align"), "--model.init_from")
+        yield Input(f"{folder}/align/model.safetensors", fit_line("align", own), "--model.init_from")
+
+
+def fit_line(stage: str, own: Mapping[str, str]) -> str:
+    """The command that trains an earlier stage of the same run, with its size and data set."""
+    given = [
+        word for option in ("--scale", "--task", "--run") if own[option] for word in (option, own[option])
+    ]
+    return shlex.join(["vjepa", "fit", stage, *given])
+
+
+def encoder_input(folder: str, own: Mapping[str, str]) -> Input:
+    """The encoder of a run: that of its cooldown, or of its pretraining where no cooldown was begun.
+
+    The run `demo` has a cooldown always, as with make.
+    """
+    cooldown = Path(folder, "cooldown")
+    if own["--run"] == OWN["--run"] or cooldown.exists():
+        return Input(f"{cooldown}/model.safetensors", fit_line("cooldown", own), "--model.encoder")
+    path = f"{folder}/pretrain/model.safetensors"
+    note = f"{folder} holds no cooldown, so the encoder is {path}"
+    return Input(path, fit_line("pretrain", own), "--model.encoder", note=note)
 
 
 def demo_data(stage: str) -> Iterator[Input]:
     """The recordings that the demo's recipe of a stage reads."""
+    given = "--data.train"
     if stage in ("pretrain", "cooldown", "probe"):
-        yield Input("data/demo/done.json", "vjepa data record-clips --out data/demo")
+        yield Input("data/demo/done.json", "vjepa data record-clips --out data/demo", instead=given)
     if stage in ("ac", "clone"):
-        yield Input("data/robot/done.json", "vjepa data record-robot --out data/robot")
+        yield Input("data/robot/done.json", "vjepa data record-robot --out data/robot", instead=given)
     if stage in ("align", "vlm"):
-        yield Input("data/demo/test.jsonl", "vjepa data record-questions --world data/demo")
+        yield Input("data/demo/test.jsonl", "vjepa data record-questions --world data/demo", instead=given)
     if stage == "anticipate":
         for split, seed, episodes in (("train", 0, 120), ("val", 1, 20), ("test", 2, 40)):
             out = f"data/anticipate/{split}"
             made_by = f"vjepa data record-clips --out {out} --clips 0 --seed {seed} --episodes {episodes}"
-            yield Input(f"{out}/done.json", made_by)
+            yield Input(f"{out}/done.json", made_by, instead=given)

@@ -77,6 +77,13 @@ class LabelFree:
     def clips(self) -> int:
         return self.readings[0].clips
 
+    @property
+    def better(self) -> list[Reading]:
+        """The readings that the verdict counts, and at which the encoder beats the untrained one."""
+        return [
+            reading for reading in self.readings if reading.name in COUNTED and reading.verdict == "better"
+        ]
+
     def table(self) -> str:
         """One row for each reading, with its 95 % interval."""
         rows = [("", "ours", "", "untrained", "")]
@@ -94,7 +101,7 @@ class LabelFree:
     def sentence(self) -> str:
         """Whether pretraining worked, in one sentence."""
         counted = [reading for reading in self.readings if reading.name in COUNTED]
-        better = [reading for reading in counted if reading.verdict == "better"]
+        better = self.better
         rest = ", ".join(reading.name for reading in counted if reading not in better)
         if better:
             proofs = " and ".join(f"{r.name} ({r.ours:.2f} against {r.untrained:.2f})" for r in better)

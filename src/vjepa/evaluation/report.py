@@ -1,9 +1,10 @@
 """Tables of the scores of a probe or of anticipation, for one run or over seeds.
 
-    vjepa report runs/demo-seed*/probe/scores.json
+    vjepa report runs/demo                           # the folder of a run or of a stage, or a scores.json
+    vjepa report runs/demo-seed*/probe
 
-One file gives one table. Several files are runs that differ in their seed, and give mean and standard
-deviation.
+One file gives one table, and a run's folder one for each stage. Several files are runs that differ in their
+seed, and give mean and standard deviation.
 """
 
 import json
@@ -97,15 +98,39 @@ def scores_of(row: dict) -> list[Score]:
     return scores
 
 
+def score_files(source: Path) -> list[Path]:
+    """The scores.json in the folder of a stage, or in those of a run's stages; a file as it is.
+
+    Raises UserError for a folder without any.
+    """
+    if not source.is_dir():
+        return [source]
+    own = source / "scores.json"
+    # A language model's scores are answers to questions, which `vjepa evaluate` prints.
+    below = [file for file in sorted(source.glob("*/scores.json")) if not file.parent.name.startswith("vlm")]
+    files = [own] if own.exists() else below
+    require(
+        bool(files),
+        f"{source} holds no scores.json, nor does a folder in it; the stages probe and anticipate write one",
+    )
+    return files
+
+
 def report(scores: list[Path]) -> None:
-    """Print the table of a run's scores, or mean and standard deviation over several runs.
+    """Print the tables of a run's scores, or mean and standard deviation over several runs.
 
     Args:
-        scores: The scores.json of each run.
+        scores: The scores.json of each run, or the folder of the run or of its stage.
     """
-    runs = [read_scores(path) for path in scores]
-    if len(runs) > 1:
-        print(seeds_table(runs))
-    else:
-        first = runs[0][0]
-        print(score_table(runs[0], f"{first.measure} on {first.clips} test clips"))
+    found = {source: score_files(source) for source in scores}
+    if len(scores) > 1:
+        for source, files in found.items():
+            names = ", ".join(map(str, files))
+            require(len(files) == 1, f"{source} holds the scores of several stages; give one of {names}")
+        print(seeds_table([read_scores(found[source][0]) for source in scores]))
+        return
+    files = found[scores[0]]
+    for file in files:
+        rows = read_scores(file)
+        caption = f"{rows[0].measure} on {rows[0].clips} test clips"
+        print(score_table(rows, f"{file.parent.name}: {caption}" if len(files) > 1 else caption))

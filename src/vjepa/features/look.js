@@ -38,6 +38,8 @@ const videos = data.videos.map((video, number) => {
 });
 let ready = false; // pictures may arrive before the page is built
 const longest = Math.max(...videos.map((video) => video.seconds));
+const several = videos.length > 1;
+const last = videos.find((video) => video.seconds === longest); // the clock is that of the video that ends last
 const state = {
   time: 0, playing: false, speed: 1, view: "all",
   video: 0, step: Math.floor(videos[0].steps / 2), row: videos[0].patch[0], column: videos[0].patch[1],
@@ -73,6 +75,13 @@ const clampStep = (video, step) => Math.min(Math.max(step, 0), video.steps - 1);
 const stepAt = (video, time) => clampStep(video, Math.floor(time / STEP + 1e-6));
 const clock = (seconds) => (seconds < 60 ? `${seconds.toFixed(1)} s`
   : `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")} min`);
+
+// Seconds of a video at the present moment. Windows may be left out, so they are not always the slider's.
+function secondsOf(video) {
+  const step = stepAt(video, state.time);
+  if (state.time >= video.seconds) return video.starts[0] + video.duration; // a rest shorter than a step is not shown
+  return video.starts[step] + Math.min(Math.max(state.time - step * STEP, 0), STEP);
+}
 
 // The two steps between whose middles a moment lies, and how far it is towards the second.
 function between(video, time) {
@@ -158,7 +167,7 @@ const painters = {
     const step = stepAt(video, state.time);
     if (!video.predicted.length || video.predicted[step] === null) {
       paintFilm(video, context);
-      return paintLabel(context, video.predicted.length ? "seen by the encoder" : "nothing to predict");
+      return paintLabel(context, video.predicted.length ? "seen by the encoder" : "no prediction");
     }
     paintGreyFilm(video, context, 0.45);
     context.globalCompositeOperation = "lighter";
@@ -228,6 +237,8 @@ function drawStrip() {
   const context = fit(canvas, 62);
   const { width, height } = canvas;
   const end = width * video.seconds / longest;
+  context.fillStyle = "rgba(128, 128, 128, .15)"; // after the end of this video, where another one is longer
+  context.fillRect(end, 0, width - end, height);
   const high = (height - 2) / 2;
   const fitting = Math.max(Math.floor(end / (high * video.size[1] / video.size[0])), 1);
   for (let i = 0; i < fitting && video.sheetReady; i++) {
@@ -241,8 +252,9 @@ function drawStrip() {
 }
 
 function drawCurve() {
-  const card = byId("curve-card");
-  if (card.hidden) return;
+  if (byId("curve-card").hidden) return;
+  tellCurve();
+  if (byId("curve").hidden) return;
   const canvas = byId("curve");
   const context = fit(canvas, 220);
   const ratio = devicePixelRatio || 1;
@@ -324,7 +336,7 @@ function compareWithPatch() {
     all += video.cosines.length;
   }
   const share = 100 * alike / all;
-  const where = videos.length > 1 ? ` of ${own.name}` : "";
+  const where = several ? ` of ${own.name}` : "";
   byId("similar-words").textContent = `The patch in row ${state.row + 1}, column ${state.column + 1}${where} at `
     + `${clock(own.starts[state.step])}. ${share.toFixed(share < 10 ? 1 : 0)}% of all patches, at all moments, have `
     + "a cosine above 0.5 with it. Click another one in any picture.";
@@ -350,6 +362,9 @@ function drawMoments() {
   for (const one of found) {
     if (chosen.length < MOMENTS && one.cosine > 0 && !chosen.some((other) => near(one, other))) chosen.push(one);
   }
+  byId("moments-words").textContent = chosen.length > 1
+    ? "The mean of all tokens of this moment, compared with every other moment. Click one to go there."
+    : "No other moment is similar to this one, except its neighbours.";
   const box = byId("moments");
   box.replaceChildren(...chosen.map(({ video, at, cosine }, i) => {
     const button = document.createElement("button");
@@ -363,12 +378,12 @@ function drawMoments() {
     words.append(bold, document.createElement("br"), `at ${clock(video.starts[at])}`);
     button.type = "button";
     button.append(canvas, words);
-    if (videos.length > 1) {
+    if (several) {
       const name = document.createElement("span");
       name.textContent = video.name;
       button.append(name);
     }
-    button.onclick = () => { state.video = video.number; seek(at * STEP + STEP / 2); };
+    button.onclick = () => { state.video = video.number; drawStrip(); seek(at * STEP + STEP / 2); };
     return button;
   }));
 }
@@ -376,9 +391,11 @@ function drawMoments() {
 function tellTime() {
   const video = videos[state.video];
   const step = stepAt(video, state.time);
-  const seconds = video.starts[step] + Math.min(Math.max(state.time - step * STEP, 0), STEP);
-  byId("time").textContent = video.still ? "a picture" : `${clock(seconds)} of ${clock(video.duration)}`;
+  byId("time").textContent = `${clock(secondsOf(last))} of ${clock(last.starts[0] + last.duration)}`;
   byId("slider").value = state.time;
+  for (const element of document.querySelectorAll(".whose")) element.textContent = several ? video.name : "";
+  const over = state.time >= video.seconds && video.seconds < longest && !video.still;
+  byId("strip-name").textContent = `${video.name}${over ? ", has ended" : ""}`;
   const error = video.predicted[step];
   byId("errors-words").textContent = error === undefined ? "" : error === null
     ? "The encoder sees this moment. Play on: the later part of each window is hidden, and predicted."
@@ -387,16 +404,22 @@ function tellTime() {
 }
 
 function tellCurve() {
+  const video = videos[state.video];
   const mean = (key) => {
-    const values = videos.flatMap((video) => video[key]).filter((value) => value !== null);
+    const values = video[key].filter((value) => value !== null);
     return values.reduce((sum, value) => sum + value, 0) / values.length;
   };
+  byId("curve").hidden = !video.predicted.length;
+  if (!video.predicted.length) {
+    byId("curve-words").textContent = "Nothing of it was predicted, because it is too short.";
+    return;
+  }
   const ours = mean("predicted");
   const baseline = mean("unchanged");
   const verdict = ours < baseline ? "The predictor is better than the baseline here"
     : "The predictor is not better than the baseline here";
   byId("curve-words").textContent = `${verdict}: its mean error is ${ours.toFixed(3)}, that of "nothing changes" `
-    + `${baseline.toFixed(3)}. High places are what was not foreseen. Click to go there.`;
+    + `${baseline.toFixed(3)}. The lines are high where something unforeseen happens. Click to go there.`;
 }
 
 // What a user does
@@ -434,8 +457,9 @@ function tick(now) {
   if (state.time >= longest) { seek(0); play(true); return; }
   for (const { film, seconds } of videos) {
     if (!film) continue;
-    if (state.time >= seconds) film.pause();
-    else if (Math.abs(film.currentTime - state.time) > 0.2) film.currentTime = state.time;
+    if (state.time >= seconds) {
+      if (!film.paused) { film.pause(); film.currentTime = seconds - 0.01; } // its last frame stays
+    } else if (Math.abs(film.currentTime - state.time) > 0.2) film.currentTime = state.time;
   }
   update();
   requestAnimationFrame(tick);
@@ -458,7 +482,7 @@ function setView(view) {
   for (const button of byId("view").children) button.setAttribute("aria-pressed", button.dataset.view === view);
   byId("colours-words").textContent = view === "all"
     ? "Patches of equal colour look alike to the encoder. Nobody told it what is in the picture."
-    : "The same colours, where one component, parted by one threshold, says foreground. The rest is grey.";
+    : "The same colours where the encoder sees foreground: one component, above one threshold. The rest is grey.";
   draw();
 }
 
@@ -497,7 +521,7 @@ function writeHash() {
 
 function build() {
   const hasErrors = videos.some((video) => video.predicted.length);
-  byId("panels").classList.toggle("several", videos.length > 1);
+  byId("panels").classList.toggle("several", several);
   byId("panels").classList.toggle("three", videos.length === 1 && !hasErrors);
   for (const section of document.querySelectorAll(".panel")) {
     const kind = section.dataset.kind;
@@ -505,7 +529,7 @@ function build() {
     for (const video of videos) {
       const figure = document.createElement("figure");
       figure.style.flexGrow = video.size[1] / video.size[0]; // all pictures of a row are equally high
-      if (videos.length > 1) {
+      if (several) {
         const caption = document.createElement("figcaption");
         caption.textContent = video.name;
         figure.append(caption);
@@ -519,7 +543,9 @@ function build() {
     }
   }
   byId("curve-card").hidden = !hasErrors;
-  byId("moments-card").hidden = videos.reduce((sum, video) => sum + video.steps, 0) < 2;
+  // Within one window all moments are near each other, and would not be shown.
+  byId("moments-card").hidden = !several && videos[0].starts.at(-1) - videos[0].starts[0] < data.windowSeconds;
+  byId("strip-name").hidden = !several;
   byId("controls").hidden = videos.every((video) => video.still);
   byId("most-error").textContent = data.mostError.toFixed(2);
   const weights = data.card.find(([what]) => what === "Weights");
@@ -535,7 +561,6 @@ function build() {
     item.textContent = note;
     return item;
   }));
-  if (hasErrors) tellCurve();
 }
 
 function listen() {

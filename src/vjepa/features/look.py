@@ -3,8 +3,8 @@
     vjepa look kitchen.mp4
     vjepa look mine.mp4 other.mp4 --encoder vitl.pt --out look.html --gif look.gif
 
-The page plays the video beside its tokens as colours, shows where else a patch that you click occurs, which
-moments are alike, and where the predictor errs.
+The page plays the video beside its tokens as colours. It shows which patches are similar to the one that you
+click, which moments are similar, and where the prediction is wrong.
 """
 
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ def look(
     Args:
         videos: Videos, images, folders of them, or manifests.
         encoder: A stage's model.safetensors, Meta's `.pt`, a Hugging Face directory, or `demo`, the weights
-            in the package. If it holds a predictor, the page shows where that errs.
+            in the package. If it holds a predictor, the page shows where its prediction is wrong.
         out: The page.
         size: Pictures have as many pixels as a square of this side, as the encoder sees them.
         frames: Frames of a window. Not given: as the encoder was trained.

@@ -5,6 +5,9 @@ from vjepa.features.look_video import Look
 from vjepa.features.look_windows import name_of
 from vjepa.weights.card import Card
 
+OURS = "our encoder"
+CONTROLS = ("random encoder", "chance")
+"""What a probe's score is compared with: the first of these that the file holds."""
 WORDS = {
     "weights": "Weights",
     "family": "Written by",
@@ -16,17 +19,26 @@ WORDS = {
     "data": "Digest of its data",
     "licence": "Licence",
     "commit": "Version of the code",
-    "score": "Score",
     "note": "Note",
 }
 
 
 def card_rows(card: Card) -> list[tuple[str, str]]:
-    """The card in words; what the file does not say is said to be missing."""
+    """The card in words, without acting. The page says so where a file does not tell something important."""
     known = {what for what, _ in card.rows()}
-    rows = [(WORDS.get(what, what.capitalize()), value) for what, value in card.rows()]
+    rows = [(WORDS[what], value) for what, value in card.rows() if what in WORDS and what != "note"]
     missing = [what for what in ("clip", "data", "licence") if what not in known]
-    return rows + [(WORDS[what], "the file does not say") for what in missing]
+    rows += [(WORDS[what], "the file does not say") for what in missing]
+    return rows + probe_rows(card) + [(WORDS["note"], note) for note in card.notes]
+
+
+def probe_rows(card: Card) -> list[tuple[str, str]]:
+    """How well a probe on this encoder does, beside a control; empty if the file does not say."""
+    if card.measure is None or OURS not in card.scores:
+        return []
+    controls = [f", {name} {card.scores[name]:.3f}" for name in CONTROLS if name in card.scores]
+    value = f"{card.scores[OURS]:.3f}{''.join(controls[:1])}"
+    return [(f"Test {card.measure} of its probe", value)]
 
 
 def notes_of(look: Look, card: Card) -> list[str]:
@@ -40,7 +52,7 @@ def notes_of(look: Look, card: Card) -> list[str]:
 
 
 def size_notes(look: Look, card: Card) -> list[str]:
-    """With which size the encoder looked, and with which it was trained."""
+    """The size of the pictures that the encoder saw, and the size for which it was trained."""
     sizes = sorted({f"{width} x {height}" for height, width in (video.plan.size for video in look.videos)})
     patch = look.videos[0].plan.size[0] // look.videos[0].tokens.shape[1]
     looked = f"The encoder looked at pictures of {' and '.join(sizes)} px, cut into patches of {patch} px."
@@ -55,14 +67,14 @@ def size_notes(look: Look, card: Card) -> list[str]:
 def window_notes(look: Look) -> list[str]:
     """How the videos were cut into windows, and what is not shown."""
     if all(video.plan.still for video in look.videos):
-        return ["A picture that stands still is one moment for the encoder."]
+        return ["For the encoder, an image is a single moment."]
     timing = look.timing
     length = timing.steps * timing.step_seconds
     notes = [
         f"It saw windows of {timing.clip.frames} frames at {timing.clip.fps:g} frames per second "
         f"({length:g} s), one after another. Each gives {timing.steps} moments of {timing.step_seconds:g} "
-        "s, and the page blends the colours from one moment to the next. A token knows its whole window, "
-        "also what comes later in it. So a window with a cut in it has other colours."
+        "s, and the page blends the colours from one moment to the next. Each token depends on its whole "
+        "window, also on what comes later in it. So a cut changes the colours of its whole window."
     ]
     for video in look.videos:
         shown = len(video.plan.pieces)
@@ -85,15 +97,15 @@ def colour_notes(look: Look) -> list[str]:
     kept = float(look.components.shares.sum())
     return [
         f"Colours are the first three principal components of all tokens of {several}. They hold {shares} "
-        "of the variance. Nothing was taken from the tokens before, and no label was used. Patches are "
-        "enlarged smoothly.",
+        "of the variance. They are computed from the tokens as the encoder gives them, without any label. "
+        "Colours are blended between neighbouring patches.",
         f"The {place} of the three agrees best {reason}: it ranks a {'moving' if moving else 'central'} "
         f"patch above another one in {look.foreground.agreement:.0%} of pairs (chance: 50%). It runs from "
-        "blue to orange. One threshold for all moments (Otsu's) parts foreground from background. The "
+        "blue to orange. One threshold for all moments (Otsu's) separates foreground from background. The "
         "other two components run from dark to light and from magenta to green.",
-        "Cosines are between tokens less the mean of all tokens. The page computes them from "
-        f"{len(look.components.axes)} components ({kept:.1%} of the variance) as 8-bit numbers, and is off "
-        f"by {look.cosine_error:.3f} on average.",
+        "The mean of all tokens is subtracted from each before cosines are computed. The page uses "
+        f"{len(look.components.axes)} components ({kept:.1%} of the variance) as 8-bit numbers, so its "
+        f"cosines are off by {look.cosine_error:.3f} on average.",
     ]
 
 
@@ -102,13 +114,13 @@ def prediction_notes(look: Look, card: Card) -> list[str]:
     if all(video.errors is None for video in look.videos):
         if "predictor" not in card.parts:
             return ["There is no prediction, because these weights hold no predictor."]
-        return ["There is no prediction, because nothing lasts longer than what the encoder is shown."]
+        return ["There is no prediction, because the videos end before the part that is hidden."]
     hidden = hidden_steps(look.timing.steps)
     has_student = {"student", "ema"} <= set(card.parts)
     reader = "The trained (student) encoder" if has_student else "The averaged encoder"
     return [
         f"{reader} read the first {look.timing.steps - hidden} moments of each window, and the predictor "
-        f"told the tokens of the last {hidden}. The error is the mean absolute difference to the tokens "
-        "that the averaged encoder gives of the whole window, all scaled to a variance of 1. The baseline "
-        "repeats the last tokens that were seen."
+        f"predicted the tokens of the last {hidden}. The error is the mean absolute difference to the tokens "
+        "that the averaged encoder computes from the whole window, all scaled to a variance of 1. The "
+        "baseline repeats the last tokens that were seen."
     ]

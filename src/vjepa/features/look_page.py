@@ -101,7 +101,7 @@ def video_data(look: Look, number: int, most_error: float) -> dict:
 
 
 def error_data(video: Shown, most: float) -> dict:
-    """Where and when the predictor errs; null at the moments that the encoder saw."""
+    """Where and when the prediction is wrong; null at the moments that the encoder saw."""
     if video.errors is None:
         return {"errors": "", "predicted": [], "unchanged": []}
     pixels = (video.errors.nan_to_num() / max(most, 1e-12) * 255).clamp(0, 255).round().byte()

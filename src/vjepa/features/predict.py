@@ -28,6 +28,7 @@ from vjepa.weights.box import BOX
 from vjepa.weights.card import read_card
 from vjepa.weights.files import check_same_encoder
 from vjepa.weights.load import load_encoder, load_probe
+from vjepa.weights.part_files import is_there
 
 SHOWN = 12
 """Windows that are printed; the file holds all of them."""
@@ -102,7 +103,7 @@ def encoder_beside(probe: Path, schema: dict) -> Path:
     if "ema" in read_card(probe).parts:
         return probe
     named = schema.get("encoder")
-    found = named is not None and Path(named).exists()
+    found = named is not None and is_there(named)
     missing = f"{probe} holds no encoder" + (f", and {named}, which it names, is not here" if named else "")
     require(found, f"{missing}; give --encoder")
     return Path(named)

@@ -98,6 +98,8 @@ def next_command(name: str, trainer: L.Trainer, out: Path) -> str:
     stage = trainer.lightning_module
     if name == "vlm" and not stage.trains_language:
         name = "align"  # the same stage; its second phase follows
+    if name == "pretrain" and learned_nothing(trainer):
+        return longer_command(name, 2 * int(stage.total_steps), out)
     following = FOLLOWING.get(name)
     if name == "cooldown" and manifests_without_labels(trainer.datamodule):
         following = None
@@ -109,6 +111,32 @@ def next_command(name: str, trainer: L.Trainer, out: Path) -> str:
         return USES[name].format(**places)
     inputs = INPUTS[following].format(**places).split()
     return direct_command(name, following, out, inputs, sys.orig_argv)
+
+
+def learned_nothing(trainer: L.Trainer) -> bool:
+    """Whether the readings without labels saw no difference to an untrained encoder."""
+    results = [monitor.result for monitor in trainer.callbacks if isinstance(monitor, LabelFreeMonitor)]
+    return any(result is not None and not result.better for result in results)
+
+
+def longer_command(name: str, steps: int, out: Path) -> str:
+    """The same command with more steps, in a run of its own, since a finished folder does not continue."""
+    run = f"{out.parent.name}-longer"
+    more = ["--trainer.max_steps", str(steps)]
+    if "MAKELEVEL" in os.environ:
+        given = dict(word.split("=", 1) for word in make_variables(os.environ.get("MAKEFLAGS", "")))
+        arguments = without(shlex.split(given.get("ARGS", "")), "--trainer.max_steps")
+        given |= {"RUN": run, "ARGS": shlex.join([*arguments, *more])}
+        return shlex.join(["make", name, *(f"{key}={value}" for key, value in given.items())])
+
+    words = sys.orig_argv
+    typed = words[words.index("fit") + 1 :] if "fit" in words else []
+    rest = without(typed, "--run", "--out", "--trainer.max_steps")
+    if f"stages.{name}" in words:
+        place = ["--out", str(out.parent.with_name(run) / out.name)]
+        return shlex.join(["python", "-m", f"stages.{name}", "fit", *rest, *place, *more])
+    place = ["--out", f"{out}-longer"] if options(words, "--out") else ["--run", run]
+    return shlex.join(["vjepa", "fit", *(rest or [name]), *place, *more])
 
 
 def make_variables(flags: str) -> list[str]:
@@ -143,3 +171,9 @@ def options(words: Sequence[str], *names: str) -> list[str]:
         if option in names:
             given += [option, attached if equals else value]
     return given
+
+
+def without(words: Sequence[str], *names: str) -> list[str]:
+    """The words without those options and their values."""
+    pairs = zip(["", *words], words, strict=False)
+    return [word for before, word in pairs if before not in names and word.partition("=")[0] not in names]

@@ -33,7 +33,7 @@ class FrozenStage(L.LightningModule):
     def __init__(self, encoder: str, weights: Weights, optim: OptimConfig, seed: int) -> None:
         """
         Args:
-            encoder: A stage's model.safetensors, Meta's `.pt`, or a Hugging Face directory.
+            encoder: A stage's model.safetensors, Meta's `.pt`, a Hugging Face directory, or `demo`.
             weights: Which of the source's encoders is read.
             optim: AdamW and its schedules.
             seed: Decides the initial weights of what `build` makes.

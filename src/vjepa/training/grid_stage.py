@@ -69,7 +69,7 @@ class GridStage(FrozenStage):
     ) -> None:
         """
         Args:
-            encoder: A stage's model.safetensors, Meta's `.pt`, or a Hugging Face directory.
+            encoder: A stage's model.safetensors, Meta's `.pt`, a Hugging Face directory, or `demo`.
             weights: Which of the source's encoders is read.
             optim: AdamW and its schedules, which the grid scales.
             seed: Decides the heads' initial weights.
@@ -87,6 +87,11 @@ class GridStage(FrozenStage):
     def chooses(self) -> bool:
         """Whether validation clips decide between heads, so that they cannot be test clips."""
         return len(self.heads) > 1 and not self.on_test
+
+    @property
+    def summed_losses(self) -> int:
+        """How many losses a training step adds up: one for each head of each row."""
+        return sum(len(grid) for grid in self.probes.values())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return GridAdamW(self.optim, self.heads, self.probes)

@@ -43,7 +43,8 @@ class OptimizerMonitor(L.Callback):
         lr = stage.optim.lr
         if trainer.is_global_zero and steps < lr.warmup + lr.decay:
             ramps = f"optim.lr warms up over {lr.warmup} and decays over {lr.decay} steps"
-            print(f"note: {ramps}, but the run has only {steps}")
+            settings = [f"--model.optim.lr.{name}" for name in ("warmup", "decay") if getattr(lr, name)]
+            print(f"note: {ramps}, but the run has only {steps}; lower {' and '.join(settings)}")
 
     def on_before_optimizer_step(self, trainer, stage, optimizer) -> None:
         gradients = [

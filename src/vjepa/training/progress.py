@@ -65,6 +65,8 @@ class StepProgress(ProgressBar):
         if self.line.is_due(share) or step == self.total:
             # Lightning divides the loss by the number of accumulated batches before callbacks see it.
             loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
+            # A stage of many heads adds up their losses; the mean can be compared with that of one head.
+            loss /= getattr(stage, "summed_losses", 1)
             self.text = self.training_line(step, loss)
             self.line.show(self.text, share)
 

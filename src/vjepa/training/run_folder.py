@@ -48,7 +48,8 @@ class RunFolder:
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             raise UserError(
                 f"{self.path} holds a run of another recipe ({'; '.join(changed[:3])}{more}); "
-                "choose another RUN= (--out), or remove that folder to train anew"
+                "choose another --out (RUN= with make, --run with vjepa fit), "
+                "or remove that folder to train anew"
             )
 
     def write_recipe(self, recipe: dict) -> None:

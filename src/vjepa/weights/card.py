@@ -23,6 +23,8 @@ from vjepa.weights.huggingface import read_hf_config
 PAPER_FPS = 4.0
 """Frames per second of the clips of V-JEPA 2's pretraining, which no released file names."""
 ACTING_PARTS = ("ac_predictor", "policy")
+MEASURES = {"classes": "accuracy", "multilabel": "mean average precision", "regression": "R2"}
+"""What the scores of a probe are, by the targets it predicts."""
 META_PARTS = {"target_encoder": "ema", "encoder": "student", "predictor": "predictor", "classifiers": "probe"}
 
 
@@ -50,6 +52,8 @@ class Card:
     acting: ActingFacts | None = None
     """What its action-conditioned predictor or policy was trained for."""
     scores: Mapping[str, float] = field(default_factory=dict)
+    measure: str | None = None
+    """What the scores are that are not errors, as `accuracy`."""
     notes: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     """Parameters of each part."""
@@ -66,7 +70,7 @@ class Card:
         plain = ("stage", "steps", "seed", "clip", "data", "licence", "commit")
         rows += [(key, str(value)) for key in plain if (value := getattr(self, key)) is not None]
         rows += acting_rows(self.acting) if self.acting else []
-        rows += [("score", f"{name} {value:.3f}") for name, value in self.scores.items()]
+        rows += score_rows(self.scores, self.measure or "score")
         return rows + [("note", note) for note in self.notes]
 
     def __str__(self) -> str:
@@ -78,14 +82,35 @@ def count(parameters: int) -> str:
     return f"{parameters / 1e6:.1f}M" if parameters >= 50_000 else f"{parameters / 1e3:.1f}k"
 
 
+def score_rows(scores: Mapping[str, float], measure: str) -> list[tuple[str, str]]:
+    """Scores by the name of their measure, then errors of predicted tokens, as in `Card.rows`."""
+    told = [(name, f"{name} {value:.3f}") for name, value in scores.items()]
+    errors = [("error", text) for name, text in told if name.endswith(" ahead")]
+    meaning = [("errors", "of predicted tokens, 1 or more actions ahead; lower is better")] if errors else []
+    return [(measure, text) for name, text in told if not name.endswith(" ahead")] + meaning + errors
+
+
 def acting_rows(acting: ActingFacts) -> list[tuple[str, str]]:
     """What is known of acting, as in `Card.rows`."""
     centres = acting.schema.get("centres")
-    angles = f"within pi of {', '.join(f'{c:.4g}' for c in centres)}" if centres else "as recorded"
-    rows = [("states", ", ".join(acting.schema.get("names", ()))), ("angles", angles)]
-    facts = {"images": acting.size, "actions": acting.fps, "scales": acting.scales}
-    units = {"images": " px", "actions": " per second", "scales": ""}
-    return rows + [(key, f"{value}{units[key]}") for key, value in facts.items() if value]
+    names = acting.schema.get("names", ())
+    angles = "as recorded"
+    if centres:
+        kept = and_joined(names[dim] for dim in acting.schema["rotation"])
+        angles = f"{kept} are kept within pi of {', '.join(f'{centre:.4g}' for centre in centres)}"
+    rows = [("states", ", ".join(names)), ("angles", angles)]
+    facts = {"images": (acting.size, "px"), "actions": (acting.fps, "per second")}
+    rows += [(key, f"{value} {unit}") for key, (value, unit) in facts.items() if value]
+    if acting.scales:
+        sides = and_joined(f"{side} x {side}" for side in acting.scales)
+        rows.append(("energy", f"compares averages over squares of {sides} tokens"))
+    return rows
+
+
+def and_joined(words: Iterable[str]) -> str:
+    """Words as `x, y and z`."""
+    *before, last = words
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 @as_checkpoint_error
@@ -117,6 +142,7 @@ def export_card(name: str, path: Path) -> Card:
         clip=clip_facts(info["clip"]) if info.get("clip") else None,
         acting=acting[0] if acting else None,
         scores=info.get("scores", {}),
+        measure=MEASURES.get(description["parts"].get("probe", {}).get("schema", {}).get("targets")),
         notes=tuple(info.get("notes", ())),
         sizes=parameters_by_part(tensor_sizes([path])),
     )

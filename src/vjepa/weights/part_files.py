@@ -8,6 +8,7 @@ A run's controls, which were trained on an untrained encoder, are left out.
 from collections.abc import Mapping
 from pathlib import Path
 
+from vjepa.weights.box import is_box
 from vjepa.weights.card import read_card
 from vjepa.weights.export import part_description
 
@@ -41,6 +42,11 @@ def encoder_of(files: Mapping[str, str]) -> str | None:
             places = (known.get("encoder_source"), known.get("schema", {}).get("encoder"))
             # A projector's `encoder` names its source; that of a predictor is a config.
             named = next(filter(None, places), None) or known.get("encoder", {}).get("source")
-            if named and Path(named).exists():
+            if named and is_there(named):
                 return str(named)
     return None
+
+
+def is_there(source: str | Path) -> bool:
+    """Whether a source that a file names is still there; `demo` is in the package."""
+    return is_box(source) or Path(source).exists()
