@@ -126,7 +126,7 @@ def test_a_probe_that_names_the_weights_in_the_package_finds_them(short, tmp_pat
 # Surprise
 
 
-def test_surprise_is_at_every_moment_that_a_window_can_tell(weights, film, tmp_path):  # noqa: F811
+def test_surprise_is_at_every_moment_that_a_window_can_predict(weights, film, tmp_path):  # noqa: F811
     pytest.importorskip("matplotlib")
     out = tmp_path / "surprise.csv"
     main(["predict", str(film), "--surprise", "--encoder", str(weights), "--out", str(out)])

@@ -1,4 +1,4 @@
-"""The command line: which commands there are, how their arguments are read, what mistakes are told.
+"""The command line: which commands there are, how their arguments are read, how mistakes are reported.
 
 table        which commands and stages there are
 source       what a function takes, read from its source without importing it

@@ -2,7 +2,7 @@
 
     clip = channels_first(frames)      # NumPy, torch, PIL or a list of frames -> t c h w
 
-A layout is told by the axis of length 3. Nothing is guessed beyond that.
+The axis of length 3 decides which layout it is. Nothing is guessed beyond that.
 """
 
 from collections.abc import Sequence

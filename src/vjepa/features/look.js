@@ -481,7 +481,7 @@ function setView(view) {
   state.view = view;
   for (const button of byId("view").children) button.setAttribute("aria-pressed", button.dataset.view === view);
   byId("colours-words").textContent = view === "all"
-    ? "Patches of equal colour look alike to the encoder. Nobody told it what is in the picture."
+    ? "Patches of equal colour look alike to the encoder. It learned without labels."
     : "The same colours where the encoder sees foreground: one component, above one threshold. The rest is grey.";
   draw();
 }

@@ -24,7 +24,7 @@ WORDS = {
 
 
 def card_rows(card: Card) -> list[tuple[str, str]]:
-    """The card in words, without acting. The page says so where a file does not tell something important."""
+    """The card in words, without acting. The page says so where a file lacks something important."""
     known = {what for what, _ in card.rows()}
     rows = [(WORDS[what], value) for what, value in card.rows() if what in WORDS and what != "note"]
     missing = [what for what in ("clip", "data", "licence") if what not in known]

@@ -1,6 +1,6 @@
 """What the predictor says of the hidden half of a window, and where it errs.
 
-The encoder reads the first half of a window. The predictor then tells the tokens of the second half, which
+The encoder reads the first half of a window. The predictor then predicts the tokens of the second half, which
 are compared with those that the target encoder gives of the whole window, as in pretraining (equation 1).
 Beside this error stands that of a baseline, "nothing changes": the last tokens that were seen, repeated.
 """
@@ -26,7 +26,7 @@ HIDDEN = 0.5
 
 
 class Errors(NamedTuple):
-    """L1 between told and true tokens, averaged over their channels, at the hidden steps of a window."""
+    """L1 between predicted and true tokens, averaged over their channels, at the hidden steps of a window."""
 
     predicted: Float[Tensor, "T H W"]
     unchanged: Float[Tensor, "T H W"]
@@ -38,7 +38,7 @@ class Forecaster:
     """The networks that predict the hidden half of a window."""
 
     target: Encoder
-    """The averaged encoder, whose tokens are to be told."""
+    """The averaged encoder, whose tokens are predicted."""
     context: Encoder
     """The encoder that reads what is seen. In pretraining it is the student; not every file holds one."""
     predictor: Predictor
@@ -60,12 +60,12 @@ class Forecaster:
         whole = self.target(pixels) if tokens is None else tokens.flatten(0, 2)[None].to(pixels.device)
         true = plain_norm(whole)[:, -drop.shape[1] :]
         context = self.context(pixels, keep)
-        told = self.predictor(context, keep, drop, grid)
+        predicted = self.predictor(context, keep, drop, grid)
 
-        # By the encoder whose tokens are told, but of the seen part alone: the strictest fair baseline.
+        # By the encoder whose tokens are predicted, but of the seen part alone: the strictest fair baseline.
         read = context if self.context is self.target else self.target(pixels, keep)
         last = repeat(plain_norm(read)[:, -n:], "b n d -> b (T n) d", T=hidden_steps(T))
-        errors = [(guess - true).abs().mean(dim=-1)[0] for guess in (told, last)]
+        errors = [(guess - true).abs().mean(dim=-1)[0] for guess in (predicted, last)]
         return Errors(*(rearrange(error, "(T H W) -> T H W", H=H, W=W).cpu() for error in errors))
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Float16, UInt8
@@ -10,7 +12,7 @@ from torch import Tensor
 from vjepa.features.components import Components, TokenStatistics, cosine_error
 from vjepa.features.foreground import Foreground, find_foreground, foreground_masks, patch_motion
 from vjepa.features.look_predictions import Forecaster
-from vjepa.features.look_windows import Timing, VideoPlan, encoded_windows
+from vjepa.features.look_windows import EncodedWindow, Timing, VideoPlan, encoded_windows
 from vjepa.features.token_colours import component_colours
 from vjepa.models.encoder import Encoder
 
@@ -32,6 +34,18 @@ class Shown:
     """The predictor's at hidden steps, NaN at steps that the encoder saw; None without a predictor."""
     unchanged: list[float]
     """The mean error of the baseline at each step, NaN likewise; empty without a predictor."""
+
+
+class WindowSteps(NamedTuple):
+    """The shown steps of one window, as in `Shown`."""
+
+    film: UInt8[Tensor, "film c h w"]
+    starts: list[float]
+    tokens: Float[Tensor, "T H W d"]
+    motion: Float[Tensor, "T H W"]
+    errors: Float[Tensor, "T H W"]
+    """NaN where nothing is predicted."""
+    unchanged: Float[Tensor, " T"]
 
 
 @dataclass(frozen=True)
@@ -83,27 +97,45 @@ def show_video(
     progress: Callable[[], object],
 ) -> Shown:
     """Encode the windows of one video. Its tokens are counted in `statistics`."""
-    films, starts, tokens, motion, errors, unchanged = [], [], [], [], [], []
+    windows = []
     for window in encoded_windows(plan, timing, encoder):
-        piece = window.piece
-        steps = len(window.tokens)
-        shown = slice(piece.first, piece.stop)
-        per_step = len(window.film) // steps
-        films.append(window.film[piece.first * per_step : piece.stop * per_step])
-        starts += [piece.start + step * timing.step_seconds for step in range(steps)[shown]]
-        statistics.add(window.tokens[shown])
-        tokens.append(window.tokens[shown].half())
-        motion.append(patch_motion(window.clip, steps, *window.tokens.shape[1:3])[shown])
-        # An image has no half that could be hidden.
-        if forecaster and steps > 1:
-            told = forecaster.errors(window.clip, window.tokens)
-            errors.append(in_window(told.predicted, steps)[shown])
-            unchanged += in_window(told.unchanged, steps)[shown].mean(dim=(1, 2)).tolist()
+        steps = shown_steps(window, timing, forecaster)
+        statistics.add(steps.tokens)
+        windows.append(steps._replace(tokens=steps.tokens.half()))
         progress()
-    joined = torch.cat(errors) if errors else None
-    if joined is None or joined.isnan().all():  # the video ends before the half that the predictor tells
-        joined, unchanged = None, []
-    return Shown(plan, torch.cat(films), starts, torch.cat(tokens), torch.cat(motion), joined, unchanged)
+    films, starts, tokens, motion, errors, unchanged = zip(*windows, strict=True)
+    # Nothing is predicted without a predictor, or if the video ends before the hidden half.
+    none = bool(torch.cat(errors).isnan().all())
+    return Shown(
+        plan,
+        torch.cat(films),
+        list(chain.from_iterable(starts)),
+        torch.cat(tokens),
+        torch.cat(motion),
+        None if none else torch.cat(errors),
+        [] if none else torch.cat(unchanged).tolist(),
+    )
+
+
+def shown_steps(window: EncodedWindow, timing: Timing, forecaster: Forecaster | None) -> WindowSteps:
+    """The steps of a window that its video shows: windows may overlap."""
+    piece = window.piece
+    steps, rows, columns = window.tokens.shape[:3]
+    shown = slice(piece.first, piece.stop)
+    per_step = len(window.film) // steps
+    errors = torch.full((2, steps, rows, columns), torch.nan)
+    # An image has no half that could be hidden.
+    if forecaster and steps > 1:
+        hidden = forecaster.errors(window.clip, window.tokens)
+        errors = torch.stack([in_window(hidden.predicted, steps), in_window(hidden.unchanged, steps)])
+    return WindowSteps(
+        window.film[piece.first * per_step : piece.stop * per_step],
+        [piece.start + step * timing.step_seconds for step in range(steps)[shown]],
+        window.tokens[shown],
+        patch_motion(window.clip, steps, rows, columns)[shown],
+        errors[0, shown],
+        errors[1, shown].mean(dim=(1, 2)),
+    )
 
 
 def in_window(hidden: Float[Tensor, "m H W"], steps: int) -> Float[Tensor, "T H W"]:

@@ -165,9 +165,9 @@ def table_of(answers: Sequence[Answer], top: int, is_numbers: bool) -> str:
     lines = []
     for answer in answers[:SHOWN]:
         shown = list(answer.values.items()) if is_numbers else first(answer, min(top, 3))
-        told = "  ".join(
+        shares = "  ".join(
             f"{name} {value:.3g}" if is_numbers else f"{name} {value:.0%}" for name, value in shown
         )
-        lines.append(f"{answer.path.name}  {answer.start:7.1f} to {answer.end:.1f} s  {told}")
+        lines.append(f"{answer.path.name}  {answer.start:7.1f} to {answer.end:.1f} s  {shares}")
     more = len(answers) - SHOWN
     return "\n".join(lines + ([f"... and {more} windows more"] if more > 0 else []))

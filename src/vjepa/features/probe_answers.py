@@ -54,7 +54,8 @@ def hugging_face_schema(path: Path) -> dict[str, Any]:
 def check_schema(schema: Mapping[str, Any]) -> None:
     """Raise ValueError, KeyError or TypeError for a schema that is not as a probe stage writes it."""
     ClipConfig(**schema["clip"])
-    names, targets = schema["names"], schema["targets"]
+    names = schema["names"]
+    targets = schema["targets"]
     if targets not in get_args(Targets) or not all(isinstance(layer, int) for layer in schema["layers"]):
         raise ValueError(f"targets {targets!r} and layers {schema['layers']!r}")
     # Answers are kept by name.

@@ -1,7 +1,7 @@
 """How much a predictor errs over time: what it did not foresee in a video.
 
-A window slides over the video. The encoder reads its first half, the predictor tells the second half, and
-its error is counted at the moments that it told. Each moment is told from up to four windows, so that near
+A window slides over the video. The encoder reads its first half, the predictor predicts the second half,
+and its error is counted at those moments. Each moment is predicted from up to four windows, so that near
 and far predictions are averaged alike everywhere. Beside it stands the baseline "nothing changes".
 """
 
@@ -28,15 +28,15 @@ from vjepa.features.look_windows import LookWindow, Timing, VideoPlan, picture_s
 from vjepa.weights.card import read_card
 from vjepa.weights.load import load_encoder
 
-TIMES_TOLD = 4
-"""Windows by which each moment is told, where the hidden half has so many steps."""
+TIMES_PREDICTED = 4
+"""Windows by which each moment is predicted, where the hidden half has so many steps."""
 PEAKS = 3
 """Peaks that are named."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Errors of one video over time. The first moments, which no window can tell, are missing."""
+    """Errors of one video over time. The first moments, which no window can predict, are missing."""
 
     row: Row
     starts: Float64[np.ndarray, " n"]
@@ -91,11 +91,11 @@ def curve_of(row: Row, timing: Timing, forecaster: Forecaster) -> Curve:
         errors = np.zeros((2, steps))
         counts = np.zeros(steps)
         hidden = hidden_steps(timing.steps)
-        stride = -(-hidden // TIMES_TOLD)
+        stride = -(-hidden // TIMES_PREDICTED)
         for first in tqdm(range(0, steps - timing.steps + 1, stride), unit="window", desc=row.path.name):
-            told = window_errors(video, row, start + first * timing.step_seconds, timing, forecaster)
             places = slice(first + timing.steps - hidden, first + timing.steps)
-            errors[:, places] += told
+            begin = start + first * timing.step_seconds
+            errors[:, places] += window_errors(video, row, begin, timing, forecaster)
             counts[places] += 1
     known = counts > 0
     starts = start + np.arange(steps)[known] * timing.step_seconds
@@ -110,8 +110,8 @@ def window_errors(
     size = picture_size(video.height, video.width, timing.clip.size, forecaster.target.config.patch)
     piece = LookWindow(start, 0, timing.steps)
     clip = read_film(video, VideoPlan(row, 1.0, size, [piece], 0), piece, timing)
-    told = forecaster.errors(clip)
-    return torch.stack([told.predicted, told.unchanged]).double().mean(dim=(2, 3)).numpy()
+    hidden = forecaster.errors(clip)
+    return torch.stack([hidden.predicted, hidden.unchanged]).double().mean(dim=(2, 3)).numpy()
 
 
 def write_curves(path: Path, curves: Sequence[Curve]) -> None:

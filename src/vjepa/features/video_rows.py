@@ -9,7 +9,7 @@ from vjepa.data.manifest import NO_LABEL, Manifest, Row
 from vjepa.features.config import read_videos
 
 LISTS = (".csv", ".tsv", ".txt", ".parquet")
-"""Files that list videos. Any other file is taken for a video, because only decoding tells."""
+"""Files that list videos. Any other file is taken for a video, because only decoding it shows what it is."""
 
 
 def rows_of(paths: Sequence[Path]) -> list[Row]:

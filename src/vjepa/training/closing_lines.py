@@ -24,7 +24,7 @@ INPUTS = {
     "probe": "--model.encoder {export}",
     "vlm": "--model.encoder {encoder} --model.init_from {out}",
 }
-"""By stage, how it is told what the stages before it have trained."""
+"""By stage, the options that name what earlier stages have trained."""
 USES = {
     "cooldown": "vjepa look VIDEO --encoder {export}",
     "probe": "vjepa predict VIDEO --probe {export}",
