@@ -36,8 +36,6 @@ SEQUENTIAL = "viridis"
 """matplotlib's colour map for values from low to high; its lightness grows evenly, also in grey."""
 SHARES = "Blues"
 """matplotlib's colour map for shares from 0 to 1, in which 0 is white and 1 is near `OURS`."""
-DIVERGING = "PuOr"
-"""matplotlib's colour map for values below and above zero."""
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

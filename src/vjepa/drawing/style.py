@@ -11,13 +11,8 @@ matplotlib is in the `plot` extra, so it is imported when a figure is drawn.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
-from jaxtyping import UInt8
-from PIL import Image
 
 from vjepa.drawing.outputs import complete_file
 from vjepa.drawing.palette import INK, PALETTE
@@ -71,10 +66,3 @@ def save_figure(figure: "Figure", path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with complete_file(path) as unfinished:
         figure.savefig(unfinished)
-
-
-def figure_pixels(figure: "Figure") -> UInt8[np.ndarray, "h w 3"]:
-    """The figure as an image, for TensorBoard. Call it within `style`."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS / 2)
-    return np.asarray(Image.open(buffer).convert("RGB"))

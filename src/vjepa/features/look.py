@@ -70,9 +70,10 @@ def look(
     """
     require(size > 0, f"--size {size} must be 1 pixel or more")
     rows = rows_of(videos)
-    check_outputs((out, gif, mp4), [*videos, *(row.path for row in rows), encoder])
     several = f"{len(rows)} videos are too many to stand side by side; give at most {MOST_VIDEOS}"
     require(len(rows) <= MOST_VIDEOS, several)
+    check_outputs((out, gif, mp4), [*videos, *(row.path for row in rows), encoder])
+
     card = read_card(encoder)
     network = load_encoder(encoder).to(find_device(device)).eval()
     clip = replace(clip_of(encoder, frames, fps), size=size)

@@ -78,7 +78,19 @@ def predict(
     check_outputs([path, path.with_suffix(".png") if surprise else None], read)
     if surprise:
         return write_surprise(rows, encoder or probe, path, device)
+    return write_predictions(rows, probe, encoder, path, overlap, top, device)
 
+
+def write_predictions(
+    rows: Sequence[Row],
+    probe: Path,
+    encoder: Path | None,
+    path: Path,
+    overlap: float,
+    top: int,
+    device: str,
+) -> Path:
+    """Write and print the answers of a probe about videos. The arguments are those of `predict`."""
     schema = read_probe_schema(probe)
     source = encoder or encoder_beside(probe, schema)
     network = load_encoder(source, schema.get("weights", "ema")).to(find_device(device)).eval()
