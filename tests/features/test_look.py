@@ -14,6 +14,7 @@ from tests.features.browser import CHROMIUM, Browser
 from vjepa.__main__ import main
 from vjepa.data.clips import ClipConfig
 from vjepa.data.manifest import Row
+from vjepa.data.transforms import normalise
 from vjepa.drawing.film import write_mp4
 from vjepa.features.components import TokenStatistics, cosine_error, unit_bytes
 from vjepa.features.foreground import area_under_curve, find_foreground, foreground_masks, otsu, patch_motion
@@ -23,6 +24,7 @@ from vjepa.features.look_predictions import Forecaster, hidden_steps
 from vjepa.features.look_windows import Timing, encode, film_frames_per_frame, picture_size, plan_video
 from vjepa.features.token_colours import component_colours, oklab_to_rgb
 from vjepa.models.encoder import Encoder, EncoderConfig
+from vjepa.models.layers import plain_norm
 from vjepa.models.predictor import Predictor, PredictorConfig
 from vjepa.weights.card import Card
 from vjepa.weights.export import encoder_part, export, predictor_part
@@ -216,6 +218,24 @@ def test_the_predictor_never_reads_the_hidden_half():
 
 
 # The page
+
+
+def test_a_perfect_predictor_errs_nowhere_and_the_baseline_repeats_the_last_seen_tokens(monkeypatch):
+    torch.manual_seed(0)
+    encoder = Encoder(CONFIG).eval()
+    predictor = Predictor(PredictorConfig(width=24, depth=1, heads=2, mlp_width=48), CONFIG)
+    clip = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
+    pixels = normalise(clip[None])
+    true = plain_norm(encoder(pixels).detach())
+
+    monkeypatch.setattr(Predictor, "forward", lambda self, context, keep, drop, grid: true[:, drop[0]])
+    errors = Forecaster(encoder, encoder, predictor).errors(clip)
+    assert torch.equal(errors.predicted, torch.zeros(2, 4, 4))
+
+    n = 16  # tokens of a time step; the first two of four steps are seen
+    seen = plain_norm(encoder(pixels, torch.arange(2 * n)[None]).detach())
+    by_hand = (true[:, 2 * n :] - seen[:, n:].repeat(1, 2, 1)).abs().mean(dim=-1)
+    torch.testing.assert_close(errors.unchanged, by_hand.reshape(2, 4, 4))
 
 
 def test_the_page_holds_what_it_shows_and_loads_nothing(page):
