@@ -17,6 +17,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from vjepa.drawing.outputs import complete_file
 from vjepa.errors import require
 from vjepa.robots.readers.lerobot import load_lerobot
 from vjepa.robots.schema import schema_from
@@ -81,10 +82,8 @@ def held_out_steps(setting: Setting, data: Path, steps: StepsConfig) -> tuple[Wi
 
 def write_json(path: Path, report: dict) -> None:
     """Write the whole file or nothing: its existence says that the evaluation is done."""
-    # A rename is one step, so a kill cannot leave half of the file.
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(json.dumps(report, indent=1))
-    os.replace(unfinished, path)
+    with complete_file(path) as unfinished:
+        unfinished.write_text(json.dumps(report, indent=1))
     print(f"{path} is written")
 
 

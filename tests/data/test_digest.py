@@ -7,7 +7,7 @@ import pytest
 
 from vjepa.data.clip_data import ClipData, Source
 from vjepa.data.clips import ClipConfig
-from vjepa.data.digest import array_digest, digest_of, table_digest
+from vjepa.data.digest import array_digest, joint_digest, table_digest
 from vjepa.data.manifest import read_manifest
 
 ROWS = "path,label,start,end\na.mp4,0,,\nb.mp4,1,0.5,2.0\nc.mp4,,,\n"
@@ -45,7 +45,7 @@ def test_one_source_has_its_own_digest_and_several_have_one_together(manifest, t
     data = ClipData([Source(str(manifest))], clip=ClipConfig(4, 8.0, 32))
     assert data.trained_on() == {"clip": {"frames": 4, "fps": 8.0, "size": 32}, "data": digest(manifest)}
     both = ClipData([Source(str(manifest)), Source(str(tmp_path / "more.csv"))]).trained_on()["data"]
-    assert both == digest_of([digest(manifest), digest(tmp_path / "more.csv")]) != digest(manifest)
+    assert both == joint_digest([digest(manifest), digest(tmp_path / "more.csv")]) != digest(manifest)
 
 
 def test_arrays_are_known_by_their_numbers():

@@ -17,7 +17,7 @@ from vjepa.errors import UserError
 from vjepa.evaluation.label_free import LabelFree, Reading
 from vjepa.evaluation.readouts import ReadOutConfig
 from vjepa.training import closing_lines, forecast, progress
-from vjepa.training.forecast import Forecast, check_disk, checkpoint_bytes, duration, short, size_text
+from vjepa.training.forecast import Forecast, check_disk, checkpoint_bytes, duration, size_text
 from vjepa.training.image_monitor import ImageMonitor
 from vjepa.training.label_free_monitor import LabelFreeMonitor
 from vjepa.training.monitors import OptimizerMonitor
@@ -27,6 +27,7 @@ from vjepa.training.progress import Line, StepProgress
 from vjepa.training.run_folder import RunFolder
 from vjepa.training.step_timer import StepTimer, clock
 from vjepa.training.tensorboard_layout import RunDescription, layout
+from vjepa.weights.card import parameters_text
 
 
 def unlabelled(manifest):
@@ -139,7 +140,7 @@ def test_times_and_sizes_in_words():
     assert [clock(s) for s in (0, 51, 723, 3723)] == ["0:00", "0:51", "12:03", "1:02:03"]
     assert [duration(s) for s in (40, 245, 9000, 3 * 86400)] == ["40 s", "4 min", "2.5 hours", "3.0 days"]
     assert [size_text(b) for b in (4.2e6, 12e6, 1.1e9, 80e9)] == ["4.2 MB", "12 MB", "1.1 GB", "80 GB"]
-    assert [short(n) for n in (9400, 200_000, 86_000_000, 10**9)] == ["9.4k", "0.2M", "86M", "1.0B"]
+    assert [parameters_text(n) for n in (9400, 200_000, 86_000_000, 10**9)] == ["9.4k", "0.2M", "86M", "1.0B"]
 
 
 def test_the_predicted_checkpoint_is_as_large_as_the_file(clips_manifest, tmp_path):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vjepa.data.clips import ClipConfig, EvaluationClips, TrainingClips, collate_clips
-from vjepa.data.digest import digest_of, table_digest
+from vjepa.data.digest import joint_digest, table_digest
 from vjepa.data.manifest import Manifest, read_manifest
 from vjepa.data.module import ResumableData, check_sources
 
@@ -70,7 +70,7 @@ class ClipData(ResumableData):
     def trained_on(self) -> dict:
         clip = {"frames": self.clip.frames, "fps": self.clip.fps, "size": self.clip.size}
         tables = [manifest.table for manifest in self.train_manifests]
-        return {"clip": clip, "data": digest_of(map(table_digest, tables))}
+        return {"clip": clip, "data": joint_digest(map(table_digest, tables))}
 
     def training_samples(self) -> TrainingClips:
         weights = [source.weight for source in self.sources]

@@ -45,7 +45,7 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
 
 
-def digest_of(digests: Iterable[str]) -> str:
+def joint_digest(digests: Iterable[str]) -> str:
     """One digest for several sources: for a single one, its own."""
     first, *others = digests
     return hashlib.sha256(" ".join([first, *others]).encode()).hexdigest()[:DIGITS] if others else first

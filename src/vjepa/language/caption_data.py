@@ -12,7 +12,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from vjepa.data.digest import digest_of
+from vjepa.data.digest import joint_digest
 from vjepa.data.latents import LatentCache
 from vjepa.data.module import ResumableData, check_sources
 from vjepa.errors import require
@@ -96,7 +96,7 @@ class CaptionData(ResumableData):
 
     def trained_on(self) -> dict:
         # A video is shown whole, so its clips have no rate; the projector's part says frames and size.
-        return {"data": digest_of(captions.digest for captions in self.train_captions)}
+        return {"data": joint_digest(captions.digest for captions in self.train_captions)}
 
     def all_media(self) -> list[Media]:
         """Every video and image once, in the order of the files."""

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
-from vjepa.data.digest import array_digest, digest_of
+from vjepa.data.digest import array_digest, joint_digest
 from vjepa.data.module import ResumableData, check_sources
 from vjepa.robots.episodes import Columns, Episodes
 from vjepa.robots.readers.lerobot import load_lerobot
@@ -114,7 +114,7 @@ class TrajectoryData(ResumableData):
 
     def trained_on(self) -> dict:
         clip = {"frames": self.window.frames, "fps": self.window.fps, "size": self.window.size}
-        return {"clip": clip, "data": digest_of(map(episodes_digest, self.train_data))}
+        return {"clip": clip, "data": joint_digest(map(episodes_digest, self.train_data))}
 
     def training_samples(self) -> TrainingTrajectories:
         return self.training_windows(self.window)

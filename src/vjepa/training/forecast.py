@@ -26,6 +26,7 @@ from torch import Tensor
 from vjepa.errors import UserError, require
 from vjepa.training.monitors import completes_step
 from vjepa.training.step_timer import StepTimer
+from vjepa.weights.card import parameters_text
 
 WARM_UP = 3
 """Steps that are not timed: the first ones start data workers and choose kernels."""
@@ -53,7 +54,7 @@ class Forecast(L.Callback):
         tokens = tokens_per_clip(stage, trainer.datamodule)
         clip = f", a clip is {tokens} tokens" if tokens else ""
         disk = f"checkpoints take {size_text(kept * size)} of {size_text(free)} of free disk"
-        stage.print(f"{short(trained)} parameters are trained{clip}; {disk}")
+        stage.print(f"{parameters_text(trained)} parameters are trained{clip}; {disk}")
 
     def on_train_batch_end(self, trainer, stage, outputs, batch, batch_idx) -> None:
         if not completes_step(trainer, batch_idx):
@@ -152,15 +153,6 @@ def memory(device: torch.device) -> tuple[int, int, str]:
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return peak, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "memory, data workers not counted"
-
-
-def short(count: int) -> str:
-    """A number of parameters: 9.4k, 0.2M, 86M, 1.0B."""
-    if count < 1e5:
-        return f"{count / 1e3:.1f}k"
-    if count >= 1e9:
-        return f"{count / 1e9:.1f}B"
-    return f"{count / 1e6:.1f}M" if count < 1e7 else f"{count / 1e6:.0f}M"
 
 
 def size_text(size: float | int) -> str:

@@ -9,8 +9,9 @@ import lightning as L
 from torch import nn
 
 from vjepa.drawing.event_writers import event_writers
-from vjepa.training.forecast import short, tokens_per_clip
+from vjepa.training.forecast import tokens_per_clip
 from vjepa.training.run_folder import RunFolder
+from vjepa.weights.card import parameters_text
 
 Charts = dict[str, list[str]]
 """Title -> patterns of the tags that the chart shows."""
@@ -92,7 +93,9 @@ def networks_table(stage: L.LightningModule, data: L.LightningDataModule) -> str
         count = parameters(network)
         # Metrics are modules too.
         if count:
-            lines.append(f"| {name} | {short(count)} | {short(parameters(network, trained=True))} |")
+            lines.append(
+                f"| {name} | {parameters_text(count)} | {parameters_text(parameters(network, trained=True))} |"
+            )
     tokens = tokens_per_clip(stage, data)
     return "\n".join(lines) + (f"\n\nA training clip is {tokens} tokens." if tokens else "")
 

@@ -65,7 +65,7 @@ class Card:
 
     def rows(self) -> list[tuple[str, str]]:
         """(what, value) of everything that is known, as text."""
-        sizes = ", ".join(f"{part} ({count(self.sizes[part])})" for part in self.parts)
+        sizes = ", ".join(f"{part} ({parameters_text(self.sizes[part])})" for part in self.parts)
         rows = [("weights", self.name), ("family", self.family), ("parts", sizes)]
         plain = ("stage", "steps", "seed", "clip", "data", "licence", "commit")
         rows += [(key, str(value)) for key in plain if (value := getattr(self, key)) is not None]
@@ -77,9 +77,13 @@ class Card:
         return "\n".join(f"{what:<10} {value}" for what, value in self.rows())
 
 
-def count(parameters: int) -> str:
-    """A number of parameters in thousands or millions."""
-    return f"{parameters / 1e6:.1f}M" if parameters >= 50_000 else f"{parameters / 1e3:.1f}k"
+def parameters_text(count: int) -> str:
+    """A number of parameters: 9.4k, 0.2M, 86M, 1.0B."""
+    if count < 1e5:
+        return f"{count / 1e3:.1f}k"
+    if count >= 1e9:
+        return f"{count / 1e9:.1f}B"
+    return f"{count / 1e6:.1f}M" if count < 1e7 else f"{count / 1e6:.0f}M"
 
 
 def score_rows(scores: Mapping[str, float], measure: str) -> list[tuple[str, str]]:
