@@ -93,9 +93,8 @@ def networks_table(stage: L.LightningModule, data: L.LightningDataModule) -> str
         count = parameters(network)
         # Metrics are modules too.
         if count:
-            lines.append(
-                f"| {name} | {parameters_text(count)} | {parameters_text(parameters(network, trained=True))} |"
-            )
+            trained = parameters_text(parameters(network, trained=True))
+            lines.append(f"| {name} | {parameters_text(count)} | {trained} |")
     tokens = tokens_per_clip(stage, data)
     return "\n".join(lines) + (f"\n\nA training clip is {tokens} tokens." if tokens else "")
 
