@@ -15,7 +15,7 @@ from vjepa.data.manifest import Row
 from vjepa.drawing.film import write_mp4
 from vjepa.errors import UserError
 from vjepa.features.clip_features import read_clip
-from vjepa.features.look_predictions import load_forecaster
+from vjepa.features.look_predictions import Errors, Forecaster, load_forecaster
 from vjepa.features.look_windows import Timing
 from vjepa.features.predict import predict
 from vjepa.features.probe_answers import probe_clip, probe_shares, read_probe_schema
@@ -146,6 +146,16 @@ def test_in_a_video_that_stands_still_the_baseline_is_right(weights, tmp_path): 
     # Targets have seen the whole window, and the baseline half of it, so it is nearly right and not quite.
     still = curve_of(Row(path, None, None, None), Timing(clip, 2, 1), forecaster)
     assert still.unchanged.max() < 0.5 * still.predicted.min()
+
+
+def test_moments_that_several_windows_predict_are_averaged(weights, film, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(
+        Forecaster, "errors", lambda self, clip: Errors(torch.ones(2, 4, 4), 2 * torch.ones(2, 4, 4))
+    )
+    forecaster = load_forecaster(weights, read_card(weights), load_encoder(weights))
+    timing = Timing(ClipConfig(frames=8, fps=5.0, size=32), 2, 1)
+    curve = curve_of(Row(film, None, None, None), timing, forecaster)
+    assert np.all(curve.predicted == 1) and np.all(curve.unchanged == 2)
 
 
 def test_peaks_are_local_and_above_the_mean():

@@ -30,6 +30,7 @@ from vjepa.objectives.masked_prediction import target_tokens
 from vjepa.objectives.masks import BlockConfig, MaskConfig
 from vjepa.training.monitors import DataHealth, OptimizerMonitor
 from vjepa.training.optim import OptimConfig, Schedule
+from vjepa.weights.card import read_card
 from vjepa.weights.export import encoder_part, export
 from vjepa.weights.load import load_encoder, load_predictor, load_probe
 
@@ -312,6 +313,9 @@ def test_the_command_finishes_skips_and_refuses(clips_manifest, tmp_path):
     first = command(tmp_path)
     assert first.returncode == 0, first.stderr
     assert load_encoder(tmp_path / "run/model.safetensors").config.width == 48
+    card = read_card(tmp_path / "run/model.safetensors")
+    assert (card.stage, card.seed) == ("pretrain", 0) and card.clip and card.data
+    assert card.commit == (tmp_path / "run/commit.txt").read_text().strip()
     assert list((tmp_path / "run").glob("events.out.tfevents.*"))
     second = command(tmp_path)
     assert second.returncode == 0 and "finished, nothing to do" in second.stdout
