@@ -140,7 +140,9 @@ def test_times_and_sizes_in_words():
     assert [clock(s) for s in (0, 51, 723, 3723)] == ["0:00", "0:51", "12:03", "1:02:03"]
     assert [duration(s) for s in (40, 245, 9000, 3 * 86400)] == ["40 s", "4 min", "2.5 hours", "3.0 days"]
     assert [size_text(b) for b in (4.2e6, 12e6, 1.1e9, 80e9)] == ["4.2 MB", "12 MB", "1.1 GB", "80 GB"]
-    assert [parameters_text(n) for n in (9400, 200_000, 86_000_000, 10**9)] == ["9.4k", "0.2M", "86M", "1.0B"]
+    assert [parameters_text(n) for n in (0, 9400, 200_000, 86_000_000, 10**9)] == [
+        *("0", "9.4k", "0.2M", "86M", "1.0B")
+    ]
 
 
 def test_the_predicted_checkpoint_is_as_large_as_the_file(clips_manifest, tmp_path):

@@ -6,6 +6,7 @@ belongs to one recipe.
 """
 
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import yaml
@@ -81,13 +82,21 @@ def digest_of(source: str) -> str:
 
 
 def commit() -> str:
-    """The commit of the code that runs, with `-dirty` for changes since; `unknown` outside a repository."""
-    command = ["git", "describe", "--always", "--dirty"]
+    """The commit of the code that runs, with `-dirty` for changes since; its version outside its repository."""
     try:
-        git = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+        # The package may be installed inside a repository of the user's, whose commit says nothing of it.
+        ours = git("ls-files", Path(__file__).name)
+        described = git("describe", "--always", "--dirty") if ours else ""
     except OSError:  # git is not installed
-        return "unknown"
-    return git.stdout.strip() or "unknown"  # outside a repository git prints nothing
+        described = ""
+    return described or version("vjepa")
+
+
+def git(*words: str) -> str:
+    """What git prints in the folder of this file; nothing where there is no repository."""
+    folder = Path(__file__).parent
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def differences(recorded: dict, recipe: dict) -> list[str]:

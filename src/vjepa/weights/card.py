@@ -78,7 +78,9 @@ class Card:
 
 
 def parameters_text(count: int) -> str:
-    """A number of parameters: 9.4k, 0.2M, 86M, 1.0B."""
+    """A number of parameters: 0, 9.4k, 0.2M, 86M, 1.0B."""
+    if count < 1000:
+        return str(count)
     if count < 1e5:
         return f"{count / 1e3:.1f}k"
     if count >= 1e9:
