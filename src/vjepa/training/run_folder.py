@@ -82,7 +82,7 @@ def digest_of(source: str) -> str:
 
 
 def commit() -> str:
-    """The commit of the code that runs, with `-dirty` for changes since; its version outside its repository."""
+    """The commit of this code, with `-dirty` for changes since; its version outside its repository."""
     try:
         # The package may be installed inside a repository of the user's, whose commit says nothing of it.
         ours = git("ls-files", Path(__file__).name)
