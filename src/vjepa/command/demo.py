@@ -11,11 +11,11 @@ DEMO_STAGES = ("pretrain", "cooldown", "probe")
 
 
 def demo(*, run: str = "demo", clips: int = 1600, seed: int = 0) -> None:
-    """Record clips of a simulated robot arm, learn an encoder from them, and print what it is worth.
-    About 10 minutes on 2 CPU cores.
+    """Record clips of a simulated robot arm, learn an encoder from them, and print what it is worth. It takes
+    10 to 11 minutes on 2 CPU cores.
 
-    Writes to data/demo and runs/<run> of the working directory. What is
-    finished is not made again, and what was interrupted continues.
+    It writes to data/demo and runs/<run> of the working directory. What is finished is not made again, and
+    what was interrupted continues.
 
     Args:
         run: Name of the folder under runs/.
