@@ -8,6 +8,7 @@ import resource
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -199,11 +200,151 @@ def test_names_that_look_like_addresses(video, tmp_path):
         assert read_stamp(decode_frames(path, [1])[0]) == 30
 
 
-def test_attached_images_are_no_video(tmp_path):
+def test_a_cover_picture_is_no_video(tmp_path):
     write_picture(tmp_path / "cover.jpg", 5, "mjpeg", "yuvj420p")
     write_sound(tmp_path / "song.m4a", cover=tmp_path / "cover.jpg")
-    with pytest.raises(DecodeError, match="no video stream"):
+    with pytest.raises(DecodeError, match="no video stream, only a cover picture and audio"):
         open_video(tmp_path / "song.m4a")
+
+
+@pytest.mark.parametrize("rate", [240, 500, 1000, 5000])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".ts"])
+def test_fast_cameras(tmp_path, rate, suffix):
+    path = tmp_path / f"fast{suffix}"
+    write_video(path, even_times(50, rate), options={"g": "12", "bf": "2"})
+    with open_video(path) as video:
+        for shift in (0, 0.5):
+            assert read_stamps(video.frames((np.arange(50) + shift) / rate)) == list(range(50))
+        assert video.duration == pytest.approx(50 / rate, abs=1e-4)
+
+
+@pytest.mark.parametrize("start", [0, Fraction(1, 3), Fraction(500_001, 100_000)])
+@pytest.mark.parametrize("rate", [24, Fraction(30_000, 1001), 30, 60, 120, 240])
+def test_whole_milliseconds(tmp_path, rate, start):
+    """Matroska and FLV round the stamps: frame k is still the one at k / rate."""
+    for suffix in (".mkv", ".flv"):
+        path = tmp_path / f"rounded{suffix}"
+        write_video(path, [start + time for time in even_times(60, rate)], options={"g": "20"}, ticks=1000)
+        assert read_stamps(decode_frames(path, np.arange(60) / float(rate))) == list(range(60)), suffix
+        assert read_stamps(decode_frames(path, (np.arange(60) + 0.6) / float(rate))) == list(range(60)), (
+            suffix
+        )
+
+
+@pytest.mark.parametrize("suffix, rate", [(".ts", Fraction(1, 15)), (".mkv", Fraction(1, 60)), (".mpg", 25)])
+def test_slow_and_common_rates_are_no_jumps(tmp_path, suffix, rate):
+    path = tmp_path / f"slow{suffix}"
+    codec = dict(codec="mpeg2video", ticks=25) if suffix == ".mpg" else {}
+    write_video(path, even_times(20, rate), **codec)
+    assert read_stamps(decode_frames(path, (np.arange(20) + 0.25) / float(rate))) == list(range(20))
+
+
+JOINED = {
+    "equal.ts": dict(parts=(40, 40)),
+    "longer.ts": dict(parts=(30, 50, 20), options={"g": "12", "bf": "2"}),
+    "shorter.ts": dict(parts=(50, 30)),
+    "film.vob": dict(parts=(40, 30), codec="mpeg2video", ticks=25, b_frames=2),
+    "live.mkv": dict(parts=(40, 30), options={"g": "12"}),
+    "live.webm": dict(parts=(20, 40), codec="libvpx-vp9"),
+    "film.avi": dict(parts=(40, 30), codec="mpeg4", ticks=25, b_frames=2),
+    "film.gif": dict(parts=(10, 10), codec="gif", pix_fmt="rgb8"),
+}
+
+
+def write_joined(path: Path, parts: tuple[int, ...], **how) -> None:
+    """Files of so many frames, 25 a second, one after the other in one file, as `cat` does it."""
+    numbers = iter(range(sum(parts)))
+    contents = []
+    for count in parts:
+        write_video(path, even_times(count, 25), pictures=[stamp(next(numbers)) for _ in range(count)], **how)
+        contents.append(path.read_bytes())
+    path.write_bytes(b"".join(contents))
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_files_joined_with_cat(tmp_path, name):
+    write_joined(tmp_path / name, **JOINED[name])
+    count = sum(JOINED[name]["parts"])
+    times = (np.arange(count) + 0.5) / 25
+    with open_video(tmp_path / name) as video:
+        assert video.end == pytest.approx(count / 25)
+        assert read_stamps(video.frames(times)) == list(range(count))
+    for number in (0, count // 3, count // 2, count - 1):
+        assert read_stamps(decode_frames(tmp_path / name, [times[number]])) == [number]
+
+
+@pytest.mark.parametrize(
+    "name, movflags", [("a.mp4", ""), ("a.mov", "faststart"), ("b.mp4", "empty_moov"), ("c.flv", "")]
+)
+def test_mp4_and_flv_files_joined_with_cat(tmp_path, name, movflags):
+    """FFmpeg shows the first one only."""
+    write_joined(tmp_path / name, (20, 20), container_options={"movflags": movflags} if movflags else {})
+    with pytest.raises(DecodeError, match=r"joined byte by byte.*concat"):
+        open_video(tmp_path / name)
+
+
+@pytest.mark.parametrize("start, gap", [(2**33 - 40_000, 0), (2**33 - 9_000_000, 8_960_000), (0, 2**32)])
+def test_a_clock_of_33_bits_wraps_and_jumps(tmp_path, start, gap):
+    """The clock of transport streams starts anew after 26.5 hours; a second recording may begin later."""
+    path = tmp_path / "wraps.ts"
+    ticks = [start + 3600 * number + (gap if number > 20 else 0) for number in range(60)]
+    write_video(path, [Fraction(tick, 90_000) for tick in ticks], options={"g": "12"})
+    with open_video(path) as video:
+        assert video.end == pytest.approx(60 / 25)
+        assert read_stamps(video.frames((np.arange(60) + 0.5) / 25)) == list(range(60))
+    assert read_stamps(decode_frames(path, [1.5])) == [37]
+
+
+@pytest.mark.parametrize(
+    "name, codec", [("a.h264", "libx264"), ("a.h265", "libx265"), ("a.m2v", "mpeg2video")]
+)
+def test_a_raw_stream_has_no_stamps(tmp_path, name, codec):
+    options = {"x265-params": QUIET265} if codec == "libx265" else {}
+    write_video(tmp_path / name, even_times(40, 25), codec=codec, ticks=25, options={"g": "12", **options})
+    assert read_stamps(decode_frames(tmp_path / name, (np.arange(40) + 0.5) / 25)) == list(range(40))
+    assert read_stamps(decode_frames(tmp_path / name, [0.82])) == [20]
+
+
+@pytest.mark.parametrize("name", ["a.webm", "a.mkv", "a.ts"])
+def test_a_size_that_changes_is_scaled_to_the_first(tmp_path, name):
+    """As WebRTC does it: the stream goes on in another size."""
+    codec = "libvpx" if name == "a.webm" else "libx264"
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        container.start_encoding()
+        for part, size in enumerate([(96, 64), (192, 128), (48, 32)]):
+            for packet in encoded(codec, size, range(20 * part, 20 * part + 20)):
+                packet.stream = stream
+                container.mux(packet)
+    for number in (0, 25, 45, 59, 30):
+        clip = decode_frames(tmp_path / name, [(number + 0.5) / 25, 0])
+        assert clip.shape == (2, 64, 96, 3) and read_stamps(clip) == [number, 0]
+
+
+def encoded(codec: str, size: tuple[int, int], numbers: range) -> list[av.Packet]:
+    """Packets of stamps of one size, 25 a second. Their header comes in the stream, not before it."""
+    context = av.CodecContext.create(codec, "w")
+    context.width, context.height, context.pix_fmt = *size, "yuv420p"
+    context.time_base = Fraction(1, 25)
+    context.max_b_frames = 0
+    packets = []
+    for number in numbers:
+        frame = av.VideoFrame.from_ndarray(stamp(number, *size), format="rgb24")
+        frame.pts = number
+        packets += context.encode(frame)
+    packets += context.encode(None)
+    for packet in packets:
+        packet.time_base = Fraction(1, 25)
+    return packets
+
+
+def test_a_file_that_changed_is_looked_through_again(tmp_path):
+    path = tmp_path / "a.ts"
+    for count in (30, 50):
+        write_video(path, even_times(count, 25))
+        with open_video(path) as video:
+            assert video.end == pytest.approx(count / 25)
 
 
 BROKEN = {

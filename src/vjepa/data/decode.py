@@ -22,7 +22,10 @@ from jaxtyping import Float, UInt8
 
 from vjepa.data.decode_error import DecodeError, as_decode_error
 from vjepa.data.orientation import display_matrix, is_sideways, upright
-from vjepa.data.video_stream import ROUNDING, VideoStream
+from vjepa.data.video_stream import VideoStream
+
+LATE = 0.5
+"""Seconds by which an annotated segment may end after its video: many annotations are rounded."""
 
 
 class Video:
@@ -57,12 +60,10 @@ class Video:
     def close(self) -> None:
         self.stream.close()
 
-    # Cached: where the header does not count frames, packets are read to find it.
-    @cached_property
+    @property
     def end(self) -> float:
         """Seconds: when the last frame leaves the screen."""
-        with as_decode_error(self.path):
-            return math.inf if self.stream.still else self.stream.seconds_at(self.stream.end_tick())
+        return math.inf if self.stream.still else self.stream.seconds_at(self.stream.facts.end_tick)
 
     @property
     def duration(self) -> float:
@@ -95,8 +96,15 @@ class Video:
         return self._size_and_rotation[2]
 
     def segment(self, start: float | None, end: float | None) -> tuple[float, float]:
-        """Seconds from `start` to `end`; None is the video's own start or end."""
-        return self.start if start is None else start, self.end if end is None else end
+        """Seconds from `start` to `end`; None is the video's own start or end, and a late end is cut.
+
+        Raises DecodeError if the segment reaches further past the video's end."""
+        start = self.start if start is None else start
+        end = self.end if end is None else end
+        if start >= self.end or end > self.end + LATE:
+            reason = f"the segment {start:g} to {end:g} s reaches past the video's end at {self.end:g} s"
+            raise DecodeError(self.path, reason)
+        return start, min(end, self.end)
 
     def frames(self, times: Float[np.ndarray, "t"] | Sequence[float | int]) -> UInt8[np.ndarray, "t h w c"]:
         """The frames on screen at `times`: seconds in [0, end), in any order, repeats allowed. RGB, upright.
@@ -111,7 +119,7 @@ class Video:
 
     def _check_inside(self, times: Float[np.ndarray, "t"]) -> None:
         # Negated, so that NaN is outside too. `tick_at` adds the same rounding to a time.
-        outside = times[~((times >= 0) & (times < self.end + float(ROUNDING)))]
+        outside = times[~((times >= 0) & (times < self.end + float(self.stream.rounding)))]
         if outside.size:
             reason = f"time {outside[0]:.3f} s is outside the video (0 to {self.end:.3f} s)"
             raise DecodeError(self.path, reason)
@@ -132,21 +140,22 @@ class Video:
             if len(clip) == 0:
                 clip = np.empty((len(times), *image.shape), np.uint8)
             if image.shape != clip.shape[1:]:
-                reason = f"the size changes from {clip.shape[2:0:-1]} to {image.shape[1::-1]}"
-                raise DecodeError(self.path, reason)
+                raise DecodeError(self.path, "the video is turned on its side while it plays")
             clip[slot] = image
         return clip
 
     def _rgb(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "h w c"]:
+        # A stream may change its size: then its frames are scaled to the size of the first one.
+        width, height = self.stream.facts.size
         # One thread, because every worker of a loader converts frames of its own.
-        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        rgb = self._reformatter.reformat(frame, width, height, format="rgb24", threads=1).to_ndarray()
         return upright(rgb, display_matrix(frame))
 
     @cached_property
     def _size_and_rotation(self) -> tuple[int, int, int]:
         """Width, height and rotation, which only a decoded frame tells."""
         with as_decode_error(self.path):
-            frame = next(self.stream.frames_at([self.stream.first_tick]))
+            frame = next(self.stream.frames_at([self.stream.facts.first_tick]))
             size = (frame.width, frame.height)  # as stored
             width, height = size[::-1] if is_sideways(display_matrix(frame)) else size
             return width, height, -frame.rotation % 360  # PyAV counts counter-clockwise
