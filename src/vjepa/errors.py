@@ -1,9 +1,21 @@
-"""The base of all errors that a command shows as one sentence instead of a traceback.
+"""The base of all errors that a command shows as one sentence instead of a traceback, and notes in one line.
 
     require(batch_size > 0, f"data.batch_size={batch_size} must be 1 or more")
+    announce("train.csv is read as cp1252")
 
 Each kind of file has its own subclass: ManifestError, DecodeError, TrajectoryError, CheckpointError.
 """
+
+import os
+import sys
+from functools import cache
+from multiprocessing import parent_process
+
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+"""Where torchrun, Lightning and Slurm tell a process its number."""
+
+MOST_WORKERS = 1024
+"""Processes of one command. More are a typing error, and would take the machine's memory."""
 
 
 class UserError(ValueError):
@@ -18,3 +30,29 @@ def require(condition: bool, sentence: str) -> None:
     """Raise UserError with the sentence unless the condition holds."""
     if not condition:
         raise UserError(sentence)
+
+
+def check_positive(**options: float | int | None) -> None:
+    """Raise UserError for an option of a command that is 0 or less; None stands for one that is not given."""
+    for name, value in options.items():
+        require(value is None or value > 0, f"--{name} {value} must be more than 0")
+
+
+def check_workers(workers: int, least: int = 0) -> None:
+    """Raise UserError for a number of processes that no machine can start."""
+    require(
+        least <= workers <= MOST_WORKERS, f"--workers {workers}: give {least} to {MOST_WORKERS} processes"
+    )
+
+
+def check_seed(seed: int) -> None:
+    """Raise UserError for a seed that torch or numpy would refuse."""
+    require(0 <= seed < 2**32, f"--seed {seed}: give a whole number from 0 to {2**32 - 1}")
+
+
+@cache
+def announce(sentence: str) -> None:
+    """Print a note on stderr, once in a run: not again in its worker processes and other ranks."""
+    is_first = all(os.environ.get(name, "0") == "0" for name in RANKS)
+    if is_first and parent_process() is None:
+        print(f"note: {sentence}", file=sys.stderr)

@@ -12,7 +12,7 @@ from vjepa.data.clip_data import ClipData, Source
 from vjepa.data.clips import ClipConfig, EvaluationClips, Sample, TrainingClips, collate_clips, load_frames
 from vjepa.data.decode_error import DecodeError
 from vjepa.data.labelled_clip_data import LabelledClipData
-from vjepa.data.loader import ATTEMPTS, GlobalOrder, draw_sample
+from vjepa.data.loader import ATTEMPTS, Epoch, GlobalOrder, draw_sample
 from vjepa.data.manifest import read_manifest
 from vjepa.data.manifest_files import ManifestError
 from vjepa.data.module import too_many_bad
@@ -139,9 +139,9 @@ def test_a_batch_without_any_decodable_clip_is_empty():
 
 
 def test_global_order_shares_out_without_overlap_and_resumes():
-    ranks = [list(GlobalOrder(3, 2, rank, 2)) for rank in (0, 1)]
+    ranks = [list(GlobalOrder(Epoch(3, 3), 2, rank, 2)) for rank in (0, 1)]
     assert sorted(k for batches in ranks for batch in batches for k in batch) == list(range(12))
-    order = GlobalOrder(3, 2, 0, 1)
+    order = GlobalOrder(Epoch(3, 3), 2, 0, 1)
     order.consumed = 4  # one batch into the second epoch
     assert list(order) == [[8, 9], [10, 11]]
 

@@ -263,7 +263,7 @@ def test_the_documented_lines_answer_a_clip_as_the_probe_stage_does(clips_manife
         ("--layers [7]", "the encoder has 2 blocks"),
         ("--device gpu", "--device gpu cannot be used"),
         ("--pool attentive --probe WIDE", "reads tokens of width 96, not the 48 of"),
-        ("--workers -1", "--workers -1 must be 0 or more"),
+        ("--workers -1", "--workers -1: give 0 to 1024"),
     ],
 )
 def test_impossible_requests_are_one_sentence(clips_manifest, source, tmp_path, capsys, options, sentence):
@@ -459,3 +459,23 @@ def test_attentive_pooling_takes_the_clips_of_the_probe_and_its_encoder_alone(so
             continue
         with pytest.raises(UserError, match="trained on the tokens of another encoder"):
             load_extractor(settings)
+
+
+def test_a_run_that_wrote_nothing_does_not_bind_the_folder(source, clips_manifest, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "features.json").write_text('{"format": "parquet", "frames": 9999}')
+    extracted(source, clips_manifest, tmp_path / "out")
+    with pytest.raises(UserError, match="holds other features"):
+        extracted(source, clips_manifest, tmp_path / "out", overlap=0.0)
+    (tmp_path / "out" / "features.json").write_text("{")
+    with pytest.raises(UserError, match=r"features\.json is damaged"):
+        read_features(tmp_path / "out")
+
+
+def test_a_single_clip_has_no_neighbours(source, clips_manifest, tmp_path):
+    lines = clips_manifest.read_text().splitlines()
+    single = clips_manifest.parent / "single.csv"
+    single.write_text("\n".join(lines[:2]) + "\n")
+    extracted(source, single, tmp_path / "out")
+    with pytest.raises(UserError, match="of one clip, which has no neighbours"):
+        neighbours(features=tmp_path / "out", videos=single, picture=tmp_path / "a.png")

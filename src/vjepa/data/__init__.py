@@ -1,8 +1,14 @@
 """From files to batches.
 
 manifest         which videos there are: one table, whatever the file; `manifest_files` reads the formats
+manifest_text    lists and tables in text, by their `list_dialect`; `row_errors` says where a mistake is
+media_files      the endings of videos, and the videos of a folder; `media_paths`: what paths in a list mean
+class_map        the numbers of classes that a list names
+text_files       text in whatever encoding people have it, as UTF-8; it raises `manifest_error`
 check            the command `data check`: decodes a few frames of every row, and reports what is bad
 decode           frames of a video at given seconds; it uses `video_stream`, `orientation`, `decode_error`
+survey           what is found out once about a video file; `container` opens it, `stream_reader` reads it,
+                 `timeline` has its clock
 sampling         which rows of a mixture come when, and which moments of a video
 transforms       crops on uint8, normalisation on the device
 clips            one clip a sample, at random for training, fixed for evaluation

@@ -16,14 +16,17 @@ import numpy as np
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 from tqdm import tqdm
 
-from vjepa.data.decode import open_video
+from vjepa.data.decode import LATE, open_video
 from vjepa.data.decode_error import DecodeError
 from vjepa.data.manifest import Manifest, Row, read_manifest
-from vjepa.data.manifest_files import row_locations
-from vjepa.errors import require
+from vjepa.data.row_errors import row_locations
+from vjepa.drawing.outputs import check_outputs
+from vjepa.errors import check_positive, check_workers, require
 
 AT_ONCE = 1000
 """Most rows that wait in the pool at the same time, so that a manifest of millions takes little memory."""
+CLASSES = 10
+"""Classes that are printed with their numbers."""
 
 
 def check_manifest(
@@ -32,7 +35,7 @@ def check_manifest(
     """Decode a few frames of every row of a manifest and report what the videos are like, and every bad row.
 
     Args:
-        manifest: A folder of videos, .txt, .csv, .tsv or .parquet.
+        manifest: A folder of videos, a video, .txt, .csv, .tsv or .parquet.
         frames: Frames to decode, spread from first to last.
         workers: Processes that decode at the same time.
         timeout: Seconds that a row may take before it counts as bad.
@@ -40,7 +43,9 @@ def check_manifest(
 
     Raises UserError if the manifest cannot be read, or if any row is bad.
     """
-    require(min(frames, workers, timeout) > 0, "--frames, --workers and --timeout must be more than 0")
+    check_positive(frames=frames, timeout=timeout)
+    check_workers(workers, 1)
+    check_outputs([json], [manifest])
     report = check(read_manifest(manifest), frames, workers, timeout)
     print(as_text(report))
     if json:
@@ -69,8 +74,10 @@ def check(manifest: Manifest, frames: int, workers: int, timeout: float) -> dict
         "ok": len(videos),
         "labelled": len(labels),
         "labels": len(np.unique(labels)),
+        "classes": manifest.classes,
         "label": spread(labels.tolist()),
         **{key: spread([video[key] for video in videos]) for key in ("fps", "seconds", "width", "height")},
+        "segments_cut": sum(video["cut"] for video in videos),
         "codecs": dict(Counter(video["codec"] for video in videos).most_common()),
         "bad": [
             {"place": locations[row], "path": str(manifest.row(row).path), "reason": reason}
@@ -115,12 +122,10 @@ def result_of(future: ProcessFuture, timeout: float) -> dict | str:
 def probe(row: Row, frames: int) -> dict[str, float | int | str]:
     """Decode `frames` frames from the first to the last of the row's segment.
 
-    Returns the video's fps, codec, seconds, width and height. Raises DecodeError."""
+    Returns the video's fps, codec, seconds, width and height, and whether the segment was cut to the video's
+    end. Raises DecodeError."""
     with open_video(row.path) as video:
         start, end = video.segment(row.start, row.end)
-        if start >= end or end > video.end:
-            reason = f"the segment {start:g} to {end:g} s reaches past the video's end at {video.end:g} s"
-            raise DecodeError(row.path, reason)
         # The end itself is outside the video: the last frame is the one just before it. An image has no end.
         last = np.nextafter(end, 0) if np.isfinite(end) else start
         video.frames(np.linspace(start, last, frames))
@@ -130,6 +135,7 @@ def probe(row: Row, frames: int) -> dict[str, float | int | str]:
             "seconds": end - start,
             "width": video.width,
             "height": video.height,
+            "cut": row.end is not None and row.end > end,
         }
 
 
@@ -150,6 +156,12 @@ def as_text(report: dict) -> str:
         f"  labels   {report['labels']} different, on {report['labelled']} rows",
         f"  codecs   {codecs or 'none'}",
     ]
+    if report["segments_cut"]:
+        lines.append(f"  segments cut: {report['segments_cut']}; they end up to {LATE:g} s after their video")
+    if report["classes"]:
+        shown = ", ".join(f"{number} {name}" for name, number in list(report["classes"].items())[:CLASSES])
+        more = len(report["classes"]) - CLASSES
+        lines.append(f"  classes  {shown}{f' and {more} more' if more > 0 else ''}")
     for key in ("label", "fps", "seconds", "width", "height"):
         if values := report[key]:
             lines.append(f"  {key:8} {values['min']:g} to {values['max']:g}, median {values['median']:g}")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vjepa.data.clips import ClipConfig, EvaluationClips, TrainingClips, collate_clips
-from vjepa.data.digest import joint_digest, table_digest
+from vjepa.data.digest import DataDigest, joint_digest, manifest_digest, table_digest
 from vjepa.data.manifest import Manifest, read_manifest
 from vjepa.data.module import ResumableData, check_sources
 
@@ -71,6 +71,10 @@ class ClipData(ResumableData):
         clip = {"frames": self.clip.frames, "fps": self.clip.fps, "size": self.clip.size}
         tables = [manifest.table for manifest in self.train_manifests]
         return {"clip": clip, "data": joint_digest(map(table_digest, tables))}
+
+    def data_digests(self) -> dict[str, DataDigest]:
+        digests = {f"train.{i}": manifest_digest(each) for i, each in enumerate(self.train_manifests)}
+        return digests | ({"val": manifest_digest(self.val_manifest)} if self.val_manifest else {})
 
     def training_samples(self) -> TrainingClips:
         weights = [source.weight for source in self.sources]

@@ -1,5 +1,6 @@
 """The data module of labelled clips: a class for each, several labels, or numbers."""
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -8,10 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from vjepa.data.class_map import write_class_map
 from vjepa.data.clip_data import ClipData, Source
 from vjepa.data.clips import ClipConfig
-from vjepa.data.manifest import NO_LABEL, Manifest, read_manifest
-from vjepa.data.manifest_files import ManifestError
+from vjepa.data.digest import DataDigest, manifest_digest
+from vjepa.data.manifest import NO_LABEL, Manifest, read_manifest, read_manifests
+from vjepa.data.manifest_error import ManifestError
 from vjepa.data.targets import Targets, label_sets, number_columns, with_row_labels
 from vjepa.data.views import ViewClips, Views, collate_views
 
@@ -50,23 +53,46 @@ class LabelledClipData(ClipData):
         self.views = views
         self.numbers = numbers
 
+    # Training's lists together, and the others by its numbers: a class that they lack must shift no number.
+    @cached_property
+    def train_manifests(self) -> list[Manifest]:
+        return read_manifests([source.manifest for source in self.sources])
+
+    @cached_property
+    def val_manifest(self) -> Manifest:
+        return read_manifest(self.val, self.class_numbers)
+
     @cached_property
     def test_manifest(self) -> Manifest:
-        return read_manifest(self.test)
+        return read_manifest(self.test, self.class_numbers)
+
+    @property
+    def class_numbers(self) -> Mapping[str, int] | None:
+        """The number of each class, if training's lists name classes."""
+        return next((manifest.classes for manifest in self.train_manifests if manifest.classes), None)
 
     @property
     def manifests(self) -> list[Manifest]:
         """All of them: training's, then validation's, then the test's."""
         return [*self.train_manifests, self.val_manifest, self.test_manifest]
 
+    def data_digests(self) -> dict[str, DataDigest]:
+        names = [*(f"train.{i}" for i in range(len(self.train_manifests))), "val", "test"]
+        digests = (manifest_digest(manifest, self.numbers) for manifest in self.manifests)
+        return dict(zip(names, digests, strict=True))
+
     def setup(self, stage: str) -> None:
         super().setup(stage)
         # Before training too: a test set that cannot be read should stop the run now, not hours later.
         if stage in ("fit", "test"):
             _ = self.test_manifest
+        if stage == "fit" and self.class_numbers:
+            for manifest in self.manifests:
+                write_class_map(manifest.source, self.class_numbers)
 
     def check_labels(self, classes: int) -> None:
         """Raise ManifestError unless all labels are in 0..classes-1 and training shows each class."""
+        check_all_named(self.manifests)
         for manifest in self.manifests:
             check_range(manifest, classes)
         # A class that is only tested could never be predicted, and would lower the score silently.
@@ -117,6 +143,17 @@ class LabelledClipData(ClipData):
         return [self.evaluation_loader(samples, collate_views) for samples in clips]
 
 
+def check_all_named(manifests: Sequence[Manifest]) -> None:
+    """Raise ManifestError if some manifests name classes and others number them."""
+    named = [manifest for manifest in manifests if manifest.classes]
+    if 0 < len(named) < len(manifests):
+        other = next(manifest for manifest in manifests if not manifest.classes)
+        raise ManifestError(
+            f"{named[0].source} names its classes and {other.source} numbers them, so the numbers need not "
+            "agree; use names in all of data.train, data.val and data.test, or numbers in all"
+        )
+
+
 def check_range(manifest: Manifest, classes: int) -> None:
     """Raise ManifestError unless every row has a label in 0..classes-1."""
     # A missing label is -1, so the first comparison finds it too.
@@ -125,9 +162,10 @@ def check_range(manifest: Manifest, classes: int) -> None:
         return
     row = int(wrong.argmax())
     label = manifest.labels[row]
+    from_one = manifest.labels.min() == 1 and manifest.labels.max() == classes
     raise ManifestError(
         f"{manifest.source}: {int(wrong.sum())} labels lie outside 0..{classes - 1} "
         f"(model.classes={classes}), the first is {label}"
         f"{' (none)' if label == NO_LABEL else ''} of {manifest.row(row).path.name}; "
-        "correct the labels or model.classes"
+        f"{'the labels begin at 1, so subtract 1' if from_one else 'correct the labels or model.classes'}"
     )

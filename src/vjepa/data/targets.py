@@ -20,7 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vjepa.data.manifest import NO_LABEL, Manifest
-from vjepa.data.manifest_files import ManifestError
+from vjepa.data.manifest_error import ManifestError
+from vjepa.data.manifest_files import with_column
 
 Targets = Literal["classes", "multilabel", "regression"]
 LABELS = "labels"
@@ -114,8 +115,7 @@ def check_measurable(
 def with_row_labels(manifest: Manifest, first: int) -> Manifest:
     """The same rows, whose labels are `first`, `first` + 1, ..."""
     labels = pa.array(range(first, first + len(manifest)), pa.int64())
-    place = manifest.table.column_names.index("label")
-    return Manifest(manifest.source, manifest.table.set_column(place, "label", labels))
+    return manifest.with_table(with_column(manifest.table, "label", labels))
 
 
 def spans(manifests: Sequence[Manifest]) -> Spans:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +12,8 @@ import pyarrow as pa
 
 from vjepa.data.clips import ClipConfig
 from vjepa.data.manifest import Manifest, read_manifest
-from vjepa.data.manifest_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from vjepa.errors import require
+from vjepa.data.media_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, files_by_kind
+from vjepa.errors import check_positive, check_workers, require
 from vjepa.features.clip_features import Pool, clip_of
 from vjepa.weights.card import read_card
 from vjepa.weights.checkpoints import checkpoint_in
@@ -70,12 +71,13 @@ class FeatureConfig:
 
     def __post_init__(self) -> None:
         require(not Path(self.out).is_file(), f"--out {self.out} is a file; name a folder")
+        check_positive(frames=self.frames, fps=self.fps, size=self.size, parts=self.parts)
+        check_positive(shard=self.shard, batch_size=self.batch_size)
         known_overlap = self.overlap is None or 0 <= self.overlap < 1
         require(known_overlap, f"--overlap {self.overlap} is a share: 0 to below 1")
         known_part = 0 <= self.part < self.parts
         require(known_part, f"--part {self.part} must be from 0 to --parts - 1 = {self.parts - 1}")
-        require(min(self.shard, self.batch_size) > 0, "--shard and --batch_size must be 1 or more")
-        require(self.workers >= 0, f"--workers {self.workers} must be 0 or more")
+        check_workers(self.workers)
         attentive = self.pool == "attentive"
         require(attentive == (self.probe is not None), "--pool attentive and --probe go together")
 
@@ -105,9 +107,15 @@ class FeatureConfig:
             "encoder_digest": source_digest(self.encoder),
             "probe_digest": source_digest(self.probe) if self.probe else None,
             "videos_digest": hashlib.sha256(rows.encode()).hexdigest()[:12],
+            "class_numbers": numbers_text(manifest.classes),
         }
         # Through JSON, as it is compared with what was read from a file: tuples become lists.
         return json.loads(json.dumps(settings | digests))
+
+
+def numbers_text(classes: Mapping[str, int] | None) -> str | None:
+    """What tells whether two lists of named classes number them alike."""
+    return classes and f"{len(classes)} names, {hashlib.sha256(repr(classes).encode()).hexdigest()[:6]}"
 
 
 def source_digest(source: Path) -> str:
@@ -140,8 +148,8 @@ def files_without_list(videos: Path) -> list[Path]:
     """The files, if the path is a single video or image or a folder of images only; otherwise none."""
     if videos.is_file():
         return [videos] if videos.suffix.lower() in VIDEO_SUFFIXES + IMAGE_SUFFIXES else []
-    files = sorted(videos.rglob("*"))
+    files = files_by_kind(videos)
     # A folder that holds a video is a data set, which `read_manifest` lists.
-    if any(path.suffix.lower() in VIDEO_SUFFIXES for path in files):
+    if any(kind in VIDEO_SUFFIXES for kind in files):
         return []
-    return [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    return sorted(videos / path for kind in IMAGE_SUFFIXES for path in files.get(kind, ()))

@@ -10,8 +10,9 @@ from vjepa.data.clips import ClipConfig, Sample
 from vjepa.data.manifest import Manifest
 from vjepa.data.windows import Window, WindowClips
 from vjepa.drawing.captions import GAP, SMALLEST, framed, joined, text_strip
+from vjepa.drawing.outputs import check_picture_size
 from vjepa.drawing.palette import INK, RIGHT, WRONG
-from vjepa.errors import require
+from vjepa.errors import announce, require
 from vjepa.evaluation.confusion import class_names
 from vjepa.evaluation.tables import text_table
 from vjepa.features.files import Features
@@ -37,6 +38,8 @@ class SheetConfig:
     def __post_init__(self) -> None:
         sizes = (self.queries, self.neighbours, self.pixels)
         require(min(sizes) > 0, f"sheet: queries, neighbours and pixels are {sizes}; all must be 1 or more")
+        pixels = self.queries * (self.neighbours + 1) * self.pixels**2
+        check_picture_size(pixels, f"sheet: queries, neighbours and pixels of {sizes}")
 
 
 def contact_sheet(manifest: Manifest, features: Features, found: list[Neighbours], pixels: int) -> Image:
@@ -77,8 +80,9 @@ def label_names(manifest: Manifest, features: Features) -> list[str]:
 
 
 def image_of(sample: Sample, size: int) -> Image:
-    """The sample's frame; grey if its file does not exist any more."""
+    """The sample's frame; grey, after a note, if its file cannot be decoded any more."""
     if sample.clip is None:
+        announce(f"{sample.bad[0]}; it is drawn grey")
         return np.full((size, size, 3), 128, np.uint8)
     return np.ascontiguousarray(rearrange(sample.clip[0], "c h w -> h w c").numpy())
 

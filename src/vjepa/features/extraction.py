@@ -7,7 +7,6 @@ same command, and several processes can fill one folder (`--part`, `--parts`). F
 Python: `vjepa.features.clip_features`.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +20,11 @@ from tqdm import tqdm
 
 from vjepa.data.manifest import Manifest
 from vjepa.data.windows import Window, WindowClips, windows_of
-from vjepa.errors import UserError, require
+from vjepa.errors import require
 from vjepa.features.clip_features import clip_features
 from vjepa.features.config import FeatureConfig, read_videos
-from vjepa.features.files import FORMAT, NOTE, Shard, is_empty, write_note, write_shard
+from vjepa.features.files import FORMAT, NOTE, Shard, is_empty, read_note, write_note, write_shard
+from vjepa.models.device import find_device
 from vjepa.models.encoder import Encoder
 from vjepa.models.probe import AttentivePool
 from vjepa.weights.card import read_card
@@ -32,6 +32,7 @@ from vjepa.weights.export import part_description
 from vjepa.weights.facts import ClipFacts
 from vjepa.weights.files import check_same_encoder
 from vjepa.weights.load import load_encoder, load_probe
+from vjepa.weights.source import is_export
 
 
 def extract(config: FeatureConfig) -> Path:
@@ -117,25 +118,9 @@ def load_pooler(probe: Path, encoder: Encoder, source: Path) -> AttentivePool:
 
 def probe_encoder_digest(probe: Path) -> str | None:
     """The digest of the encoder that a probe was trained on; None for files that do not say."""
-    if probe.suffix == ".pt" or probe.is_dir():
+    if not is_export(probe):
         return None
     return part_description(probe, "probe").get("schema", {}).get("encoder_digest")
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name. Raises UserError if it does not exist."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    # torch raises different errors for unknown names, missing drivers and builds without CUDA.
-    try:
-        device = torch.empty(0, device=name).device
-        torch.empty(1, device=device).cpu()  # the device `meta` has a name and no numbers
-        return device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(
-            f"--device {name} cannot be used ({reason}); give cpu, cuda, cuda:1, mps or auto"
-        ) from error
 
 
 def write_missing(extractor: Extractor, manifest: Manifest, shards: Sequence[Shard]) -> None:
@@ -169,9 +154,10 @@ def shard_features(
 
 def check_same_features(out: Path, identity: dict) -> None:
     """Raise UserError if the folder holds other features, or a format that is no longer written."""
-    if not (out / NOTE).exists():
+    # A run that failed before its first file leaves a note that binds nobody.
+    if not (out / NOTE).exists() or not any(out.glob("[0-9]*.*")):
         return
-    known = json.loads((out / NOTE).read_text())
+    known = read_note(out)
     changed = [f"{key}: {known.get(key)} -> {new}" for key, new in identity.items() if known.get(key) != new]
     require(not changed, f"{out} holds other features ({'; '.join(changed[:3])}); choose another --out")
     old = known["format"]

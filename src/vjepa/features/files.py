@@ -19,11 +19,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import Float
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from vjepa.data.manifest import Manifest
 from vjepa.data.windows import Window
-from vjepa.errors import require
+from vjepa.errors import UserError, require
 
 FORMAT = "parquet"
 NOTE = "features.json"
@@ -64,7 +64,13 @@ def read_note(out: str | Path) -> dict:
     """The note of a folder. Raises UserError if the folder holds no features."""
     file = Path(out) / NOTE
     require(file.exists(), f"{out} holds no features; write some with `vjepa features`")
-    return json.loads(file.read_text())
+    try:
+        note = json.loads(file.read_text())
+    except ValueError:
+        note = None
+    complete = isinstance(note, dict) and "format" in note
+    require(complete, f"{file} is damaged; write the features into a new folder")
+    return note
 
 
 def write_shard(
@@ -133,7 +139,11 @@ def complete_files(out: Path) -> list[Path]:
 
 
 def read_shard(file: Path) -> Features:
-    return read_parquet(file) if file.suffix == ".parquet" else read_safetensors(file)
+    try:
+        return read_parquet(file) if file.suffix == ".parquet" else read_safetensors(file)
+    except (pa.ArrowException, SafetensorError, KeyError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{file} holds no features ({reason}); delete it and write it again") from error
 
 
 def is_empty(file: Path) -> bool:

@@ -16,15 +16,15 @@ from tqdm import tqdm
 from vjepa.data.clips import ClipConfig
 from vjepa.data.manifest import Row
 from vjepa.drawing.outputs import check_outputs
-from vjepa.errors import require
+from vjepa.errors import check_positive, require
 from vjepa.features.clip_features import clip_of
-from vjepa.features.extraction import find_device
 from vjepa.features.look_film import write_films
 from vjepa.features.look_page import write_page
 from vjepa.features.look_predictions import load_forecaster
 from vjepa.features.look_video import look_at
 from vjepa.features.look_windows import Timing, VideoPlan, film_frames_per_frame, plan_video
 from vjepa.features.video_rows import rows_of
+from vjepa.models.device import find_device
 from vjepa.models.encoder import Encoder
 from vjepa.weights.box import BOX
 from vjepa.weights.card import read_card
@@ -68,7 +68,7 @@ def look(
         mp4: Also write the same as a film.
         device: cpu, cuda, cuda:1, mps; auto takes a GPU if there is one.
     """
-    require(size > 0, f"--size {size} must be 1 pixel or more")
+    check_positive(size=size, frames=frames, fps=fps)
     rows = rows_of(videos)
     several = f"{len(rows)} videos are too many to stand side by side; give at most {MOST_VIDEOS}"
     require(len(rows) <= MOST_VIDEOS, several)

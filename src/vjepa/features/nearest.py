@@ -32,6 +32,7 @@ def nearest_clips(manifest: Manifest, features: Features, queries: int, neighbou
     """
     check_same_manifest(manifest, features)
     vectors = unit_vectors(features)
+    require(len(vectors) > 1, "the features are of one clip, which has no neighbours; give two or more")
     chosen = torch.linspace(0, len(vectors) - 1, min(queries, len(vectors))).round().long()
     # A query is its own nearest clip, which would show nothing.
     cosines, places = nearest(vectors[chosen], vectors, neighbours, without=chosen)

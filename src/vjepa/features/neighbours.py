@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vjepa.drawing.film import write_png
 from vjepa.drawing.outputs import check_outputs
-from vjepa.errors import require
+from vjepa.errors import check_positive
 from vjepa.features.config import read_videos
 from vjepa.features.contact_sheet import SheetConfig, contact_sheet, neighbour_table
 from vjepa.features.files import read_features, read_note
@@ -40,9 +40,9 @@ def neighbours(
         sheet: Size of the image.
     """
     # Before the image is drawn, which takes much longer than these checks.
+    check_positive(k=k)
     check_outputs([picture], [videos])
     if scored:
-        require(k > 0, f"--k {k}: no neighbour votes; use 1 or more")
         check_same_settings(features, scored)
     fitted = read_features(features)
     manifest = read_videos(videos)

@@ -19,11 +19,11 @@ from vjepa.data.decode import open_video
 from vjepa.data.manifest import Row
 from vjepa.data.windows import Window, WindowClips, windows_of
 from vjepa.drawing.outputs import check_outputs, complete_file
-from vjepa.errors import UserError, require
-from vjepa.features.extraction import find_device
+from vjepa.errors import UserError, check_positive, require
 from vjepa.features.probe_answers import probe_clip, probe_shares, read_probe_schema
 from vjepa.features.surprise import write_surprise
 from vjepa.features.video_rows import manifest_of, rows_of
+from vjepa.models.device import find_device
 from vjepa.weights.box import BOX
 from vjepa.weights.card import read_card
 from vjepa.weights.files import check_same_encoder
@@ -71,7 +71,7 @@ def predict(
         device: cpu, cuda, cuda:1, mps; auto takes a GPU if there is one.
     """
     require(0 <= overlap < 1, f"--overlap {overlap} is a share: 0 to below 1")
-    require(top > 0, f"--top {top} must be 1 or more")
+    check_positive(top=top)
     rows = rows_of(videos)
     path = out or Path("surprise.csv" if surprise else "predictions.csv")
     read = [*videos, *(row.path for row in rows), probe, *([encoder] if encoder else [])]

@@ -26,6 +26,7 @@ from vjepa.weights.card import read_card
 from vjepa.weights.export import read_schema
 from vjepa.weights.files import as_checkpoint_error, check_exists
 from vjepa.weights.huggingface import read_hf_config
+from vjepa.weights.source import is_export
 
 
 @as_checkpoint_error
@@ -35,7 +36,7 @@ def read_probe_schema(source: str | Path) -> dict[str, Any]:
     Raises CheckpointError if there is no probe, and UserError for a file of Meta's, which names no classes.
     """
     path = check_exists(source)
-    if path.suffix == ".pt":
+    if not (path.is_dir() or is_export(path)):
         raise UserError(f"{path} does not say what its classes are called; load_probe gives its logits")
     schema = hugging_face_schema(path) if path.is_dir() else read_schema(path, "probe")
     check_schema(schema)

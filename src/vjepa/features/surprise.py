@@ -22,9 +22,9 @@ from vjepa.drawing.palette import CHANCE, OURS
 from vjepa.drawing.style import new_figure, save_figure, style
 from vjepa.errors import require
 from vjepa.features.clip_features import clip_of
-from vjepa.features.extraction import find_device
 from vjepa.features.look_predictions import Forecaster, hidden_steps, load_forecaster
 from vjepa.features.look_windows import LookWindow, Timing, VideoPlan, picture_size, read_film
+from vjepa.models.device import find_device
 from vjepa.weights.card import read_card
 from vjepa.weights.load import load_encoder
 

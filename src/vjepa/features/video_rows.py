@@ -6,10 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from vjepa.data.manifest import NO_LABEL, Manifest, Row
+from vjepa.data.manifest_files import LISTS
 from vjepa.features.config import read_videos
-
-LISTS = (".csv", ".tsv", ".txt", ".parquet")
-"""Files that list videos. Any other file is taken for a video, because only decoding it shows what it is."""
 
 
 def rows_of(paths: Sequence[Path]) -> list[Row]:
@@ -19,6 +17,7 @@ def rows_of(paths: Sequence[Path]) -> list[Row]:
     """
     rows = []
     for path in map(Path, paths):
+        # Any other file is taken for a video, because only decoding it shows what it is.
         is_file = path.is_file() and path.suffix.lower() not in LISTS
         listed = None if is_file else read_videos(path)
         rows += [Row(path, None, None, None)] if listed is None else map(listed.row, range(len(listed)))

@@ -1,0 +1,80 @@
+"""Text in whatever encoding is read as its author meant it, or refused in one sentence."""
+
+import re
+
+import pytest
+
+from vjepa.data.manifest_error import ManifestError
+from vjepa.data.text_files import read_text
+
+TEXT = "path,label\ncafé.mp4,fête\nb.mp4,«noël»\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        TEXT.encode(),
+        TEXT.encode("utf-8-sig"),
+        TEXT.encode("utf-16"),
+        TEXT.encode("utf-16-be").join([b"\xfe\xff", b""]),
+        TEXT.replace("\n", "\r\n").encode(),
+        TEXT.replace("\n", "\r").encode(),
+        TEXT.replace("\n", "\r\n").encode("utf-16"),
+    ],
+)
+def test_every_encoding_with_a_mark_and_every_line_ending(tmp_path, data, capsys):
+    path = tmp_path / "a.csv"
+    path.write_bytes(data)
+    assert read_text(path) == TEXT
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("text", [TEXT, "d’été €5\nœuf\n", "jalapeño\nSão Paulo\nStraße\n"])
+def test_western_text_is_read_and_named_once(tmp_path, text, capsys):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"plain\n" + text.encode("cp1252"))
+    assert read_text(path) == "plain\n" + text
+    assert read_text(path) == "plain\n" + text
+    line = 2 if text != TEXT else 3
+    (note,) = capsys.readouterr().err.splitlines()
+    assert note == f"note: {path}, line {line}: not UTF-8; the file is read as cp1252 (Western Europe)"
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (
+            "видео\n".encode("cp1251"),
+            "line 1: not UTF-8, and its encoding cannot be told; save the file as UTF-8",
+        ),
+        ("a\n视频小狗\n".encode("gbk"), "line 2: not UTF-8, and its encoding cannot be told"),
+        ("café\n".encode() + b"caf\xe9\n", "line 2: not UTF-8, and its encoding cannot be told"),
+        (b"a\nb\x81 c\n", "line 2: not UTF-8, and not cp1252 either"),
+        (b"PK\x03\x04\x14\x00", "line 1: a binary file (it holds the byte 0x03)"),
+        ("ab".encode("utf-16-le"), "or text in UTF-16 without its mark"),
+        (TEXT.encode("utf-16")[:-1], "not UTF-8, and not utf-16 either"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "fetch it with `git lfs pull`"),
+        (b"\n<!DOCTYPE html>\n", "a web page in place of the file"),
+    ],
+)
+def test_what_is_no_text_of_the_user_is_one_sentence(tmp_path, data, words):
+    path = tmp_path / "a.csv"
+    path.write_bytes(data)
+    with pytest.raises(ManifestError, match=re.escape(words)) as caught:
+        read_text(path)
+    assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_opened_is_one_sentence(tmp_path):
+    with pytest.raises(ManifestError, match="cannot be read: Is a directory"):
+        read_text(tmp_path)
+    with pytest.raises(ManifestError, match="cannot be read: No such file"):
+        read_text(tmp_path / "missing.csv")
+
+
+def test_another_rank_says_nothing(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"caf\xe9\n")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    read_text(path)
+    assert capsys.readouterr().err == ""
