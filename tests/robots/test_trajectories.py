@@ -1,6 +1,7 @@
 """Laws of robot data: images, states and actions of a window belong together, and mistakes are refused."""
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -273,19 +274,19 @@ def test_short_episodes_are_left_out_and_named(folder):
     windows = Windows(load_lerobot(folder), WINDOW)
     assert windows.episodes.tolist() == [0, 2, 3] and len(windows.short) == 1
     assert "episode 1: too short: 0.533 s" in windows.short[0] and "spans 1.750 s" in windows.short[0]
-    with pytest.raises(TrajectoryError, match="none of 4 episodes can be used"):
+    with pytest.raises(TrajectoryError, match=r"none of its episodes can be used, the first: .*too short"):
         Windows(load_lerobot(folder), replace(WINDOW, frames=100))
 
 
 def test_an_episode_that_cannot_be_decoded_is_replaced_a_bounded_number_of_times_and_named(tmp_path):
     folder = write_lerobot(tmp_path)
-    (folder / f"videos/{LEFT}/chunk-000/file-000.mp4").write_bytes(b"not a video")
     windows = training(folder, cameras=[LEFT])
+    evaluation = EvaluationTrajectories(load_lerobot(folder, cameras=[LEFT]), WINDOW)
+    (folder / f"videos/{LEFT}/chunk-000/file-000.mp4").write_bytes(b"not a video")
     samples = [windows[k] for k in range(12)]
     assert all(sample.clip is not None and sample.episode in (2, 3) for sample in samples)
     named = [reason for sample in samples for reason in sample.bad]
     assert len(named) >= 3 and all("file-000.mp4" in reason and "episode 0" in reason for reason in named)
-    evaluation = EvaluationTrajectories(load_lerobot(folder, cameras=[LEFT]), WINDOW)
     batch = collate_windows([evaluation[i] for i in range(len(evaluation))])
     assert batch.lost == 1 and batch.episode.tolist() == [2, 3] and "episode 0" in batch.bad[0]
     (folder / f"videos/{LEFT}/chunk-000/file-001.mp4").write_bytes(b"not a video")
@@ -300,61 +301,13 @@ def test_pictures_of_the_next_episode_are_never_shown(tmp_path):
     table = pa.parquet.read_table(file).to_pydict()
     table[f"videos/{LEFT}/to_timestamp"][0] -= 10 / FPS
     write(file, table)
-    windows = Windows(load_lerobot(folder), WINDOW)
-    assert windows.episodes.tolist() == [2, 3] and any(
-        "another episode's images" in reason for reason in windows.short
-    )
+    data = load_lerobot(folder)
+    assert data.numbers.tolist() == [1, 2, 3]
+    assert "episode 0: there are 2.000 s of" in data.left_out.bad[0]
+    assert "another episode's images" in data.left_out.bad[0]
 
 
 # -- refusals ------------------------------------------------------------------------------------------------
-
-
-def spoil_degrees(rows: dict) -> None:
-    rows["observation.state"][50, 5] = 90.0
-
-
-def spoil_nan(rows: dict) -> None:
-    rows["observation.state"][50, 2] = np.nan
-
-
-def spoil_time(rows: dict) -> None:
-    rows["timestamp"][50] = rows["timestamp"][49]
-
-
-def spoil_milliseconds(rows: dict) -> None:
-    rows["timestamp"] *= 1000
-
-
-def spoil_camera(rows: dict) -> None:
-    rows["camera_extrinsics.left"][50, 2] = np.nan
-
-
-def spoil_length(rows: dict) -> None:
-    rows["episode_index"][50] = 1
-
-
-@pytest.mark.parametrize(
-    "spoil, words",
-    [
-        (
-            spoil_degrees,
-            r"file-000.parquet, episode 2, frame 1: yaw of column observation.state is 90.0, .* radians",
-        ),
-        (spoil_nan, r"file-000.parquet, episode 2, frame 1: the state is missing, NaN or infinite"),
-        (spoil_time, r"file-000.parquet, episode 2, frame 1: column timestamp does not rise by 1/15 s"),
-        (spoil_milliseconds, r"file-001.parquet, episode 0, frame 1: column timestamp does not rise"),
-        (
-            spoil_camera,
-            r"file-000.parquet, episode 2, frame 1: the pose of observation.images.left is missing",
-        ),
-        (spoil_length, r"file-001.parquet, episode 1: 10 rows, but meta/episodes says 9"),
-    ],
-)
-def test_rows_that_make_no_sense_are_refused_in_one_sentence(tmp_path, spoil, words):
-    rows = rows_of(LENGTHS)
-    spoil(rows)
-    with pytest.raises(TrajectoryError, match=words):
-        load_lerobot(write_lerobot(tmp_path, rows), columns=Columns(extrinsics="camera_extrinsics.left"))
 
 
 @pytest.mark.parametrize(
@@ -394,82 +347,15 @@ def test_absent_cameras_columns_and_rates_are_refused(folder, tmp_path):
         TrajectoryConfig(frames=1)
 
 
-def repeat_episode(table: pa.Table) -> pa.Table:
-    return pa.concat_tables([table, table.slice(0, 1)])
-
-
-def empty_episode(table: pa.Table) -> pa.Table:
-    place = table.schema.get_field_index("length")
-    return table.set_column(place, "length", pa.array([40, 9, 33, 0]))
-
-
-def no_episodes(table: pa.Table) -> pa.Table:
-    return table.slice(0, 0)
-
-
-@pytest.mark.parametrize(
-    "spoil, words",
-    [
-        (repeat_episode, r"meta/episodes: episode 0 has several rows"),
-        (empty_episode, r"meta/episodes: episode 3 has no frames"),
-        (no_episodes, r"meta/episodes: no episodes"),
-    ],
-)
-def test_tables_of_episodes_that_make_no_sense_are_refused(tmp_path, spoil, words):
-    folder = write_lerobot(tmp_path)
-    (file,) = (folder / "meta/episodes").rglob("*.parquet")
-    pa.parquet.write_table(spoil(pa.parquet.read_table(file)), file)
-    with pytest.raises(TrajectoryError, match=words):
-        load_lerobot(folder)
-
-
-def test_an_episode_whose_pictures_end_nobody_knows_when_is_left_out(tmp_path):
-    folder = write_lerobot(tmp_path)
-    (file,) = (folder / "meta/episodes").rglob("*.parquet")
-    table = pa.parquet.read_table(file)
-    name = f"videos/{LEFT}/to_timestamp"
-    ends = pa.array([None, *table[name].to_pylist()[1:]], pa.float64())
-    pa.parquet.write_table(table.set_column(table.schema.get_field_index(name), name, ends), file)
-    assert list(load_lerobot(folder).broken) == [0]
-
-
-def test_files_of_other_kinds_of_columns_are_refused(tmp_path):
-    folder = write_lerobot(tmp_path)
-    file = folder / "data/chunk-000/file-001.parquet"
-    table = pa.parquet.read_table(file)
-    place = table.schema.get_field_index("timestamp")
-    pa.parquet.write_table(table.set_column(place, "timestamp", table["timestamp"].cast(pa.string())), file)
-    with pytest.raises(TrajectoryError, match="do not hold the same kinds of columns"):
-        load_lerobot(folder)
-
-
-@pytest.mark.parametrize(
-    "file", ["data/chunk-000/file-001.parquet", f"videos/{WRIST}/chunk-000/file-001.mp4"]
-)
-def test_missing_files_are_refused(tmp_path, file):
-    folder = write_lerobot(tmp_path)
-    (folder / file).unlink()
-    with pytest.raises(TrajectoryError, match=r"file-001.*: no such file, but episodes"):
-        load_lerobot(folder)
-
-
-def test_a_cut_off_table_is_refused(tmp_path):
-    folder = write_lerobot(tmp_path)
-    file = folder / "data/chunk-000/file-000.parquet"
-    file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(TrajectoryError, match=r"file-000\.parquet: cannot be read"):
-        load_lerobot(folder)
-
-
 def test_the_fingerprint_changes_with_the_data(folder, tmp_path):
-    rows = rows_of(LENGTHS)
-    assert (
-        load_lerobot(folder).fingerprint == load_lerobot(write_lerobot(tmp_path / "same", rows)).fingerprint
-    )
-    rows["observation.state"][3, 3] += 0.01
-    assert (
-        load_lerobot(folder).fingerprint != load_lerobot(write_lerobot(tmp_path / "other", rows)).fingerprint
-    )
+    # Copied, because a busy machine does not encode a video to the same bytes twice.
+    same = shutil.copytree(folder, tmp_path / "same")
+    assert load_lerobot(folder).fingerprint == load_lerobot(same).fingerprint
+    file = same / "data/chunk-000/file-001.parquet"
+    columns = pa.parquet.read_table(file).to_pydict()
+    columns["observation.state"][3][3] += 0.01
+    write(file, columns)
+    assert load_lerobot(folder).fingerprint != load_lerobot(same).fingerprint
 
 
 # -- the data module -----------------------------------------------------------------------------------------
@@ -521,13 +407,10 @@ def test_training_resumes_with_the_next_window_and_validates_every_episode(folde
     assert whole.validated[:3] == [0, 2, 3]
 
 
-def test_left_out_episodes_and_odd_actions_are_said_before_training(folder):
+def test_left_out_episodes_and_odd_actions_are_said_before_training(tmp_path, capsys):
+    folder = write_lerobot(tmp_path)  # of its own: a sentence is said once
     window = replace(WINDOW, evaluation_frames=9)
     data = TrajectoryData([RobotSource(str(folder))], test=RobotSource(str(folder)), window=window)
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="100% of the actions lie beyond schema.bounds"):
         data.setup("fit")
-    said = " ".join(str(warning.message) for warning in caught)
-    assert (
-        said.count("of 4 episodes are left out, the first") == 2
-        and "100% of the actions lie beyond schema.bounds" in said
-    )
+    assert capsys.readouterr().err.count("of 4 episodes are too short for a window, the first") == 2

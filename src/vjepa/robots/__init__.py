@@ -4,6 +4,8 @@ euler            Euler angles and rotation matrices, in torch and in numpy
 schema           what the numbers of a state and of an action mean
 pose             from two states to the action between them, and back
 episodes         the contract: what a reader returns, whatever the format of the recording
+left_out         what of a dataset is not used, and why
+episode_checks   which episodes hold numbers that a robot can have measured
 readers          one reader for each recording format
 windows          what a window is, and reading one from an episode
 window_batches   one window as tensors, and a batch of them

@@ -93,7 +93,9 @@ class CachedWindows:
         def make() -> Float[Tensor, "t n d"]:
             return self.encode_episode(source, episode, camera)
 
-        tokens = self.caches[source].load(f"{episode:06d}.{camera}", make, rows)
+        # The dataset's own number: which episodes are left out depends on the cameras and columns in use.
+        number = self.windows[source].data.numbers[episode]
+        tokens = self.caches[source].load(f"{number:06d}.{camera}", make, rows)
         return rearrange(tokens, "t n d -> (t n) d")
 
     def encode_episode(self, source: int, episode: int, camera: str) -> Float[Tensor, "t n d"]:

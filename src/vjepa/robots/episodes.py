@@ -1,13 +1,14 @@
 """The contract of the readers: whatever the format of a recording, a reader returns `Episodes`.
 
 A reader reads the columns that `Columns` names, finds the videos (`Footage`), fills the fields of `Episodes`,
-says which files decide its `fingerprint`, and ends with `check_rows`. It raises TrajectoryError for data that
-cannot be used. Windows, caches and the data module know `Episodes` only.
+says which files decide its `fingerprint`, and ends with `sound_episodes`. It leaves out episodes that cannot
+be used, and raises TrajectoryError if none is left. Windows, caches and the data module know `Episodes` only.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,9 +17,11 @@ import torch
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from torch import Tensor
 
-from vjepa.data.decode import decode_frames
+from vjepa.data.decode import open_video
+from vjepa.data.decode_error import DecodeError
 from vjepa.errors import UserError
-from vjepa.robots.schema import FULL_TURN, StateSchema
+from vjepa.robots.left_out import LeftOut
+from vjepa.robots.schema import StateSchema
 
 
 class TrajectoryError(UserError):
@@ -61,10 +64,14 @@ class Footage(NamedTuple):
     starts: Float64[np.ndarray, " e"]
     """Seconds into its file at which each episode begins."""
 
+    def keep(self, good: Bool[np.ndarray, " e"]) -> "Footage":
+        """That of these episodes alone."""
+        return Footage(list(compress(self.files, good)), self.starts[good])
+
 
 @dataclass(eq=False)  # == of tensors is no truth value
 class Episodes(ABC):
-    """One dataset: numbers in memory, images on demand.
+    """One dataset: numbers in memory, images on demand. All of its episodes can be used.
 
     Rows of all episodes lie one after the other, in the order of time. Episodes are counted from 0 everywhere
     but in `numbers` and in error messages.
@@ -94,8 +101,8 @@ class Episodes(ABC):
     """For each camera."""
     row_files: list[Path]
     """The file that holds the rows of each episode, for error messages."""
-    broken: dict[int, str]
-    """Episodes that have fewer images than rows, each with its reason."""
+    left_out: LeftOut
+    """What the reader does not use, each with its reason."""
 
     @property
     @abstractmethod
@@ -114,66 +121,43 @@ class Episodes(ABC):
     def frames(
         self, episode: int, camera: str, rows: Sequence[int] | Int64[np.ndarray, " t"]
     ) -> UInt8[Tensor, "t h w c"]:
-        """Images of some rows of an episode, counted from its first. Raises DecodeError."""
+        """Images of some rows of an episode, counted from its first.
+
+        Raises DecodeError, also if the video ends before the episode.
+        """
         files, starts = self.footage[camera]
         # Half a frame later is the middle of the time for which an image is on screen, so rounded time stamps
         # never select its neighbour.
-        times = starts[episode] + self.times[self.rows(episode)][np.asarray(rows)] + 0.5 / self.fps
-        return torch.from_numpy(decode_frames(files[episode], times))
+        times = starts[episode] + self.times[self.rows(episode)] + 0.5 / self.fps
+        with open_video(files[episode]) as video:
+            # A table that promises too many images may be wrong about the first ones too.
+            if times[-1] > video.end:
+                raise DecodeError(files[episode], f"it ends at {video.end:.3f} s, before its episode")
+            return torch.from_numpy(video.frames(times[np.asarray(rows)]))
+
+    def keep(self, good: Bool[np.ndarray, " e"]) -> "Episodes":
+        """These episodes and their rows alone."""
+        rows = torch.from_numpy(np.repeat(good, self.length))
+        length = self.length[good]
+        return replace(
+            self,
+            numbers=self.numbers[good],
+            first=np.cumsum(length) - length,
+            length=length,
+            times=self.times[rows.numpy()],
+            states=self.states[rows],
+            actions=None if self.actions is None else self.actions[rows],
+            extrinsics={camera: poses[rows] for camera, poses in self.extrinsics.items()},
+            footage={camera: footage.keep(good) for camera, footage in self.footage.items()},
+            row_files=list(compress(self.row_files, good)),
+        )
 
     def name(self, episode: int) -> str:
         """What an episode is called in a sentence."""
         return f"{self.folder}, episode {self.numbers[episode]}"
 
 
-def check_rows(episodes: Episodes, columns: Columns) -> None:
-    """Raise TrajectoryError for the first row that no robot can have measured.
-
-    Numbers must be finite, angles in radians, and time stamps must rise by 1 / fps from 0 in every episode.
-    """
-    _check_finite(episodes)
-    _check_angles(episodes, "+".join(columns.state))
-    _check_times(episodes)
-
-
-def _check_finite(episodes: Episodes) -> None:
-    values = {"state": episodes.states}
-    if episodes.actions is not None:
-        values["action"] = episodes.actions
-    values |= {f"pose of {camera}": poses for camera, poses in episodes.extrinsics.items()}
-    for what, numbers in values.items():
-        finite = numbers.isfinite().all(-1)
-        _check_each(episodes, finite, f"the {what} is missing, NaN or infinite; remove the episode")
-
-
-def _check_angles(episodes: Episodes, column: str) -> None:
-    schema = episodes.schema
-    angles = [dim for dim, unit in enumerate(schema.units) if unit == "rad"]
-    # Some datasets count angles from 0 to 2 pi, others from -pi to pi; the rest is for rounding.
-    far = episodes.states[:, angles].abs() > FULL_TURN + 1e-3
-    if not far.any():
-        return
-    dim = angles[int(far.any(0).nonzero()[0])]
-    value = episodes.states[far.any(-1)][0, dim]
-    shown = f"{schema.names[dim]} of column {column} is {value:.1f}"
-    _check_each(episodes, ~far.any(-1), f"{shown}, which is not an angle in radians; convert it from degrees")
-
-
-def _check_times(episodes: Episodes) -> None:
-    # In rows, so that an even step is 1.
-    steps = np.diff(episodes.times, prepend=0.0) * episodes.fps
-    # The first row of an episode must be at 0, whatever the row before it, which is another episode's.
-    steps[episodes.first] = episodes.times[episodes.first] * episodes.fps + 1
-    even = torch.from_numpy((steps > 0.5) & (steps < 1.5))
-    _check_each(episodes, even, f"column timestamp does not rise by 1/{episodes.fps:g} s from the row before")
-
-
-def _check_each(episodes: Episodes, good: Bool[Tensor, " rows"], complaint: str) -> None:
-    """Raise TrajectoryError for the first row that is not good, if any."""
-    if good.all():
-        return
-    row = int((~good).int().argmax())
-    # The last episode that begins at or before this row.
-    episode = int(np.searchsorted(episodes.first, row, side="right")) - 1
-    place = f"episode {episodes.numbers[episode]}, frame {row - episodes.first[episode]}"
-    raise TrajectoryError(f"{episodes.row_files[episode]}, {place}: {complaint}")
+def check_any_left(folder: Path, good: Bool[np.ndarray, " e"], reasons: Sequence[str]) -> None:
+    """Raise TrajectoryError with the first reason if no episode is good."""
+    if not good.any():
+        raise TrajectoryError(f"{folder}: none of its episodes can be used, the first: {reasons[0]}")

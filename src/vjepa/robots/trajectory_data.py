@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from torch.utils.data import DataLoader
 
-from vjepa.data.digest import array_digest, joint_digest
-from vjepa.data.module import ResumableData, check_sources
-from vjepa.robots.episodes import Columns, Episodes
+from vjepa.data.digest import DIGITS, DataDigest, array_digest, joint_digest
+from vjepa.data.module import ResumableData, check_sources, too_many_bad
+from vjepa.errors import announce
+from vjepa.robots.episodes import Columns, Episodes, TrajectoryError
+from vjepa.robots.left_out import first_reasons
 from vjepa.robots.readers.lerobot import load_lerobot
 from vjepa.robots.schema import END_EFFECTOR, StateSchema
 from vjepa.robots.window_batches import collate_windows
@@ -59,7 +62,8 @@ class TrajectoryData(ResumableData):
             window: What one window is.
             batch_size: Windows per device and step.
             workers: Processes that decode, per device.
-            max_bad_share: Training stops once more than this share of draws could not be decoded.
+            max_bad_share: Training stops once more than this share of draws could not be decoded, and does
+                not begin if a larger share of a dataset's episodes is bad.
             seed: Decides the order of episodes, the moments, the cameras and the crops.
         """
         super().__init__(batch_size, workers, max_bad_share, seed)
@@ -95,10 +99,10 @@ class TrajectoryData(ResumableData):
     def setup(self, stage: str) -> None:
         """Read what this stage needs, so that a mistake in the data stops the run before it starts."""
         if stage == "fit":
-            # Both warnings come before training: afterwards nobody could act on them.
+            # All of this is said before training: afterwards nobody could act on it.
             training = self.training_samples()
             evaluation = [EvaluationTrajectories(data, self.window).windows for data in self.held_out]
-            warn_of_short_episodes([*training.windows, *evaluation])
+            self.report_left_out([*training.windows, *evaluation])
             # Actions alone: without pixels no video is decoded.
             without_pixels = replace(self.window, pixels=False)
             warn_of_large_actions(self.training_windows(without_pixels), self.schema)
@@ -106,6 +110,26 @@ class TrajectoryData(ResumableData):
             _ = self.val_data
         if stage == "test":
             _ = self.test_data
+
+    def report_left_out(self, datasets: Sequence[Windows]) -> None:
+        """Say which episodes are not used, and list them in the folder of the run.
+
+        Raises TrajectoryError if a dataset has too many bad ones.
+        """
+        reasons = [reason for windows in datasets for reason in windows.left_out]
+        where = ""
+        if self.trainer is not None:
+            file = Path(self.trainer.default_root_dir) / "left_out_episodes.txt"
+            write_lines(file, list(dict.fromkeys(reasons)))
+            where = f"; all are listed in {file}" if reasons else ""
+        if where:
+            announce(f"all episodes that are left out are listed in {file}")
+        for windows in datasets:
+            if windows.short:
+                share = f"{len(windows.short)} of {len(windows.data)}"
+                sentence = f"{share} episodes are too short for a window, {first_reasons(windows.short)}"
+                announce(f"{windows.data.folder}: {sentence}")
+            check_bad_share(windows.data, self.max_bad_share, where)
 
     def training_windows(self, window: TrajectoryConfig) -> TrainingTrajectories:
         """The draws of training for any kind of window: the same seed draws the same episodes and moments."""
@@ -115,6 +139,11 @@ class TrajectoryData(ResumableData):
     def trained_on(self) -> dict:
         clip = {"frames": self.window.frames, "fps": self.window.fps, "size": self.window.size}
         return {"clip": clip, "data": joint_digest(map(episodes_digest, self.train_data))}
+
+    def data_digests(self) -> dict[str, DataDigest]:
+        named = {f"train.{i}": data for i, data in enumerate(self.train_data)}
+        named |= {"val": self.val_data, "test": self.test_data}
+        return {name: fingerprint_digest(data) for name, data in named.items() if data}
 
     def training_samples(self) -> TrainingTrajectories:
         return self.training_windows(self.window)
@@ -133,12 +162,31 @@ def episodes_digest(data: Episodes) -> str:
     return array_digest(data.length, data.times, data.states.numpy())
 
 
-def warn_of_short_episodes(datasets: Sequence[Windows]) -> None:
-    """Warn of each dataset that leaves out episodes: how many, and why the first."""
-    for windows in datasets:
-        if windows.short:
-            count = f"{len(windows.short)} of {len(windows.data)}"
-            rank_zero_warn(f"{count} episodes are left out, the first: {windows.short[0]}")
+def fingerprint_digest(data: Episodes) -> DataDigest:
+    """What a dataset is now, for a run that goes on."""
+    return DataDigest(str(data.folder), len(data), "episodes", data.fingerprint[:DIGITS])
+
+
+@rank_zero_only
+def write_lines(file: Path, lines: Sequence[str]) -> None:
+    """Write the lines in place of those of an earlier run; without any there is no file."""
+    if not lines:
+        file.unlink(missing_ok=True)
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def check_bad_share(data: Episodes, limit: float, where: str) -> None:
+    """Raise TrajectoryError if too many episodes of a dataset are bad. Missing files do not count."""
+    bad = data.left_out.bad
+    total = len(data) + len(bad)
+    # Beyond half of them, a small dataset is most likely read in a wrong way as a whole.
+    if too_many_bad(len(bad), total, limit) or len(bad) > max(limit, 0.5) * total:
+        raise TrajectoryError(
+            f"{data.folder}: {len(bad)} of {total} episodes are bad, more than data.max_bad_share={limit}, "
+            f"{first_reasons(bad)}{where}"
+        )
 
 
 def warn_of_large_actions(windows: TrainingTrajectories, schema: StateSchema) -> None:

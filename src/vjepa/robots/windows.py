@@ -5,8 +5,7 @@
 
 A window is T rows of one episode, 1 / fps of physical time apart whatever the rate of the recording, seen by
 one camera. Its actions lead from each state to the next by the rule of the schema, or are the recording's
-own. Episodes that are too short for a window are known when the data is loaded: they are left out and
-reported once.
+own. Episodes that are too short for a window are known when the data is loaded: they are left out.
 """
 
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from torch import Tensor
 from vjepa.data.decode_error import DecodeError
 from vjepa.data.transforms import Box, centre_box, crop, random_box
 from vjepa.errors import require
-from vjepa.robots.episodes import Episodes, TrajectoryError
+from vjepa.robots.episodes import Episodes, TrajectoryError, check_any_left
 from vjepa.robots.pose import pose_delta
 from vjepa.robots.window_batches import EpisodeWindow
 
@@ -103,7 +102,7 @@ class Windows:
 
     episodes   numbers of the episodes that can be used, counted from 0
     cameras    names of the cameras that windows are drawn from
-    short      one sentence for each episode that is left out
+    short      one sentence for each episode that is too short for a window
     """
 
     def __init__(self, data: Episodes, config: TrajectoryConfig) -> None:
@@ -137,24 +136,21 @@ class Windows:
         """Episodes that hold a window, and why the others are left out."""
         data = self.data
         config = self.config
-        # Every episode begins at 0 (`check_rows`), so the time of its last row is its length.
+        # Every episode begins at 0 (`sound_episodes`), so the time of its last row is its length.
         seconds = data.times[data.first + data.length - 1]
         fits = seconds + ROUNDING / data.fps >= config.span
-        broken = np.isin(np.arange(len(data)), list(data.broken))
-
-        # A broken episode has its own reason, whether it is too short as well or not.
         need = f"a window of {config.frames} rows at {config.fps:g} a second spans {config.span:.3f} s"
         short = [
             f"{data.name(episode)}: too short: {seconds[episode]:.3f} s; {need}"
-            for episode in np.flatnonzero(~fits & ~broken).tolist()
+            for episode in np.flatnonzero(~fits).tolist()
         ]
-        short += data.broken.values()
-        usable = np.flatnonzero(fits & ~broken)
-        if not len(usable):
-            raise TrajectoryError(
-                f"{data.folder}: none of {len(data)} episodes can be used, the first: {short[0]}"
-            )
-        return usable, short
+        check_any_left(data.folder, fits, short)
+        return np.flatnonzero(fits), short
+
+    @property
+    def left_out(self) -> list[str]:
+        """One sentence for each episode of the dataset that is not used."""
+        return self.data.left_out.episodes + self.short
 
     def __len__(self) -> int:
         """Usable episodes."""

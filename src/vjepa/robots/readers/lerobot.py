@@ -4,7 +4,7 @@
     frames = data.frames(episode=7, camera="observation.images.front", rows=[0, 4, 8])
 
 The lerobot package is not used: it takes 8 GB and pins older versions of torch. Everything but the images is
-read and checked when the folder is loaded, so that a mistake in the data is an error at once and not a
+read and checked when the folder is loaded, so that a mistake in the data is said at once and is not a
 strange loss curve later. Several episodes share an MP4 file: the time of an image in its file is its row's
 time stamp, which counts from the start of the episode, plus the start of the episode within the file.
 """
@@ -13,12 +13,15 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from vjepa.robots.episodes import Columns, Episodes, Footage, check_rows
-from vjepa.robots.readers.lerobot_info import LeRobotInfo, read_info
-from vjepa.robots.readers.lerobot_tables import EpisodeTable, read_episode_table, read_row_table
+from vjepa.robots.episode_checks import sound_episodes
+from vjepa.robots.episodes import Columns, Episodes
+from vjepa.robots.left_out import LeftOut
+from vjepa.robots.readers.lerobot_episodes import read_episode_table
+from vjepa.robots.readers.lerobot_info import read_info
+from vjepa.robots.readers.lerobot_rows import read_episode_rows
+from vjepa.robots.readers.lerobot_videos import cameras_with_videos, footage_of, with_images
 from vjepa.robots.schema import END_EFFECTOR, StateSchema
 
 
@@ -46,59 +49,38 @@ def load_lerobot(
     columns: Columns = Columns(),
     cameras: Sequence[str] = (),
 ) -> LeRobot:
-    """Load and check a LeRobotDataset v3.0 folder; `cameras` empty: all. Raises TrajectoryError."""
-    info = read_info(Path(folder))
-    cameras = info.choose_cameras(cameras)
-    info.check_columns(columns, schema, cameras)
+    """Load and check a LeRobotDataset v3.0 folder; `cameras` empty: all that are there.
 
-    table = read_episode_table(info, cameras)
-    row_files = table.row_files(info)
-    footage = {camera: footage_of(info, table, camera) for camera in cameras}
-    rows = read_row_table(info, table, row_files, columns.needed(schema, cameras))
+    Episodes that cannot be used are left out: a line says so, and `left_out` names all. Raises
+    TrajectoryError if none is left, and for a folder, camera or column that cannot be used.
+    """
+    left_out = LeftOut()
+    info = read_info(Path(folder))
+    wanted = info.choose_cameras(cameras, left_out.notes)
+    info.check_columns(columns, schema, wanted)
+
+    table = read_episode_table(info, wanted, left_out)
+    present = wanted if cameras else cameras_with_videos(table, wanted, left_out)
+    for camera in present:
+        table = with_images(table, camera, left_out)
+    rows = read_episode_rows(table, columns.needed(schema, present), left_out)
 
     episodes = LeRobot(
         folder=info.folder,
         schema=schema,
         fps=info.fps,
-        cameras=cameras,
-        numbers=table.numbers,
+        cameras=present,
+        numbers=rows.table.numbers,
         first=rows.first,
-        length=table.length,
+        length=rows.table.length,
         times=rows.times,
         states=torch.cat([rows.values[name] for name in columns.state], -1),
         actions=rows.values[columns.action] if schema.delta == "recorded" else None,
-        extrinsics={camera: rows.values[name] for camera, name in columns.extrinsics_of(cameras).items()},
-        footage=footage,
-        row_files=row_files,
-        broken=broken_episodes(info, table, cameras),
+        extrinsics={camera: rows.values[name] for camera, name in columns.extrinsics_of(present).items()},
+        footage={camera: footage_of(rows.table, camera) for camera in present},
+        row_files=rows.table.files(),
+        left_out=left_out,
     )
-    check_rows(episodes, columns)
-    return episodes
-
-
-def footage_of(info: LeRobotInfo, table: EpisodeTable, camera: str) -> Footage:
-    """The video file of each episode, and the second at which the episode begins there.
-
-    Raises TrajectoryError if a file is missing.
-    """
-    starts = table.columns[f"videos/{camera}/from_timestamp"].astype(np.float64)
-    return Footage(table.video_files(info, camera), starts)
-
-
-def broken_episodes(info: LeRobotInfo, table: EpisodeTable, cameras: Sequence[str]) -> dict[int, str]:
-    """Episodes with fewer images than rows, each with its reason."""
-    broken = {}
-    for camera in cameras:
-        begins = table.columns[f"videos/{camera}/from_timestamp"]
-        ends = table.columns[f"videos/{camera}/to_timestamp"]
-        seconds = ends - begins
-        # Half a row is for rounding. False where an end is missing, which is NaN.
-        enough = seconds * info.fps >= table.length - 0.5
-        for episode in np.flatnonzero(~enough).tolist():
-            name = f"{info.folder}, episode {table.numbers[episode]}"
-            rows = f"{table.length[episode]} rows at {info.fps:g} a second"
-            broken[episode] = (
-                f"{name}: there are {seconds[episode]:.3f} s of {camera} for {rows}; "
-                f"the rest would be another episode's images"
-            )
-    return broken
+    sound = sound_episodes(episodes, columns)
+    left_out.announce(info.folder, len(sound))
+    return sound

@@ -2,14 +2,21 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vjepa.robots.episodes import Columns, TrajectoryError
+from vjepa.robots.readers.parquet_numbers import file_fault
 from vjepa.robots.schema import StateSchema
 
 CONVERTER = "lerobot's convert_dataset_v21_to_v30"
+DEPTH_KEYS = ("video.is_depth_map", "is_depth_map")
+"""How versions of LeRobot call depth: at the feature, in its `info` or in its `video_info`."""
+FORMAT_KEYS = ("video.pix_fmt", "pix_fmt")
+DEEP_GREY = re.compile(r"gray(9|1\d)")
+"""Pixel formats of FFmpeg: grey with more than 8 bits."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,8 @@ class LeRobotInfo:
     folder: Path
     fps: float
     """Rows in a second."""
+    episodes: int
+    """Episodes of the whole dataset; 0 if the file does not say."""
     features: dict[str, dict]
     """Dtype and shape of every column, and of every camera."""
     data_path: str
@@ -26,25 +35,54 @@ class LeRobotInfo:
     video_path: str
     """Template of the video files."""
 
-    def width(self, column: str) -> int:
-        """Numbers in one row of a column."""
-        return math.prod(self.features[column]["shape"])
+    def file(self, camera: str, chunk: int, number: int) -> Path:
+        """A file of rows (no camera), or of one camera's images."""
+        template = self.video_path if camera else self.data_path
+        return self.folder / template.format(video_key=camera, chunk_index=chunk, file_index=number)
 
-    def choose_cameras(self, names: Sequence[str]) -> tuple[str, ...]:
-        """The cameras of these names, or all of them. Raises TrajectoryError for one that is not a video."""
-        videos = [name for name, feature in self.features.items() if _is_video(feature)]
-        for name in names:
-            if name not in videos:
-                dtype = self.features[name]["dtype"] if name in self.features else None
-                reason = f"its dtype is {dtype}" if dtype else "it is not there"
-                raise TrajectoryError(
-                    f"{self.folder}: camera {name!r} cannot be used, {reason}; there are {videos}"
-                )
-        if not videos:
+    def width(self, column: str) -> int:
+        """Numbers in one row of a column. Raises TrajectoryError if its shape does not tell."""
+        shape = self.features[column]["shape"]
+        try:
+            sizes = [float(size) for size in shape]
+        except (TypeError, ValueError):
+            sizes = [0.0]
+        if not all(size >= 1 and size.is_integer() for size in sizes):
             raise TrajectoryError(
-                f"{self.folder}: no feature of dtype video; images inside Parquet files are not read"
+                f"{self.folder}/meta/info.json: column {column!r} has shape {shape!r}, expected whole numbers"
             )
-        return tuple(names) or tuple(videos)  # the recipe's order: evaluation takes the first
+        return int(math.prod(sizes))
+
+    def choose_cameras(self, names: Sequence[str], notes: list[str]) -> tuple[str, ...]:
+        """The cameras of these names, or all that film colours; a note says which ones do not.
+
+        Raises TrajectoryError for a name that is not such a camera, and if there is none.
+        """
+        videos = [name for name, feature in self.features.items() if feature["dtype"] == "video"]
+        depth = [name for name in videos if _is_depth(self.features[name], name)]
+        colours = [name for name in videos if name not in depth]
+        for name in names:
+            if name not in colours:
+                reason = self._reason(name, depth)
+                raise TrajectoryError(
+                    f"{self.folder}: camera {name!r} cannot be used, {reason}; there are {colours}"
+                )
+        if not colours:
+            filmed = (
+                f"cameras {depth} hold depth, and there are no others"
+                if depth
+                else "no feature of dtype video; images inside Parquet files are not read"
+            )
+            raise TrajectoryError(f"{self.folder}: {filmed}")
+        if depth and not names:
+            notes.append(f"{self.folder}: cameras {depth} hold depth and are left out")
+        return tuple(names) or tuple(colours)  # the recipe's order: evaluation takes the first
+
+    def _reason(self, name: str, depth: Sequence[str]) -> str:
+        """Why a name is not that of a camera that films colours."""
+        if name in depth:
+            return "it holds depth, not colours (or its is_depth_map in meta/info.json is wrong)"
+        return f"its dtype is {self.features[name]['dtype']}" if name in self.features else "it is not there"
 
     def check_columns(self, columns: Columns, schema: StateSchema, cameras: Sequence[str]) -> None:
         """Raises TrajectoryError for a column that is absent, or whose width contradicts the schema."""
@@ -69,17 +107,27 @@ def read_info(folder: Path) -> LeRobotInfo:
     file = folder / "meta/info.json"
     fields = _read_json(file)
     _check_version(file, fields)
-    _check_fields(file, fields)
+    _check_features(file, fields.get("features"))
+    for name in ("data_path", "video_path"):
+        _check_template(file, name, fields.get(name))
     return LeRobotInfo(
-        folder, float(fields["fps"]), fields["features"], fields["data_path"], fields["video_path"]
+        folder,
+        _read_rate(file, fields.get("fps")),
+        _whole_or_zero(fields.get("total_episodes")),
+        fields["features"],
+        fields["data_path"],
+        fields["video_path"],
     )
 
 
 def _read_json(file: Path) -> dict:
     if not file.is_file():
         raise TrajectoryError(f"{file}: no such file; expected the folder of a LeRobotDataset v3.0")
+    fault = file_fault(file)
+    if fault:
+        raise TrajectoryError(f"{file}: {fault}")
     try:
-        fields = json.loads(file.read_text())
+        fields = json.loads(file.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise TrajectoryError(f"{file}: cannot be read: {error}") from error
     if not isinstance(fields, dict):
@@ -94,32 +142,57 @@ def _check_version(file: Path, fields: dict) -> None:
     data_path = fields.get("data_path")
     # Some public datasets call themselves v3.0 and have the paths of v2.1, so the paths are looked at too.
     if not version.startswith("v3.") or "{file_index" not in str(data_path):
+        first = "convert_dataset_v20_to_v21 and then " if version == "v2.0" else ""
         raise TrajectoryError(
             f"{file}: codebase_version {version} with data_path {data_path}; "
-            f"only v3.0 is read: convert it with {CONVERTER}"
+            f"only v3.0 is read: convert it with {first}{CONVERTER}"
         )
 
 
-def _check_fields(file: Path, fields: dict) -> None:
-    """Raise TrajectoryError unless the fields that all readers rely on are there and plausible."""
-    features = fields.get("features")
-    fps = fields.get("fps")
-    video_path = fields.get("video_path")
+def _check_features(file: Path, features: object) -> None:
     entries = features.values() if isinstance(features, dict) else [None]
     if not all(isinstance(entry, dict) and {"dtype", "shape"} <= entry.keys() for entry in entries):
         raise TrajectoryError(
             f"{file}: every one of its features should have a dtype and a shape; the file is not complete"
         )
-    if not isinstance(fps, int | float) or not 0 < fps < float("inf"):
-        raise TrajectoryError(f"{file}: fps is {fps!r}, expected the number of rows in a second")
-    if "{file_index" not in str(video_path):
+
+
+def _check_template(file: Path, name: str, template: object) -> None:
+    """Raise TrajectoryError unless it is a path in which only camera, chunk and file are to be filled in."""
+    if "{file_index" not in str(template):
+        raise TrajectoryError(f"{file}: {name} is {template!r}; images inside Parquet files are not read")
+    try:
+        str(template).format(video_key="camera", chunk_index=0, file_index=0)
+    except (KeyError, IndexError, ValueError) as error:
         raise TrajectoryError(
-            f"{file}: video_path is {video_path!r}; images inside Parquet files are not read"
-        )
+            f"{file}: {name} is {template!r}; expected {{video_key}}, {{chunk_index}} and {{file_index}}"
+        ) from error
 
 
-def _is_video(feature: dict) -> bool:
-    """Whether a feature is a video of colours."""
-    # Depth is stored as a 12-bit video, whose distances would be read as colours.
-    is_depth = (feature.get("info") or {}).get("video.is_depth_map", False)
-    return feature["dtype"] == "video" and not is_depth
+def _read_rate(file: Path, fps: object) -> float:
+    """Rows in a second; some tools write numbers as text."""
+    try:
+        rate = math.nan if isinstance(fps, bool) else float(fps)
+    except (TypeError, ValueError):
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise TrajectoryError(f"{file}: fps is {fps!r}, expected the number of rows in a second")
+    return rate
+
+
+def _whole_or_zero(value: object) -> int:
+    is_count = isinstance(value, int | float) and math.isfinite(value) and value >= 0
+    return int(value) if is_count else 0
+
+
+def _is_depth(feature: dict, name: str) -> bool:
+    """Whether a video's images are distances, which would be read as colours."""
+    parts = [
+        part for part in (feature, feature.get("info"), feature.get("video_info")) if isinstance(part, dict)
+    ]
+    said = [bool(part[key]) for part in parts for key in DEPTH_KEYS if part.get(key) is not None]
+    if said:
+        return any(said)
+    # Nothing is said: colours are never stored as grey with more than 8 bits.
+    formats = [str(part.get(key)) for part in parts for key in FORMAT_KEYS]
+    return any(DEEP_GREY.match(form) for form in formats) or "depth" in re.split(r"[._]", name.lower())
