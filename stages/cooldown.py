@@ -13,7 +13,9 @@ from stages.pretrain import Pretrain
 from vjepa.data.clip_data import ClipData
 from vjepa.training.stage_cli import run
 from vjepa.weights.checkpoints import checkpoint_in
+from vjepa.weights.family import Family
 from vjepa.weights.files import CheckpointError, read_pickle
+from vjepa.weights.source import read_source
 
 
 class Cooldown(Pretrain):
@@ -28,7 +30,7 @@ class Cooldown(Pretrain):
         super().on_fit_start()
         # A cooldown that continues from its own checkpoint has moments of its own.
         source = checkpoint_in(self.init_from)
-        if source.suffix == ".ckpt" and not self.trainer.ckpt_path:
+        if read_source(source).family is Family.LIGHTNING and not self.trainer.ckpt_path:
             self.take_over_moments(source)
 
     def take_over_moments(self, source: Path) -> None:

@@ -50,19 +50,20 @@ MADE_BY = {
 """Part of an export -> the stage that makes it."""
 
 
-def load(source: str | Path, encoder: str | Path | None = None) -> "Model":
+def load(source: str | Path, encoder: str | Path | None = None, family: str | None = None) -> "Model":
     """The model in any source of weights; nothing is loaded before it is needed.
 
     Args:
         source: A stage's export, a run's folder with several of them, Meta's `.pt`, a Hugging Face directory,
             or `demo` for the weights in the package.
         encoder: The encoder's source, for exports that hold none and whose own encoder has moved.
+        family: `v-jepa-2`, for a file of Meta's that does not say whether it is V-JEPA 1 or 2.
 
     Raises CheckpointError if the source does not exist or holds no weights.
     """
     files = part_files(source)
     own = encoder or files.get("ema") or encoder_of(files)
-    return Model(str(source), files | ({"ema": str(own)} if own else {}))
+    return Model(str(source), files | ({"ema": str(own)} if own else {}), family)
 
 
 class Model:
@@ -70,10 +71,12 @@ class Model:
 
     source  what was given to `load`
     files   part -> the file that holds it
+    family  what was given to `load`
     """
 
-    def __init__(self, source: str, files: Mapping[str, str]) -> None:
+    def __init__(self, source: str, files: Mapping[str, str], family: str | None = None) -> None:
         self.source = source
+        self.family = family
         self.files = dict(files)
 
     def file(self, part: str, verb: str) -> str:
@@ -99,12 +102,12 @@ class Model:
     @cached_property
     def encoder(self) -> Encoder:
         """The frozen encoder: normalised clips `b c t h w` -> tokens `b n d`."""
-        return freeze(load_encoder(self.file("ema", "encode")))
+        return freeze(load_encoder(self.file("ema", "encode"), family=self.family))
 
     @cached_property
     def predictor(self) -> Predictor:
         """The frozen predictor of masked tokens."""
-        return freeze(load_predictor(self.file("predictor", "predictor")))
+        return freeze(load_predictor(self.file("predictor", "predictor"), family=self.family))
 
     @cached_property
     def probe(self) -> AttentiveProbe:
@@ -122,7 +125,7 @@ class Model:
     def world(self) -> WorldModel:
         """The encoder and the action-conditioned predictor as a world model."""
         ac = self.file("ac_predictor", "plan")
-        return load_world_model(self.file("ema", "plan"), ac)
+        return load_world_model(self.file("ema", "plan"), ac, family=self.family)
 
     @cached_property
     def video_chat(self) -> "VideoChat":

@@ -19,6 +19,9 @@ from torch import Tensor
 from vjepa.errors import require
 from vjepa.planning.energy import Energy
 
+MOST_POINTS = 501
+"""Points along an axis; their square is the number of imagined actions."""
+
 
 @dataclass(frozen=True)
 class LandscapeConfig:
@@ -35,9 +38,10 @@ class LandscapeConfig:
 
     def __post_init__(self) -> None:
         require(self.axes[0] != self.axes[1], f"landscape.axes={self.axes} are one axis; give two")
-        require(
-            min(self.span) > 0 and self.points > 1, "landscape: span must be positive and points 2 or more"
-        )
+        require(min(self.axes) >= 0, f"landscape.axes={self.axes} are dimensions, counted from 0")
+        require(min(self.span) > 0, f"landscape.span={self.span} must be positive")
+        require(2 <= self.points <= MOST_POINTS, f"landscape.points={self.points}: give 2 to {MOST_POINTS}")
+        require(self.step >= 0, f"landscape.step={self.step} is an action, counted from 0")
 
 
 class Landscape(NamedTuple):

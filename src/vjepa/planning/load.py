@@ -9,13 +9,14 @@ What the predictor was trained for comes from its weights.
 from dataclasses import replace
 from pathlib import Path
 
-from vjepa.errors import UserError
+from vjepa.errors import UserError, require
 from vjepa.planning.world_model import PAPER_SCALES, WorldModel, WorldModelConfig
 from vjepa.robots.schema import END_EFFECTOR, StateSchema, schema_from
 from vjepa.weights.export import read_acting
 from vjepa.weights.facts import ActingFacts, chosen
 from vjepa.weights.files import check_same_encoder
 from vjepa.weights.load import load_ac_predictor, load_encoder
+from vjepa.weights.source import is_export
 
 RELEASED = ActingFacts(size=256, fps=4.0, scales=PAPER_SCALES)
 """What Meta's files do not say, but the paper does. Their states are those of `END_EFFECTOR`."""
@@ -26,6 +27,7 @@ def load_world_model(
     ac: str | Path,
     config: WorldModelConfig = WorldModelConfig(),
     size: int | None = None,
+    family: str | None = None,
 ) -> WorldModel:
     """The world model of an encoder and its action-conditioned predictor.
 
@@ -36,13 +38,15 @@ def load_world_model(
         ac: Export of an AC stage on that encoder, Meta's `.pt`, or `demo`.
         config: Memory; and scales, if they are to be others than those of the weights.
         size: Height and width of images, if they are to be others than those of the weights.
+        family: As for `load_encoder`.
 
     Raises CheckpointError if a source cannot be read, and UserError if the two do not belong together.
     """
     acting = acting_of(ac)
     scales = chosen(ac, "scales", acting.scales, config.scales, PAPER_SCALES)
     size = chosen(ac, "size", acting.size, size)
-    network = load_encoder(encoder, acting.weights)
+    network = load_encoder(encoder, acting.weights, family=family)
+    check_size(size, network.config.patch, encoder)
     predictor = load_ac_predictor(ac)
     try:
         world = WorldModel(network, predictor, schema_of(acting), replace(config, scales=scales), size)
@@ -53,9 +57,18 @@ def load_world_model(
     return world
 
 
+def check_size(size: int | None, patch: int, encoder: str | Path) -> None:
+    """Raise UserError for images that the encoder's patches do not divide."""
+    require(
+        size is None or (size > 0 and size % patch == 0),
+        f"size={size}: the encoder {encoder} cuts images into patches of {patch} px; "
+        f"give a multiple, such as {max(1, round((size or 0) / patch)) * patch}",
+    )
+
+
 def acting_of(ac: str | Path) -> ActingFacts:
     """What the source of an action-conditioned predictor says, or the paper for Meta's files."""
-    return RELEASED if Path(ac).suffix == ".pt" else read_acting(ac)
+    return read_acting(ac) if is_export(ac) else RELEASED
 
 
 def schema_of(acting: ActingFacts) -> StateSchema:

@@ -43,6 +43,8 @@ class MPCConfig:
             f"mpc.execute={self.execute} of a plan of {horizon} actions; give 1 to its horizon",
         )
         both = bool(self.switch) and self.threshold is not None
+        known = self.threshold is None or self.threshold >= 0
+        require(known, f"mpc: threshold={self.threshold} is an energy, which is never negative")
         require(not both, "mpc: sub-goals switch by switch or by threshold; give one")
 
 

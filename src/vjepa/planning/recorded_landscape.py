@@ -17,7 +17,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vjepa.data.transforms import centre_box, crop, normalise
-from vjepa.errors import UserError, require
+from vjepa.drawing.outputs import check_folder
+from vjepa.errors import UserError, check_positive, require
 from vjepa.planning.landscape import Landscape, LandscapeConfig, energy_landscape
 from vjepa.planning.landscape_figure import plot_landscape, swept_axes
 from vjepa.planning.load import load_world_model
@@ -59,6 +60,9 @@ def landscape(
         sweep: The plane of actions.
         world: Memory to use, and the scales of the energy.
     """
+    check_positive(size=size, horizon=horizon)
+    require(start >= 0, f"--start {start} is a frame, counted from 0")
+    check_folder(out)
     model = load_world_model(encoder, ac, world, size)
     result = trajectory_landscape(model, read_trajectory(trajectory), sweep, start, horizon)
     result.save(out / "landscape.npz")
@@ -96,12 +100,13 @@ def read_trajectory(path: Path) -> Trajectory:
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    require(path.is_file(), f"{path} does not exist; give an .npz with observations and states")
+    require(path.is_file(), f"{path} is no file; give an .npz with observations and states")
     try:
         with np.load(path) as file:
             arrays = dict(file)  # reads them all, so that damage shows here
     except (BadZipFile, EOFError, TypeError, ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read as an .npz of plain arrays: {error}") from error
+        # Not numpy's own words, which advise to unpickle the file.
+        raise UserError(f"{path} is no whole .npz of plain arrays; give observations and states") from error
     complete = {"observations", "states"} <= set(arrays)
     require(complete, f"{path} holds {list(arrays)}; expected observations and states")
     return arrays

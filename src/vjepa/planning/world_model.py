@@ -43,8 +43,8 @@ class WorldModelConfig:
 
     def __post_init__(self) -> None:
         require(
-            self.memory is None or self.memory > 0,
-            f"world_model.memory={self.memory} GiB holds no sample; give a positive number",
+            self.memory is None or 0 < self.memory < 1e6,
+            f"world_model.memory={self.memory} GiB: give a positive number that a machine has",
         )
         require(
             self.scales is None or (bool(self.scales) and min(self.scales) > 0),

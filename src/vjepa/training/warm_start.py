@@ -14,8 +14,10 @@ from torch import nn
 
 from vjepa.errors import UserError
 from vjepa.weights.checkpoints import checkpoint_in
-from vjepa.weights.files import State, load_strictly, read_pickle
+from vjepa.weights.family import Family
+from vjepa.weights.files import State, as_checkpoint_error, load_strictly
 from vjepa.weights.load import load_encoder, load_predictor
+from vjepa.weights.source import read_source
 
 Configs = dict[str, dict]
 """By network, the settings that its constructor takes."""
@@ -34,11 +36,12 @@ def start_from(source: str | Path, networks: Mapping[str, nn.Module]) -> None:
     load_strictly(nn.ModuleDict(networks), state, source)
 
 
-def read_networks(source: Path) -> tuple[Configs, State]:
+@as_checkpoint_error
+def read_networks(source: str | Path) -> tuple[Configs, State]:
     """Settings and weights of the networks in a file or a Hugging Face directory."""
-    if source.suffix == ".ckpt":
-        checkpoint = read_pickle(source)
-        return checkpoint.get("networks", {}), checkpoint["state_dict"]
+    found = read_source(source)
+    if found.family is Family.LIGHTNING:
+        return found.content.get("networks", {}), found.content["state_dict"]
     # A run goes on with both encoders: the trained one and its moving average.
     networks = {
         "encoder": load_encoder(source, "student"),

@@ -2,6 +2,9 @@
 
 load         networks from any of these sources; loading is strict
 export       the file that a finished stage hands over: writing it, and reading its parts
+file_kind    what kind of file it is, by its first bytes
+family       whose weights they are: V-JEPA 1, 2 or 2.1, a probe, or those of other models
+source       any source of weights, opened: its family is known before a tensor is touched
 facts        what networks were trained for: clips, states and actions
 card         any source of weights described: parts, sizes, data, licence, scores
 box          the weights in the package, whose source name is `demo`
@@ -10,7 +13,7 @@ info         the command that prints cards
 meta         Meta's `.pt` files: which network is in them, and of which size
 huggingface  Hugging Face directories, likewise
 keymaps      the names of other people's tensors, and how they become ours
-checkpoints  Lightning's `step=N.ckpt` files, from which a stage resumes
+checkpoints  Lightning's `.ckpt` files, from which a stage resumes
 files        what all of them need: errors, strict loading, digests, safe unpickling
 untrained    the command that writes an encoder with random weights
 """

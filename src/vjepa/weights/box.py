@@ -29,5 +29,5 @@ def is_box(source: str | Path) -> bool:
 
 def holds_weights(folder: Path) -> bool:
     """Whether a folder holds weights: of a Hugging Face model, of a stage, or of a run's stages."""
-    names = ("config.json", "model.safetensors", "*/model.safetensors", "step=*.ckpt")
+    names = ("config.json", "model.safetensors", "*/model.safetensors", "*.ckpt")
     return folder.is_dir() and any(next(folder.glob(name), None) for name in names)

@@ -15,10 +15,13 @@ from safetensors import safe_open
 from torch import Tensor
 
 from vjepa.weights.box import BOX, BOX_NOTE, is_box
-from vjepa.weights.export import read_description
 from vjepa.weights.facts import ActingFacts, ClipFacts
-from vjepa.weights.files import CheckpointError, as_checkpoint_error, check_exists, read_pickle
-from vjepa.weights.huggingface import read_hf_config
+from vjepa.weights.family import Family
+from vjepa.weights.file_kind import check_kind
+from vjepa.weights.files import CheckpointError, as_checkpoint_error, read_pickle
+from vjepa.weights.huggingface import hf_encoder_config, hf_files
+from vjepa.weights.meta import INSTEAD
+from vjepa.weights.source import Opened, how_to_say, read_source
 
 PAPER_FPS = 4.0
 """Frames per second of the clips of V-JEPA 2's pretraining, which no released file names."""
@@ -35,7 +38,7 @@ class Card:
     source: str
     """The source as it was given; `demo` for the weights in the package."""
     family: str
-    """Who wrote the file: `vjepa`, `Meta` or `Hugging Face`."""
+    """Who wrote the file, and for which networks: `vjepa`, `Hugging Face`, `Meta, V-JEPA 2`."""
     parts: tuple[str, ...]
     """The networks it holds, by the names of our exports."""
     stage: str | None = None
@@ -125,19 +128,19 @@ def read_card(source: str | Path) -> Card:
 
     Raises CheckpointError if the source does not exist or is none of these.
     """
-    path = check_exists(source)
+    found = read_source(source)
     name = BOX if is_box(source) else str(source)
-    if path.is_dir():
-        card = hugging_face_card(name, path)
+    if found.family is Family.HUGGING_FACE:
+        card = hugging_face_card(name, found)
     else:
-        card = export_card(name, path) if path.suffix == ".safetensors" else meta_card(name, path)
+        card = export_card(name, found) if found.family is Family.EXPORT else meta_card(name, found)
     card.rows()  # a value of another type is an error here, and not where a page is half made
     return card
 
 
-def export_card(name: str, path: Path) -> Card:
+def export_card(name: str, found: Opened) -> Card:
     """The card of one of our exports, also of older versions."""
-    description = read_description(path)
+    description = found.content
     info = description.get("info", {})
     acting = [ActingFacts.of(part) for key, part in description["parts"].items() if key in ACTING_PARTS]
     return Card(
@@ -150,7 +153,7 @@ def export_card(name: str, path: Path) -> Card:
         scores=info.get("scores", {}),
         measure=MEASURES.get(description["parts"].get("probe", {}).get("schema", {}).get("targets")),
         notes=tuple(info.get("notes", ())),
-        sizes=parameters_by_part(tensor_sizes([path])),
+        sizes=parameters_by_part(tensor_sizes([found.path])),
     )
 
 
@@ -163,16 +166,17 @@ def clip_facts(clip: Mapping[str, Any]) -> ClipFacts:
     return facts
 
 
-def hugging_face_card(name: str, folder: Path) -> Card:
+def hugging_face_card(name: str, found: Opened) -> Card:
     """The card of a Hugging Face directory: its config.json names frames and size."""
-    config = read_hf_config(folder)
+    config = found.content
+    hf_encoder_config(config)
     sizes: dict[str, int] = {}
-    for key, size in tensor_sizes(sorted(folder.glob("model*.safetensors"))).items():
+    for key, size in tensor_sizes(hf_files(found.path)).items():
         part = key.removeprefix("vjepa2.").partition(".")[0]
         ours = {"encoder": "ema", "predictor": "predictor"}.get(part, "probe")
         sizes[ours] = sizes.get(ours, 0) + size
     if not sizes:
-        raise CheckpointError(f"{folder} holds no model*.safetensors")
+        raise CheckpointError(f"{found.path} holds no tensors; download it again")
     known = "frames_per_clip" in config and "crop_size" in config
     numbers = {"frames": config["frames_per_clip"], "size": config["crop_size"]} if known else {}
     clip = clip_facts({**numbers, "fps": PAPER_FPS}) if known else None
@@ -180,25 +184,29 @@ def hugging_face_card(name: str, folder: Path) -> Card:
     return Card(name, "Hugging Face", tuple(sizes), clip=clip, notes=(note,) if clip else (), sizes=sizes)
 
 
-def meta_card(name: str, path: Path) -> Card:
+def meta_card(name: str, found: Opened) -> Card:
     """The card of a file of Meta's, which holds tensors and says little about them."""
-    networks = {META_PARTS[key]: value for key, value in read_pickle(path).items() if key in META_PARTS}
+    networks = {META_PARTS[key]: value for key, value in found.content.items() if key in META_PARTS}
     if not networks:
-        raise CheckpointError(
-            f"{path} holds none of {', '.join(META_PARTS)}; expected a checkpoint of the public V-JEPA 2 code"
-        )
+        raise CheckpointError(f"{found.path} holds {found.family}; {INSTEAD[found.family]}")
     if any("action_encoder" in key for key in networks.get("predictor", ())):
         networks["ac_predictor"] = networks.pop("predictor")
     if "probe" in networks:  # one of several classifiers that were trained side by side
         networks["probe"] = networks["probe"][0]
     sizes = {part: sum(map(Tensor.numel, state.values())) for part, state in networks.items()}
-    return Card(name, "Meta", tuple(sizes), notes=("such files do not say their clips",), sizes=sizes)
+    notes = ["such files do not say their clips"]
+    if found.family is Family.V1_OR_V2:
+        notes.append(f"{found.family}: {how_to_say(found.path)}")
+    return Card(name, f"Meta, {found.family}", tuple(sizes), notes=tuple(notes), sizes=sizes)
 
 
 def tensor_sizes(files: Iterable[Path]) -> dict[str, int]:
-    """Numbers in each tensor of safetensors files; only their headers are read."""
+    """Numbers in each tensor of files; of safetensors files, only the headers are read."""
     sizes: dict[str, int] = {}
     for path in files:
+        if check_kind(path) == "torch":
+            sizes |= {key: value.numel() for key, value in read_pickle(path).items()}
+            continue
         with safe_open(path, framework="pt") as file:
             sizes |= {key: prod(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
     return sizes

@@ -1,28 +1,53 @@
-"""Lightning's checkpoints: which of a folder's `step=N.ckpt` files a stage resumes from."""
+"""Lightning's checkpoints: which of a folder's `.ckpt` files a stage continues from, whatever its name."""
 
-import re
 import zipfile
 from pathlib import Path
 
-from vjepa.weights.files import CheckpointError, check_exists
+from vjepa.errors import UserError
+from vjepa.weights.files import CheckpointError, check_exists, read_pickle
+
+FOLDER = "checkpoints"
+"""The folder of a run in which its checkpoints lie."""
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The readable `step=N.ckpt` of the highest N in a folder, or None if there is no `step=N.ckpt`.
+    """The file of the most optimiser steps in a folder from which a run can continue exactly.
 
-    A file that was cut off by a kill is passed over. Raises CheckpointError if no checkpoint can be read.
+    None if there is no `.ckpt`. A file that was cut off by a kill, and one that holds weights without the
+    optimiser's state, is passed over. Raises CheckpointError if no other is left.
     """
-    steps = {}
-    for path in folder.glob("step=*.ckpt"):
-        # Names such as step=7-v1.ckpt are somebody's copies.
-        if match := re.fullmatch(r"step=(\d+)", path.stem):
-            steps[path] = int(match[1])
-
-    newest_first = sorted(steps, key=lambda path: -steps[path])
+    files = checkpoint_files(folder)
+    steps = {file: step for file in files if (step := resumable_step(file)) is not None}
+    # Copies of one step differ in nothing but their names.
+    newest_first = sorted(steps, key=lambda file: (-steps[file], file.stem))
     readable = next(filter(is_complete_archive, newest_first), None)
-    if steps and readable is None:
-        raise CheckpointError(f"none of the checkpoints in {folder} can be read; remove them to start anew")
+    if files and readable is None:
+        raise CheckpointError(
+            f"none of the checkpoints in {folder} can be continued from, since they cannot be read or hold "
+            "weights alone; remove them to start anew"
+        )
     return readable
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The `.ckpt` files in a folder and below it, but not those of runs that lie below it."""
+    # A metric in a name, such as `val/loss`, makes a folder of a part of the name.
+    return [file for file in folder.rglob("*.ckpt") if FOLDER not in file.relative_to(folder).parts[:-1]]
+
+
+def resumable_step(file: Path) -> int | None:
+    """`step_of` a file with the state of an optimiser; None for any other file."""
+    try:
+        checkpoint = read_pickle(file)
+    except UserError:
+        return None
+    step = checkpoint.get("global_step")
+    return step if isinstance(step, int) and "optimizer_states" in checkpoint else None
+
+
+def step_of(file: Path) -> int:
+    """The optimiser step after which a checkpoint was written, as its content says."""
+    return int(read_pickle(file)["global_step"])
 
 
 def is_complete_archive(file: Path) -> bool:
@@ -45,5 +70,6 @@ def checkpoint_in(source: str | Path) -> Path:
         return path
     newest = newest_checkpoint(path)
     if newest is None:
-        raise CheckpointError(f"{path} holds no readable step=N.ckpt; run the stage that writes it first")
+        inside = f", but {path / FOLDER} is a folder of them" if (path / FOLDER).is_dir() else ""
+        raise CheckpointError(f"{path} holds no checkpoint{inside}; give a folder of .ckpt files, or a file")
     return newest

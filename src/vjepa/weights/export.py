@@ -25,6 +25,8 @@ from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor
 from vjepa.models.probe import AttentiveProbe
 from vjepa.weights.facts import ActingFacts
+from vjepa.weights.family import READABLE, REMEDIES, family_of
+from vjepa.weights.file_kind import check_kind
 from vjepa.weights.files import CheckpointError, State, check_exists
 
 SIZES = ("width", "depth", "heads", "mlp_width", "patch", "tubelet", "classes")
@@ -109,17 +111,30 @@ def export(
 def read_description(path: Path) -> dict:
     """The `parts` and `info` of an export. Raises CheckpointError if the file is not an export of ours."""
     if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; give a file, such as a stage's model.safetensors in it")
+        raise CheckpointError(f"{path} is a folder and no export; give a file, a stage's model.safetensors")
+    if check_kind(path) != "safetensors":
+        raise CheckpointError(
+            f"{path} is a file of torch, which says nothing of its networks; give a stage's model.safetensors"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read as a safetensors file: {error}") from error
-    if "vjepa" not in metadata:
         raise CheckpointError(
-            f"{path} was not written by a stage of this project; give a stage's model.safetensors"
-        )
+            f"{path} cannot be read as a safetensors file, it is cut off or damaged ({error}); "
+            "copy or download it again"
+        ) from error
+    if "vjepa" not in metadata:
+        raise CheckpointError(f"{path} {not_ours(path)}")
     return checked_description(path, metadata["vjepa"])
+
+
+def not_ours(path: Path) -> str:
+    """What a safetensors file of somebody else is, and what to do."""
+    if (path.parent / "config.json").is_file():
+        return f"is one file of a Hugging Face model; give its folder, {path.parent}"
+    found = family_of(load_file(path), path.name)
+    return f"was not written by a stage of this project; it holds {found}; {REMEDIES.get(found, READABLE)}"
 
 
 def checked_description(path: Path, text: str) -> dict:

@@ -4,13 +4,12 @@ An export says this, so that those who use its networks need not repeat it. None
 not say, as those of older versions and of other people.
 """
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+
+from vjepa.errors import announce
 
 Value = TypeVar("Value")
 
@@ -72,10 +71,3 @@ def chosen(
     if known is None and given is None and default is not None:
         announce(f"{source} does not say its {setting}; {default} is taken")
     return default if given is None else given
-
-
-@cache
-def announce(sentence: str) -> None:
-    """Print a note on stderr, once, and not again in the worker processes."""
-    if parent_process() is None:
-        print(f"note: {sentence}", file=sys.stderr)

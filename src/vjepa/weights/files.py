@@ -1,6 +1,7 @@
 """What all weights files need: an error, strict loading, digests, and unpickling that runs no code."""
 
 import hashlib
+import re
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -45,7 +46,8 @@ def as_checkpoint_error(
             raise CheckpointError(f"{source}: {error}") from error
         # Any key may be missing, and any value of another type, in a file that others wrote or cut off.
         except (*DAMAGES, SafetensorError) as error:
-            what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            text = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            what = f"it lacks {error}" if isinstance(error, KeyError) else text
             raise CheckpointError(
                 f"{source}: its content is damaged, or of another program ({what}); give another file"
             ) from error
@@ -66,10 +68,19 @@ def check_exists(source: str | Path) -> Path:
     path = Path(source)
     if not path.exists():
         raise CheckpointError(
-            f"{path} does not exist; give a stage's model.safetensors, a .pt file of Meta's, "
-            f"a Hugging Face directory, or {BOX} for the weights in the package"
+            f"{source} does not exist; give a stage's model.safetensors, a .pt file of Meta's, "
+            f"a Hugging Face directory, or {BOX} for the weights in the package{download_of(str(source))}"
         )
     return path
+
+
+def download_of(source: str) -> str:
+    """How to fetch an address or a name on Hugging Face's hub, as the end of a sentence."""
+    if re.match(r"(https?|hf):/", source):
+        return "; nothing here downloads, so fetch the file first (curl -fLO ADDRESS)"
+    if re.fullmatch(r"facebook/vjepa2[\w.-]*", source):
+        return f"; nothing here downloads, so fetch it first (hf download {source} --local-dir {source[9:]})"
+    return ""
 
 
 def load_strictly(module: Module, state: State, source: Path) -> Module:
@@ -87,7 +98,7 @@ def load_strictly(module: Module, state: State, source: Path) -> Module:
     if problems:
         listed = "; ".join(problems[:MOST_PROBLEMS])
         more = f"; and {len(problems) - MOST_PROBLEMS} more" if len(problems) > MOST_PROBLEMS else ""
-        raise CheckpointError(f"{source} does not fit a {type(module).__name__}: {listed}{more}")
+        raise CheckpointError(f"{source} does not fit the {type(module).__name__}: {listed}{more}")
     broken = [key for key, value in state.items() if not value.isfinite().all()]
     if broken:
         raise CheckpointError(
@@ -139,15 +150,19 @@ def read_pickle(path: Path) -> dict:
     """
     try:
         # With the file mapped into memory, unused tensors are not read. Old files, which are no zip archives,
-        # cannot be mapped.
-        with warnings.catch_warnings(action="ignore"):  # of a strange pickle, before the error says the same
+        # cannot be mapped. Torch gives a path that ends so to another reader, but not an open file.
+        mapped = zipfile.is_zipfile(path) and path.suffix != ".safetensors"
+        # Warnings are of a strange pickle, before the error says the same.
+        with warnings.catch_warnings(action="ignore"), path.open("rb") as file:
             checkpoint = torch.load(
-                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+                path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped
             )
     except Exception as error:  # a broken pickle or archive makes torch raise errors of any kind
         # Not torch's own text, which recommends to load the file in a way that runs its code.
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        why = f"holds Python code ({named[1]})" if named else "is cut off, of another kind, or holds code"
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint of tensors: it is cut off, of another kind, or holds code"
+            f"{path} cannot be read as a checkpoint of tensors: it {why}; give a file of tensors alone"
         ) from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(

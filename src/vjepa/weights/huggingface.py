@@ -3,52 +3,101 @@
 import json
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from vjepa.errors import require
 from vjepa.models.encoder import EncoderConfig
 from vjepa.models.predictor import PredictorConfig
-from vjepa.weights.files import CheckpointError, State
+from vjepa.weights.family import READABLE, REMEDIES, Family
+from vjepa.weights.file_kind import check_kind
+from vjepa.weights.files import CheckpointError, State, read_pickle
 from vjepa.weights.keymaps import HF_PROBE, translate
+
+HF_SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "mlp_ratio")
+V21_SETTINGS = ("use_modality_embeddings", "interpolate_rope", "img_temporal_dim_size", "teacher_embed_dim")
+"""Settings in config.json that only V-JEPA 2.1 has."""
 
 
 def read_hf_config(folder: Path) -> dict:
     """The content of config.json. Raises CheckpointError if the folder is not a VJEPA2 model."""
     if not (folder / "config.json").is_file():
-        exports = [*folder.glob("model.safetensors"), *folder.glob("*/model.safetensors")]
-        best = min(exports, key=lambda file: file.parent.name != "cooldown", default=None)
-        instead = f"; give a file, such as {best}" if best else ""
         raise CheckpointError(
-            f"{folder} has no config.json, so it is not a Hugging Face model directory{instead}"
+            f"{folder} has no config.json, so it is not a Hugging Face model directory{instead_of(folder)}"
         )
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
     except ValueError as error:
-        raise CheckpointError(f"{folder}/config.json is cut off or no JSON: {error}") from error
+        raise CheckpointError(
+            f"{folder}/config.json is cut off or no JSON ({error}); download it again"
+        ) from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{folder}/config.json holds a {type(config).__name__}; expected settings")
     if config.get("model_type") != "vjepa2":
         raise CheckpointError(
-            f"{folder}/config.json says model_type={config.get('model_type')!r}, expected 'vjepa2'"
+            f"{folder}/config.json says model_type={config.get('model_type')!r}, expected 'vjepa2'; "
+            f"{READABLE}"
         )
+    if any(config.get(key) for key in V21_SETTINGS):
+        raise CheckpointError(f"{folder} holds {Family.V21}; {REMEDIES[Family.V21]}")
     return config
 
 
-def read_hf(folder: Path) -> tuple[dict, State]:
-    """The content of config.json and all tensors, which may be in several files.
+def instead_of(folder: Path) -> str:
+    """What to give instead of a folder without config.json, as the end of a sentence."""
+    exports = [*folder.glob("model.safetensors"), *folder.glob("*/model.safetensors")]
+    best = min(exports, key=lambda file: file.parent.name != "cooldown", default=None)
+    if best:
+        return f"; give a file, such as {best}"
+    if cached := next(folder.glob("snapshots/*/config.json"), None):
+        return f"; give {cached.parent}"
+    if next(folder.glob("*processor_config.json"), None):
+        return " but a processor alone; download config.json and model.safetensors too"
+    return f"; {READABLE}"
 
-    Raises CheckpointError if the folder is not a VJEPA2 model.
-    """
-    config = read_hf_config(folder)
-    files = sorted(folder.glob("model*.safetensors"))
+
+def hf_files(folder: Path) -> list[Path]:
+    """The files of tensors in a folder. Raises CheckpointError if one is missing, or is none."""
+    files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    for index in folder.glob("*.index.json"):
+        named = set(json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"].values())
+        missing = sorted(named - {file.name for file in files})
+        if missing:
+            raise CheckpointError(
+                f"{index} names {missing[0]}, one of {len(missing)} files that are not there; "
+                "download the folder again"
+            )
     if not files:
-        raise CheckpointError(f"{folder} holds no model*.safetensors")
+        raise CheckpointError(f"{folder} holds a config.json but no model.safetensors; download it too")
+    return files
+
+
+def read_hf(folder: Path) -> State:
+    """All tensors of a folder, which may be in several files. Raises CheckpointError as `hf_files`."""
+    tensors = [item for file in hf_files(folder) for item in read_tensors(file).items()]
     # A classifier's directory holds the encoder under a further prefix.
-    state = {key.removeprefix("vjepa2."): value for file in files for key, value in load_file(file).items()}
-    return config, state
+    return {key.removeprefix("vjepa2."): value for key, value in tensors}
+
+
+def read_tensors(file: Path) -> State:
+    """The tensors of one file, of either kind. Raises CheckpointError if it is none, or is cut off."""
+    if check_kind(file) == "torch":
+        return read_pickle(file)
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise CheckpointError(f"{file} is cut off or damaged ({error}); download it again") from error
+
+
+def check_known(config: dict, *keys: str) -> None:
+    """Raise UserError that names the settings which config.json lacks."""
+    missing = [key for key in keys if key not in config]
+    require(not missing, f"config.json lacks {', '.join(missing)}; download the folder again")
 
 
 def hf_encoder_config(config: dict) -> EncoderConfig:
-    """Our config of the encoder, from the content of config.json."""
+    """Our config of the encoder, from the content of config.json. Raises UserError for one that is cut."""
+    check_known(config, *HF_SIZES, "patch_size", "tubelet_size")
     # `rope` stays `released`, the layout with which all these weights were trained.
     return EncoderConfig(
         width=config["hidden_size"],
@@ -62,7 +111,8 @@ def hf_encoder_config(config: dict) -> EncoderConfig:
 
 
 def hf_predictor_config(config: dict) -> PredictorConfig:
-    """Our config of the predictor, from the content of config.json."""
+    """Our config of the predictor, from the content of config.json. Raises UserError for one that is cut."""
+    check_known(config, *(f"pred_{key}" for key in HF_SIZES), "pred_num_mask_tokens")
     return PredictorConfig(
         width=config["pred_hidden_size"],
         depth=config["pred_num_hidden_layers"],
@@ -72,16 +122,13 @@ def hf_predictor_config(config: dict) -> PredictorConfig:
     )
 
 
-def read_hf_probe(folder: Path) -> tuple[State, int]:
-    """The tensors of a classifier under our names, and how many heads it has.
-
-    Raises CheckpointError if the folder holds no classifier.
-    """
-    config, state = read_hf(folder)
+def read_hf_probe(folder: Path) -> State:
+    """The tensors of a classifier under our names. Raises CheckpointError if there is none."""
     # The encoder of the same directory is read by `load_encoder`.
-    state = {key: value for key, value in state.items() if key.startswith(("pooler.", "classifier."))}
+    tensors = read_hf(folder).items()
+    state = {key: value for key, value in tensors if key.startswith(("pooler.", "classifier."))}
     if not state:
         raise CheckpointError(
             f"{folder} holds no classifier; expected the directory of a VJEPA2ForVideoClassification"
         )
-    return translate(state, "", HF_PROBE, folder), config["num_attention_heads"]
+    return translate(state, "", HF_PROBE, folder)

@@ -131,7 +131,7 @@ def rename(key: str, patterns: Mapping[re.Pattern, str], source: Path) -> str:
         if match := pattern.fullmatch(module):
             return ".".join(filter(None, [ours.format(*match.groups()), kind]))
     raise CheckpointError(
-        f"{source} holds '{key}', which no V-JEPA 2 network of ours has (V-JEPA 2.1 is not supported yet)"
+        f"{source} holds '{key}', which no V-JEPA 2 network of ours has; give the file as it was published"
     )
 
 

@@ -17,6 +17,7 @@ from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor, PredictorConfig
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
 from vjepa.weights.export import read_export
+from vjepa.weights.family import Family
 from vjepa.weights.files import State, as_checkpoint_error, check_exists, load_strictly
 from vjepa.weights.huggingface import hf_encoder_config, hf_predictor_config, read_hf, read_hf_probe
 from vjepa.weights.keymaps import (
@@ -33,76 +34,80 @@ from vjepa.weights.meta import (
     meta_encoder_config,
     meta_predictor,
     read_meta,
+    read_meta_predictor,
     read_meta_probe,
 )
+from vjepa.weights.source import read_source
 
 Weights = Literal["ema", "student"]
 """The averaged target encoder, which the papers evaluate, or the trained one."""
 
 
 @as_checkpoint_error
-def load_encoder(source: str | Path, weights: Weights = "ema", heads: int | None = None) -> Encoder:
+def load_encoder(
+    source: str | Path, weights: Weights = "ema", heads: int | None = None, family: str | None = None
+) -> Encoder:
     """The encoder in our export, in Meta's `.pt` file, or in a Hugging Face directory.
 
     weights: Which encoder, where the source holds both.
     heads: Only for a file of Meta's whose width is not a published network's.
+    family: `v-jepa-2`, only for a file of Meta's that could be V-JEPA 1's too.
     """
-    source = check_exists(source)
+    found = read_source(source, family)
     # These directories hold a single encoder, so `weights` has no effect on them.
-    if source.is_dir():
-        hf_config, state = read_hf(source)
-        config = hf_encoder_config(hf_config)
-        state = translate(state, "encoder.", HF_ENCODER, source)
-    elif source.suffix == ".safetensors":
-        description, state = read_export(source, weights)
+    if found.family is Family.HUGGING_FACE:
+        config = hf_encoder_config(found.content)
+        state = translate(read_hf(found.path), "encoder.", HF_ENCODER, found.path)
+    elif found.family is Family.EXPORT:
+        description, state = read_export(found.path, weights)
         config = EncoderConfig(**description)
     else:
         # Heads leave no trace in the shapes, so they come from the width or from the caller.
-        state = read_meta(source, "target_encoder" if weights == "ema" else "encoder")
-        config = meta_encoder_config(state, heads, source)
-        state = translate(state, "", META_ENCODER, source)
-    return load_strictly(Encoder(config), state, source)
+        state = read_meta(found, "target_encoder" if weights == "ema" else "encoder")
+        config = meta_encoder_config(state, heads, found.path)
+        state = translate(state, "", META_ENCODER, found.path)
+    return load_strictly(Encoder(config), state, found.path)
 
 
 @as_checkpoint_error
-def load_predictor(source: str | Path, heads: int = 12) -> Predictor:
+def load_predictor(source: str | Path, heads: int = 12, family: str | None = None) -> Predictor:
     """The pretraining predictor in a source of the same kinds.
 
     heads: Only for a file of Meta's whose predictor is not the published 384 x 12 one.
+    family: As for `load_encoder`.
     """
-    source = check_exists(source)
-    if source.is_dir():
-        hf_config, state = read_hf(source)
-        predictor = Predictor(hf_predictor_config(hf_config), hf_encoder_config(hf_config))
-        state = translate(state, "predictor.", HF_PREDICTOR, source)
-    elif source.suffix == ".safetensors":
-        description, state = read_export(source, "predictor")
+    found = read_source(source, family)
+    if found.family is Family.HUGGING_FACE:
+        predictor = Predictor(hf_predictor_config(found.content), hf_encoder_config(found.content))
+        state = translate(read_hf(found.path), "predictor.", HF_PREDICTOR, found.path)
+    elif found.family is Family.EXPORT:
+        description, state = read_export(found.path, "predictor")
         config = PredictorConfig(**description["config"])
         predictor = Predictor(config, EncoderConfig(**description["encoder"]))
     else:
-        state = translate(read_meta(source, "predictor"), "", META_PREDICTOR, source)
+        state = translate(read_meta_predictor(found), "", META_PREDICTOR, found.path)
         predictor = meta_predictor(state, heads)
-    return load_strictly(predictor, state, source)
+    return load_strictly(predictor, state, found.path)
 
 
 @as_checkpoint_error
 def load_probe(source: str | Path, heads: int = 16) -> AttentiveProbe:
-    """The attentive probe in a source of the same kinds; in Meta's `.pt` file, the first classifier.
+    """The attentive probe in a source of the same kinds; in Meta's file, the first classifier.
 
     heads: Only for a file of Meta's, which does not say.
     """
-    source = check_exists(source)
-    if source.is_dir():
-        state, heads = read_hf_probe(source)
-        probe = probe_of_shapes(state, heads)
-    elif source.suffix == ".pt":
-        state = read_meta_probe(source)
-        probe = probe_of_shapes(state, heads)
-    else:
-        description, state = read_export(source, "probe")
+    found = read_source(source)
+    if found.family is Family.EXPORT:
+        description, state = read_export(found.path, "probe")
         config = ProbeConfig(**description["config"])
         probe = AttentiveProbe(config, description["width"], description["classes"])
-    return load_strictly(probe, state, source)
+    elif found.family is Family.HUGGING_FACE:
+        state = read_hf_probe(found.path)
+        probe = probe_of_shapes(state, found.content["num_attention_heads"])
+    else:
+        state = read_meta_probe(found)
+        probe = probe_of_shapes(state, heads)
+    return load_strictly(probe, state, found.path)
 
 
 def probe_of_shapes(state: State, heads: int) -> AttentiveProbe:
@@ -131,19 +136,19 @@ def load_ac_predictor(source: str | Path, heads: int = 16, extrinsics: bool = Fa
     heads: Only for a file of Meta's, which does not say.
     extrinsics: Load the map of the camera's extrinsics too. Meta's files hold it, but training never used it.
     """
-    source = check_exists(source)
-    if source.suffix == ".pt":
-        state = read_meta(source, "predictor")
+    found = read_source(source)
+    if found.family not in (Family.EXPORT, Family.HUGGING_FACE):
+        state = read_meta_predictor(found, of_actions=True)
         # A map that was never trained would add one token of noise to every step.
         if not extrinsics:
             state = {k: v for k, v in state.items() if not k.startswith("extrinsics_encoder.")}
-        state = translate(state, "", META_AC_PREDICTOR, source)
-        return load_strictly(meta_ac_predictor(state, heads), state, source)
-    description, state = read_export(source, "ac_predictor")
+        state = translate(state, "", META_AC_PREDICTOR, found.path)
+        return load_strictly(meta_ac_predictor(state, heads), state, found.path)
+    description, state = read_export(found.path, "ac_predictor")
     config = ACPredictorConfig(**description["config"])
     predictor = ACPredictor(config, EncoderConfig(**description["encoder"]))
     predictor.schema = description.get("schema") or None
-    return load_strictly(predictor, state, source)
+    return load_strictly(predictor, state, found.path)
 
 
 @as_checkpoint_error

@@ -8,29 +8,46 @@ from pathlib import Path
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.models.encoder import EncoderConfig
 from vjepa.models.predictor import Predictor, PredictorConfig
-from vjepa.weights.files import CheckpointError, State, read_pickle
+from vjepa.weights.family import POSITIONS, READABLE, Family, plain
+from vjepa.weights.files import CheckpointError, State
 from vjepa.weights.keymaps import META_PROBE, block_count, translate
+from vjepa.weights.source import Opened, first_names, how_to_say
 
+INSTEAD = {
+    Family.LIGHTNING: "a run resumes from it; give the model.safetensors that its stage writes at the end",
+    Family.PROBE: READABLE,
+}
+"""What to give instead of a file that lacks a network."""
 RELEASED_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 22, 1664: 26}
 """Heads of the published encoders, by width."""
 
 
-def read_meta(path: Path, network: str) -> State:
+def read_meta(found: Opened, network: str) -> State:
     """The tensors of one network of a checkpoint, under Meta's names without the prefixes of wrappers.
 
-    Raises CheckpointError if the file holds no such network.
+    Raises CheckpointError if the file holds no such network, or could be V-JEPA 1.
     """
-    checkpoint = read_pickle(path)
-    if network not in checkpoint:
-        names = ", ".join(map(str, checkpoint))
+    path = found.path
+    if found.family is Family.V1_OR_V2:
+        raise CheckpointError(f"{path} holds {found.family}; {how_to_say(path)}")
+    if network not in found.content:
+        student = "give --weights student for its encoder" if "encoder" in found.content else None
         raise CheckpointError(
-            f"{path} holds no '{network}' but {names}; expected a checkpoint of the public V-JEPA 2 trainer"
+            f"{path} holds {found.family}, and no '{network}' but {first_names(found.content)}; "
+            f"{student or INSTEAD.get(found.family, 'give another file')}"
         )
-    # Distributed training adds `module.`, the masking wrapper `backbone.`.
-    return {
-        key.removeprefix("module.").removeprefix("backbone."): value
-        for key, value in checkpoint[network].items()
-    }
+    return {key: value for key, value in plain(found.content[network]).items() if key not in POSITIONS}
+
+
+def read_meta_predictor(found: Opened, of_actions: bool = False) -> State:
+    """The tensors of a predictor: of masked tokens, or of what actions do. Raises as `read_meta`."""
+    state = read_meta(found, "predictor")
+    if ("action_encoder.weight" in state) != of_actions:
+        sorts = ["masked tokens, as in vitl.pt", "what actions do, as in vjepa2-ac-vitg.pt"]
+        raise CheckpointError(
+            f"{found.path} holds a predictor of {sorts[not of_actions]}; expected one of {sorts[of_actions]}"
+        )
+    return state
 
 
 def meta_encoder_config(state: State, heads: int | None, source: Path) -> EncoderConfig:
@@ -45,7 +62,7 @@ def meta_encoder_config(state: State, heads: int | None, source: Path) -> Encode
         raise CheckpointError(
             f"{source}: width {width} is not a published network's, so its heads are unknown; pass heads="
         )
-    # `rope` stays `released`. V-JEPA 2.1, whose layout differs, is refused: no map has its tensors.
+    # `rope` stays `released`. V-JEPA 2.1, whose layout differs, is refused before.
     return EncoderConfig(
         width=width,
         depth=block_count(state, "blocks."),
@@ -86,16 +103,14 @@ def meta_ac_predictor(state: State, heads: int) -> ACPredictor:
     return ACPredictor(config, EncoderConfig(width=encoder_width, heads=1))
 
 
-def read_meta_probe(path: Path) -> State:
+def read_meta_probe(found: Opened) -> State:
     """The tensors of an evaluation's first classifier, under our names.
 
     Raises CheckpointError if the file holds no classifiers.
     """
-    classifiers = read_pickle(path).get("classifiers")
-    if not classifiers:
+    if not found.content.get("classifiers"):
         raise CheckpointError(
-            f"{path} holds no 'classifiers'; expected a checkpoint of the public evaluation code"
+            f"{found.path} holds {found.family}, and no classifier; give a file such as ssv2-vitl-16x2x3.pt"
         )
     # An evaluation trains several classifiers side by side, and all of them are in the list.
-    state = {key.removeprefix("module."): value for key, value in classifiers[0].items()}
-    return translate(state, "", META_PROBE, path)
+    return translate(plain(found.content["classifiers"][0]), "", META_PROBE, found.path)

@@ -11,6 +11,7 @@ from pathlib import Path
 from vjepa.weights.box import is_box
 from vjepa.weights.card import read_card
 from vjepa.weights.export import part_description
+from vjepa.weights.source import is_export
 
 FIRST_CHOICE = ("cooldown", "vlm")
 """Stages of a run whose parts are taken, where several hold the same."""
@@ -37,7 +38,7 @@ def stage_exports(folder: Path) -> list[Path]:
 def encoder_of(files: Mapping[str, str]) -> str | None:
     """Where the encoder was whose tokens a probe, a predictor or a projector reads, if it is still there."""
     for part in ("probe", "ac_predictor", "projector"):
-        if part in files and Path(files[part]).suffix == ".safetensors":
+        if part in files and is_export(files[part]):
             known = part_description(files[part], part)
             places = (known.get("encoder_source"), known.get("schema", {}).get("encoder"))
             # A projector's `encoder` names its source; that of a predictor is a config.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from vjepa.errors import check_seed, require
 from vjepa.models.encoder import Encoder
 from vjepa.weights.card import read_card
 from vjepa.weights.export import encoder_part, export
@@ -24,6 +25,9 @@ def untrained(*, encoder: Path, out: Path, seed: int = 0) -> None:
         out: File to write.
         seed: Decides the weights.
     """
+    check_seed(seed)
+    overwritten = out.is_dir() or out.resolve() == encoder.resolve()
+    require(not overwritten, f"{out} is a folder, or the encoder that is read; name another file to write")
     config = load_encoder(encoder).config
     # After loading, which builds an encoder and draws random numbers for it.
     torch.manual_seed(seed)

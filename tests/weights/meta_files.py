@@ -1,0 +1,46 @@
+"""Our networks under the names that Meta's files give them, for files that a test makes."""
+
+import torch
+from torch import Tensor
+
+from vjepa.models.encoder import Encoder
+from vjepa.models.predictor import Predictor
+
+BLOCK = {"attention.qkv": "attn.qkv", "attention.out": "attn.proj", "mlp.0": "mlp.fc1", "mlp.2": "mlp.fc2"}
+
+
+def meta_encoder(encoder: Encoder, prefix: str = "module.backbone.") -> dict[str, Tensor]:
+    """An encoder's tensors as the public trainer writes them."""
+    config = encoder.config
+    state = {meta_name(key): value for key, value in encoder.state_dict().items()}
+    state["patch_embed.proj.bias"] = state.pop("embed.bias")
+    kernel = (config.width, 3, config.tubelet, config.patch, config.patch)
+    state["patch_embed.proj.weight"] = state.pop("embed.weight").reshape(kernel)
+    return {f"{prefix}{key}": value for key, value in state.items()}
+
+
+def meta_predictor(predictor: Predictor, prefix: str = "module.backbone.") -> dict[str, Tensor]:
+    """A predictor's tensors, likewise."""
+    names = {"blocks.": "predictor_blocks.", "out.": "predictor_proj."}
+    state = {}
+    for key, value in predictor.state_dict().items():
+        name = next(
+            (names[start] for start in names if key.startswith(start)), f"predictor_{key.partition('.')[0]}."
+        )
+        state[f"{name}{meta_name(key).partition('.')[2]}"] = value
+    tokens = state.pop("predictor_mask_tokens.")
+    state |= {f"mask_tokens.{i}": token.reshape(1, 1, -1) for i, token in enumerate(tokens)}
+    return {f"{prefix}{key}": value for key, value in state.items()}
+
+
+def meta_name(key: str) -> str:
+    """The public name of a module within a network."""
+    for ours, public in BLOCK.items():
+        key = key.replace(ours, public)
+    return key
+
+
+def sines(places: int, width: int) -> Tensor:
+    """Fixed positions `1 places width`, as V-JEPA 1 adds them."""
+    angles = torch.arange(places)[:, None] / 10000 ** torch.linspace(0, 1, width // 2)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)[None]
