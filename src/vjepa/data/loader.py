@@ -21,33 +21,45 @@ ATTEMPTS = 8
 Sample = TypeVar("Sample")
 
 
+class Epoch(NamedTuple):
+    """How many batches an epoch has, per rank."""
+
+    batches: int
+    taken: int
+    """Batches of it that are trained on, which `trainer.limit_train_batches` may lower."""
+    repeats: bool = False
+    """Whether every epoch takes the same ones, as `trainer.overfit_batches` asks for."""
+
+
 class GlobalOrder(Sampler[list[int]]):
     """This rank's batches of sample numbers, counted over all ranks and epochs.
 
     Args:
-        per_epoch: Batches of an epoch, per rank.
+        epoch: How many batches an epoch has.
         batch: Samples of a batch.
         rank: This process, counted from 0.
         world: How many processes there are.
     """
 
-    def __init__(self, per_epoch: int, batch: int, rank: int, world: int) -> None:
-        self.per_epoch = per_epoch
+    def __init__(self, epoch: Epoch, batch: int, rank: int, world: int) -> None:
+        self.epoch = epoch
         self.batch = batch
         self.rank = rank
         self.world = world
         self.consumed = 0
 
     def __len__(self) -> int:
-        # Without a length, Lightning reads one batch ahead, and a resumed run would skip that batch.
-        return self.per_epoch
+        # Without a length, Lightning reads one batch ahead, and a resumed run would skip that batch. From
+        # this length it computes itself how many batches it takes.
+        return self.epoch.batches
 
     def __iter__(self) -> Iterator[list[int]]:
-        """From the first batch not yet consumed to the end of its epoch."""
+        """From the first batch not yet consumed to the last that is taken of its epoch."""
         # Read once: `consumed` grows with what is handed over, while the workers are some batches ahead.
-        epoch = self.consumed // self.per_epoch
-        for number in range(self.consumed, (epoch + 1) * self.per_epoch):
-            yield self.samples_of(number)
+        taken = self.epoch.taken
+        begun = self.consumed // taken
+        for number in range(self.consumed, (begun + 1) * taken):
+            yield self.samples_of(number % taken if self.epoch.repeats else number)
 
     def samples_of(self, number: int) -> list[int]:
         """The samples of this rank's batch of that number."""

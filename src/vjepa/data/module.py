@@ -16,7 +16,8 @@ from typing import NamedTuple
 import lightning as L
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from vjepa.data.loader import GlobalOrder, ResumableLoader, ignore_interrupt
+from vjepa.data.digest import DataDigest
+from vjepa.data.loader import Epoch, GlobalOrder, ResumableLoader, ignore_interrupt
 from vjepa.errors import require
 
 GRACE = 100
@@ -57,6 +58,13 @@ class ResumableData(L.LightningDataModule):
         """
         return {}
 
+    def data_digests(self) -> dict[str, DataDigest]:
+        """What each source of the recipe is now, by its setting below `data`: `train.0`, `val`, `test`.
+
+        A run that goes on compares them with those of its beginning. It is asked for before `setup`.
+        """
+        return {}
+
     def training_samples(self) -> Dataset:
         """Sample k of the run, for every k; its `mixture` says which rows there are."""
         raise NotImplementedError
@@ -79,14 +87,22 @@ class ResumableData(L.LightningDataModule):
         """The order of training; an epoch draws about as many samples as there are rows."""
         # The order itself is shared out by rank, so stages set trainer.use_distributed_sampler to false.
         world = self.trainer.world_size
-        return GlobalOrder(self.batches_per_epoch(samples), self.batch_size, self.trainer.global_rank, world)
+        return GlobalOrder(self.epoch_of(samples), self.batch_size, self.trainer.global_rank, world)
 
-    def batches_per_epoch(self, samples: Dataset) -> int:
-        """Batches of one epoch per rank, at least those of one optimiser step."""
+    def epoch_of(self, samples: Dataset) -> Epoch:
+        """One epoch per rank: at least the batches of one optimiser step, and as many as Lightning takes.
+
+        Raises UserError for settings of the Trainer that do not fit an epoch of that length.
+        """
         # An epoch holds whole optimiser steps: Lightning would end it with a step of too few micro-batches.
         accumulated = self.trainer.accumulate_grad_batches
         rows_per_step = self.batch_size * self.trainer.world_size * accumulated
-        return max(1, sum(samples.mixture.sizes) // rows_per_step) * accumulated
+        batches = max(1, sum(samples.mixture.sizes) // rows_per_step) * accumulated
+        limit = self.trainer.limit_train_batches
+        # A number of batches, or a share of them.
+        taken = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        check_epoch(self.trainer, batches, taken)
+        return Epoch(batches, taken, repeats=self.trainer.overfit_batches > 0)
 
     def evaluation_loader(self, samples: Dataset, collate: Collate | None = None) -> DataLoader:
         """Every sample exactly once over all ranks: shares may differ by one, nothing is padded."""
@@ -105,6 +121,28 @@ class ResumableData(L.LightningDataModule):
             # Starting workers takes seconds, in every epoch and every validation.
             "persistent_workers": self.workers > 0,
         }
+
+
+def check_epoch(trainer: L.Trainer, batches: int, taken: int) -> None:
+    """Raise UserError if Lightning would take no batch of an epoch, or a part of an optimiser step."""
+    overfits = trainer.overfit_batches > 0
+    name = "overfit_batches" if overfits else "limit_train_batches"
+    limit = f"trainer.{name}={trainer.limit_train_batches} of an epoch of {batches} batches"
+    require(taken > 0, f"{limit} is less than one batch; give a whole number of batches")
+    step = trainer.accumulate_grad_batches
+    require(
+        trainer.fast_dev_run or taken % step == 0,
+        f"{limit} is {taken}, and trainer.accumulate_grad_batches={step} makes one optimiser step of {step}; "
+        f"give a multiple of {step}",
+    )
+    # None for an interval of time.
+    interval = getattr(trainer, "val_check_interval", None)
+    in_epoch = trainer.check_val_every_n_epoch is not None and trainer.limit_val_batches > 0
+    require(
+        not (in_epoch and isinstance(interval, int) and interval > taken),
+        f"trainer.val_check_interval={interval} is more than the {taken} batches of an epoch; to count "
+        "batches over all epochs, set trainer.check_val_every_n_epoch to null",
+    )
 
 
 def too_many_bad(bad: int, draws: int, max_share: float) -> bool:
