@@ -113,7 +113,7 @@ class Pretrain(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Weights: 1. this run's checkpoint, which Lightning loads later; 2. `init_from`; 3. scratch."""
         self.check_settings(self.trainer.datamodule)
-        if stage == "fit" and self.init_from and not self.trainer.ckpt_path:
+        if self.init_from and not self.trainer.ckpt_path:
             start_from(self.init_from, dict(self.named_children()))
 
     def check_settings(self, data: ClipData) -> None:

@@ -199,12 +199,23 @@ def spoiled(manifest: Path, good: int, bad: int) -> Path:
     return path
 
 
-def test_a_tolerated_bad_file_is_replaced_counted_and_named_once(clips_manifest, tmp_path):
+def test_a_tolerated_bad_file_is_replaced_counted_and_named_once(clips_manifest, tmp_path, capsys):
     data = clip_data(spoiled(clips_manifest, 20, 1), 4)
     health = DataHealth(tmp_path)
     fit(pretrain(), data, tmp_path, steps=12, callbacks=[health])
     assert health.failed >= 2 and health.draws == 48 + health.failed
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
+    assert said == f"left out: {health.failed} of {health.draws} draws, listed in {tmp_path}/bad_files.txt"
+    fit(pretrain(), data, tmp_path, steps=12, callbacks=[DataHealth(tmp_path)])  # as if it went on
     assert (tmp_path / "bad_files.txt").read_text().count("bad.mp4") == 1
+
+
+def test_where_nothing_is_left_out_nothing_is_said(clips_manifest, tmp_path, capsys):
+    fit(pretrain(), clip_data(clips_manifest), tmp_path, steps=1, callbacks=[DataHealth(tmp_path)])
+    assert "left out" not in capsys.readouterr().out
+    (tmp_path / "left_out_episodes.txt").write_text("episode 3: no images\nepisode 7: no state\n")
+    fit(pretrain(), clip_data(clips_manifest), tmp_path, steps=1, callbacks=[DataHealth(tmp_path)])
+    assert f"left out: 2 episodes, listed in {tmp_path}/left_out_episodes.txt" in capsys.readouterr().out
 
 
 def test_too_many_bad_files_stop_the_run(clips_manifest, tmp_path):
@@ -346,15 +357,18 @@ def test_a_killed_run_resumes_and_ends_as_if_never_killed(clips_manifest, tmp_pa
     recipe = RECIPE.replace("MANIFEST", str(clips_manifest)).replace("max_steps: 6", "max_steps: 60")
     (tmp_path / "recipe.yaml").write_text(recipe)
     assert command(tmp_path, "--out", "straight").returncode == 0
+    name = ("--checkpoint.filename", "{epoch}-{step}")
     program = [sys.executable, "-m", "stages.pretrain", "fit", "--config", "recipe.yaml", "--out", "killed"]
-    victim = subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list((tmp_path / "killed/checkpoints").glob("step=*.ckpt")):
+    victim = subprocess.Popen(
+        [*program, *name], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not list((tmp_path / "killed/checkpoints").glob("*-step=*.ckpt")):
         assert victim.poll() is None, "ended before it could be killed"
         time.sleep(0.05)
     victim.kill()
     victim.wait()
     assert not (tmp_path / "killed/model.safetensors").exists()
-    resumed = command(tmp_path, "--out", "killed")
+    resumed = command(tmp_path, "--out", "killed", *name, "--trainer.log_every_n_steps", "7")
     assert resumed.returncode == 0 and "continuing after step" in resumed.stdout
     straight, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("straight", "killed"))
     assert all(torch.equal(value, killed[key]) for key, value in straight.items())
@@ -370,4 +384,4 @@ def test_a_cooldown_notices_that_its_start_was_trained_anew(clips_manifest, tmp_
     shutil.rmtree(tmp_path / "run")
     assert command(tmp_path, "--seed_everything", "1").returncode == 0
     refused = command(tmp_path, *after)
-    assert refused.returncode == 2 and "digest.init_from" in refused.stderr
+    assert refused.returncode == 2 and "file of model.init_from was written anew" in refused.stderr

@@ -452,7 +452,7 @@ def test_every_way_of_answering_has_its_table(world, tmp_path, capsys):
     assert [score["by"] for score in scores if score["name"] == "video | unparsed"] == ["letter"]
     with pytest.raises(SystemExit, match="2"):
         main([*evaluation, "--device", "cuda:99"])
-    assert "error: device=cuda:99 cannot be used" in capsys.readouterr().err
+    assert "error: --device cuda:99 cannot be used" in capsys.readouterr().err
     values = {(score["by"], score["name"]): score["value"] for score in scores}
     assert values["likelihood", "no video | side"] == 0.5
 
@@ -468,7 +468,7 @@ def test_a_question_on_the_terminal(world, tmp_path, capsys, clips_manifest):
     assert "error: cannot decode" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main([*ask, "--device", "cuda:99", "Which way?"])
-    assert "error: device=cuda:99 cannot be used" in capsys.readouterr().err
+    assert "error: --device cuda:99 cannot be used" in capsys.readouterr().err
     # A marker in a question is a word. This question is too long.
     main([*ask, "--limit", "1", "Which way? <video> " * 30])
     assert "tokens of the question did not fit and were cut" in capsys.readouterr().err

@@ -16,10 +16,11 @@ from vjepa.training.run_folder import RunFolder
 RECIPE = {
     "data": {"train": [{"manifest": "clips.csv"}]},
     "trainer": {
+        "max_steps": 6,
         "callbacks": [
             {"class_path": "vjepa.callbacks.CollapseMonitor"},
             {"class_path": "vjepa.pictures.Pictures", "init_args": {"every": 500}},
-        ]
+        ],
     },
 }
 
@@ -48,8 +49,8 @@ def test_an_old_run_is_one_of_todays_recipe(tmp_path):
     folder.export.touch()  # the run is finished
     folder.check_recipe(current_names(RECIPE))
     changed = current_names(RECIPE)
-    changed["trainer"]["callbacks"][1]["init_args"]["every"] = 100
-    with pytest.raises(
-        UserError, match=r"another recipe \(trainer\.callbacks\.1\.init_args\.every: 500 -> 100\)"
-    ):
+    changed["trainer"]["callbacks"][1]["init_args"]["every"] = 100  # a monitor only watches
+    folder.check_recipe(changed)
+    changed["trainer"]["max_steps"] = 7
+    with pytest.raises(UserError, match=r"another recipe \(trainer\.max_steps: 6 -> 7\)"):
         folder.check_recipe(changed)

@@ -76,20 +76,43 @@ def test_changes_become_settings(sweep, tmp_path):
     assert words[2:] == [*stage, *run, *changes]
 
 
+SWEEP = "stage: pretrain\nconfigs: [a.yaml]\nruns: {b: {}}\n"
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("text", "sentence"),
     [
-        "stage: pretrain",
-        "{stage: a, configs: [], runs: {}}",
-        "a: [",
-        "{stage: a, configs: [], runs: {b: 3}}",
-        "{stage: a, configs: [], runs: {b c: {}, b-c: {}}}",
+        ("stage: pretrain", "missing: --configs, --runs"),
+        ("just words", "expected the settings stage, configs"),
+        ("", "expected the settings"),
+        ("a: [", "not YAML"),
+        ("{stage: a, configs: [c], runs: {}}", "runs is empty"),
+        ("{stage: a, configs: [c], runs: [b]}", r"s\.yaml: --runs"),
+        ("{stage: a, configs: [], runs: {b: {}}}", "configs is empty"),
+        ("{stage: a, configs: [c], runs: {b: 3}}", r"s\.yaml: --runs"),
+        ("{stage: a, configs: [c], runs: {b c: {}, b-c: {}}}", "differ only in signs"),
+        (SWEEP + "seeds: []", "seeds is empty"),
+        (SWEEP + "seeds: [a]", "--seeds a: a whole number is expected"),
+        (SWEEP + "sedes: [1]", "there is no setting sedes; did you mean seeds"),
     ],
 )
-def test_what_is_no_sweep_is_refused(text, tmp_path):
+def test_what_is_no_sweep_is_refused(text, sentence, tmp_path):
     (tmp_path / "s.yaml").write_text(text)
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match=sentence):
         read_sweep(tmp_path / "s.yaml")
+
+
+def test_single_values_are_lists_of_one(tmp_path):
+    (tmp_path / "s.yaml").write_text("{stage: pretrain, configs: a.yaml, runs: {b: {model.x: 1}}, seeds: 3}")
+    sweep = read_sweep(tmp_path / "s.yaml")
+    assert (sweep.configs, sweep.seeds, sweep.runs) == (["a.yaml"], [3], {"b": {"model.x": 1}})
+
+
+def test_a_recipe_that_is_not_there_stops_the_sweep_before_its_first_run(tmp_path):
+    (tmp_path / "s.yaml").write_text(SWEEP)
+    with pytest.raises(UserError, match=r"configs names a\.yaml, and there is no such file"):
+        run_sweep(tmp_path / "s.yaml", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -1,20 +1,56 @@
-"""Digests of training data: the first twelve hexadecimal digits of a SHA-256.
+"""Digests of data: the first twelve hexadecimal digits of a SHA-256.
 
-Two exports with equal digests were trained on the same rows. The content of videos is not read, which would
-take as long as an epoch.
+Two exports with equal digests were trained on the same rows. A run that goes on asks for more: of the videos
+too the size, and the first and last bytes. Reading them whole would take as long as an epoch.
 """
 
 import hashlib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vjepa.data.manifest import Manifest
+from vjepa.data.targets import LABELS
+
 ROW_COLUMNS = ("path", "label", "start", "end")
 """The columns of a manifest that decide which clips there are."""
 DIGITS = 12
+MOST_FILES = 10_000
+"""Files of one source that are looked at: millions of them, on a network's disk, would take too long."""
+EDGE = 4096
+"""Bytes that are read at the beginning and at the end of a file."""
+READERS = 16
+"""Files that are read at once, since a network's disk answers slowly."""
+
+
+class DataDigest(NamedTuple):
+    """What one source of data was, so that a run that goes on can tell whether it is still the same."""
+
+    source: str
+    """The folder or file that the recipe names."""
+    count: int
+    """How many there are of what `unit` says: videos, rows, episodes."""
+    unit: str
+    rows: str
+    """The digest of what the source says: paths, labels, segments, texts, states."""
+    files: str = ""
+    """The digest of the files that it names; empty if `rows` counts them in."""
+
+
+def manifest_digest(manifest: Manifest, columns: Sequence[str] = ()) -> DataDigest:
+    """The digest of a manifest, with the targets in further columns, and of its videos."""
+    table = manifest.table
+    targets = [name for name in (LABELS, *columns) if name in table.column_names]
+    digests = [table_digest(table), *(table_digest(table.select([name])) for name in targets)]
+    files = [manifest.row(int(i)).path for i in spread(len(manifest))]
+    unit = "videos" if manifest.source.is_dir() else "rows"
+    return DataDigest(str(manifest.source), len(manifest), unit, joint_digest(digests), files_digest(files))
 
 
 def table_digest(table: pa.Table) -> str:
@@ -49,3 +85,32 @@ def joint_digest(digests: Iterable[str]) -> str:
     """One digest for several sources: for a single one, its own."""
     first, *others = digests
     return hashlib.sha256(" ".join([first, *others]).encode()).hexdigest()[:DIGITS] if others else first
+
+
+def spread(count: int, most: int = MOST_FILES) -> np.ndarray:
+    """At most so many of the numbers 0..count-1, evenly spread: the first and the last are among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)) if count else np.arange(0)
+
+
+def files_digest(files: Sequence[Path]) -> str:
+    """The digest of the sizes, first and last bytes of files, in their order. One that is missing counts too.
+
+    Times of modification do not count, since a copy of a file has another one.
+    """
+    with ThreadPoolExecutor(READERS) as readers:
+        edges = list(readers.map(edges_digest, files))
+    return hashlib.sha256(b"".join(edges)).hexdigest()[:DIGITS]
+
+
+def edges_digest(path: Path) -> bytes:
+    """The digest of a file's size and of its first and last bytes."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            digest.update(f"{size} ".encode() + file.read(EDGE))
+            file.seek(max(0, size - EDGE))
+            digest.update(file.read(EDGE))
+    except OSError:  # training says what is wrong with it, where it cannot do without
+        pass
+    return digest.digest()

@@ -2,8 +2,14 @@
 
 stage_cli             one command line for every stage: settings, Trainer, export
 export_info           what an export says of its training: steps, seed, data, licence, scores
+trainer_settings      which settings of Lightning's Trainer a stage refuses, or carries out in its own way
+checkpoint_files      checkpoints are complete or not there, whatever TMPDIR is
 stage_parser          its parser: plain sentences, plain lists, old class paths
 run_folder            the folder of a run: its recipe, its checkpoints, whether it is finished
+run_inputs            digests of a run's weights and data, which belong to it as its recipe does
+starting_point        which checkpoint a command begins with; a fit claims its folder
+checkpoint_settings   which settings of Lightning's ModelCheckpoint work
+quiet                 warnings that do not apply
 moved                 class paths of old recipes, and where the classes are today
 frozen_stage          the base of stages on a frozen encoder
 grid_stage            the base of stages that train a grid of heads on a frozen encoder

@@ -56,7 +56,7 @@ def score_line(name: str, trainer: L.Trainer, out: Path) -> str | None:
             asked = [row for row in rows if row["anchor"] == rows[0]["anchor"]]
             shown = [row for row in asked if row["name"].startswith(("both", "most frequent", "chance"))]
             return f"{rows[0]['measure']} of verbs: {named((row['name'], row['verb']) for row in shown)}"
-        case "ac":
+        case "ac" if (out / "horizons.json").exists():  # a recipe may have no test
             errors = json.loads((out / "horizons.json").read_text())["errors"]
             last = [("predictor", errors["model"][-1]), ("standing still", errors["persistence"][-1])]
             return f"error {len(errors['model'])} actions ahead: {named(last)}"
@@ -121,7 +121,7 @@ def learned_nothing(trainer: L.Trainer) -> bool:
 
 def longer_command(name: str, steps: int, out: Path) -> str:
     """The same command with more steps, in a run of its own, since a finished folder does not continue."""
-    run = f"{out.parent.name}-longer"
+    run = f"{out.parent.name or out.name}-longer"
     more = ["--trainer.max_steps", str(steps)]
     if "MAKELEVEL" in os.environ:
         given = dict(word.split("=", 1) for word in make_variables(os.environ.get("MAKEFLAGS", "")))
@@ -133,7 +133,7 @@ def longer_command(name: str, steps: int, out: Path) -> str:
     typed = words[words.index("fit") + 1 :] if "fit" in words else []
     rest = without(typed, "--run", "--out", "--trainer.max_steps")
     if f"stages.{name}" in words:
-        place = ["--out", str(out.parent.with_name(run) / out.name)]
+        place = ["--out", str(out.parent.with_name(run) / out.name if out.parent.name else run)]
         return shlex.join(["python", "-m", f"stages.{name}", "fit", *rest, *place, *more])
     place = ["--out", f"{out}-longer"] if options(words, "--out") else ["--run", run]
     return shlex.join(["vjepa", "fit", *(rest or [name]), *place, *more])

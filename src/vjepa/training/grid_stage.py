@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import nn
 
+from vjepa.errors import require
 from vjepa.features.clip_features import clip_of
 from vjepa.models.probe_grid import check_not_negative
 from vjepa.training.frozen_stage import FrozenStage
@@ -98,6 +99,12 @@ class GridStage(FrozenStage):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
+        clip = self.trainer.gradient_clip_val
+        require(
+            not clip or self.trainer.gradient_clip_algorithm == "value",
+            f"trainer.gradient_clip_val={clip} would limit the norm over all heads, and tie them together; "
+            "give trainer.gradient_clip_algorithm value, or leave both out",
+        )
         if self.trainer.is_global_zero:  # a note if the encoder was trained on other clips
             clip = self.trainer.datamodule.clip
             clip_of(self.source, clip.frames, clip.fps, clip.size)

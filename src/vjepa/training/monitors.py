@@ -102,14 +102,19 @@ class SpeedMonitor(L.Callback):
 
 
 class DataHealth(L.Callback):
-    """Counts files that cannot be decoded, lists them in `bad_files.txt`, and stops if they are too many."""
+    """Counts files that cannot be decoded, lists them in `bad_files.txt`, and stops if they are too many.
+
+    At the end of a run, also of one that was interrupted, a line says how much was left out.
+    """
 
     def __init__(self, out: Path) -> None:
         self.file = out / "bad_files.txt"
+        self.episodes = out / "left_out_episodes.txt"  # which robot data write
         self.draws = 0
         self.failed = 0
         self.excluded = 0
-        self.named: set[str] = set()
+        # What an interrupted run has listed is not listed again.
+        self.named = set(self.file.read_text().splitlines()) if self.file.exists() else set()
 
     def state_dict(self) -> dict[str, int]:
         # A resumed run goes on counting, so that the share of bad files is that of the whole run.
@@ -158,6 +163,16 @@ class DataHealth(L.Callback):
 
     def on_test_end(self, trainer, stage) -> None:
         self.on_validation_end(trainer, stage)
+
+    def on_train_end(self, trainer, stage) -> None:
+        counts = torch.tensor([self.failed, self.draws], device=stage.device)
+        failed, draws = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
+        left_out = [f"{failed:,} of {draws:,} draws, listed in {self.file}"] if failed else []
+        if self.episodes.exists():
+            episodes = len(self.episodes.read_text().splitlines())
+            left_out.append(f"{episodes:,} episodes, listed in {self.episodes}")
+        if left_out:
+            stage.print(f"left out: {'; '.join(left_out)}")
 
     def write_down(self, bad: list[str]) -> None:
         """Append the reasons that this process has not written yet."""

@@ -1,4 +1,4 @@
-"""Class paths that recipes used before the classes moved, and the paths of the classes today.
+"""What old recipes hold: class paths from before the classes moved, and digests among the settings.
 
 Old paths occur in YAML files of users and in `config.yaml` of old runs. Both still work: a stage's command
 line calls `accept_old_names` and `current_word` before it parses, and a run's folder applies `current_names`
@@ -42,4 +42,10 @@ def accept_old_names() -> None:
     """Let the command line read YAML with old class paths."""
     # jsonargparse's own loader, so that everything else in a recipe is read as before.
     load = get_loader("yaml")
-    set_loader("yaml", lambda text: current_names(load(text)), exceptions=(yaml.YAMLError,))
+    set_loader("yaml", lambda text: without_digest(current_names(load(text))), exceptions=(yaml.YAMLError,))
+
+
+def without_digest(tree: object) -> object:
+    """A run's `config.yaml` without the digests that it held up to version 0.2, which are no settings."""
+    is_recipe = isinstance(tree, dict) and "model" in tree
+    return {key: value for key, value in tree.items() if key != "digest"} if is_recipe else tree

@@ -1,8 +1,8 @@
 """The folder of a run: which recipe it belongs to, where training continues, and when it is finished.
 
-It holds `config.yaml` (the resolved recipe), `commit.txt`, `checkpoints/` and the events of TensorBoard. The
-last file to be written is `model.safetensors`, so its existence means that the stage is done. A folder
-belongs to one recipe.
+It holds `config.yaml` (the resolved recipe), `inputs.json` (digests of weights and data), `commit.txt`,
+`checkpoints/` and the events of TensorBoard. The last file to be written is `model.safetensors`, so its
+existence means that the stage is done. A folder belongs to one recipe.
 """
 
 import subprocess
@@ -11,17 +11,28 @@ from pathlib import Path
 
 import yaml
 
-from vjepa.errors import UserError
+from vjepa.errors import UserError, require
 from vjepa.training.moved import current_names
-from vjepa.weights.checkpoints import checkpoint_in, newest_checkpoint
-from vjepa.weights.files import digest
+from vjepa.training.run_inputs import RunInputs
+from vjepa.weights.checkpoints import FOLDER, checkpoint_files, newest_checkpoint, resumable_step
 
 NO_EFFECT = (
-    *("config", "out", "ckpt_path", "weights_only", "data.workers"),
+    *("config", "out", "ckpt_path", "weights_only", "checkpoint.", "data.workers", "data.max_bad_share"),
     *("licence", "model.scales"),  # an export names them; nothing is trained with them
-    *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
+    *("trainer.enable_", "trainer.log_every_n_steps", "trainer.logger", "trainer.profiler"),
+    *("trainer.max_time", "trainer.default_root_dir", "trainer.detect_anomaly"),
+    *("trainer.val_check_interval", "trainer.check_val_every_n_epoch"),
+    *("trainer.limit_val_batches", "trainer.num_sanity_val_steps"),
+    "digest",  # of weights, which recipes held up to version 0.2; `run_inputs` compares them
 )
 """Settings that may differ between a run and its continuation without changing a single weight."""
+WATCHING = (
+    *("vjepa.training.", "vjepa.language.sample_answers.", "lightning.pytorch.callbacks.LearningRateMonitor"),
+    *("lightning.pytorch.callbacks.DeviceStatsMonitor", "lightning.pytorch.callbacks.ModelCheckpoint"),
+    *("lightning.pytorch.callbacks.ModelSummary", "lightning.pytorch.callbacks.RichModelSummary"),
+    *("lightning.pytorch.callbacks.TQDMProgressBar", "lightning.pytorch.callbacks.RichProgressBar"),
+)
+"""Callbacks that change no weight, so that they may come and go."""
 
 
 class RunFolder:
@@ -30,20 +41,38 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.recipe = self.path / "config.yaml"
-        self.checkpoints = self.path / "checkpoints"
+        self.checkpoints = self.path / FOLDER
         self.export = self.path / "model.safetensors"
+
+    @property
+    def inputs(self) -> RunInputs:
+        return RunInputs(self.path)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a checkpoint or an export, which another recipe or other data would spoil."""
+        return self.export.exists() or bool(checkpoint_files(self.checkpoints))
 
     def newest_checkpoint(self) -> Path | None:
         return newest_checkpoint(self.checkpoints)
 
     def checkpoint(self, step: int) -> Path:
+        """Where the stage itself keeps a step; checkpoints of the recipe's own may have any name."""
         return self.checkpoints / f"step={step}.ckpt"
+
+    def keeps(self, step: int) -> bool:
+        """Whether a run can continue from this step, whatever the name of its checkpoint."""
+        return step in map(resumable_step, checkpoint_files(self.checkpoints))
 
     def check_recipe(self, recipe: dict) -> None:
         """Raise UserError if this folder holds a run of another recipe; the error names the differences."""
-        # Without a checkpoint or an export there is nothing yet that another recipe could spoil.
-        if not self.recipe.exists() or not (self.newest_checkpoint() or self.export.exists()):
+        if not self.is_begun:
             return
+        require(
+            self.recipe.exists(),
+            f"{self.path} holds a run without its config.yaml, so nothing tells its recipe; put it back, or "
+            "choose another --out",
+        )
         changed = differences(current_names(yaml.safe_load(self.recipe.read_text())), recipe)
         if changed:
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
@@ -61,24 +90,6 @@ class RunFolder:
             raise UserError(f"--out {self.path} cannot be a folder: {error.strerror}") from error
         self.recipe.write_text(yaml.safe_dump(recipe, sort_keys=False))
         (self.path / "commit.txt").write_text(commit() + "\n")
-
-
-def step_of(checkpoint: Path) -> int:
-    """The optimiser step after which a `step=N.ckpt` was written."""
-    return int(checkpoint.stem.removeprefix("step="))
-
-
-def digests(model: dict) -> dict[str, str]:
-    """Digests of the files that a stage starts from. They change when an earlier stage is trained again."""
-    # Strings are files of another stage; `encoder` may also be the settings of a new network.
-    sources = {key: model.get(key) for key in ("init_from", "encoder")}
-    return {key: digest_of(source) for key, source in sources.items() if isinstance(source, str)}
-
-
-def digest_of(source: str) -> str:
-    """The digest of the file that `source` leads to; `folder` for a Hugging Face directory."""
-    path = checkpoint_in(source)
-    return "folder" if path.is_dir() else digest(path)
 
 
 def commit() -> str:
@@ -101,10 +112,20 @@ def git(*words: str) -> str:
 
 def differences(recorded: dict, recipe: dict) -> list[str]:
     """`key: old value -> new value` for each setting that differs and has an effect on the run."""
-    old = flat(recorded)
-    new = flat(recipe)
+    old = flat(without_watching(recorded))
+    new = flat(without_watching(recipe))
     keys = [key for key in sorted(old.keys() | new.keys()) if not key.startswith(NO_EFFECT)]
     return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys if old.get(key) != new.get(key)]
+
+
+def without_watching(recipe: dict) -> dict:
+    """The recipe without the callbacks that change no weight."""
+    trainer = recipe.get("trainer", {})
+    callbacks = trainer.get("callbacks")
+    if not isinstance(callbacks, list):
+        return recipe
+    acting = [callback for callback in callbacks if not str(callback["class_path"]).startswith(WATCHING)]
+    return recipe | {"trainer": trainer | {"callbacks": acting or None}}
 
 
 def flat(tree: dict | list, prefix: str = "") -> dict[str, object]:

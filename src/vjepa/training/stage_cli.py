@@ -13,17 +13,15 @@ A finished stage is not run again. A folder belongs to one recipe; a run of anot
 """
 
 import inspect
-import logging
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import lightning as L
 import torch
 import yaml
-from jsonargparse import Namespace, set_parsing_settings
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -32,18 +30,23 @@ from vjepa.command.mistakes import mistakes_as_sentences
 from vjepa.command.pages import typed_program
 from vjepa.command.parser import call, parser_of_settings
 from vjepa.data.clips import ClipConfig
+from vjepa.data.module import ResumableData
 from vjepa.errors import UserError, require
 from vjepa.models.encoder import Encoder
 from vjepa.models.grid import Grid
+from vjepa.training.checkpoint_settings import MonitoredMetric, check_checkpoint_settings
 from vjepa.training.closing_lines import closing_lines
 from vjepa.training.export_info import training_facts
 from vjepa.training.forecast import Forecast
 from vjepa.training.monitors import DataHealth, OptimizerMonitor, SpeedMonitor, StopOnSignal
 from vjepa.training.moved import accept_old_names
-from vjepa.training.progress import StepProgress
-from vjepa.training.run_folder import RunFolder, digests, step_of
+from vjepa.training.quiet import quiet
+from vjepa.training.run_folder import RunFolder
 from vjepa.training.stage_parser import StageParser, stage_words
+from vjepa.training.starting_point import asked_checkpoint, claim_data, claim_folder, misfit_as_sentence
 from vjepa.training.tensorboard_layout import RunDescription
+from vjepa.training.trainer_settings import check_trainer_settings, our_callbacks, our_plugins
+from vjepa.weights.checkpoints import step_of
 from vjepa.weights.export import export
 
 
@@ -67,8 +70,10 @@ class StageCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: object) -> None:
         """Lightning's, and what it would refuse with a traceback."""
         super().parse_arguments(parser, args)
-        seed = self.config[self.config.subcommand].seed_everything
+        command = self.config.subcommand
+        seed = self.config[command].seed_everything
         require(0 <= seed < 2**32, f"--seed_everything {seed}: give a whole number from 0 to {2**32 - 1}")
+        check_trainer_settings(self.config[command].trainer, is_fit=command == "fit")
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -86,66 +91,71 @@ class StageCLI(LightningCLI):
     def folder(self) -> RunFolder:
         return RunFolder(self.settings.out)
 
-    def before_instantiate_classes(self) -> None:
-        """A fit claims its folder and continues there; the other commands read its newest checkpoint."""
-        if self.subcommand == "fit":
-            self.claim_folder()
-        self.settings.weights_only = True  # a checkpoint is read as plain values, and cannot run code
-        if self.settings.trainer.precision is None:
-            self.settings.trainer.precision = "bf16-mixed" if bf16_is_native() else "32-true"
+    def _parse_ckpt_path(self) -> None:
+        """Not Lightning's, which opens the file before it is known to be a checkpoint."""
 
-        self.resumed = self.folder.newest_checkpoint()
-        if self.resumed and not self.settings.ckpt_path:
-            self.settings.ckpt_path = str(self.resumed)
-            doing = "continuing after" if self.subcommand == "fit" else "looking at"
-            print(f"{self.folder.path}: {doing} step {step_of(self.resumed)}")
-        found = self.subcommand == "fit" or self.settings.ckpt_path or self.settings.model.get("init_from")
+    def before_instantiate_classes(self) -> None:
+        """A fit claims its folder and continues there; the other commands look at a checkpoint."""
+        settings = self.settings
+        if self.subcommand == "fit":
+            require(
+                not settings.ckpt_path,
+                "fit resumes by itself; to start from other weights give --model.init_from, not --ckpt_path",
+            )
+            check_checkpoint_settings(vars(settings.checkpoint))
+            claim_folder(self.folder, self.recipe(), self.instantiated_data)
+            self.resumed = self.folder.newest_checkpoint()
+        else:
+            self.resumed = asked_checkpoint(self.folder, settings.ckpt_path, self.recipe()["model"])
+        settings.weights_only = True  # a checkpoint is read as plain values, and cannot run code
+        if settings.trainer.precision is None:
+            settings.trainer.precision = "bf16-mixed" if bf16_is_native() else "32-true"
+
+        if self.resumed:
+            settings.ckpt_path = str(self.resumed)
+            step = f"step {step_of(self.resumed)}"
+            going_on = f"{self.folder.path}: continuing after {step}"
+            print(going_on if self.subcommand == "fit" else f"{self.resumed}: looking at {step}")
+        found = self.subcommand == "fit" or self.resumed or settings.model.get("init_from")
         require(bool(found), f"{self.folder.path} holds no checkpoint; train first, or give another --out")
 
-    def claim_folder(self) -> None:
-        """Exit if this recipe is finished here, refuse another recipe's folder, else write the recipe."""
-        require(
-            not self.settings.ckpt_path,
-            "fit resumes by itself; to start from other weights give --model.init_from, not --ckpt_path",
-        )
-        require(bool(self.settings.out), "--out is empty; name a folder")
-        folder = self.folder
-        recipe = self.recipe()
-        folder.check_recipe(recipe)
-        if folder.export.exists():
-            folder.export.touch()  # newer than its YAML again, so that make knows that it is up to date
-            print(f"{folder.path} is finished, nothing to do")
-            raise SystemExit(0)
-        folder.write_recipe(recipe)
-
     def recipe(self) -> dict:
-        """The resolved settings as plain values, and the digests of the files this stage starts from."""
-        recipe = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
-        return recipe | {"digest": digests(recipe["model"])}
+        """The resolved settings as plain values."""
+        return yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
+
+    def instantiated_data(self) -> ResumableData:
+        """The data module alone: a finished stage needs no network to see that its data are the same."""
+        parser = ArgumentParser()
+        parser.add_class_arguments(self._datamodule_class, "data")
+        return parser.instantiate(Namespace(data=self.settings.data)).data
+
+    def instantiate_classes(self) -> None:
+        """Lightning's; the data of a fit must be those that it began with."""
+        super().instantiate_classes()
+        if self.subcommand == "fit" and self.trainer.is_global_zero:
+            claim_data(self.folder, self.datamodule)
 
     def instantiate_trainer(self, **kwargs: object) -> L.Trainer:
         """The recipe's Trainer with our logger, and our monitors before the recipe's own callbacks."""
         out = self.folder.path
-        if self.settings.trainer.logger is None:
+        if self.settings.trainer.logger in (None, True):
             # After a kill, TensorBoard may hold steps that the newest checkpoint does not.
             step = step_of(self.resumed) + 1 if self.resumed else None
             kwargs["logger"] = TensorBoardLogger(
                 out, name="", version="", default_hp_metric=False, purge_step=step
             )
+        plugins = our_plugins(self._get(self.config_init, "trainer").plugins)
         try:
-            trainer = super().instantiate_trainer(default_root_dir=out, **kwargs)
-        except ValueError as error:  # such as an unknown accelerator
+            trainer = super().instantiate_trainer(default_root_dir=out, plugins=plugins, **kwargs)
+        except (ValueError, TypeError, ModuleNotFoundError) as error:  # such as an unknown accelerator
             raise UserError(f"trainer: {error}") from error
         # Ours come first, so that a gradient that is no number stops the run before others see it.
-        monitors = [OptimizerMonitor(), SpeedMonitor(), DataHealth(out), StopOnSignal(out)]
+        stop = StopOnSignal(out)
+        monitors = [OptimizerMonitor(), SpeedMonitor(), DataHealth(out), stop]
         if self.subcommand == "fit":
-            monitors += [Forecast(out), RunDescription(stage_name(self._model_class), out)]
-        trainer.callbacks[:0] = monitors
-        # In place of Lightning's bar, if the recipe wants one.
-        trainer.callbacks = [
-            StepProgress() if isinstance(callback, ProgressBar) else callback
-            for callback in trainer.callbacks
-        ]
+            name = stage_name(self._model_class)
+            monitors += [Forecast(out), RunDescription(name, out), MonitoredMetric()]
+        trainer.callbacks = [*monitors, *our_callbacks(trainer.callbacks, stop)]
         return trainer
 
     def after_fit(self) -> None:
@@ -172,9 +182,13 @@ class StageCLI(LightningCLI):
 
     def keep_last_checkpoint(self, steps: int) -> None:
         """Save a checkpoint of the last step, with the optimiser's state, which a cooldown takes over."""
-        last = self.folder.checkpoint(steps)
-        if self.trainer.strategy.broadcast(not last.exists()):  # all ranks save together or none
-            self.trainer.save_checkpoint(last, weights_only=False)
+        if self.trainer.strategy.broadcast(not self.folder.keeps(steps)):  # all ranks save together or none
+            self.trainer.save_checkpoint(self.folder.checkpoint(steps), weights_only=False)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Lightning's, and a checkpoint that does not fit as a sentence."""
+        with misfit_as_sentence(self.settings.ckpt_path, stage_name(self._model_class)):
+            super()._run_subcommand(subcommand)
 
 
 def run(stage: type[L.LightningModule], data: type[L.LightningDataModule]) -> None:
@@ -207,25 +221,6 @@ def run_command(command: Callable[..., None]) -> None:
         parser = parser_of_settings(command, typed_program())
         options = parser.instantiate(parser.parse_args(stage_words(sys.argv[1:])))
         call(command, options)
-
-
-# Parts of warnings that do not apply here.
-MOOT = (
-    "does not have many workers",
-    "in eval mode at the start of training",  # the frozen encoders, on purpose
-    "isinstance.treespec, LeafSpec",
-    "Checkpoint directory .* exists and is not empty",
-    "smaller than the logging interval",  # our monitors write the first step themselves
-    "Total length of `list` across ranks is zero",  # a recipe without validation
-)
-
-
-def quiet() -> None:
-    """Silence Lightning's advertisements, and warnings about what this project does on purpose."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in MOOT:
-        warnings.filterwarnings("ignore", message=f".*{message}.*")
 
 
 def check_divisible(encoder: Encoder, clip: ClipConfig) -> Grid:

@@ -14,12 +14,22 @@ from vjepa.errors import UserError
 from vjepa.training.moved import current_word
 from vjepa.training.run_folder import flat
 
+LINKED = {
+    "checkpoint.dirpath": "--out, whose folder `checkpoints` holds them",
+    "model.seed": "--seed_everything",
+    "data.seed": "--seed_everything",
+}
+"""Settings that follow from others: what to give instead. The parser would pass over them in silence."""
+
 
 class StageParser(PlainParser, LightningArgumentParser):
     """Takes `--data.train mine.csv` for a list of manifests, and `--help_all` for the page of everything."""
 
     def parse_args(self, args: list[str] | None = None, *rest, **kwargs) -> Namespace:
         words = stage_words(sys.argv[1:] if args is None else args)
+        for recipe in recipes_of(words):
+            for name in LINKED.keys() & set(keys_of(recipe)):
+                raise UserError(f"{recipe}: {name} follows from another setting; give {LINKED[name]}")
         try:
             return super().parse_args(words, *rest, **kwargs)
         except UnicodeDecodeError as error:
@@ -30,6 +40,8 @@ class StageParser(PlainParser, LightningArgumentParser):
         """The complaint, and the recipe that holds the setting in question."""
         sentence = super().sentence(message)
         recipes = recipes_of(sys.argv)
+        if linked := re.search(r" --> (\S+):", message):
+            return f"--{linked[1]} follows from another setting; give {LINKED[linked[1]]}"
         if sentence.startswith("missing:") and not recipes:
             return f"{sentence}; a recipe brings them, such as --config conf/pretrain.yaml"
         if wrong := re.match(r"there is no setting ([^;]+)", sentence):
@@ -53,7 +65,7 @@ def keys_of(recipe: str) -> list[str]:
     """The dotted keys of a recipe, without places in lists; none if it cannot be read."""
     try:
         settings = yaml.safe_load(Path(recipe).read_text())
-    except (OSError, yaml.YAMLError):
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return []
     keys = flat(settings) if isinstance(settings, dict) else {}
     return [".".join(part for part in key.split(".") if not part.isdigit()) for key in keys]

@@ -24,15 +24,18 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import yaml
 
+from vjepa.command.parser import PlainParser
+from vjepa.data.text_files import read_text
+from vjepa.drawing.outputs import check_folder
 from vjepa.drawing.style import new_figure, save_figure, style
-from vjepa.errors import UserError, require
+from vjepa.errors import UserError, check_positive, require
 from vjepa.evaluation.tables import markdown_table, mean_and_spread
 
 Curve = dict[int, float]  # step -> value
@@ -56,22 +59,27 @@ class Sweep:
     """TensorBoard scalars that are drawn and put into the table."""
 
     def __post_init__(self) -> None:
-        require(bool(self.runs) and bool(self.seeds), "a sweep needs one run and one seed or more")
+        for name in ("configs", "runs", "seeds", "curves"):
+            require(bool(getattr(self, name)), f"{name} is empty; give one or more")
         # Signs become hyphens in the name of a folder.
         folders = {folder_of(Path(), name, 0) for name in self.runs}
         require(len(folders) == len(self.runs), "two runs have names that differ only in signs; rename one")
-        for name, changes in self.runs.items():
-            require(
-                isinstance(changes, dict), f"runs.{name} must be settings like {{model.momentum.peak: 0.999}}"
-            )
 
 
 def read_sweep(path: Path) -> Sweep:
-    """The sweep in a YAML file. Raises UserError for a missing file, an unknown key or a wrong type."""
+    """The sweep in a YAML file. Raises UserError for a file or settings that are no sweep."""
     try:
-        return Sweep(**yaml.safe_load(path.read_text()))
-    except (OSError, TypeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not a sweep: {error}; see vjepa sweep --help") from error
+        settings = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    known = ", ".join(field.name for field in fields(Sweep))
+    require(isinstance(settings, dict), f"{path}: expected the settings {known}")
+    parser = PlainParser(prog="vjepa sweep")
+    parser.add_class_arguments(Sweep)
+    try:
+        return Sweep(**parser.parse_object(settings).as_dict())
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def folder_of(out: Path, name: str, seed: int) -> Path:
@@ -194,8 +202,12 @@ def run_sweep(file: Path, *, out: Path | None = None, jobs: int = 1) -> None:
         out: Folder for its runs; runs/<name of the file> if not given.
         jobs: Runs at a time, which share the cores.
     """
+    check_positive(jobs=jobs)
     sweep = read_sweep(file)
+    for config in sweep.configs:
+        require(Path(config).is_file(), f"{file}: configs names {config}, and there is no such file")
     out = out or Path("runs") / file.stem
+    check_folder(out)
     run_all(sweep, out, jobs)
     text = sweep_table(sweep, out)
     (out / "table.md").write_text(text + "\n")

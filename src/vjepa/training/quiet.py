@@ -1,0 +1,23 @@
+"""Warnings of Lightning and torch that do not apply to this project's runs."""
+
+import logging
+import warnings
+
+# Parts of warnings that do not apply here.
+MOOT = (
+    "does not have many workers",
+    "in eval mode at the start of training",  # the frozen encoders, on purpose
+    "isinstance.treespec, LeafSpec",
+    "Checkpoint directory .* exists and is not empty",
+    "The dirpath has changed",  # of a run's folder that was moved, or of another run's checkpoint
+    "smaller than the logging interval",  # our monitors write the first step themselves
+    "Total length of `list` across ranks is zero",  # a recipe without validation
+)
+
+
+def quiet() -> None:
+    """Silence Lightning's advertisements, and warnings about what this project does on purpose."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in MOOT:
+        warnings.filterwarnings("ignore", message=f".*{message}.*")
