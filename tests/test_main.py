@@ -155,7 +155,7 @@ def test_naming_a_switch_turns_it_on():
 def test_mistakes_are_one_sentence(tmp_path, capsys):
     missing = str(tmp_path / "none.csv")
     assert fails(capsys, "data", "check", missing) == f"{missing}: no such file or folder"
-    assert "no scores" in fails(capsys, "report", missing)
+    assert "cannot be read" in fails(capsys, "report", missing)
 
 
 def stub(error: BaseException):

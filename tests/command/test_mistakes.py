@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from vjepa.command.mistakes import EXTRAS, tell
 
@@ -90,3 +91,23 @@ def test_a_full_disk_is_a_sentence():
     command = f"{shlex.quote(sys.executable)} -u -m vjepa --help > /dev/full"
     told = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert (told.returncode, "free some disk" in told.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (MemoryError(), "too little memory (no more is left)"),
+        (RuntimeError("[enforce fail] can't allocate memory: 9 bytes"), "too little memory"),
+        (
+            SafetensorError("I/O error: No space left on device (os error 28)"),
+            "weights cannot be written or read",
+        ),
+    ],
+)
+def test_a_machine_that_is_too_small_is_a_sentence(error, sentence, capsys):
+    assert tell(error) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_an_error_of_our_own_keeps_its_traceback():
+    assert tell(RuntimeError("shapes differ")) is None

@@ -93,3 +93,28 @@ def test_every_stage_of_a_run_is_reported(tmp_path, capsys):
 def test_a_folder_without_scores_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"holds no scores\.json, nor does a folder in it"):
         report([tmp_path])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"name": "a", "value": None, "clips": 3},
+        {"name": "a", "value": 1.5, "clips": 3},
+        {"name": "a", "value": 0.5, "clips": 0},
+        {"name": "a", "value": "0.5", "clips": 3},
+        {"name": "a", "value": 0.5},
+        [1],
+        "a",
+    ],
+)
+def test_what_is_no_score_is_one_sentence(tmp_path, row):
+    (tmp_path / "scores.json").write_text(json.dumps([row]))
+    with pytest.raises(UserError, match=r"scores\.json(, score 1: | holds no scores)"):
+        read_scores(tmp_path / "scores.json")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+def test_scores_are_read_in_any_encoding(tmp_path, encoding):
+    rows = json.dumps([{"name": "caf\u00e9", "value": 0.5, "clips": 3}], ensure_ascii=False)
+    (tmp_path / "scores.json").write_text(rows, encoding=encoding)
+    assert read_scores(tmp_path / "scores.json")[0].name == "caf\u00e9"

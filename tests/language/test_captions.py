@@ -12,6 +12,7 @@ import torch
 
 from tests.videos import even_times, write_video
 from vjepa.__main__ import main
+from vjepa.data.loader import Epoch
 from vjepa.data.manifest_files import ManifestError
 from vjepa.language.batches import EvaluationCaptions, LikeLengths, TrainingCaptions, collate_captions
 from vjepa.language.caption_data import CaptionSource
@@ -198,8 +199,18 @@ def test_a_table_holds_more_than_json(tmp_path):
     ("name", "text", "sentence"),
     [
         ("a.jsonl", '{"a": 1}\n{"a"', "a.jsonl, line 2: not JSON"),
-        ("a.json", '{"a": 1}', "holds a dict; expected a list"),
+        ("a.json", '{"data": []}', "a.json, row 1: has neither conversations nor messages, but data"),
+        (
+            "a.json",
+            '[\n{"a": 1,}\n]',
+            r"a.json: not JSON: .* \(line 2, column \d+\); is there a comma too many",
+        ),
+        ("a.jsonl", '{"a": 1}\n{"a": 1,}', r"a.jsonl, line 2: not JSON: .* \(column \d\)"),
+        ("a.json", '{"a": 1}\n[1]', "a.json, row 1: has neither"),
+        ("a.json", "[[1]]", "a.json, row 1: is a list; expected an object"),
         ("a.json", "[]", "there are no rows"),
+        ("a.json", " \n", "there are no rows"),
+        ("a.json", "\x00\x01", "a binary file"),
         ("a.csv", "a,b", "conversations are kept in .json, .jsonl or .parquet, not in '.csv'"),
     ],
 )
@@ -207,6 +218,137 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, name, text, senten
     (tmp_path / name).write_text(text)
     with pytest.raises(ManifestError, match=sentence):
         read_captions(tmp_path / name)
+
+
+def llava_lines(*rows: dict) -> str:
+    return "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+
+
+CAFE = {"video": "caf\u00e9.mp4", "conversations": LLAVA["conversations"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("lines under the name of a list.json", llava_lines(CAFE, CAFE).encode()),
+        ("list on one line.jsonl", json.dumps([CAFE, CAFE]).encode()),
+        ("list on many lines.jsonl", json.dumps([CAFE, CAFE], indent=2).encode()),
+        ("mark.json", b"\xef\xbb\xbf" + json.dumps([CAFE, CAFE]).encode()),
+        ("western.jsonl", llava_lines(CAFE, CAFE).encode("latin-1")),
+        ("windows.ndjson", llava_lines(CAFE, CAFE).replace("\n", "\r\n").encode("utf-16")),
+        ("blank lines.jsonl", ("\n\n" + llava_lines(CAFE) + "\n\n" + llava_lines(CAFE) + "\n").encode()),
+    ],
+)
+def test_the_content_and_not_the_ending_says_how_rows_are_kept(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    captions = read_captions(tmp_path / name)
+    assert len(captions) == 2
+    assert captions.row(1).media[0].path == tmp_path / "caf\u00e9.mp4"
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_single_object_is_one_row(tmp_path, indent):
+    (tmp_path / "one.json").write_text(json.dumps(LLAVA, indent=indent))
+    assert len(read_captions(tmp_path / "one.json")) == 1
+
+
+def openai(kind: str, medium: object) -> dict:
+    shown = {"type": f"{kind}_url", f"{kind}_url": medium}
+    content = [shown, {"type": "text", "text": "What happens?"}]
+    return {"messages": [{"role": "user", "content": content}, {"role": "assistant", "content": "It falls."}]}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"video": "a.mp4", "conversations": talk(("Human", "<video>What happens?"), ("GPT", "It falls."))},
+        {"video": ["a.mp4"], "conversations": talk(("user", "What happens?"), ("bot", "It falls."))},
+        {"videos": ["a.mp4"], "conversations": talk(("human", "What happens?"), ("assistant", "It falls."))},
+        {
+            "id": 7,
+            "video": "a.mp4",
+            "conversations": talk(("human", "What happens?"), ("chatgpt", "It falls.")),
+        },
+        {
+            "video": "a.mp4",
+            "messages": None,
+            "conversations": talk(("human", "What happens?"), ("gpt", "It falls.")),
+        },
+        {
+            "image": "a.mp4",
+            "conversations": talk(("system", ""), ("human", "What happens?"), ("gpt", "It falls.")),
+        },
+        openai("video", {"url": "a.mp4"}),
+        openai("image", "a.mp4"),
+        {
+            "messages": [
+                {"role": "user", "content": [{"video": "a.mp4"}, {"text": "What happens?"}]},
+                {"role": "assistant", "content": "It falls."},
+            ]
+        },
+    ],
+)
+def test_every_dialect_says_the_same(tmp_path, row, capsys):
+    read = read_captions(written(tmp_path, row)).row(0)
+    assert read.media == (Media(tmp_path / "a.mp4", None, None),)
+    assert read.turns == (Turn("user", (0, "\nWhat happens?")), Turn("assistant", ("It falls.",)))
+    assert capsys.readouterr().err == ""
+
+
+def test_where_media_may_be(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    rows = [openai("video", {"url": "file:///data/my%20clip.mp4"}), changed(video="~/a.mp4")]
+    captions = read_captions(written(tmp_path, *rows))
+    paths = [captions.row(i).media[0].path for i in range(2)]
+    assert paths == [Path("/data/my clip.mp4"), Path("/home/me/a.mp4")]
+    for url in ("https://example.org/a.mp4", "data:image/png;base64,AAAA", "s3://bucket/a.mp4"):
+        with pytest.raises(ManifestError, match=r"row 1: video_url is .*write the file into a folder"):
+            read_captions(written(tmp_path, openai("video", {"url": url})))
+
+
+def test_a_system_text_beside_the_turns(tmp_path):
+    row = changed(system="Be brief.")
+    assert read_captions(written(tmp_path, row)).row(0).turns[0] == Turn("system", ("Be brief.",))
+    own = talk(("system", "Be long."), *(("human", "<video>Why?"), ("gpt", "So.")))
+    turns = read_captions(written(tmp_path, row | {"conversations": own})).row(0).turns
+    assert [turn.parts for turn in turns if turn.role == "system"] == [("Be long.",)]
+
+
+def test_keys_that_nothing_reads_are_counted_once(tmp_path, capsys):
+    weighted = [turn | {"weight": 0} for turn in LLAVA["conversations"]]
+    rows = [changed(source="web"), changed(source="web", optoins=["x"]), changed(conversations=weighted)]
+    read_captions(written(tmp_path, *rows))
+    read_captions(tmp_path / "rows.jsonl")
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert told[0].endswith(
+        "rows.jsonl: keys that are not read: source (2 rows), optoins (1 rows; did you mean options?), "
+        "turn.weight (1 rows)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({"video": "a.mp4", "converstions": []}, "did you mean conversations for converstions"),
+        ({"vidoe": "a.mp4", "conversations": LLAVA["conversations"]}, "did you mean video for vidoe"),
+        ({"message": []}, "did you mean messages for message"),
+        (changed(conversations=[]), r"conversations is \[\]; expected a list of turns"),
+        (changed(conversations=[["human", "Why?"]]), "turn 1 is spoken by None"),
+        (
+            changed(conversations=[{"from": "human", "vlaue": "<video>Why?"}]),
+            "turn 1 has neither value nor content, but from, vlaue",
+        ),
+        (changed(video=float("nan")), "video is nan; expected a path"),
+        (
+            changed(conversations=talk(("human", "<image><image>Why?"), ("gpt", "So."))),
+            "has 2 places for media",
+        ),
+    ],
+)
+def test_a_misspelt_key_is_pointed_to(tmp_path, row, sentence):
+    with pytest.raises(ManifestError, match=f"rows.jsonl, row 1: .*{sentence}"):
+        read_captions(written(tmp_path, row))
 
 
 def test_check_names_every_bad_row(tmp_path, capsys):
@@ -224,7 +366,8 @@ def test_check_names_every_bad_row(tmp_path, capsys):
     assert [line.split(":")[0] for line in lines[1:]] == ["row 2", "row 3", "row 4"]
     problems = ("no file", "empty answer", "characters of text are too long")
     assert all(problem in line for problem, line in zip(problems, lines[1:], strict=True))
-    main(["data", "check-conversations", str(written(tmp_path, LLAVA))])
+    main(["data", "check-conversations", str(written(tmp_path, changed(quality=5)))])
+    assert "keys that are not read: quality (1 rows)" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main(["data", "check-conversations", str(tmp_path / "none.json")])
 
@@ -253,26 +396,27 @@ def training(tmp_path) -> TrainingCaptions:
 
 
 def test_batches_hold_rows_of_like_length_and_every_row_once(training):
-    order = LikeLengths(training, per_epoch=32, batch=4, rank=0, world=1, among=32)
+    order = LikeLengths(training, epoch=Epoch(32, 32), batch=4, rank=0, world=1, among=32)
     batches = list(order)
     assert sorted(k for batch in batches for k in batch) == list(range(128))
     spread = [max(map(training.length, batch)) - min(map(training.length, batch)) for batch in batches]
     assert sum(spread) / len(spread) < 30  # of about 400
     lengths = [training.length(batch[0]) for batch in batches]
     assert lengths != sorted(lengths)
-    drawn = list(LikeLengths(training, per_epoch=32, batch=4, rank=0, world=1, among=1))
+    drawn = list(LikeLengths(training, epoch=Epoch(32, 32), batch=4, rank=0, world=1, among=1))
     assert [sorted(batch) for batch in drawn] == [
         list(range(4 * i, 4 * i + 4)) for i in range(32)
     ]  # not grouped at all
 
 
 def test_the_order_of_batches_does_not_depend_on_ranks_or_restarts(training):
-    alone = list(LikeLengths(training, per_epoch=32, batch=4, rank=0, world=1, among=32))
+    alone = list(LikeLengths(training, epoch=Epoch(32, 32), batch=4, rank=0, world=1, among=32))
     pair = [
-        list(LikeLengths(training, per_epoch=16, batch=4, rank=rank, world=2, among=32)) for rank in (0, 1)
+        list(LikeLengths(training, epoch=Epoch(16, 16), batch=4, rank=rank, world=2, among=32))
+        for rank in (0, 1)
     ]
     assert [batch for both in zip(*pair, strict=True) for batch in both] == alone
-    later = LikeLengths(training, per_epoch=32, batch=4, rank=0, world=1, among=32)
+    later = LikeLengths(training, epoch=Epoch(32, 32), batch=4, rank=0, world=1, among=32)
     later.consumed = 20
     assert list(later) == alone[20:]
 

@@ -370,10 +370,10 @@ def test_a_foreign_trajectory_is_refused(tmp_path):
         read_trajectory(tmp_path / "other.npz")
     with pytest.raises(UserError, match="not one episode"):
         read_trajectory(tmp_path / "short.npz")
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match="is no file"):
         read_trajectory(tmp_path / "none.npz")
     (tmp_path / "cut.npz").write_bytes(b"PK half")
-    with pytest.raises(UserError, match=r"cut\.npz cannot be read as an \.npz"):
+    with pytest.raises(UserError, match=r"cut\.npz is no whole \.npz"):
         read_trajectory(tmp_path / "cut.npz")
 
 

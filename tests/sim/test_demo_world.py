@@ -189,10 +189,18 @@ def test_processes_do_not_change_the_bytes(recorded, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"seconds": 0.02}, {"shift": (0.1, 0.5)}, {"turn": (2.0, 1.0)}, {"workers": 0}]
+    "change",
+    [
+        {"seconds": 0.02},
+        {"shift": (0.1, 0.5)},
+        {"turn": (2.0, 1.0)},
+        {"workers": 0},
+        {"held": 1.5},
+        {"wobble": -1.0},
+    ],
 )
 def test_impossible_settings_are_refused(change, tmp_path):
-    with pytest.raises(ValueError, match=f"{next(iter(change))}="):
+    with pytest.raises(ValueError, match=f"{next(iter(change))}[= ]"):
         RecordConfig(**{"out": tmp_path, **change})
 
 

@@ -17,6 +17,7 @@ import torch
 from vjepa.benchmarks.actions import Action
 from vjepa.benchmarks.epic_kitchens import read_epic
 from vjepa.data.manifest_files import ManifestError
+from vjepa.data.text_files import read_text
 from vjepa.robots.euler import euler_to_matrix
 
 Noun = Literal["place", "colour", "shape"]
@@ -36,7 +37,8 @@ def read_actions(source: Path, videos: Path | None, noun: Noun = "place") -> lis
     """
     if not source.exists():
         raise ManifestError(f"{source}: no such file")
-    actions = read_epic(source, videos) if source.suffix == ".csv" else read_events(source, noun)
+    is_epic = source.suffix.lower() == ".csv"
+    actions = read_epic(source, videos) if is_epic else read_events(source, noun)
     # Without this the counting of classes would fail, and would not name the file.
     if not actions:
         raise ManifestError(f"{source}: there are no actions; expected one or more")
@@ -46,7 +48,8 @@ def read_actions(source: Path, videos: Path | None, noun: Noun = "place") -> lis
 def read_events(source: Path, noun: Noun) -> list[Action]:
     """Actions of the demo world's log, one episode a line. Raises ManifestError."""
     actions = []
-    for line, text in enumerate(source.read_text().splitlines(), start=1):
+    lines = enumerate(read_text(source).split("\n"), start=1)
+    for line, text in ((line, text) for line, text in lines if text.strip()):
         place = f"{source}, line {line}"
         try:
             episode = json.loads(text)
@@ -59,7 +62,7 @@ def read_events(source: Path, noun: Noun) -> list[Action]:
             ) from error
         except KeyError as error:
             raise ManifestError(f"{place}: no {error}; expected an episode of a demo world's log") from error
-        except (json.JSONDecodeError, TypeError) as error:
+        except (ValueError, TypeError, IndexError) as error:
             raise ManifestError(f"{place}: no episode of a demo world's log ({error})") from error
     return actions
 

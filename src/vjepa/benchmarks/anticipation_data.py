@@ -14,7 +14,7 @@ from vjepa.benchmarks.action_files import Noun, read_actions
 from vjepa.benchmarks.actions import Action, Vocabulary, vocabulary
 from vjepa.benchmarks.anticipation_clips import Ahead, Anchor, AnticipationClips, collate_anticipation
 from vjepa.data.clips import ClipConfig
-from vjepa.data.digest import file_digest
+from vjepa.data.digest import DataDigest, file_digest, files_digest, spread
 from vjepa.data.module import ResumableData
 from vjepa.data.targets import check_disjoint, spans_by_path
 from vjepa.errors import require
@@ -57,7 +57,7 @@ class AnticipationData(ResumableData):
         """
         super().__init__(batch_size, workers, max_bad_share, seed)
         require(clip.jitter, "data.clip.jitter=false has no effect: data.ahead says when training clips end")
-        check_annotations(train.endswith(".csv"), videos, noun, clip.flip)
+        check_annotations(train.lower().endswith(".csv"), videos, noun, clip.flip)
         self.files = {"train": train, "val": val, "test": test}
         self.videos = videos
         self.noun = noun
@@ -111,6 +111,16 @@ class AnticipationData(ResumableData):
     def trained_on(self) -> dict:
         clip = {"frames": self.clip.frames, "fps": self.clip.fps, "size": self.clip.size}
         return {"clip": clip, "data": file_digest(Path(self.files["train"]))}
+
+    def data_digests(self) -> dict[str, DataDigest]:
+        return {split: self.data_digest(split) for split in self.actions}
+
+    def data_digest(self, split: str) -> DataDigest:
+        """What the annotations and the videos of a split are now, for a run that goes on."""
+        actions = self.actions[split]
+        videos = [actions[i].path for i in spread(len(actions))]
+        file = self.files[split]
+        return DataDigest(file, len(actions), "actions", file_digest(Path(file)), files_digest(videos))
 
     def training_samples(self) -> AnticipationClips:
         actions = self.actions["train"]

@@ -3,11 +3,14 @@
 read_epic(Path("EPIC_100_validation.csv"), videos=Path("EPIC-KITCHENS"))
 """
 
-import csv
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 from vjepa.benchmarks.actions import Action
+from vjepa.data.list_dialect import Dialect, records
 from vjepa.data.manifest_files import ManifestError
+from vjepa.data.text_files import read_utf8
 
 EPIC_COLUMNS = (
     "participant_id",
@@ -32,40 +35,51 @@ def read_epic(source: Path, videos: Path | None) -> list[Action]:
         raise ManifestError(
             f"{source}: EPIC-KITCHENS names no files; give the folder of its videos as data.videos"
         )
-    with source.open(newline="") as file:
-        rows = csv.DictReader(file)
-        # Checked once, so that a wrong file is one sentence and not a KeyError of its first row.
-        missing = [name for name in EPIC_COLUMNS if name not in (rows.fieldnames or [])]
-        if missing:
-            raise ManifestError(
-                f"{source}: no column {', '.join(missing)}; expected the public EPIC-KITCHENS-100 annotations"
-            )
-        return [epic_action(source, rows.line_num, row, videos) for row in rows]
-
-
-def epic_action(source: Path, line: int, row: dict[str, str], videos: Path) -> Action:
-    """One row as an action. Raises ManifestError."""
-    # `csv` keeps surplus values under the key None, and fills missing ones with None.
-    if None in row or None in row.values():
+    rows = annotation_rows(source)
+    # Checked once, so that a wrong file is one sentence and not a KeyError of its first row.
+    _, names = next(rows, (1, []))
+    missing = [name for name in EPIC_COLUMNS if name not in names]
+    if missing:
         raise ManifestError(
-            f"{source}, line {line}: not as many values as the header names columns; is the file cut off?"
+            f"{source}: no column {', '.join(missing)}; expected the public EPIC-KITCHENS-100 annotations"
         )
+    return [epic_action(f"{source}, line {line}", names, values, videos) for line, values in rows]
+
+
+def annotation_rows(source: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line, values) of the header and of each row. Raises ManifestError for a file that is no text."""
+    data = read_utf8(source)
+    header = data.partition(b"\n")[0].decode()
+    # A spreadsheet saves a table with semicolons or tabs in many countries.
+    separator = max(",;\t", key=header.count)
+    return records(data, Dialect(separator, header.split(separator)))
+
+
+def epic_action(place: str, names: list[str], values: list[str], videos: Path) -> Action:
+    """One row as an action. Raises ManifestError that names the place."""
+    if len(values) != len(names):
+        raise ManifestError(f"{place}: not as many values as the header names columns; is the file cut off?")
+    row = dict(zip(names, values, strict=True))
+    if not (row["participant_id"] and row["video_id"]):
+        raise ManifestError(f"{place}: participant_id or video_id is empty; both name the video")
     path = videos / row["participant_id"] / "videos" / f"{row['video_id']}.MP4"
     try:
         start = parse_timestamp(row["start_timestamp"])
         stop = parse_timestamp(row["stop_timestamp"])
-        for name in ("verb_class", "noun_class"):
-            int(row[name])  # only a check: class names are texts
+        verb, noun = (str(whole_number(row[name])) for name in ("verb_class", "noun_class"))
     except ValueError as error:
         raise ManifestError(
-            f"{source}, line {line}: {error}; expected times as HH:MM:SS.sss and classes as numbers"
+            f"{place}: {error}; expected times as HH:MM:SS.sss and classes as numbers"
         ) from error
     # The foreseen moment is a share of the action, so the action must have a length.
-    if not 0 <= start < stop:
-        raise ManifestError(
-            f"{source}, line {line}: the action runs from {start} s to {stop} s; expected it to last"
-        )
-    return Action(path, start, stop, row["verb_class"], row["noun_class"])
+    if not 0 <= start < stop < math.inf:
+        raise ManifestError(f"{place}: the action runs from {start} s to {stop} s; expected it to last")
+    return Action(path, start, stop, verb, noun)
+
+
+def whole_number(text: str) -> int:
+    """A class number, also as pandas writes it beside empty cells: 3.0. Raises ValueError."""
+    return int(text.removesuffix(".0"))
 
 
 def parse_timestamp(timestamp: str) -> float:

@@ -6,6 +6,7 @@ The comparison is with running the predictor again over all steps so far for eve
 does.
 """
 
+import math
 import time
 from collections.abc import Callable
 
@@ -13,7 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vjepa.errors import check_positive, require
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
+from vjepa.models.device import find_device
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.planning.cem import CEMConfig, cem
 from vjepa.planning.energy import Energy, distance
@@ -54,6 +57,13 @@ def bench_planning(
         memory: GiB for the samples rolled out at once; by default what WorldModelConfig says.
         device: cpu or cuda.
     """
+    check_positive(width=width, depth=depth, heads=heads, merge=merge, encoder_width=encoder_width)
+    check_positive(tokens=tokens, samples=samples, iterations=iterations, memory=memory)
+    require(min(horizons, default=0) > 0, f"--horizons {horizons}: give numbers of 1 or more")
+    device = str(find_device(device))
+    side = math.isqrt(tokens)
+    fits = side**2 == tokens and side % merge == 0
+    require(fits, f"--tokens {tokens}: give the square of a multiple of --merge {merge}")
     # The encoder never runs, since a plan encodes only two frames. Its config gives the tokens' width.
     encoder = EncoderConfig(width=encoder_width, depth=1, heads=heads, mlp_width=encoder_width)
     predictor = ACPredictorConfig(width=width, depth=depth, heads=heads, mlp_width=4 * width, merge=merge)

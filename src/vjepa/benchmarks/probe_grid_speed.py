@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vjepa.errors import check_positive
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
 from vjepa.models.probe_grid import ProbeGrid
 
@@ -38,6 +39,7 @@ def bench_probe_grid(*, size: int = 20, steps: int = 5) -> None:
         size: Number of heads.
         steps: Steps whose median is printed.
     """
+    check_positive(size=size, steps=steps)
     torch.manual_seed(0)
     print(f"seconds a training step (forward and backward) of {size} heads, one process")
     for name, depth, heads, width, n, b in SETTINGS:

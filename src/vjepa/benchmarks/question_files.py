@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from vjepa.data.manifest_files import ManifestError
-from vjepa.language.conversation_files import json_lines, parse_json, read_captions, read_text
+from vjepa.language.conversation_files import read_captions, read_json
 from vjepa.language.conversations import Conversation, Media, Turn
 
 # A digit counts only after `Option `, because numbered lines may belong to the question.
@@ -44,10 +44,7 @@ def read_questions(
         captions = read_captions(source, media)
         return [captions.row(i) for i in range(len(captions))]
 
-    if source.suffix.lower() == ".jsonl":
-        content = [value for _, value in json_lines(source)]
-    else:
-        content = parse_json(read_text(source), str(source))
+    content = read_json(source)
     # `extend` keeps the rows before an error, so their count gives the number of the bad question.
     rows: list[Conversation] = []
     try:

@@ -27,6 +27,7 @@ from vjepa.benchmarks.scoring import (
     majority_accuracy,
     pair_marks,
 )
+from vjepa.drawing.outputs import check_outputs, complete_file
 from vjepa.errors import require
 from vjepa.evaluation.report import Score
 from vjepa.evaluation.tables import text_table
@@ -152,6 +153,7 @@ def evaluate_files(
         out: Write the scores to this JSON file too.
     """
     # Before anything is loaded, so that a typing error is reported at once.
+    check_outputs([out], [questions])
     unknown = set(only) - set(CONTROLS)
     require(not unknown, f"--only {' '.join(sorted(unknown))}: give some of {', '.join(CONTROLS)}")
     rows = read_questions(questions, format, media)
@@ -167,4 +169,5 @@ def evaluate_files(
         print(score_table(way_scores, f"accuracy by {way} on {len(rows)} questions of {questions}"))
     if out:
         written = [{"by": way, **asdict(score)} for way, way_scores in scores.items() for score in way_scores]
-        out.write_text(json.dumps(written, indent=1) + "\n")
+        with complete_file(out) as unfinished:
+            unfinished.write_text(json.dumps(written, indent=1) + "\n")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from vjepa.command.stage_line import stage_line
+from vjepa.errors import check_seed, require
 
 DEMO_STAGES = ("pretrain", "cooldown", "probe")
 
@@ -22,6 +23,8 @@ def demo(*, run: str = "demo", clips: int = 1600, seed: int = 0) -> None:
         clips: Clips in all, a multiple of 8.
         seed: Seed of the training; that of the clips stays.
     """
+    require(clips > 0 and clips % 8 == 0, f"--clips {clips} must be a multiple of 8, and more than 0")
+    check_seed(seed)
     program(["-m", "vjepa", "data", "record-clips", "--out", "data/demo", "--clips", str(clips)])
     for stage in DEMO_STAGES:
         program(stage_words(stage, run, seed))

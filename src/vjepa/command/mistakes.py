@@ -61,12 +61,25 @@ def sentence_of(error: BaseException) -> str | None:
     # A file that cannot be read or written is the user's to mend, whichever command met it.
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
+    if repr(error).startswith("SafetensorError") and "I/O error" in str(error):
+        return f"weights cannot be written or read: {error}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{error.strerror}: free some disk, and run the same again"
+    if is_out_of_memory(error):
+        first = str(error).partition("\n")[0]
+        return f"too little memory ({first or 'no more is left'}); make sizes, batches or workers smaller"
     # Lightning's word for settings that do not fit; looked up, since importing it takes seconds.
     known = sys.modules.get("lightning.fabric.utilities.exceptions")
     is_setting = known is not None and isinstance(error, known.MisconfigurationException)
     return str(error) if is_setting else None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether there was too little memory, of the machine or of the GPU."""
+    # torch has a class of its own for a GPU, and none for the machine.
+    words = ("OutOfMemoryError", "can't allocate memory", "Storage size calculation overflowed")
+    of_torch = isinstance(error, RuntimeError) and any(word in repr(error) for word in words)
+    return of_torch or isinstance(error, MemoryError)
 
 
 def tell_at_exit() -> None:

@@ -4,14 +4,17 @@ Positional parameters are positional arguments, keyword-only parameters are opti
 is a dataclass gives one option for each of its fields.
 """
 
+import argparse
 import inspect
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import NoReturn, Union, get_args, get_origin
 
+import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
 from vjepa.command.suggestions import explain
@@ -29,7 +32,15 @@ class PlainParser(ArgumentParser):
         return explain(message, list(known_keys(types_of(self))))
 
     def parse_args(self, args: Sequence[str], *rest, **kwargs) -> Namespace:
-        return super().parse_args(joined(args, types_of(self)), *rest, **kwargs)
+        options = super().parse_args(joined(args, types_of(self)), *rest, **kwargs)
+        for key, value in vars(options.as_flat()).items():
+            check_finite(key.removeprefix(f"{options.get('subcommand')}."), value)
+        return options
+
+    def _check_value_key(self, action: argparse.Action, value: object, *rest, **kwargs) -> object:
+        """The hook of jsonargparse through which each value of a YAML file passes."""
+        value = wrapped(value, getattr(action, "_typehint", None))
+        return super()._check_value_key(action, value, *rest, **kwargs)
 
 
 def types_of(parser: ArgumentParser) -> dict[str, object]:
@@ -94,6 +105,17 @@ def check_word(word: str, before: str, types: dict[str, object]) -> None:
         raise UserError(f"{option if is_path else 'a word'} is empty; give a path, or leave it out")
 
 
+def check_finite(key: str, value: object) -> None:
+    """Raise UserError for a number in the value that is NaN or infinite: no setting is."""
+    if isinstance(value, Namespace):
+        value = list(vars(value).values())
+    if isinstance(value, list | tuple):
+        for element in value:
+            check_finite(key, element)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"--{key} {value}: a finite number is expected")
+
+
 def is_listed(kind: object) -> bool:
     """Whether plain words may stand for a value of this type: a list, or a config that a path makes."""
     kind = without_none(kind)
@@ -105,7 +127,7 @@ def is_source(kind: object) -> bool:
     return is_dataclass(kind) and [field.type in (str, "str") for field in needed_fields(kind)] == [True]
 
 
-def needed_fields(kind: type) -> list[Field]:
+def needed_fields(kind: object) -> list[Field]:
     """The fields of a dataclass that have no default."""
     return [field for field in fields(kind) if field.default is field.default_factory is MISSING]
 
@@ -117,22 +139,51 @@ def without_none(kind: object) -> object:
 
 
 def as_yaml(values: list[str], kind: object) -> str:
-    """One value from the words that were typed for it. What is YAML already stays as it is."""
+    """One value from the words that were typed for it. What is YAML already stays YAML."""
     kind = without_none(kind)
     first = values[0]
-    if len(values) == 1 and (first[:1] in "[{" or first in ("null", "") or first.endswith((".yaml", ".yml"))):
+    if len(values) == 1 and (first in ("null", "") or is_yaml_file(first)):
         return first
+    if len(values) == 1 and first[:1] in "[{":
+        return wrapped_yaml(first, kind)
     if is_source(kind):
-        return json.dumps(as_source(values[0], kind)) if len(values) == 1 else " ".join(values)
-    element = get_args(kind)[0]
-    if element in (int, float, bool):
+        return json.dumps(wrapped(values[0], kind)) if len(values) == 1 else " ".join(values)
+    if get_args(kind)[0] in (int, float, bool):
         return f"[{','.join(values)}]"
-    return json.dumps([as_source(value, element) if is_source(element) else value for value in values])
+    return json.dumps(wrapped(values, kind))
 
 
-def as_source(value: str, kind: type) -> dict[str, str]:
-    """`mine.csv` -> `{"manifest": "mine.csv"}`, by the one field that has no default."""
-    return {needed_fields(kind)[0].name: value}
+def wrapped_yaml(text: str, kind: object) -> str:
+    """What was typed as YAML, such as `[mine.csv, other.csv]` or `{manifest: a.csv}`, as its type has it."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text  # such as a file whose name begins with a bracket
+    return json.dumps(wrapped(value, kind), default=str)
+
+
+def wrapped(value: object, kind: object) -> object:
+    """A single value as the list, and a path as the config, that its type asks for: `mine.csv` for a list of
+    manifests becomes `[{"manifest": "mine.csv"}]`. Any other value stays as it is."""
+    kind = without_none(kind)
+    if value is None or not is_listed(kind):
+        return value
+    element = kind if is_source(kind) else get_args(kind)[0]
+    if is_source(element) and is_yaml_file(value):
+        return value  # the file holds the settings
+    if is_source(kind):
+        return as_source(value, kind)
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    return [as_source(value, element) for value in values]
+
+
+def is_yaml_file(value: object) -> bool:
+    return isinstance(value, str) and value.endswith((".yaml", ".yml"))
+
+
+def as_source(value: object, kind: object) -> object:
+    """`mine.csv` -> `{"manifest": "mine.csv"}`, by the one field without a default; all else as it is."""
+    return {needed_fields(kind)[0].name: value} if is_source(kind) and isinstance(value, str) else value
 
 
 def parser_of(function: Callable, prog: str) -> PlainParser:

@@ -73,6 +73,14 @@ def unknown_class(found: re.Match, keys: Sequence[str]) -> str:
     return f"--{found[1]}: there is no class {found[2]}; {found[2].rpartition('.')[0] or found[2]} lacks it"
 
 
+def wrong_class(found: re.Match, keys: Sequence[str]) -> str:
+    return f"--{found[1]} {found[2]}: no class that fits has that name; give the path of one"
+
+
+def missing_inside(found: re.Match, keys: Sequence[str]) -> str:
+    return f"--{found[1]}: a class in it needs {found[2]}"
+
+
 def wrong_type(found: re.Match, keys: Sequence[str]) -> str:
     key, kind, value = found.groups()
     return f"--{key} {value}: {TYPES.get(kind, kind)} is expected"
@@ -93,6 +101,14 @@ def no_subcommand(found: re.Match, keys: Sequence[str]) -> str:
 def missing(found: re.Match, keys: Sequence[str]) -> str:
     names = [name.strip().removeprefix("fit.") for name in found[1].split(",")]
     return f"missing: {', '.join(f'--{name}' if name in keys else name.upper() for name in names)}"
+
+
+def wrong_count(found: re.Match, keys: Sequence[str]) -> str:
+    return f"--{found[1]} {found[3]}: {found[2]} values are expected"
+
+
+def no_settings(found: re.Match, keys: Sequence[str]) -> str:
+    return f"--{found[1]} {found[2]}: a path, or settings with a path among them, is expected"
 
 
 def missing_file(found: re.Match, keys: Sequence[str]) -> str:
@@ -116,7 +132,7 @@ def empty_value(found: re.Match, keys: Sequence[str]) -> str:
 KEY = r'Parser key "([^"]+)"'
 VALUE = r"(?:Got|Given) value: (\S+)"
 SENTENCES = {
-    rf"{KEY}.*there is no setting (.+)$": within,
+    rf"{KEY}.*there is no setting (.+?)(?: - .*)?$": within,
     r"unrecognized arguments: (\S+)": unknown_argument,
     r"does not accept option '([^']+)'": unknown_key,
     rf"{KEY}.*[Oo]ption \'([^\']+)\' is not accepted": unknown_inner_key,
@@ -125,7 +141,11 @@ SENTENCES = {
     r"invalid choice: '([^']+)' \(choose from ([^)]+)\)": unknown_subcommand,
     rf"{KEY}.*(?:no attribute|Import of|No module).*Given value: (\S+)": unknown_class,
     rf"{KEY}.*(?:File|Path) does not exist: \'([^\']+)\'": missing_file,
+    rf"{KEY}.*(?:dot import path|Import path does not).*{VALUE}": wrong_class,
+    rf"{KEY}.*- missing: --(\S+)": missing_inside,
     rf"{KEY}.*?Expected a <class '(\w+)'>.*{VALUE}": wrong_type,
+    rf"{KEY}.*Expected a tuple with (\d+) elements\. Got value: \[(.*)\]": wrong_count,
+    rf"{KEY}.*Not a valid subclass of .*?{VALUE}": no_settings,
     rf"{KEY}.*Path is not a file: \'([^\']+)\'": no_file,
     rf"{KEY}.*Got value:\s*$": empty_value,
     r"Unexpected config: (.*)$": no_recipe,

@@ -14,6 +14,9 @@ from tempfile import TemporaryFile
 
 from vjepa.errors import UserError, require
 
+MOST_PIXELS = 100_000_000
+"""Pixels of an image that browsers and viewers still open; about 300 MB while it is drawn."""
+
 
 def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path] = ()) -> None:
     """Make the folders of files that will be written; None stands for a file that is not wanted.
@@ -31,6 +34,12 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path] =
     places = {path.resolve() for path in wanted}
     several = f"{', '.join(map(str, wanted))}: each output needs a file of its own"
     require(len(places) == len(wanted), several)
+
+
+def check_picture_size(pixels: int, what: str) -> None:
+    """Raise UserError for an image of so many pixels that programs cannot show it. what: its settings."""
+    sentence = f"{what} make an image of {pixels} pixels; give smaller numbers, for at most {MOST_PIXELS}"
+    require(pixels <= MOST_PIXELS, sentence)
 
 
 def check_folder(folder: Path) -> None:

@@ -77,6 +77,7 @@ def class_names(manifest: Manifest, classes: int) -> list[str]:
     """The manifest's column `label_name` where it names a class; otherwise the class's number."""
     # The manifest of one split may not show every class.
     names = dict(enumerate(map(str, range(classes))))
+    names |= {number: name for name, number in (manifest.classes or {}).items()}
     if "label_name" in manifest.table.column_names:
         names |= dict(zip(manifest.labels.tolist(), manifest.table["label_name"].to_pylist(), strict=True))
     return [str(names[i]) for i in range(classes)]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vjepa.data.clips import ClipConfig, EvaluationClips
 from vjepa.data.manifest import read_manifest
+from vjepa.data.manifest_files import with_column
 from vjepa.errors import UserError, require
 
 EMPTY = ("", None, -1)
@@ -85,6 +86,9 @@ def read_labelled_clips(
     require(bool(clips), f"{path}: no clip could be decoded; `vjepa data check {path}` says why")
     # The columns have to stay beside the clips that could be decoded.
     table = manifest.table.take(list(clips))
+    if manifest.classes:
+        # Another manifest may number the same names in another way.
+        table = with_column(table, "label", table["label_name"])
     return LabelledClips(
         torch.stack(list(clips.values())), {name: table[name].to_pylist() for name in columns}
     )

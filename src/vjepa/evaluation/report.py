@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from vjepa.data.text_files import read_text
 from vjepa.errors import UserError, require
 from vjepa.evaluation.tables import mean_and_spread, text_table
 
@@ -26,6 +27,12 @@ class Score:
     """Number of clips that the value was measured on."""
     measure: str = "accuracy"
     """What the value is: accuracy is a share of clips; others are mean average precision, R2 and recall."""
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether the value is a number, and a share if it is an accuracy, and was measured on a clip."""
+        numbers = isinstance(self.value, int | float) and isinstance(self.clips, int)
+        return numbers and self.clips > 0 and not (self.measure == "accuracy" and not 0 <= self.value <= 1)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -76,13 +83,16 @@ def name_column(scores: list[Score]) -> str:
 
 def read_scores(path: Path) -> list[Score]:
     """The scores in a probe's or anticipation's scores.json. Raises UserError for other files."""
+    text = read_text(path)
     try:
-        scores = [score for row in json.loads(path.read_text()) for score in scores_of(row)]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        scores = [score for row in json.loads(text) for score in scores_of(row)]
+    except (ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"{path} holds no scores of a probe or of anticipation ({error}); give a run's scores.json"
         ) from error
     require(bool(scores), f"{path} holds no scores; give a finished run's scores.json")
+    for number, score in enumerate(scores, 1):
+        require(score.is_possible, f"{path}, score {number}: {score} is no score of one clip or more")
     return scores
 
 

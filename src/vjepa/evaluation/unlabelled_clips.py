@@ -76,9 +76,9 @@ def moving_spans(manifest: Manifest, clip: ClipConfig, limit: int) -> list[UInt8
     dense = replace(clip, frames=2 * clip.frames, fps=2 * clip.fps)
     # Rows are chosen first: to list the windows of a large manifest would open all of its videos.
     table = manifest.table.take(spread(len(manifest), limit))
-    windows, _ = windows_of(Manifest(manifest.source, table), dense, overlap=0.0)
+    windows, _ = windows_of(manifest.with_table(table), dense, overlap=0.0)
     chosen = [windows[i] for i in spread(len(windows), limit)]
-    samples = WindowClips(Manifest(manifest.source, table), chosen, dense)
+    samples = WindowClips(manifest.with_table(table), chosen, dense)
     spans = [samples[i].clip for i in range(len(samples))]
     return [span for span in spans if span is not None and bool((span != span[:1]).any())]
 

@@ -3,6 +3,8 @@
 conversations        rows: media, turns, options
 conversation_files   files of rows: .json, .jsonl, .parquet
 conversation_rows    from one row of a file to a conversation
+row_values           single values of a row: paths, seconds, options
+row_keys             which keys of a row are read, and one line about the others
 check                the command `data check-conversations`
 media                frames of videos and images, or their tokens from a cache
 batches              samples, collation, batches of like length

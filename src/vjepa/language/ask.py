@@ -6,6 +6,7 @@ vjepa ask --model runs/demo/vlm --video clip.mp4 "Which way does the hand move?"
 import sys
 from pathlib import Path
 
+from vjepa.errors import check_positive
 from vjepa.language.video_chat import VideoChat
 
 
@@ -28,6 +29,7 @@ def ask(
         device: Device of torch, such as cuda.
         limit: Most tokens of the answer.
     """
+    check_positive(limit=limit)
     video_chat = VideoChat.load(model, encoder).to(device)
     for text in video_chat.stream(video, question, limit):
         print(text, end="", flush=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vjepa.data.decode_error import DecodeError
 from vjepa.data.latents import LatentCache
-from vjepa.data.loader import GlobalOrder, draw_sample
+from vjepa.data.loader import Epoch, GlobalOrder, draw_sample
 from vjepa.data.sampling import Mixture, shuffled
 from vjepa.language.conversation_files import Captions
 from vjepa.language.conversations import Conversation
@@ -96,9 +96,9 @@ class LikeLengths(GlobalOrder):
     """
 
     def __init__(
-        self, samples: TrainingCaptions, per_epoch: int, batch: int, rank: int, world: int, among: int
+        self, samples: TrainingCaptions, epoch: Epoch, batch: int, rank: int, world: int, among: int
     ) -> None:
-        super().__init__(per_epoch, batch, rank, world)
+        super().__init__(epoch, batch, rank, world)
         self.samples = samples
         self.among = among
         # The group that was sorted last. Only one is kept, since batches come in order.

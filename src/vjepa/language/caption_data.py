@@ -12,7 +12,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from vjepa.data.digest import joint_digest
+from vjepa.data.digest import DataDigest, files_digest, joint_digest, spread
 from vjepa.data.latents import LatentCache
 from vjepa.data.module import ResumableData, check_sources
 from vjepa.errors import require
@@ -98,6 +98,11 @@ class CaptionData(ResumableData):
         # A video is shown whole, so its clips have no rate; the projector's part says frames and size.
         return {"data": joint_digest(captions.digest for captions in self.train_captions)}
 
+    def data_digests(self) -> dict[str, DataDigest]:
+        named = {f"train.{i}": captions for i, captions in enumerate(self.train_captions)}
+        named |= {"val": self.val_captions} if self.val_captions else {}
+        return {name: conversations_digest(captions) for name, captions in named.items()}
+
     def all_media(self) -> list[Media]:
         """Every video and image once, in the order of the files."""
         files = list(self.train_captions)
@@ -125,9 +130,18 @@ class CaptionData(ResumableData):
     def order_of(self, samples: TrainingCaptions) -> LikeLengths:
         return LikeLengths(
             samples,
-            self.batches_per_epoch(samples),
+            self.epoch_of(samples),
             self.batch_size,
             self.trainer.global_rank,
             self.trainer.world_size,
             self.like_lengths,
         )
+
+
+def conversations_digest(captions: Captions) -> DataDigest:
+    """What a file of conversations and its media are now, for a run that goes on."""
+    rows = map(captions.row, spread(len(captions)).tolist())
+    media = [each.path for row in rows for each in row.media]
+    return DataDigest(
+        str(captions.source), len(captions), "conversations", captions.digest, files_digest(media)
+    )

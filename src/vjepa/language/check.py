@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vjepa.data.manifest_files import ManifestError
 from vjepa.errors import require
-from vjepa.language.conversation_files import Captions, read_rows
+from vjepa.language.conversation_files import Captions, announce_unread_keys, read_rows
 from vjepa.language.conversations import Conversation
 
 
@@ -43,10 +43,12 @@ def check_conversations(file: Path, *, folder: Path | None = None, longest: int 
 
     Raises UserError if the file cannot be read, or if any row is bad.
     """
+    require(longest > 0, f"--longest {longest} must be 1 character or more")
     # Not `read_captions`, which stops at the first malformed row.
     captions = read_rows(file, folder)
     bad = dict(problems(captions, longest))
     print(f"{file}: {len(captions)} rows, {len(captions) - len(bad)} ok, {len(bad)} bad")
     for i, problem in bad.items():
         print(f"row {i + 1}: {problem}")
+    announce_unread_keys(captions, [i for i in range(len(captions)) if i not in bad])
     require(not bad, f"{len(bad)} of {len(captions)} rows are bad")

@@ -8,7 +8,8 @@ is asked for.
 """
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,13 @@ from jaxtyping import Int64
 
 from vjepa.data.digest import table_digest
 from vjepa.data.manifest_files import ManifestError
+from vjepa.data.text_files import read_text
+from vjepa.errors import announce
 from vjepa.language.conversation_rows import parse_row
 from vjepa.language.conversations import Conversation
+from vjepa.language.row_keys import misspelt, unread_keys, unread_line
+
+ENDINGS = (".json", ".jsonl", ".ndjson")
 
 
 class Captions:
@@ -44,10 +50,15 @@ class Captions:
 
     def row(self, i: int) -> Conversation:
         """Conversation `i`, counted from 0. Raises ManifestError, which counts the row from 1."""
+        row = self.keys_and_values(i)
         try:
-            return parse_row(json.loads(self._rows[i].as_py()), self.folder)
+            return parse_row(row, self.folder)
         except ManifestError as error:
-            raise ManifestError(f"{self.source}, row {i + 1}: {error}") from error
+            raise ManifestError(f"{self.source}, row {i + 1}: {error}{misspelt(row)}") from error
+
+    def keys_and_values(self, i: int) -> object:
+        """What the file holds for conversation `i`, not parsed."""
+        return json.loads(self._rows[i].as_py())
 
     @property
     def digest(self) -> str:
@@ -63,13 +74,23 @@ class Captions:
 def read_captions(path: str | Path, folder: str | Path | None = None) -> Captions:
     """Read .json, .jsonl or .parquet, and check every row. Raises ManifestError on the first malformed one.
 
+    A note names the keys that are not read.
+
     folder: the folder that the paths of the media are relative to, if not the file's folder.
     """
     captions = read_rows(path, folder)
     # Parsed and dropped. If they were kept, every forked process would copy them as it counts references.
     for i in range(len(captions)):
         captions.row(i)
+    announce_unread_keys(captions, range(len(captions)))
     return captions
+
+
+def announce_unread_keys(captions: Captions, rows: Iterable[int]) -> None:
+    """Note the keys of these rows that nothing reads, if there are any. All of the rows can be parsed."""
+    counts = Counter(key for i in rows for key in unread_keys(captions.keys_and_values(i)))
+    if counts:
+        announce(unread_line(captions.source, counts))
 
 
 def read_rows(path: str | Path, folder: str | Path | None = None) -> Captions:
@@ -92,41 +113,57 @@ def json_texts(source: Path) -> Iterator[str]:
         for number, row in enumerate(pa.parquet.read_table(source).to_pylist(), 1):
             # A table gives every row every column. Null stands for a column that the row does not have.
             yield json.dumps(without_nulls(row, f"{source}, row {number}"), default=name_of_type)
-    elif ending == ".jsonl":
-        yield from (line for line, _ in json_lines(source))
-    elif ending == ".json":
-        rows = parse_json(read_text(source), str(source))
-        if not isinstance(rows, list):
-            raise ManifestError(f"{source}: holds a {type(rows).__name__}; expected a list of conversations")
-        yield from map(json.dumps, rows)
+    elif ending in ENDINGS:
+        yield from text_rows(read_text(source), source)
     else:
-        raise ManifestError(
-            f"{source}: conversations are kept in .json, .jsonl or .parquet, not in {ending!r}"
-        )
+        found = "a folder" if source.is_dir() else repr(ending)
+        raise ManifestError(f"{source}: conversations are kept in .json, .jsonl or .parquet, not in {found}")
 
 
-def json_lines(source: Path) -> Iterator[tuple[str, object]]:
-    """(text, value) of each line of a JSONL file that is not blank. Raises ManifestError."""
+def text_rows(text: str, source: Path) -> Iterator[str]:
+    """The same for a text, which may be a list, JSON lines or a single object, whatever the file's ending."""
+    if is_json_lines(text):
+        yield from (line for line, _ in json_lines(text, source))
+    elif text.strip():
+        value = parse_json(text, str(source))
+        yield from map(json.dumps, value) if isinstance(value, list) else [text]
+
+
+def read_json(source: Path) -> object:
+    """The value of a JSON file; a list of values where each line has one. Raises ManifestError."""
+    text = read_text(source)
+    if is_json_lines(text):
+        return [value for _, value in json_lines(text, source)]
+    return parse_json(text, str(source))
+
+
+def is_json_lines(text: str) -> bool:
+    """Whether the first line is a whole value, and others follow."""
+    first, _, others = text.lstrip().partition("\n")
+    try:
+        json.loads(first)
+    except json.JSONDecodeError:
+        return False
+    return bool(others.strip())
+
+
+def json_lines(text: str, source: Path) -> Iterator[tuple[str, object]]:
+    """(text, value) of each line that is not blank. Raises ManifestError."""
     # Not `splitlines`: a text may hold other line separators, such as U+2028, which do not end a row.
-    for number, line in enumerate(read_text(source).split("\n"), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield line, parse_json(line, f"{source}, line {number}")
 
 
-def read_text(source: Path) -> str:
-    """The text of a file, without a byte order mark. Raises ManifestError."""
-    try:
-        return source.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{source}: cannot be read: {error}") from error
-
-
-def parse_json(text: str, place: str):
+def parse_json(text: str, place: str) -> object:
     """The value of a JSON text. Raises ManifestError that names the place."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise ManifestError(f"{place}: not JSON: {error}") from error
+        line = f"line {error.lineno}, " if "\n" in text else ""
+        comma = "; is there a comma too many before it?" if text[: error.pos].rstrip().endswith(",") else ""
+        reason = f"not JSON: {error.msg} ({line}column {error.colno}){comma}"
+        raise ManifestError(f"{place}: {reason}") from error
 
 
 def without_nulls(row: dict, place: str) -> dict:

@@ -5,6 +5,7 @@
 A text holds `<video>` and `<image>` in the places of media. A list of parts has a part for each medium.
 """
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -13,15 +14,20 @@ from typing import NamedTuple
 
 from vjepa.data.manifest_files import ManifestError
 from vjepa.language.conversations import Conversation, Media, Turn
+from vjepa.language.row_values import interval, options_of, paths_at, shortened, text_at
 
 ROLES = {
     "system": "system",
     "human": "user",
     "user": "user",
     "gpt": "assistant",
+    "chatgpt": "assistant",
     "assistant": "assistant",
+    "bot": "assistant",
     "model": "assistant",
 }
+PARTS = {"text": "text", "video": "video", "image": "image", "video_url": "video", "image_url": "image"}
+"""Type of a part of a turn -> text, or the kind of its medium."""
 MARK = re.compile(r"\s*<(video|image)>\s*")
 KEYS = {"video": ("video", "videos"), "image": ("image", "images")}
 """Keys of a row that hold the paths of its media, for each kind."""
@@ -51,7 +57,8 @@ def parse_row(row: object, folder: Path) -> Conversation:
         paths[kind] = paths[kind] or [path for key in keys for path in paths_at(row, key)]
 
     start, end = interval(row)
-    media = [Media(folder / path, start, end) for path in (*paths["video"], *paths["image"])]
+    files = [folder / os.path.expanduser(path) for path in (*paths["video"], *paths["image"])]
+    media = [Media(file, start, end) for file in files]
     numbered = number_media(turns, len(paths["video"]), len(paths["image"]))
     check_order(numbered)
     conversation = Conversation(
@@ -69,25 +76,36 @@ def parse_row(row: object, folder: Path) -> Conversation:
 
 def parse_turns(row: dict) -> tuple[list[tuple[str, Parts]], Paths]:
     """(role, parts) of each turn, and the paths of media among the parts of `messages`."""
-    name = next((name for name in ("conversations", "messages") if row.get(name)), None)
+    name = next((name for name in ("conversations", "messages") if row.get(name) is not None), None)
     if name is None:
         raise ManifestError(f"has neither conversations nor messages, but {', '.join(row) or 'nothing'}")
-    if not isinstance(row[name], list):
+    if not isinstance(row[name], list) or not row[name]:
         raise ManifestError(f"{name} is {shortened(row[name])}; expected a list of turns")
 
-    turns = []
     paths: Paths = {"video": [], "image": []}
-    for number, turn in enumerate(row[name], 1):
-        place = f"turn {number}"
-        # LLaVA writes `from` and `value`, chat templates `role` and `content`.
-        speaker = turn.get("from", turn.get("role")) if isinstance(turn, dict) else None
-        if not isinstance(speaker, str) or speaker not in ROLES:
-            raise ManifestError(
-                f"{place} is spoken by {shortened(speaker)}; expected one of {', '.join(ROLES)}"
-            )
-        content = turn.get("value", turn.get("content"))
-        turns.append((ROLES[speaker], parse_parts(content, ROLES[speaker], paths, place)))
+    turns = [parse_turn(turn, paths, f"turn {number}") for number, turn in enumerate(row[name], 1)]
+    # ShareGPT's files may have the system's text beside the turns.
+    if turns[0][0] != "system" and (system := text_at(row, "system")):
+        turns.insert(0, ("system", [system]))
     return turns, paths
+
+
+def parse_turn(turn: object, paths: Paths, place: str) -> tuple[str, Parts]:
+    """(role, parts) of one turn; paths among its parts are added to `paths`."""
+    turn = turn if isinstance(turn, dict) else {}
+    # LLaVA and ShareGPT write `from` and `value`, chat templates `role` and `content`.
+    speaker = first_of(turn, "from", "role")
+    role = ROLES.get(speaker.strip().lower()) if isinstance(speaker, str) else None
+    if role is None:
+        raise ManifestError(f"{place} is spoken by {shortened(speaker)}; expected one of {', '.join(ROLES)}")
+    if not turn.keys() & {"value", "content"}:
+        raise ManifestError(f"{place} has neither value nor content, but {', '.join(turn)}")
+    return role, parse_parts(first_of(turn, "value", "content"), role, paths, place)
+
+
+def first_of(row: dict, *keys: str) -> object:
+    """The value of the first of these keys that has one; None for none."""
+    return next((row[key] for key in keys if row.get(key) is not None), None)
 
 
 def parse_parts(content: object, role: str, paths: Paths, place: str) -> Parts:
@@ -113,76 +131,20 @@ def parse_part(part: object, paths: Paths, place: str) -> str | MediaMark:
     """A text, or the place of a medium, whose path is added to `paths`."""
     if isinstance(part, str):
         return part
-    kind = part.get("type") if isinstance(part, dict) else None
+    # Qwen's files leave the type out: `{"video": "a.mp4"}`.
+    name = part.get("type") or next(filter(part.get, PARTS), None) if isinstance(part, dict) else None
+    kind = PARTS.get(name) if isinstance(name, str) else None
     if kind == "text" and isinstance(part.get("text"), str):
         return part["text"]
-    if kind not in tuple(KEYS):  # `kind` may be anything, so not hashable either
+    if kind not in KEYS:
         raise ManifestError(
             f"{place} holds {shortened(part)}; expected a part of type text (with a text), video or image"
         )
     # A part without a path shows one of the row's own media.
-    key = next((key for key in (kind, "path", "url") if part.get(key)), None)
+    key = next((key for key in (name, kind, "path", "url") if part.get(key)), None)
     if key is not None:
         paths[kind] += paths_at(part, key)
     return MediaMark(kind)
-
-
-# Single values of a row
-
-
-def paths_at(row: dict, key: str) -> list[str]:
-    """The paths under a key, which may hold one, several or none."""
-    value = row.get(key)
-    if value is None or value == "":
-        return []
-    return [parse_path(path, key) for path in (value if isinstance(value, list) else [value])]
-
-
-def parse_path(value: object, key: str) -> str:
-    """A path, or the one in a `{"bytes", "path"}` of Hugging Face's datasets."""
-    if isinstance(value, dict) and value.get("bytes"):
-        raise ManifestError(f"{key} holds a file's bytes; write the file into a folder and give its path")
-    path = value.get("path") if isinstance(value, dict) else value
-    if not isinstance(path, str) or not path:
-        raise ManifestError(f"{key} is {shortened(value)}; expected a path or a list of paths")
-    return path
-
-
-def interval(row: dict) -> tuple[float | None, float | None]:
-    """Start and end of the media in seconds, None where the row does not say."""
-    for key in ("start", "end"):
-        value = row.get(key)
-        # The comparison with infinity also refuses NaN, which JSON of Python can hold.
-        if value is not None and not (isinstance(value, int | float) and 0 <= value < float("inf")):
-            raise ManifestError(f"{key} is {shortened(value)}; expected seconds, 0 or more")
-    start, end = (None if row.get(key) is None else float(row[key]) for key in ("start", "end"))
-    if end is not None and end <= (start or 0.0):
-        raise ManifestError(f"end is {end}, which is not after start; both are seconds")
-    return start, end
-
-
-def options_of(row: dict) -> tuple[str, ...]:
-    """The possible answers, if there are any; numbers are texts."""
-    options = row.get("options")
-    if options is None:
-        return ()
-    if not isinstance(options, list) or not all(isinstance(option, str | int | float) for option in options):
-        raise ManifestError(f"options is {shortened(options)}; expected a list of texts")
-    return tuple(map(str, options))
-
-
-def text_at(row: dict, key: str) -> str:
-    """A name under a key, which may be a number; empty for none."""
-    value = row.get(key)
-    if not isinstance(value, str | int | None):
-        raise ManifestError(f"{key} is {shortened(value)}; expected a text")
-    return "" if value is None else str(value)
-
-
-def shortened(value: object) -> str:
-    """A value for an error, in at most 60 characters."""
-    text = repr(value)
-    return text if len(text) < 60 else f"{text[:57]}..."
 
 
 # Numbers of media

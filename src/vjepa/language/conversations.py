@@ -3,12 +3,17 @@
     captions = read_captions("train.jsonl")
     captions.row(7).turns       # (Turn("user", (0, "What happens?")), Turn("assistant", ("It falls.",)))
 
-A row of a file (.json, .jsonl or .parquet) has one of two forms, LLaVA's or a list of `messages`:
+A file is a JSON list, JSON lines or Parquet; the content says which of the first two, not the ending. A row
+has one of two forms, LLaVA's or a list of `messages`:
 
     {"video": "a.mp4",
      "conversations": [{"from": "human", "value": "<video>\\nWhat happens?"}, {"from": "gpt", "value": ...}]}
     {"videos": ["a.mp4"],
      "messages": [{"role": "user", "content": "What happens?"}, {"role": "assistant", "content": ...}]}
+
+Speakers may have ShareGPT's names (gpt, bot, model, human), in any case; `from` and `role`, `value` and
+`content` mean the same. `content` may be OpenAI's list of parts (text, video, image, video_url, image_url).
+A text under `system` is a system turn. A note counts the keys that are not read.
 
 `video`, `videos`, `image` and `images` hold one path or several, relative to the file or to a folder of the
 media. `start` and `end` (seconds) select a part of the videos. `<video>` and `<image>` in a text mark the

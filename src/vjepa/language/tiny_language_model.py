@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from tqdm import trange
 
+from vjepa.drawing.outputs import check_folder
+from vjepa.errors import check_positive, check_seed
 from vjepa.language.chat import Chat
 from vjepa.language.conversation_files import Captions, read_captions
 from vjepa.language.language_model import new_language, new_tokenizer, save_language
@@ -90,6 +92,9 @@ def train_on_files(
         steps: Optimiser steps.
         seed: Decides the initial weights and the batches.
     """
+    check_positive(steps=steps)
+    check_seed(seed)
+    check_folder(out)
     captions = [read_captions(file) for file in texts]
     model, tokenizer, loss = train_tiny_language(captions, TinyLanguageConfig(steps=steps, seed=seed))
     save_language(model, tokenizer, out)

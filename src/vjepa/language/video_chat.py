@@ -25,6 +25,7 @@ from vjepa.language.generation import stream_tokens
 from vjepa.language.language_model import LanguageConfig, load_language, load_tokenizer
 from vjepa.language.media import FrameConfig, decode_media
 from vjepa.language.model import IGNORE, VisionLanguageModel, before_stop, pad
+from vjepa.models.device import find_device
 from vjepa.models.encoder import Encoder
 from vjepa.models.frozen import freeze
 from vjepa.models.grid import Grid
@@ -131,10 +132,7 @@ class VideoChat:
 
     def to(self, device: torch.device | str) -> "VideoChat":
         """Move the encoder and the model. Raises UserError if the device cannot be used."""
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
-            raise UserError(f"device={device} cannot be used: {str(error).splitlines()[0]}") from error
+        device = find_device(str(device))
         self.encoder.to(device)
         self.model.to(device)
         return self

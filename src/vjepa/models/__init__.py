@@ -13,4 +13,5 @@ layers         attention, perceptron and block, and their initial weights
 rope           rotary position embedding
 grid           the token grid, and picking and merging tokens
 frozen         networks that do not train
+device         the device of torch that a command's `--device` names
 """

@@ -103,6 +103,7 @@ class PlannerConfig:
         # The planning configs refuse impossible values. Build them now, before any episode is played.
         self.mpc("grasp", switch=(1,))
         WorldModelConfig(scales=self.scales)
+        require(self.pixel_samples > 0, f"planner.pixel_samples={self.pixel_samples} must be 1 or more")
 
     def mpc(self, task: TaskName, switch: tuple[int, ...]) -> MPCConfig:
         """Receding-horizon planning over the task's sub-goals, with `switch` actions spent on each."""

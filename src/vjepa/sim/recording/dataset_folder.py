@@ -13,11 +13,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from vjepa.drawing.outputs import check_folder
 from vjepa.errors import UserError, require
 
 SPLITS = ("train", "val", "test")
 MAX_SEEDS = 1_000_000
 """Number of seeds of a split. More recordings than this would use seeds of the next split."""
+MOST_PIXELS = 4096
+"""Side of an image in pixels: the largest that H.264 is sure to take."""
 # Variables by which numpy's and other libraries are told how many threads to start.
 THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -34,6 +37,7 @@ def claim(out: Path, identity: dict) -> bool:
 
     Raises UserError if the folder was begun with other settings.
     """
+    check_folder(out)
     identity = json.loads(json.dumps(identity))  # as it reads back: tuples become lists
     note = out / "config.json"
     if note.exists() and (recorded := json.loads(note.read_text())) != identity:
@@ -76,12 +80,15 @@ def spread(work: Callable, jobs: Sequence, workers: int, what: str) -> None:
                 bar.update()
 
 
+def check_size(size: int) -> None:
+    """Raises UserError for a side of images (pixels) that codecs refuse, or that takes hours a clip."""
+    expected = f"expected a multiple of 16 pixels, at most {MOST_PIXELS}, as encoders and codecs take"
+    require(0 < size <= MOST_PIXELS and size % 16 == 0, f"size={size}: {expected}")
+
+
 def check_recording(size: int, val: float, test: float, what: str) -> None:
     """Raises UserError if codecs refuse `size` (pixels), or if `val` and `test` are no shares of `what`."""
-    require(
-        size > 0 and size % 16 == 0,
-        f"size={size} should be a multiple of 16 pixels, as encoders and codecs expect",
-    )
+    check_size(size)
     require(
         val >= 0 and test >= 0 and val + test <= 1,
         f"val={val} and test={test} are shares of the {what}: expected 0 <= val + test <= 1",

@@ -8,6 +8,9 @@ from numpy import ndarray
 
 from vjepa.drawing.captions import SMALLEST, picture_table
 from vjepa.drawing.film import write_png
+from vjepa.drawing.outputs import check_outputs, check_picture_size
+from vjepa.errors import check_positive, check_seed
+from vjepa.sim.recording.dataset_folder import check_size
 from vjepa.sim.recording.motion_clips import film_pair
 from vjepa.sim.recording.shots import CLASSES, MotionClipConfig
 
@@ -21,6 +24,12 @@ def gallery(*, out: Path, size: int = 128, columns: int = 7, seed: int = 0) -> N
         columns: Frames per row; an odd number shows the middle one, which partners share.
         seed: Decides scenes and motions.
     """
+    check_size(size)
+    check_positive(columns=columns)
+    pixels = columns * len(CLASSES) * size**2
+    check_picture_size(pixels, f"--columns {columns} and --size {size}")
+    check_seed(seed)
+    check_outputs([out])
     write_png(out, class_table(seed, MotionClipConfig(size=size), columns))
     print(f"{out} is written")
 

@@ -30,6 +30,7 @@ def record_questions(*, world: Path) -> None:
         world: Folder of a finished demo world.
     """
     written = write_questions(world)
+    require(any(written.values()), f"{world} holds no clips and no episodes to ask about; record some")
     print(", ".join(f"{name}: {count} rows" for name, count in written.items()))
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from vjepa.drawing.film import write_mp4
-from vjepa.errors import UserError, require
+from vjepa.errors import UserError, check_seed, check_workers, require
 from vjepa.sim.recording.dataset_folder import (
     MAX_SEEDS,
     SPLITS,
@@ -67,11 +67,9 @@ class RecordConfig(MotionClipConfig):
                 f"clips={self.clips} should be a multiple of {len(CLASSES)}, so that classes are balanced"
             )
         check_recording(self.size, self.val, self.test, "clips")
-        require(
-            self.seed >= 0 and self.episodes >= 0 and self.workers >= 1,
-            f"seed={self.seed}, episodes={self.episodes}, workers={self.workers}: "
-            "expected seed and episodes of 0 or more and at least one worker",
-        )
+        check_seed(self.seed)
+        check_workers(self.workers, 1)
+        require(0 <= self.episodes <= MAX_SEEDS, f"episodes={self.episodes}: expected 0 to {MAX_SEEDS}")
 
     @property
     def identity(self) -> dict:

@@ -21,7 +21,7 @@ from numpy import ndarray
 from numpy.random import Generator
 
 from vjepa.drawing.film import write_mp4
-from vjepa.errors import require
+from vjepa.errors import check_seed, check_workers, require
 from vjepa.robots.euler import matrix_to_euler
 from vjepa.sim.recording.dataset_folder import (
     MAX_SEEDS,
@@ -92,10 +92,10 @@ class RobotConfig:
 
     def __post_init__(self) -> None:
         counts = {name: getattr(self, name) for name in ("episodes", "steps", "per_file", "workers")}
-        require(
-            min(counts.values()) >= 1 and self.seed >= 0,
-            f"{counts}, seed={self.seed}: expected 1 or more, and a seed of 0 or more",
-        )
+        named = ", ".join(f"{name}={count}" for name, count in counts.items())
+        require(min(counts.values()) >= 1, f"{named}: expected 1 or more")
+        check_workers(self.workers, 1)
+        check_seed(self.seed)
         require(
             0 <= self.scripted <= 1,
             f"scripted={self.scripted} is a share of the episodes: expected 0 to 1",

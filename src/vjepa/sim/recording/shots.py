@@ -73,8 +73,8 @@ class MotionClipConfig:
 
     def __post_init__(self) -> None:
         require(
-            self.frames >= 3,
-            f"seconds={self.seconds} at fps={self.fps} make {self.frames} frame: expected at least 3",
+            3 <= self.frames <= 10_000,
+            f"seconds={self.seconds} at fps={self.fps} make {self.frames} frames: expected 3 to 10000",
         )
         require(
             0 <= self.shift[0] <= self.shift[1] <= 0.3,
@@ -84,6 +84,9 @@ class MotionClipConfig:
             0 <= self.turn[0] <= self.turn[1] <= 2.4,
             f"turn={self.turn} should be two angles up to 2.4 rad: the wrist turns no further",
         )
+        require(0 <= self.wobble <= 0.1, f"wobble={self.wobble} should be a length up to 0.1 m")
+        require(0 <= self.held <= 1, f"held={self.held} is a probability: expected 0 to 1")
+        require(0 <= self.azimuth <= 180, f"azimuth={self.azimuth} should be an angle from 0 to 180 degrees")
 
     @property
     def frames(self) -> int:

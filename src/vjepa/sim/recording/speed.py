@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from vjepa.drawing.film import write_mp4
+from vjepa.errors import check_positive, require
+from vjepa.sim.recording.dataset_folder import check_size
 from vjepa.sim.recording.motion_clips import film_pair
 from vjepa.sim.recording.shots import MotionClipConfig
 from vjepa.sim.world.env import DemoWorld, WorldConfig
@@ -19,6 +21,10 @@ def bench_recording(*, sizes: tuple[int, ...] = (64, 128, 256), pairs: int = 4) 
         sizes: Heights and widths of the images in pixels.
         pairs: How many pairs of clips to make for each size.
     """
+    check_positive(pairs=pairs)
+    require(bool(sizes), "--sizes is empty; give heights of images in pixels")
+    for size in sizes:
+        check_size(size)
     frames = MotionClipConfig().frames
     print("size   render: frames/s  ms cpu/frame   clips: rendered frames/s  s cpu/pair")
     for size in sizes:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy import ndarray
 from numpy.random import Generator
 
+from vjepa.errors import require
 from vjepa.robots.euler import matrix_to_euler
 from vjepa.sim.world import panda
 
@@ -85,6 +86,15 @@ class Viewpoints:
     """Largest random offset of that point along each axis, in metres."""
     fovy: tuple[float, float] = (42.0, 48.0)
     """Narrowest and widest vertical field of view in degrees."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.azimuth <= 180, f"camera.azimuth={self.azimuth}: expected 0 to 180 degrees")
+        # A camera that looks straight down has no upright image.
+        for name, least, most in (("height", 0, 89), ("distance", 0.1, 10), ("fovy", 1, 170)):
+            low, high = getattr(self, name)
+            expected = f"expected two numbers from {least} to {most}, the smaller first"
+            require(least <= low <= high <= most, f"camera.{name}={low, high}: {expected}")
+        require(0 <= self.jitter <= 1, f"camera.jitter={self.jitter}: expected 0 to 1 m")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy import ndarray
 from numpy.random import Generator
 
+from vjepa.errors import require
 from vjepa.robots.euler import euler_to_matrix
 from vjepa.sim.world.looks import (
     COLOURS,
@@ -54,6 +55,13 @@ class SceneConfig:
     """Where the camera may stand."""
     movable: bool = True
     """Whether objects on the table obey physics; fixed ones are faster when nothing touches them."""
+
+    def __post_init__(self) -> None:
+        fewest, most = self.objects
+        require(0 <= fewest <= most, f"scene.objects={self.objects} are the fewest and the most, 0 or more")
+        shares = 0 <= self.tray <= 1 and 0 <= self.occluder <= 1
+        sentence = f"scene.tray={self.tray} and scene.occluder={self.occluder} are probabilities"
+        require(shares, f"{sentence}: expected 0 to 1")
 
 
 @dataclass
