@@ -29,8 +29,10 @@ class Cooldown(Pretrain):
     def on_fit_start(self) -> None:
         super().on_fit_start()
         # A cooldown that continues from its own checkpoint has moments of its own.
+        if self.trainer.ckpt_path:
+            return
         source = checkpoint_in(self.init_from)
-        if read_source(source).family is Family.LIGHTNING and not self.trainer.ckpt_path:
+        if read_source(source).family is Family.LIGHTNING:
             self.take_over_moments(source)
 
     def take_over_moments(self, source: Path) -> None:

@@ -27,7 +27,7 @@ from vjepa.sim.closed_loop.evaluation import Evaluation, ProtocolConfig
 from vjepa.sim.closed_loop.held_out_steps import Step, StepsConfig, frame_pairs, moving_steps
 from vjepa.sim.closed_loop.setting import Setting, available_policies, completed
 from vjepa.sim.closed_loop.tensorboard import show_film, show_landscapes, show_tables
-from vjepa.training.stage_cli import run_command
+from vjepa.training.stage_parser import run_command
 from vjepa.weights.export import read_schema
 
 

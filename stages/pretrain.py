@@ -29,7 +29,7 @@ from vjepa.training.mask_groups import batch_in_step, check_groups, sample_group
 from vjepa.training.optim import OptimConfig, Schedule, adamw, set_step
 from vjepa.training.pretraining_monitors import Outputs
 from vjepa.training.stage_cli import check_divisible, run
-from vjepa.training.warm_start import network_configs, start_from
+from vjepa.training.warm_start import check_same_configs, network_configs, start_from
 from vjepa.weights.export import Part, encoder_part, predictor_part
 
 VALIDATION_SEED = 1_000_003
@@ -56,8 +56,7 @@ class Pretrain(L.LightningModule):
             optim: AdamW and its schedules.
             momentum: Share of the target encoder's moving average that stays at each step.
             init_from: Start from these weights: another run's export, `.ckpt`, or folder of checkpoints.
-            activation_checkpointing: Recompute the encoder's blocks in the backward pass: a third more work,
-                far less memory.
+            activation_checkpointing: Compute the encoder's blocks again for the gradients: far less memory.
             seed: Decides the initial weights (through seed_everything) and the masks.
         """
         super().__init__()
@@ -65,6 +64,7 @@ class Pretrain(L.LightningModule):
         self.optim = optim
         self.momentum = momentum
         self.init_from = init_from
+        self.continues = False  # the command line says so, as the Trainer knows it only after `setup`
         self.seed = seed
         self.encoder = Encoder(encoder)
         self.encoder.activation_checkpointing = activation_checkpointing
@@ -113,13 +113,12 @@ class Pretrain(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Weights: 1. this run's checkpoint, which Lightning loads later; 2. `init_from`; 3. scratch."""
         self.check_settings(self.trainer.datamodule)
-        if self.init_from and not self.trainer.ckpt_path:
+        if self.init_from and not self.continues:
             start_from(self.init_from, dict(self.named_children()))
 
     def check_settings(self, data: ClipData) -> None:
         """Raise UserError for settings that only the first step would refuse."""
-        grid = check_divisible(self.encoder, data.clip)
-        check_groups(self.masks, grid, data.batch_size, self.seed)
+        check_groups(self.masks, check_divisible(self.encoder, data.clip), data.batch_size, self.seed)
         peak = self.momentum.peak
         is_share = 0 <= peak <= 1
         require(is_share, f"model.momentum.peak={peak} is a share of the average that stays; give 0 to 1")
@@ -131,7 +130,12 @@ class Pretrain(L.LightningModule):
         self.total_steps = int(self.trainer.estimated_stepping_batches)
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["networks"] = network_configs(dict(self.named_children()))  # for `warm_start`
+        checkpoint["networks"] = network_configs(dict(self.named_children()))
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Raises UserError for networks of other settings, of which the weights may fit all the same."""
+        loaded = checkpoint.get("networks", {})
+        check_same_configs(network_configs(dict(self.named_children())), loaded, self.trainer.ckpt_path)
 
     def parts(self) -> dict[str, Part]:
         """The three networks: later stages read one of the encoders, a cooldown starts from all of them."""

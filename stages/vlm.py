@@ -131,7 +131,8 @@ class VLM(FrozenStage):
         checkpoint["counted"] = self.counts.state()  # a resumed run goes on counting
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        self.counts = ConversationCounts(*checkpoint["counted"])
+        if "counted" in checkpoint:  # else it is of another stage, and does not fit
+            self.counts = ConversationCounts(*checkpoint["counted"])
         super().on_load_checkpoint(checkpoint)
 
     def on_train_end(self) -> None:

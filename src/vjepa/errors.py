@@ -32,6 +32,11 @@ def require(condition: bool, sentence: str) -> None:
         raise UserError(sentence)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 clip`, or `2 clips`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def check_positive(**options: float | int | None) -> None:
     """Raise UserError for an option of a command that is 0 or less; None stands for one that is not given."""
     for name, value in options.items():

@@ -152,7 +152,9 @@ def test_missing_recordings_name_the_command_that_makes_them(tmp_path, monkeypat
 def test_what_is_typed_takes_the_place_of_what_make_gives(clone):
     words = ["--out", "here", "--model.encoder=mine.pt", "--config", "mine.yaml", "--model.classes", "3"]
     line = stage_line("test", "probe", words)
-    assert line.words == ["test", "--config", "conf/probe.yaml", *words]
+    recipes = ["--config", "conf/probe.yaml", "--config", "mine.yaml"]
+    options = ["--out", "here", "--model.encoder=mine.pt", "--model.classes", "3"]
+    assert line.words == ["test", *recipes, *options]
 
 
 def test_away_from_a_clone_recipes_have_their_whole_path(tmp_path, monkeypatch):
@@ -160,3 +162,64 @@ def test_away_from_a_clone_recipes_have_their_whole_path(tmp_path, monkeypatch):
     line = stage_line("fit", "pretrain", ["--data.train", "mine.csv"])
     assert Path(line.words[2]) == recipe_folder() / "pretrain.yaml"
     assert line.words[3:] == ["--out", "runs/demo/pretrain", "--data.train", "mine.csv"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model: {encoder: demo}",
+        "model.encoder: demo",
+        "model:\n  encoder: demo\n  classes: 3\nout: runs/other/probe",
+        "model: {encoder: {path: demo}}",
+    ],
+)
+def test_what_a_recipe_of_the_users_sets_is_not_asked_for(text, clone):
+    (clone / "mine.yaml").write_text(text)
+    line = stage_line("fit", "probe", ["--run", "b", "--model.classes", "3", "--config=mine.yaml"])
+    # Files come first, so that a folder in one of them does not take the place of --run.
+    files = ["--config", "conf/probe.yaml", "--config", "mine.yaml"]
+    assert line.words == ["fit", *files, "--out", "runs/b/probe", "--model.classes", "3"]
+
+
+def test_what_a_recipe_leaves_open_is_still_asked_for(clone, tmp_path, monkeypatch):
+    Path("open.yaml").write_text("model: {encoder: null, encoder_of: x, optim: {lr: {peak: 1}}}")
+    with pytest.raises(UserError, match=r"cooldown/model\.safetensors does not exist"):
+        stage_line("fit", "probe", ["--config", "open.yaml"])
+    Path("weights.yaml").write_text("model: {encoder: demo}")
+    Path("data/demo/done.json").unlink()
+    with pytest.raises(UserError, match=r"data/demo/done\.json does not exist"):
+        stage_line("fit", "probe", ["--config", "weights.yaml"])
+    Path("data.yaml").write_text("data: {train: [{manifest: mine.csv}]}")
+    assert (
+        stage_line("fit", "probe", ["-c", "weights.yaml", "-c", "data.yaml"]).words[-1] == "runs/demo/probe"
+    )
+
+
+def test_a_file_of_a_whole_group_brings_its_inputs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--model", "model.yaml", "--data=data.yaml"]
+    assert stage_line("fit", "probe", words).words[-3:] == words
+
+
+@pytest.mark.parametrize("stage", ["cooldown", "vlm", "align"])
+def test_every_input_may_stand_in_a_recipe(stage, clone):
+    shutil.rmtree("data")
+    Path("mine.yaml").write_text(
+        "model: {encoder: demo, init_from: x, language: {source: y}}\ndata: {train: [mine]}\nout: runs/m/x"
+    )
+    line = stage_line("fit", stage, ["--config", "mine.yaml"])
+    assert line.words == ["fit", "--config", f"conf/{stage}.yaml", "--config", "mine.yaml"]
+
+
+def test_validate_and_test_take_the_recipe_of_the_run(clone):
+    pretend(clone, "runs/m2/probe/config.yaml")
+    line = stage_line("validate", "probe", ["--run", "m2", "--ckpt_path", "best"])
+    own = ["--config", "runs/m2/probe/config.yaml", "--out", "runs/m2/probe"]
+    assert line.words == ["validate", *own, "--ckpt_path", "best"]
+    assert stage_line("test", "probe", ["--out=runs/m2/probe"]).words == ["test", *own]
+    finish("demo")
+    for words in (["--task", "ssv2"], ["--config", "mine.yaml"]):
+        assert (
+            own[1] not in stage_line("test", "probe", ["--run", "m2", "--model.encoder", "x", *words]).words
+        )
+    assert own[1] not in stage_line("fit", "probe", ["--run", "m2", "--model.encoder", "x"]).words

@@ -273,14 +273,161 @@ def test_files_joined_with_cat(tmp_path, name):
         assert read_stamps(decode_frames(tmp_path / name, [times[number]])) == [number]
 
 
+CONCATENATED = {
+    "a.mp4": dict(),
+    "a.mov": dict(container_options={"movflags": "faststart"}),
+    "b.mp4": dict(container_options={"movflags": "empty_moov"}),
+    "c.flv": dict(),
+    "d.wmv": dict(codec="wmv2", ticks=25),
+    "e.ogv": dict(codec="libvpx", ticks=25, format="ogg"),
+    "f.ivf": dict(codec="libvpx"),
+    "g.apng": dict(codec="apng", pix_fmt="rgb24", ticks=25),
+}
+
+
+@pytest.mark.parametrize("name", CONCATENATED)
+def test_files_joined_with_cat_of_which_ffmpeg_shows_the_first(tmp_path, name):
+    for parts in [(20,), (20, 20)]:
+        write_joined(tmp_path / name, parts, **CONCATENATED[name])
+        if len(parts) == 1:
+            assert read_stamps(decode_frames(tmp_path / name, [0.5])) == [12]
+            continue
+        with pytest.raises(DecodeError, match=r"2 files joined byte by byte.*concat"):
+            open_video(tmp_path / name)
+
+
+def test_joined_files_of_two_codecs(tmp_path):
+    for name, codec in [("a.ts", "libx264"), ("b.ts", "mpeg2video")]:
+        write_video(tmp_path / name, even_times(60, 25), codec=codec, ticks=25)
+    (tmp_path / "ab.ts").write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    with pytest.raises(DecodeError, match=r"If files were joined: they must have one codec"):
+        decode_frames(tmp_path / "ab.ts", [0, 1.5])
+
+
+SENT_ONCE = {
+    "gray.mov": dict(codec="rawvideo", pix_fmt="gray"),
+    "gray_qtrle.mov": dict(codec="qtrle", pix_fmt="gray", options={"g": "5"}),
+    "rpza.mov": dict(codec="rpza", pix_fmt="rgb555le"),
+    "palette.mov": dict(codec="rawvideo"),
+    "palette.avi": dict(codec="rawvideo"),
+    "palette_msrle.avi": dict(codec="msrle"),
+}
+
+
+def write_palette(path: Path, count: int, codec: str) -> None:
+    """Stamps in two colours of a palette, 25 a second."""
+    palette = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 4, axis=1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "pal8"
+        for number in range(count):
+            frame = av.VideoFrame.from_ndarray((stamp(number)[..., 0].copy(), palette), format="pal8")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("name", SENT_ONCE)
+def test_what_a_seek_would_lose(tmp_path, name):
+    """A palette is sent with the first frame only, and every frame of RPZA is marked as a key frame."""
+    if name.startswith("palette"):
+        write_palette(tmp_path / name, 40, **SENT_ONCE[name])
+    else:
+        write_video(tmp_path / name, even_times(40, 25), **SENT_ONCE[name])
+    times = (np.arange(40) + 0.5) / 25
+    with open_video(tmp_path / name) as video:
+        full = video.frames(times)
+        assert read_stamps(full) == list(range(40)) and video.end == pytest.approx(40 / 25)
+        np.testing.assert_array_equal(video.frames(times[[31, 3]]), full[[31, 3]])
+    np.testing.assert_array_equal(decode_frames(tmp_path / name, times[[27]]), full[[27]])
+
+
+def remux(source: Path, target: Path, change) -> None:
+    """Copy the packets. `change` gets each with its number in the file."""
+    with av.open(str(source)) as container, av.open(str(target), "w") as copy:
+        stream = copy.add_stream_from_template(container.streams.video[0])
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        for number, packet in enumerate(packets):
+            change(packet, number)
+            packet.stream = stream
+            copy.mux(packet)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".ts", ".flv"])
 @pytest.mark.parametrize(
-    "name, movflags", [("a.mp4", ""), ("a.mov", "faststart"), ("b.mp4", "empty_moov"), ("c.flv", "")]
+    "how",
+    [
+        dict(options={"x264-params": "bframes=3:b-pyramid=normal:b-adapt=0"}),
+        dict(options={"x264-params": "bframes=1:b-adapt=0"}),
+        dict(codec="libx265", options={"x265-params": f"{QUIET265}:bframes=3"}),
+    ],
+    ids=["pyramid", "one B", "hevc"],
 )
-def test_mp4_and_flv_files_joined_with_cat(tmp_path, name, movflags):
-    """FFmpeg shows the first one only."""
-    write_joined(tmp_path / name, (20, 20), container_options={"movflags": movflags} if movflags else {})
-    with pytest.raises(DecodeError, match=r"joined byte by byte.*concat"):
-        open_video(tmp_path / name)
+def test_stamps_in_the_order_of_decoding(tmp_path, suffix, how):
+    """As where `ffmpeg -r 25 -i raw.h264 -c copy` counted them: packets rise, and the frames do not."""
+
+    def count(packet: av.Packet, number: int) -> None:
+        packet.pts = packet.dts = number * round(1 / (25 * packet.time_base))
+
+    write_video(tmp_path / "right.mkv", even_times(60, 25), **how)
+    path = tmp_path / f"counted{suffix}"
+    remux(tmp_path / "right.mkv", path, count)
+    times = (np.arange(60) + 0.5) / 25
+    with open_video(path) as video:
+        assert video.end == pytest.approx(60 / 25) and read_stamps(video.frames(times)) == list(range(60))
+    assert read_stamps(decode_frames(path, [times[33]])) == [33]
+
+
+def test_frames_that_are_never_reordered_keep_their_stamps(tmp_path):
+    """A decoder may expect B-frames that do not come. Seeks are trusted all the same."""
+    pictures = [stamp(number // 30) for number in range(90)]  # nothing moves, so no B-frame is worth it
+    options = {"x264-params": "bframes=3:b-adapt=2:keyint=30"}
+    write_video(tmp_path / "a.mp4", uneven_times(90), pictures=pictures, options=options)
+    with open_video(tmp_path / "a.mp4") as video:
+        assert video.stream.facts.ticks is None
+
+
+@pytest.mark.parametrize(
+    "name, how",
+    [
+        ("a.gif", dict(codec="gif", pix_fmt="rgb8", container_options={"final_delay": "200"})),
+        ("a.apng", dict(codec="apng", pix_fmt="rgb24", container_options={"final_delay": "2"})),
+        ("a.mkv", {}),
+        ("b.mkv", dict(codec="mpeg4", ticks=1000)),
+        ("a.mp4", {}),
+    ],
+)
+@pytest.mark.parametrize("count, rate", [(8, 10), (3, 1)])
+def test_a_last_frame_that_is_held(tmp_path, name, how, count, rate):
+    """It stays for two seconds, as in animations and slides. FLV has no place to say so."""
+
+    def hold(packet: av.Packet, number: int) -> None:
+        packet.duration = round((2 if number == count - 1 else Fraction(1, rate)) / packet.time_base)
+
+    path = tmp_path / name
+    write_video(path, even_times(count, rate), **how, b_frames=0)
+    if "container_options" not in how:
+        path.rename(tmp_path / f"even{path.suffix}")
+        remux(tmp_path / f"even{path.suffix}", path, hold)
+    last = (count - 1) / rate
+    with open_video(path) as video:
+        assert video.end == pytest.approx(last + 2, abs=0.01)
+        assert read_stamps(video.frames([0, last, last + 1, last + 1.98])) == [0, *[count - 1] * 3]
+
+
+def test_an_flv_that_is_cut_off(tmp_path):
+    write_video(tmp_path / "a.flv", even_times(60))
+    data = (tmp_path / "a.flv").read_bytes()
+    (tmp_path / "a.flv").write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(DecodeError, match=r"cut off, or its last frame is held: 2\.067 s promised"):
+        open_video(tmp_path / "a.flv")
+
+
+def test_an_avi_from_a_pipe(tmp_path):
+    """Its header promises 2^30 frames. One that lost its end promises those that it had."""
+    write_video(Pipe(tmp_path / "a.avi"), even_times(60), codec="mjpeg", pix_fmt="yuvj420p", format="avi")
+    with open_video(tmp_path / "a.avi") as video:
+        assert video.end == pytest.approx(2) and read_stamps(video.frames([0, 1, 1.99])) == [0, 30, 59]
 
 
 @pytest.mark.parametrize("start, gap", [(2**33 - 40_000, 0), (2**33 - 9_000_000, 8_960_000), (0, 2**32)])
@@ -351,9 +498,16 @@ BROKEN = {
     "missing.mp4": (None, "No such file"),
     "empty.mp4": (b"", "empty"),
     "zeros.mp4": (bytes(5000), "corrupt, cut off or no video"),
-    "page.mp4": (b"<html><body>404 Not Found</body></html>" * 50, "corrupt, cut off or no video"),
+    "page.mp4": (b"<html><body>404 Not Found</body></html>" * 50, "a web page"),
+    "denied.webm": (b'<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code></Error>', "other markup"),
+    "pointer.mp4": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+    "pointer.gif": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+    "moving.webp": (
+        b"RIFF\x24\0\0\0WEBPVP8X\x0a\0\0\0\2\0\0\0\x5f\0\0\x3f\0\0ANIM\6" + bytes(9),
+        "animated WebP.*convert it to GIF",
+    ),
     "notes.txt": (b"hello world\n" * 50, "a text file"),
-    "list.mp4": (b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", "corrupt, cut off or no video"),
+    "list.mp4": (b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", "a text, no video"),
 }
 
 

@@ -24,6 +24,7 @@ from vjepa.data.decode import open_video
 from vjepa.data.decode_error import DecodeError
 from vjepa.data.manifest import Row, read_manifest
 from vjepa.data.manifest_error import ManifestError
+from vjepa.data.targets import label_sets
 from vjepa.data.views import load_segments
 from vjepa.data.windows import starts_in
 
@@ -80,6 +81,14 @@ TWO = [("a.mp4", 0, None, None), ("my b/c.webm", 3, None, None)]
         ("index.csv", ",path,label\n0,a.mp4,0\n1,my b/c.webm,3\n"),
         ("capitals.csv", "Path, LABEL\na.mp4, 0\nmy b/c.webm, 3\n"),
         ("decimals.txt", "a.mp4 0.0\nmy b/c.webm 3.0\n"),
+        ("numpy.txt", "# path label\na.mp4 0\nmy b/c.webm 3\n"),
+        ("hash.csv", "#path,label\na.mp4,0\nmy b/c.webm,3\n"),
+        ("hash_frames.txt", '# path frames label\na.mp4 90 0\n"my b/c.webm" 12 3\n'),
+        ("joined.txt", "\ufeffa.mp4 0\n\ufeffmy b/c.webm 3\n"),
+        ("empty_cells.csv", "path;label;;\na.mp4;0;;\nmy b/c.webm;3;;\n;;;\n;;;\n"),
+        ("empty_rows.csv", "path,label\na.mp4,0\n,\nmy b/c.webm,3\n,\n"),
+        ("empty_cells.txt", "a.mp4;0;;\n;;;\nmy b/c.webm;3;;\n"),
+        ("empty_tabs.tsv", "path\tlabel\t\na.mp4\t0\t\n\t\t\nmy b/c.webm\t3\t\n"),
         ("old_mac.csv", "path,label\ra.mp4,0\rmy b/c.webm,3\r"),
     ],
 )
@@ -100,6 +109,15 @@ def test_labels_and_segments_are_optional_row_by_row(tmp_path):
     assert manifest.labels.tolist() == [-1, -1, 7, 0] and manifest.labels.dtype == np.int64
     assert manifest.table["spoken"].to_pylist() == ["hi", "", "", "1"]
     assert manifest.source == path
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_seconds_may_have_a_decimal_comma(tmp_path, separator):
+    text = "path;start;end\na.mp4;0,5;2,25\nb.mp4;1.5;\n".replace(";", separator)
+    path = write(tmp_path / "excel.csv", text)
+    assert rows(path) == [("a.mp4", None, 0.5, 2.25), ("b.mp4", None, 1.5, None)]
+    with pytest.raises(ManifestError, match=r"line 2: start is '0,5'; expected a number"):
+        read_manifest(write(tmp_path / "commas.csv", 'path,start\na.mp4,"0,5"\n'))
 
 
 def test_a_list_may_have_lines_without_a_label(tmp_path):
@@ -124,6 +142,51 @@ def test_a_list_of_paths_alone_may_end_in_csv(tmp_path):
         ("v/Sat_Nov_18_18:57:20_2023/1.mp4", None),
         ("v/a, b; c.mp4", None),
     ]
+
+
+def test_text_in_quotes_may_hold_line_breaks_and_separators(tmp_path):
+    said = ["two\nlines, and, more", "see b.mp4\n1,2", 'he said "go"\n\nand, "stop"']
+    quoted = ['"' + text.replace('"', '""') + '"' for text in said]
+    text = "path,label,said\n" + "".join(f"{i}.mp4,{i},{value}\n" for i, value in enumerate(quoted))
+    manifest = read_manifest(write(tmp_path / "a.csv", text))
+    assert manifest.table["said"].to_pylist() == said and manifest.labels.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "text, first",
+    [
+        ("0 a.mp4\n1 b.mp4\n", "0"),
+        ("walk,a.mp4\n", "walk"),
+        ("0,a.mp4,5\n", "0"),
+        ("long jump\tb.mp4\n", "long jump"),
+    ],
+)
+def test_a_label_before_the_path_is_told_so(tmp_path, text, first):
+    for name in "ab":
+        write(tmp_path / f"{name}.mp4", b"")
+    with pytest.raises(
+        ManifestError, match=rf"line 1: '{first}' stands before the path '[ab]\.mp4', and a list"
+    ):
+        read_manifest(write(tmp_path / "a.txt", text))
+    # Files that have such names are files.
+    for line in text.splitlines():
+        write(tmp_path / line.removesuffix(",5"), b"")
+    assert read_manifest(tmp_path / "a.txt").row(0).path.exists()
+
+
+def test_addresses_of_files_are_paths(tmp_path):
+    text = "file:///data/my%20b.mp4 0\nfile://localhost/data/c.mp4 1\nd.mp4 2\n"
+    assert read_manifest(write(tmp_path / "a.txt", text)).table["path"].to_pylist() == [
+        "/data/my b.mp4",
+        "/data/c.mp4",
+        "d.mp4",
+    ]
+
+
+def test_whole_numbers_are_exact(tmp_path):
+    largest = [9007199254740993, 2**63 - 1, 0]
+    text = "path,label\n" + "".join(f"a.mp4,{number}\n" for number in largest)
+    assert read_manifest(write(tmp_path / "a.csv", text)).labels.tolist() == largest
 
 
 def test_names_without_an_ending_are_paths_if_such_files_exist(tmp_path):
@@ -182,6 +245,15 @@ def test_parquet(tmp_path, kind):
     pa.parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
     assert rows(tmp_path / "a.parquet") == [*TWO, ("d.mp4", None, None, None)]
     assert read_manifest(tmp_path / "a.parquet").table["odd"].to_pylist() == [[1], [], None]
+
+
+def test_parquet_of_newer_writers(tmp_path):
+    view = pa.string_view()
+    columns = {"path": pa.array(["a.mp4", "b.mp4"], view), "label": pa.array(["walk", "run"], view)}
+    pa.parquet.write_table(pa.table(columns | {"labels": [[1], [0, 2]]}), tmp_path / "a.parquet")
+    manifest = read_manifest(tmp_path / "a.parquet")
+    assert manifest.labels.tolist() == [1, 0] and manifest.row(1).path == tmp_path / "b.mp4"
+    assert label_sets(manifest, 3).tolist() == [[0, 1, 0], [1, 0, 1]]
 
 
 MALFORMED = {
@@ -276,7 +348,49 @@ MALFORMED = {
     ),
     "an empty path": ("a.csv", "path,label\na.mp4,1\n ,2\n", "line 3: path is empty"),
     "another script": ("a.csv", "path\nвидео.mp4\n".encode("cp1251"), "line 2: not UTF-8, and its encoding"),
-    "a spreadsheet": ("a.csv", b"PK\x03\x04", "line 1: a binary file"),
+    "a spreadsheet": (
+        "a.csv",
+        b"PK\x03\x04",
+        "a.csv: a spreadsheet or a compressed file; save a spreadsheet",
+    ),
+    "joined tables": (
+        "a.csv",
+        "path,label\na.mp4,0\npath,label\nb.mp4,1\n",
+        "line 3: the header stands here again",
+    ),
+    "joined tables of names": (
+        "a.csv",
+        "\ufeffPath,Label\na.mp4,walk\n\n\ufeffPath,Label\nb.mp4,run\n",
+        "line 4: the header stands here again; remove this line",
+    ),
+    "joined tables of paths": ("a.csv", "path\na.mp4\npath\nb.mp4\n", "line 3: the header stands here again"),
+    "a table joined to a list": ("a.csv", "a.mp4,walk\npath,label\nb.mp4,run\n", "line 2: the header stands"),
+    "a quote that swallows rows": (
+        "s.tsv",
+        'path\tlabel\tnote\na.mp4\twalk\t"quoted start\nb.mp4\trun\tfoo\na.mp4\twalk\t"end\n',
+        "line 2: a quote opens there that is not closed",
+    ),
+    "a quote that swallows the next row": (
+        "s.tsv",
+        'path\tlabel\na.mp4\twalk\nb.mp4\t"6 pipe\nc.webm\t"run\n',
+        "line 3: a quote opens there that is not closed",
+    ),
+    "a quote before the path": (
+        "s.tsv",
+        'label\tpath\n"walk\ta.mp4\n"run\tb.mp4\n',
+        "line 2: a quote opens there that is not closed",
+    ),
+    "a quote that never closes": (
+        "s.csv",
+        'path,label,note\na.mp4,0,"x\nb.mp4,1,y\n',
+        "line 2: a quote opens there that is not closed",
+    ),
+    "a list in itself": ("a.txt", "b.mp4 1\na.txt 0\n", "line 2: "),
+    "a table in itself": (
+        "a.csv",
+        "path,label\na.csv,0\n",
+        "line 2: 'a.csv' is a list or a table; expected a video",
+    ),
     "another ending": ("a.json", "{}", "ends in .csv, .tsv, .txt or .parquet, not in '.json'"),
     "no Parquet": ("a.parquet", "path,label\n", "a.parquet: cannot be read: "),
 }
@@ -377,7 +491,7 @@ def test_a_segment_that_ends_a_little_late_is_cut_and_counted(videos, capsys):
 def test_check_of_a_good_folder(videos, tmp_path, capsys):
     (tmp_path / "a.mp4").write_bytes((videos / "good one.mp4").read_bytes())
     main(["data", "check", str(tmp_path), "--frames", "1"])
-    assert "1 rows, 1 ok, 0 bad" in capsys.readouterr().out
+    assert "1 row, 1 ok, 0 bad" in capsys.readouterr().out
 
 
 def test_check_of_a_bad_manifest_is_one_line(tmp_path):

@@ -1,5 +1,6 @@
 """A folder is all the videos in and below it, once each; what is left out is counted."""
 
+import gzip
 import os
 from pathlib import Path
 
@@ -70,6 +71,24 @@ def test_linked_folders_are_followed_and_read_once(tmp_path):
     os.symlink("../..", data / "own" / "up")  # a loop
     assert paths(data) == ["class1/deep/a.mp4", "own/b.mp4"]
     assert paths(tmp_path) == ["data/own/b.mp4", "store/deep/a.mp4"]
+
+
+def test_a_link_to_itself_is_a_broken_link(tmp_path, capsys):
+    touch(tmp_path, "sub/a.mp4")
+    for link, target in (("self", "self"), ("one.mp4", "two.mp4"), ("two.mp4", "one.mp4"), ("sub/x", "x")):
+        os.symlink(target, tmp_path / link)
+    assert paths(tmp_path) == ["sub/a.mp4"]
+    assert capsys.readouterr().err == f"note: {tmp_path}: 1 video; left out: 4 broken link\n"
+
+
+@pytest.mark.parametrize("name", ["list.csv.gz", "list.xlsx", "list.zip", "list.csv"])
+def test_what_has_to_be_unpacked_is_no_video(tmp_path, name):
+    packed = gzip.compress(b"a.mp4 0\n") if name.endswith("gz") else b"PK\x03\x04\x14\0\6\0" + bytes(100)
+    (tmp_path / name).write_bytes(packed)
+    with pytest.raises(
+        ManifestError, match=rf"{name}: a spreadsheet or a compressed file; .* unpack any other"
+    ):
+        read_manifest(tmp_path / name)
 
 
 def test_a_single_video_of_whatever_ending_is_a_manifest_of_one_row(tmp_path):

@@ -1,5 +1,6 @@
 """Text in whatever encoding is read as its author meant it, or refused in one sentence."""
 
+import gzip
 import re
 
 import pytest
@@ -16,6 +17,7 @@ TEXT = "path,label\ncafé.mp4,fête\nb.mp4,«noël»\n"
         TEXT.encode(),
         TEXT.encode("utf-8-sig"),
         TEXT.encode("utf-16"),
+        TEXT.replace("\n", "\n\ufeff", 2).encode("utf-8-sig"),
         TEXT.encode("utf-16-be").join([b"\xfe\xff", b""]),
         TEXT.replace("\n", "\r\n").encode(),
         TEXT.replace("\n", "\r").encode(),
@@ -50,7 +52,9 @@ def test_western_text_is_read_and_named_once(tmp_path, text, capsys):
         ("a\n视频小狗\n".encode("gbk"), "line 2: not UTF-8, and its encoding cannot be told"),
         ("café\n".encode() + b"caf\xe9\n", "line 2: not UTF-8, and its encoding cannot be told"),
         (b"a\nb\x81 c\n", "line 2: not UTF-8, and not cp1252 either"),
-        (b"PK\x03\x04\x14\x00", "line 1: a binary file (it holds the byte 0x03)"),
+        (b"\x03\x04\x14\x00", "line 1: a binary file (it holds the byte 0x03)"),
+        (b"PK\x03\x04\x14\x00", "a compressed file; save a spreadsheet as CSV"),
+        (gzip.compress(b"a.mp4 0\n", mtime=0), "a compressed file; save a spreadsheet as CSV"),
         ("ab".encode("utf-16-le"), "or text in UTF-16 without its mark"),
         (TEXT.encode("utf-16")[:-1], "not UTF-8, and not utf-16 either"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "fetch it with `git lfs pull`"),

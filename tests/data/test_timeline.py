@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from vjepa.data.timeline import Stamp, carried_on, likely_rate, steady_span
+from vjepa.data.timeline import Stamp, carried_on, falls, likely_rate, steady_span
 
 STEP = Fraction(3600)
 LONGEST = Fraction(900_000)
@@ -93,6 +93,11 @@ def test_a_clock_that_jumps_is_not_steady(stamps):
 
 def test_a_second_field_needs_no_stamp():
     assert steady_span([Stamp(0, 10, 0, True), Stamp(None, 0, None, False)], math.inf) == (0, 0, 10, 1)
+
+
+def test_stamps_fall_or_rise():
+    assert falls([0, 30, 10]) and falls([5, None, 4])
+    assert not falls([0, 0, None, 7]) and not falls([])
 
 
 def test_a_rate_far_off_is_measured():

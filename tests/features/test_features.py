@@ -181,7 +181,7 @@ def test_images_and_bad_files(source, tmp_path, capsys, overlap, frames):
     features = extracted(source, tmp_path / "m.csv", tmp_path / "out", **settings)
     assert features.columns["path"][0] == "red.png"
     assert set(features.columns["row"]) == {0, 2}
-    assert "1 clips or files could not be decoded" in capsys.readouterr().out
+    assert "1 clip could not be decoded and got no features" in capsys.readouterr().out
 
     # Two processes go on where one began, and meet the bad file again.
     (tmp_path / "out/000000.parquet").unlink()

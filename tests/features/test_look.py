@@ -345,6 +345,25 @@ def test_an_output_that_cannot_be_written_is_refused_first(weights, film, capsys
     assert "is a file; name a folder" in capsys.readouterr().err
 
 
+def test_the_folder_of_a_stage_or_of_its_run_stands_for_the_export(weights, film, tmp_path, capsys):
+    stage = tmp_path / "run/pretrain"
+    stage.mkdir(parents=True)
+    (stage / "config.yaml").touch()
+    (stage / "model.safetensors").write_bytes(weights.read_bytes())
+    pages = [
+        look([film], encoder=source, out=tmp_path / f"{number}.html", size=32, device="cpu")
+        for number, source in enumerate((stage, stage.parent))
+    ]
+    assert data_of(pages[0])["videos"] == data_of(pages[1])["videos"]
+    # Of two stages none is meant.
+    (tmp_path / "run/probe").mkdir()
+    for file in stage.iterdir():
+        (tmp_path / "run/probe" / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(SystemExit, match="2"):
+        main(["look", str(film), "--encoder", str(stage.parent), "--out", str(tmp_path / "a.html")])
+    assert "give a file, such as" in capsys.readouterr().err
+
+
 # In a browser
 
 
@@ -404,6 +423,23 @@ def test_videos_of_different_length_share_a_clock_and_fit_a_phone(weights, film,
         cut = "e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== 'visible'"
         check = f"(e) => {{ const r = e.getBoundingClientRect(); return ({wide}) || ({cut}); }}"
         assert browser.value(f"[...document.querySelectorAll('body *')].filter({check}).length") == 0
+        assert browser.messages == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian's package chromium)")
+@pytest.mark.parametrize("late", [0, 1])
+def test_similar_moments_of_a_video_whose_pictures_come_late_are_shown(weights, film, tmp_path, late):
+    twin = tmp_path / "twin.mp4"  # its moments are surely among the similar ones
+    twin.write_bytes(film.read_bytes())
+    out = look([film, twin], encoder=weights, out=tmp_path / "two.html", size=32, device="cpu")
+    centre = "canvas.getContext('2d').getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data[3]"
+    shown = f"[...document.querySelectorAll('#moments canvas')].map((canvas) => {centre} === 255)"
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(out)
+        browser.value(f"videos[{late}].sheetReady = false; shownMoment = ''; drawMoments()")
+        assert not all(browser.value(shown))
+        browser.value(f"videos[{late}].sheet.onload()")
+        assert all(browser.value(shown))
         assert browser.messages == []
 
 

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,8 @@ def talk(*turns: tuple[str, str]) -> list[dict]:
             changed(conversations=talk(("human", "Why?"), ("gpt", [{"type": "video"}]))),
             "turn 2 is the assistant's and holds media",
         ),
+        (changed(conversations=talk(("human", "Why?"), ("gpt", ["A", "B"]))), "turn 2 holds 'A'; expected a"),
+        (changed(start=True), "start is True; expected seconds"),
     ],
 )
 def test_a_row_that_is_not_as_it_should_be_is_named(tmp_path, row, sentence):
@@ -206,6 +209,14 @@ def test_a_table_holds_more_than_json(tmp_path):
             r"a.json: not JSON: .* \(line 2, column \d+\); is there a comma too many",
         ),
         ("a.jsonl", '{"a": 1}\n{"a": 1,}', r"a.jsonl, line 2: not JSON: .* \(column \d\)"),
+        ("a.jsonl", '{"a": 1}\n{"a": 1, "b', r"line 2: not JSON: .*; is its end cut off\?$"),
+        ("a.json", '[{"a": 1},\n', r"a.json: not JSON: .*; is its end cut off\?$"),
+        ("a.jsonl", '{"a": 1}\n{"a": 1},', "line 2: not JSON: Extra data .*; expected one row a line"),
+        (
+            "a.jsonl",
+            '{\n"a": 1\n}\n{\n"a": 1\n}',
+            "a.jsonl: not JSON: Extra data .*; expected one row a line",
+        ),
         ("a.json", '{"a": 1}\n[1]', "a.json, row 1: has neither"),
         ("a.json", "[[1]]", "a.json, row 1: is a list; expected an object"),
         ("a.json", "[]", "there are no rows"),
@@ -298,12 +309,153 @@ def test_every_dialect_says_the_same(tmp_path, row, capsys):
 def test_where_media_may_be(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     rows = [openai("video", {"url": "file:///data/my%20clip.mp4"}), changed(video="~/a.mp4")]
+    rows += [changed(video=url) for url in ("file://sub/a.mp4", "file://localhost/a.mp4", "FILE:/a#1.mp4")]
     captions = read_captions(written(tmp_path, *rows))
-    paths = [captions.row(i).media[0].path for i in range(2)]
-    assert paths == [Path("/data/my clip.mp4"), Path("/home/me/a.mp4")]
-    for url in ("https://example.org/a.mp4", "data:image/png;base64,AAAA", "s3://bucket/a.mp4"):
+    paths = [captions.row(i).media[0].path for i in range(5)]
+    assert paths[:2] == [Path("/data/my clip.mp4"), Path("/home/me/a.mp4")]
+    assert paths[2:] == [tmp_path / "sub/a.mp4", Path("/a.mp4"), Path("/a#1.mp4")]
+    elsewhere = (
+        "https://example.org/a.mp4",
+        "HTTPS://x/a.mp4",
+        "data:image/png;base64,AAAA",
+        "oss://b/a.mp4",
+    )
+    for url in (*elsewhere, "s3://bucket/a.mp4", "file://"):
         with pytest.raises(ManifestError, match=r"row 1: video_url is .*write the file into a folder"):
             read_captions(written(tmp_path, openai("video", {"url": url})))
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("Picture 1: <img>a.mp4</img>\nWhat?", ("Picture 1:", 0, "\nWhat?")),
+        ("<Img>a.mp4</Img>What?", (0, "\nWhat?")),
+        ("<video> a.mp4 </video> What?", (0, "\nWhat?")),
+        ("Is <x> in <img>a.mp4</img> <image>a.mp4</image>?", ("Is <x> in", 0, 1, "\n?")),
+    ],
+)
+def test_a_mark_may_hold_its_path(tmp_path, text, parts):
+    """As Qwen-VL's files write it. The row names no media."""
+    row = read_captions(written(tmp_path, {"conversations": talk(("user", text), ("assistant", "So."))})).row(
+        0
+    )
+    assert row.turns[0].parts == parts
+    assert {media.path for media in row.media} == {tmp_path / "a.mp4"}
+
+
+@pytest.mark.parametrize("mark", ["<Video>", "<VIDEO>", "<Image>"])
+def test_marks_may_be_in_any_case(tmp_path, mark):
+    row = changed(conversations=talk(("human", f"Why? {mark}"), ("gpt", "So.")))
+    assert read_captions(written(tmp_path, row)).row(0).turns[0].parts == ("Why?", 0)
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        *(
+            "<VideoHere>",
+            "<ImageHere>",
+            "<Img><ImageHere></Img>",
+            "<|image_1|>",
+            "<|vision_start|>",
+            "<image 1>",
+        ),
+        *(
+            "<|video_pad|>",
+            "<IMG_CONTEXT>",
+            "<video>./</video>",
+            "<vid_patch>",
+            "<start_of_image>",
+            "<audio>",
+        ),
+        *("<img>https://example.org/a</img>", "<image_placeholder>", "<vila/video>", "<image/>"),
+    ],
+)
+@pytest.mark.parametrize("media", [{}, {"video": "a.mp4"}])
+def test_marks_of_other_models_are_refused(tmp_path, mark, media):
+    row = media | {"conversations": talk(("human", f"{mark}Why?"), ("gpt", "So."))}
+    with pytest.raises(
+        ManifestError, match=r"row 1: turn 1 has the mark <.*; only <video> and <image> are read"
+    ):
+        read_captions(written(tmp_path, row))
+
+
+def test_other_words_in_brackets_are_words(tmp_path):
+    text = 'Is <b>, <box>, <videographer>, <im_start>, <img src="a.png"> or a < image > b a tag?'
+    row = changed(conversations=talk(("human", text), ("gpt", "See <VideoHere>.")))
+    assert read_captions(written(tmp_path, row)).row(0).turns[0].parts == (0, "\n" + text)
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({"Video": "a.mp4"}, "nothing reads Video, which names 'a.mp4'; did you mean video for Video?"),
+        ({"video_path": "a.MP4"}, "nothing reads video_path, which names 'a.MP4'; did you mean video?"),
+        ({"media": ["a.png", "b.png"]}, "nothing reads media, which names 'a.png'; did you mean image?"),
+        ({"clip": {"path": "a.webm"}}, "nothing reads clip, which names 'a.webm'; did you mean video?"),
+        ({"video": "a.mp4", "vidoes": ["b.mp4"]}, "nothing reads vidoes, which names 'b.mp4'; did you mean"),
+    ],
+)
+def test_a_key_that_names_media_is_not_lost_with_a_note(tmp_path, row, sentence):
+    row = row | {"conversations": talk(("human", "Why?"), ("gpt", "So."))}
+    with pytest.raises(ManifestError, match=f"row 1: {re.escape(sentence)}"):
+        read_captions(written(tmp_path, row))
+
+
+def test_media_of_a_turn_are_not_lost_and_names_beside_media_are_noted(tmp_path, capsys):
+    turns = [
+        {"role": "user", "content": "Why?", "images": ["a.png"]},
+        {"role": "assistant", "content": "So."},
+    ]
+    with pytest.raises(ManifestError, match=r"nothing reads turn\.images, .* did you mean image"):
+        read_captions(written(tmp_path, {"messages": turns}))
+    read_captions(written(tmp_path, changed(thumbnail="a.jpg", id="b.mp4", duration=3.5, created="2024")))
+    assert "keys that are not read: thumbnail (1 rows), duration (1 rows), created" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        *(
+            {"start_time": 1, "end_time": 2},
+            {"end_time": "00:02"},
+            {"video_start": 0.0},
+            {"clip": [1.0, 3.0]},
+        ),
+        *({"timestamp": ["00:00:00", "00:00:05"]}, {"startTime": 1}, {"end_sec": 2}, {"start_frame": 30}),
+        {"segment": {"from": 1, "to": 2}},
+    ],
+)
+def test_a_part_of_the_video_under_another_name_is_refused(tmp_path, segment):
+    name = next(iter(segment))
+    with pytest.raises(
+        ManifestError, match=f"row 1: {name} names a part of the video, but only the row's own"
+    ):
+        read_captions(written(tmp_path, changed(**segment)))
+    part = {"type": "video", "video": "a.mp4"} | segment
+    row = {"messages": [{"role": "user", "content": [part]}, {"role": "assistant", "content": "So."}]}
+    with pytest.raises(ManifestError, match=rf"row 1: part\.{name} names a part of the video"):
+        read_captions(written(tmp_path, row))
+    assert len(read_captions(written(tmp_path, changed(**dict.fromkeys(segment))))) == 1
+
+
+def test_times_that_are_no_part_of_a_video_are_notes(tmp_path):
+    about = changed(timestamp="2024-01-01", segment="train", duration=5.0)
+    text_alone = {"start_time": 1, "conversations": talk(("human", "Why?"), ("gpt", "So."))}
+    assert len(read_captions(written(tmp_path, about, text_alone))) == 2
+
+
+@pytest.mark.parametrize("half", ["\\ud83d", "\\uDE00", "\\ude00\\ud83d"])
+@pytest.mark.parametrize("ending", ["json", "jsonl"])
+def test_half_of_a_character_is_named(tmp_path, half, ending):
+    whole = changed(conversations=talk(("human", "Why? \U0001f600 \\ud83d"), ("gpt", "So.")))
+    text = json.dumps(whole)
+    bad = text.replace("Why?", half)
+    (tmp_path / f"a.{ending}").write_text(f"[{text}, {bad}]" if ending == "json" else f"{text}\n{bad}")
+    with pytest.raises(ManifestError, match=r"row 2: holds half of a character \('\\ud"):
+        read_captions(tmp_path / f"a.{ending}")
+    with pytest.raises(SystemExit, match="2"):
+        main(["data", "check-conversations", str(tmp_path / f"a.{ending}")])
 
 
 def test_a_system_text_beside_the_turns(tmp_path):
@@ -333,6 +485,7 @@ def test_keys_that_nothing_reads_are_counted_once(tmp_path, capsys):
         ({"video": "a.mp4", "converstions": []}, "did you mean conversations for converstions"),
         ({"vidoe": "a.mp4", "conversations": LLAVA["conversations"]}, "did you mean video for vidoe"),
         ({"message": []}, "did you mean messages for message"),
+        ({"captions": []}, "but captions$"),
         (changed(conversations=[]), r"conversations is \[\]; expected a list of turns"),
         (changed(conversations=[["human", "Why?"]]), "turn 1 is spoken by None"),
         (

@@ -3,7 +3,9 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -111,6 +113,17 @@ def test_numbers_of_info_may_be_written_in_other_ways(tmp_path, fps, shape):
     features["observation.state"]["shape"] = shape
     data = load_lerobot(with_info(folder, fps=fps, features=features))
     assert data.fps == 15 and data.states.shape == (sum(LENGTHS), 7)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "cp1252"])
+def test_info_may_be_saved_by_an_editor_of_windows(tmp_path, encoding):
+    folder = write_lerobot(tmp_path)
+    info = json.loads((folder / "meta/info.json").read_text()) | {"robot_type": "caf\u00e9"}
+    (folder / "meta/info.json").write_bytes(json.dumps(info, ensure_ascii=False).encode(encoding))
+    assert len(load_lerobot(folder)) == 4
+    (folder / "meta/info.json").write_bytes(b"{\x00\x01")
+    with pytest.raises(TrajectoryError, match=r"info\.json, line 1: a binary file"):
+        load_lerobot(folder)
 
 
 def test_an_unsorted_table_with_other_columns_in_several_files_is_read(tmp_path):
@@ -346,6 +359,45 @@ def test_two_episodes_over_one_another_in_a_video_are_both_left_out(tmp_path):
     assert load_lerobot(folder, cameras=[WRIST]).numbers.tolist() == [0, 1, 2, 3]
 
 
+def begin_early(*episodes: int, seconds: float = 0.5) -> Callable[[dict], None]:
+    def change(table: dict) -> None:
+        for episode in episodes:
+            table[f"videos/{LEFT}/from_timestamp"][episode] -= seconds
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "episodes, used",
+    [((1,), [0, 2, 3]), ((3,), [0, 1, 2]), ((1, 3), [0, 2]), ((0, 1, 2), [3])],
+    ids=str,
+)
+def test_a_begin_within_the_episode_before_is_wrong_even_if_that_one_is_left_out(tmp_path, episodes, used):
+    """Its images would be earlier than its rows."""
+    data = load_lerobot(spoiled(write_lerobot(tmp_path), EPISODES, begin_early(*episodes)))
+    assert data.numbers.tolist() == used and len(data.left_out.bad) == len(episodes)
+    span = {1: r"2\.167 to 3\.267", 3: r"1\.700 to 4\.200"}.get(episodes[-1], r"-0\.500 to")
+    assert re.search(f"episode {episodes[-1]}: its images of {LEFT} lie at {span}", said(data))
+
+
+def test_where_all_begin_early_none_is_used(tmp_path):
+    folder = spoiled(write_lerobot(tmp_path), EPISODES, begin_early(0, 1, 2, 3))
+    with pytest.raises(TrajectoryError, match="none of its episodes can be used"):
+        load_lerobot(folder)
+
+
+def test_a_film_that_goes_on_after_the_last_row_is_used(tmp_path):
+    """The begin is right, whatever follows the last row; half a row and a rate of 29.97 are rounding."""
+
+    def shorten(table: dict) -> None:
+        table["length"][0] -= 5
+
+    folder = spoiled(write_lerobot(tmp_path), EPISODES, shorten)
+    spoiled(folder, DATA, lambda rows: [rows.update({name: v[:35] + v[40:]}) for name, v in rows.items()])
+    data = load_lerobot(spoiled(folder, EPISODES, begin_early(1, seconds=0.4 / FPS)))
+    assert data.numbers.tolist() == [0, 1, 2, 3] and data.length.tolist() == [35, 9, 33, 30]
+
+
 def beyond_the_end(table: dict) -> None:
     for end in ("from", "to"):
         table[f"videos/{LEFT}/{end}_timestamp"][3] += 1.0
@@ -423,7 +475,7 @@ def test_episodes_whose_files_are_not_there_are_counted(tmp_path, file, content,
     data = load_lerobot(folder)
     assert data.numbers.tolist() == [2, 3] and len(data.left_out.missing) == 2 and not data.left_out.bad
     assert f"{Path(file).name}, episode 0: {words}" in said(data).replace("a Git", "Git")
-    assert "2 of 4 episodes are left out (2 of them for want of a file)" in capsys.readouterr().err
+    assert "2 of 4 episodes left out (2 of them for want of a file)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -515,7 +567,22 @@ def test_a_share_of_bad_episodes_is_allowed_and_all_are_listed(tmp_path, capsys)
     assert (
         len(listed) == 2 and "episode 0: length is nan" in listed[0] and "episode 1: too short" in listed[1]
     )
-    assert told.count("1 of 4 episodes are left out") == 1 and str(out / "left_out_episodes.txt") in told
+    assert told.count("1 of 4 episodes left out") == 1 and str(out / "left_out_episodes.txt") in told
+
+
+def test_the_list_of_an_earlier_run_goes_once_nothing_is_left_out(tmp_path):
+    folder = write_lerobot(tmp_path / "data")
+    listed = tmp_path / "left_out_episodes.txt"
+
+    def begin(frames: int) -> None:
+        data = TrajectoryData([RobotSource(str(folder))], window=replace(WINDOW, frames=frames))
+        data.trainer = SimpleNamespace(default_root_dir=tmp_path)
+        data.setup("fit")
+
+    begin(WINDOW.frames)
+    assert "episode 1: too short" in listed.read_text()
+    begin(2)
+    assert not listed.exists()
 
 
 def test_too_many_bad_episodes_are_refused(tmp_path):

@@ -24,7 +24,7 @@ from vjepa.data.views import ViewClips, Views, boxes_along, collate_views
 from vjepa.errors import UserError
 from vjepa.evaluation.confusion import confusion_matrix
 from vjepa.evaluation.predictions import ChosenHead, Predictions, accuracies, scores_per_target
-from vjepa.evaluation.score_files import write_classes
+from vjepa.evaluation.score_files import write_classes, write_predictions
 from vjepa.models.encoder import Encoder
 from vjepa.models.probe import ProbeConfig
 from vjepa.training.grid_optim import GridConfig
@@ -94,6 +94,7 @@ def test_a_head_is_chosen_on_val_and_reported_on_test(clips_manifest, encoder_fi
     assert [score["name"] for score in scores] == ["our encoder", "our encoder, one frame", "chance"]
     predictions = read(tmp_path / "predictions.csv")
     assert [int(line["row"]) for line in predictions] == list(range(11))
+    assert all(line["label_name"] == line["label"] for line in predictions)  # no list has names
     right = np.mean([line["label"] == line["answer"] for line in predictions])
     assert scores[0]["value"] == pytest.approx(right) == pytest.approx(float(best["test"]), abs=1e-4)
     assert sum(int(line["clips"]) for line in read(tmp_path / "classes.csv")) == 11
@@ -126,6 +127,18 @@ def test_predictions_by_hand(tmp_path):
     assert confusion.tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
     write_classes(tmp_path / "classes.csv", confusion, ["a", "b", "c"])
     assert [line["accuracy"] for line in read(tmp_path / "classes.csv")] == ["1.0000", "0.5000", ""]
+
+    (tmp_path / "list.csv").write_text("path,label\nöl.mp4,Öffnen\nb.mp4,Öffnen\nc.mp4,Gehen\n")
+    manifest = read_manifest(tmp_path / "list.csv")
+    write_predictions(tmp_path / "predictions.csv", manifest, ["Gehen", "Öffnen"], predictions, head=0)
+    names = [
+        (line["path"], line["label_name"], line["answer_name"]) for line in read(tmp_path / "predictions.csv")
+    ]
+    assert names == [
+        ("öl.mp4", "Öffnen", "Öffnen"),
+        ("b.mp4", "Öffnen", "Gehen"),
+        ("c.mp4", "Gehen", "Gehen"),
+    ]
 
 
 def test_views_are_segments_of_time_and_squares_of_the_picture(tmp_path):

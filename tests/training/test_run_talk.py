@@ -1,6 +1,7 @@
 """What a run says: its progress, what it will take, its last two lines, and what TensorBoard gets."""
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -25,6 +26,7 @@ from vjepa.training.optim import OptimConfig, Schedule
 from vjepa.training.pretraining_monitors import ReadOutMonitor
 from vjepa.training.progress import Line, StepProgress
 from vjepa.training.run_folder import RunFolder
+from vjepa.training.stage_parser import keys_of
 from vjepa.training.step_timer import StepTimer, clock
 from vjepa.training.tensorboard_layout import RunDescription, layout
 from vjepa.weights.card import parameters_text
@@ -138,7 +140,13 @@ def test_the_usual_step_ignores_a_pause_and_waiting_is_a_share(monkeypatch):
 
 def test_times_and_sizes_in_words():
     assert [clock(s) for s in (0, 51, 723, 3723)] == ["0:00", "0:51", "12:03", "1:02:03"]
-    assert [duration(s) for s in (40, 245, 9000, 3 * 86400)] == ["40 s", "4 min", "2.5 hours", "3.0 days"]
+    assert [duration(s) for s in (0.2, 40, 245, 9000, 3 * 86400)] == [
+        "1 s",
+        "40 s",
+        "4 min",
+        "2.5 hours",
+        "3.0 days",
+    ]
     assert [size_text(b) for b in (4.2e6, 12e6, 1.1e9, 80e9)] == ["4.2 MB", "12 MB", "1.1 GB", "80 GB"]
     assert [parameters_text(n) for n in (0, 9400, 200_000, 86_000_000, 10**9)] == [
         *("0", "9.4k", "0.2M", "86M", "1.0B")
@@ -168,7 +176,7 @@ def test_a_full_disk_stops_the_run_before_its_first_step(clips_manifest, tmp_pat
 def trainer_of(data=None, stage=None, metrics=None, callbacks=()) -> L.Trainer:
     metrics = {key: torch.tensor(value) for key, value in (metrics or {}).items()}
     known = {"datamodule": data, "lightning_module": stage, "callback_metrics": metrics}
-    return Mock(spec=L.Trainer, callbacks=list(callbacks), **known)
+    return Mock(spec=L.Trainer, callbacks=list(callbacks), overfit_batches=0.0, **known)
 
 
 def test_the_next_command_is_as_the_stage_was_started(clips_manifest, tmp_path, monkeypatch):
@@ -194,6 +202,17 @@ def test_the_next_command_is_as_the_stage_was_started(clips_manifest, tmp_path, 
     monkeypatch.setenv("MAKEFLAGS", r" --no-print-directory -- RUN=own ARGS=--data.workers\ 1")
     made = closing_lines.next_command("pretrain", trainer, out)
     assert made == "make cooldown RUN=own 'ARGS=--data.workers 1'"
+
+
+def test_a_recipe_that_came_through_a_pipe_is_read_once_and_not_named_again(tmp_path, monkeypatch):
+    pipe = tmp_path / "pretrain.yaml"
+    os.mkfifo(pipe)
+    assert keys_of(str(pipe)) == []  # else this would wait for a writer
+    (tmp_path / "plain.yaml").write_text("data: {train: [{manifest: a}]}")
+    assert keys_of(str(tmp_path / "plain.yaml")) == ["data.train.manifest"]
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    words = ["python", "-m", "stages.pretrain", "fit", "--config", str(pipe)]
+    assert "--config" not in closing_lines.direct_command("pretrain", "pretrain", tmp_path, [], words)
 
 
 def judged(ours: float) -> LabelFreeMonitor:
@@ -227,6 +246,16 @@ def test_who_learned_nothing_is_told_to_train_longer(typed, command, clips_manif
     assert nothing == f"{command} --trainer.max_steps 4000"
     something = closing_lines.next_command("pretrain", trainer_of(data, stage, None, [judged(0.9)]), out)
     assert " cooldown " in something or "stages.cooldown" in something
+
+
+@pytest.mark.parametrize("trial", [{"overfit_batches": 1}, {"overfit_batches": 0.5}, {"fast_dev_run": 2}])
+def test_a_trial_on_a_few_clips_is_not_judged(trial, clips_manifest, tmp_path):
+    data = clip_data(unlabelled(clips_manifest))
+    trainer = fit(pretrain(), data, tmp_path, steps=4, **trial)
+    assert not (tmp_path / "label_free.json").exists()
+    told = closing_lines.next_command("pretrain", trainer, tmp_path)
+    assert ("without trainer.overfit_batches" in told) == ("overfit_batches" in trial)
+    assert "longer" not in told
 
 
 def test_make_is_told_to_train_longer_too(monkeypatch):

@@ -1,9 +1,11 @@
 """Where a command begins: a fit finds its checkpoint whatever its name, and no look is at random weights."""
 
 import inspect
+import re
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import lightning as L
 import pytest
@@ -20,27 +22,38 @@ from stages.pretrain import Pretrain
 from stages.probe import Probe
 from stages.vlm import VLM
 from tests.stage_runs import QUIET, equal, fit
-from tests.stages.test_stages import NARROW, clip_data, pretrain
+from tests.stages.test_stages import CLIP, NARROW, TINY, clip_data, pretrain
 from vjepa.benchmarks.anticipation_data import AnticipationData
 from vjepa.command.recipes import recipe_folder
-from vjepa.data.clip_data import ClipData
+from vjepa.data.clip_data import ClipData, Source
 from vjepa.data.labelled_clip_data import LabelledClipData
 from vjepa.errors import UserError
 from vjepa.language.caption_data import CaptionData
+from vjepa.models.encoder import Encoder
+from vjepa.models.probe import ProbeConfig
 from vjepa.robots.trajectory_data import TrajectoryData
 from vjepa.training.checkpoint_settings import (
     REFUSED,
     WORKING,
     MonitoredMetric,
     check_checkpoint_settings,
+    check_filename,
 )
+from vjepa.training.frozen_stage import DIGEST
 from vjepa.training.moved import accept_old_names
 from vjepa.training.run_folder import RunFolder, differences
 from vjepa.training.stage_cli import StageCLI
 from vjepa.training.stage_parser import StageParser
-from vjepa.training.starting_point import asked_checkpoint, misfit_as_sentence
+from vjepa.training.starting_point import (
+    SETTINGS,
+    asked_checkpoint,
+    check_not_beyond,
+    continued_checkpoint,
+    misfit_as_sentence,
+)
 from vjepa.weights.checkpoints import checkpoint_in, newest_checkpoint, step_of
-from vjepa.weights.files import CheckpointError
+from vjepa.weights.export import encoder_part, export
+from vjepa.weights.files import CheckpointError, read_pickle
 
 
 def saving(folder, **settings) -> ModelCheckpoint:
@@ -117,10 +130,7 @@ def test_a_folder_of_runs_is_no_folder_of_checkpoints(tmp_path):
     write_checkpoint(tmp_path / "b/checkpoints/step=4.ckpt", 4)
     with pytest.raises(CheckpointError, match="holds no checkpoint; give a folder of"):
         checkpoint_in(tmp_path)
-    with pytest.raises(
-        CheckpointError, match=r"a holds no checkpoint, but .*a/checkpoints is a folder of them"
-    ):
-        checkpoint_in(tmp_path / "a")
+    assert checkpoint_in(tmp_path / "a") == tmp_path / "a/checkpoints/step=3.ckpt"  # the folder of a stage
 
 
 def test_every_setting_of_model_checkpoint_works_or_is_refused():
@@ -132,13 +142,54 @@ def test_every_setting_of_model_checkpoint_works_or_is_refused():
         with pytest.raises(UserError, match=rf"^checkpoint\.{name}: .*leave it out"):
             check_checkpoint_settings(usual | {name: True})
 
+    steps = usual | {"monitor": "val/loss", "every_n_train_steps": 100}
+    with pytest.raises(UserError, match=r"saves before it; give --checkpoint\.every_n_train_steps null"):
+        check_checkpoint_settings(steps)
+    check_checkpoint_settings(steps | {"every_n_train_steps": None, "every_n_epochs": 1})
+    check_checkpoint_settings(steps | {"monitor": "step"})
+
 
 def test_a_metric_that_is_never_measured_is_refused(clips_manifest, tmp_path):
     callbacks = [MonitoredMetric(), saving(tmp_path, monitor="val/loss")]
-    with pytest.raises(UserError, match=r"checkpoint\.monitor=val/loss is not measured: .* give data\.val"):
+    told = r"checkpoint\.monitor=val/loss is not measured; measured are epoch, step; .* need data\.val"
+    with pytest.raises(UserError, match=told):
         fit(
             pretrain(), clip_data(clips_manifest), tmp_path, 4, callbacks=callbacks, enable_checkpointing=True
         )
+
+
+def test_a_metric_with_a_typing_mistake_is_told_at_the_first_validation(clips_manifest, tmp_path):
+    callbacks = [MonitoredMetric(), saving(tmp_path, monitor="val/los")]
+    more = {"val_check_interval": 1, "check_val_every_n_epoch": None, "enable_checkpointing": True}
+    with pytest.raises(UserError, match=r"measured are .*val/loss_over_mean.*; did you mean val/loss\?$"):
+        fit(pretrain(), validated(clips_manifest), tmp_path, 4, callbacks=callbacks, **more)
+
+
+def test_a_step_is_a_metric_too(clips_manifest, tmp_path):
+    """The usual way to keep the last few checkpoints."""
+    callbacks = [MonitoredMetric(), saving(tmp_path, monitor="step", mode="max", save_top_k=2)]
+    fit(pretrain(), clip_data(clips_manifest), tmp_path, 6, callbacks=callbacks, enable_checkpointing=True)
+    kept = (tmp_path / "checkpoints").glob("*.ckpt")
+    assert sorted(file.name for file in kept) == ["step=4.ckpt", "step=6.ckpt"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../{step}", "/elsewhere/{step}", "a/checkpoints/{step}", "a/../../{step}", "checkpoints/{step}"]
+)
+def test_a_name_that_leads_elsewhere_is_refused(name):
+    with pytest.raises(UserError, match=rf"^checkpoint\.filename={re.escape(name)}: .* without \.\."):
+        check_filename(name)
+
+
+@pytest.mark.parametrize("name", ["{step", "{step:zz}", "{}", "step}", "{step:.2f"])
+def test_a_name_that_cannot_be_filled_in_is_refused(name):
+    with pytest.raises(UserError, match=rf"^checkpoint\.filename={re.escape(name)}: .* a pattern such as"):
+        check_filename(name)
+
+
+@pytest.mark.parametrize("name", [None, "", "..", "checkpoints", "a/b-{val/loss:.3f}", "{step:06d}"])
+def test_other_names_are_left_to_the_recipe(name):
+    check_filename(name)
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +218,7 @@ def test_best_is_the_one_that_the_metric_chose_and_last_the_newest(watched, tmp_
         assert asked_checkpoint(folder, "last", MODEL) == asked_checkpoint(folder, None, MODEL) == kept[-1]
         assert asked_checkpoint(folder, str(kept[-1]), MODEL) == kept[-1]
         assert asked_checkpoint(folder, str(folder.checkpoints), MODEL) == kept[-1]
+        assert asked_checkpoint(folder, str(folder.path), MODEL) == kept[-1]
 
 
 def test_what_is_no_checkpoint_of_this_stage_is_one_sentence(watched, tmp_path):
@@ -183,7 +235,7 @@ def test_what_is_no_checkpoint_of_this_stage_is_one_sentence(watched, tmp_path):
         str(tmp_path / "text.ckpt"): "text.ckpt",
         str(tmp_path / "meta.pt"): "this is no checkpoint of a stage",
         str(tmp_path / "hf"): "is a model of Hugging Face",
-        str(watched.path): "is a folder of them",
+        str(tmp_path): "none of the checkpoints",
     }
     for word, sentence in asked.items():
         with pytest.raises(UserError, match=sentence) as error:
@@ -214,10 +266,99 @@ def test_a_checkpoint_of_another_model_is_refused(watched, clips_manifest, tmp_p
 
     stage = pretrain(predictor=replace(NARROW, width=48))
     trainer = L.Trainer(accelerator="cpu", default_root_dir=tmp_path, **QUIET)
-    newest = str(watched.newest_checkpoint())
+    newest = str(tmp_path / "old.ckpt")  # which does not tell its networks
+    checkpoint = read_pickle(watched.newest_checkpoint())
+    torch.save({key: value for key, value in checkpoint.items() if key != "networks"}, newest)
     sentence = "ckpt does not fit this pretrain: it is of another stage or"
     with pytest.raises(CheckpointError, match=sentence), misfit_as_sentence(newest, "pretrain"):
         trainer.validate(stage, validated(clips_manifest), ckpt_path=newest, weights_only=True)
+
+
+def test_networks_of_other_settings_are_refused_wherever_the_file_lies(straight, clips_manifest, tmp_path):
+    """Older checkpoints hold the settings of their networks alone. The weights fit all the same."""
+    trainer = fit(pretrain(), clip_data(clips_manifest), tmp_path, steps=2)
+    trainer.save_checkpoint(tmp_path / "copy.ckpt")
+    other = pretrain(encoder=replace(TINY, heads=2))
+    with pytest.raises(UserError, match=r"copy\.ckpt holds another encoder than .*encoder: {'heads': 4}"):
+        fit(other, clip_data(clips_manifest), tmp_path, steps=4, ckpt_path=tmp_path / "copy.ckpt")
+    looking = L.Trainer(accelerator="cpu", default_root_dir=tmp_path, **QUIET)
+    with pytest.raises(UserError, match="holds another encoder"):
+        looking.validate(
+            other, validated(clips_manifest), ckpt_path=tmp_path / "copy.ckpt", weights_only=True
+        )
+
+
+def written(folder, settings: dict, **more) -> RunFolder:
+    """A run with one checkpoint, which holds these settings of the model."""
+    lightning = {"pytorch-lightning_version": "2"}
+    write_checkpoint(folder / "checkpoints/step=3.ckpt", 3, **lightning, **{SETTINGS: settings}, **more)
+    return RunFolder(folder)
+
+
+def test_a_checkpoint_tells_its_model_wherever_it_lies(tmp_path):
+    """Also what no weight shows, as the heads of a probe, and without the recipe of its run."""
+    run = written(tmp_path / "run", {"probe": {"heads": 2}, "seed": 1})
+    copy = tmp_path / "copy.ckpt"
+    shutil.copy(run.newest_checkpoint(), copy)
+    (tmp_path / "link.ckpt").symlink_to(copy)
+    for file in (run.newest_checkpoint(), copy, tmp_path / "link.ckpt"):
+        assert asked_checkpoint(run, str(file), {"probe": {"heads": 2}, "seed": 2}) == file
+        with pytest.raises(UserError, match=r"another model \(probe\.heads: 2 -> 4\); give the recipe"):
+            asked_checkpoint(run, str(file), {"probe": {"heads": 4}, "seed": 1})
+    # To continue, the seed matters too.
+    assert continued_checkpoint(run, {"probe": {"heads": 2}, "seed": 1})
+    with pytest.raises(UserError, match=r"another model \(seed: 1 -> 2\)"):
+        continued_checkpoint(run, {"probe": {"heads": 2}, "seed": 2})
+
+
+def test_a_checkpoint_of_another_stage_is_named_so(tmp_path):
+    run = written(tmp_path, {"encoder": "a.safetensors", "probe": {"heads": 2}, "seed": 1})
+    for look in (asked_checkpoint, lambda folder, _, model: continued_checkpoint(folder, model)):
+        with pytest.raises(UserError, match=r"of another stage \(its model has probe\); give a checkpoint"):
+            look(run, None, {"encoder": {"heads": 4}, "masks": {}, "seed": 1})
+    # A later version may have more settings.
+    assert asked_checkpoint(
+        run, None, {"encoder": "a.safetensors", "probe": {"heads": 2}, "new": 1, "seed": 1}
+    )
+
+
+def test_a_moved_encoder_is_the_same_where_its_digest_is_known(tmp_path):
+    run = written(tmp_path / "old", {"encoder": "a.safetensors"})
+    with pytest.raises(UserError, match=r"another model \(encoder: a\.safetensors -> b\.safetensors\)"):
+        asked_checkpoint(run, None, {"encoder": "b.safetensors"})
+    run = written(tmp_path / "new", {"encoder": "a.safetensors"}, encoder_digest="0c7a")
+    assert asked_checkpoint(run, None, {"encoder": "b.safetensors"})
+
+
+def test_a_frozen_stage_belongs_to_its_encoder(clips_manifest, tmp_path):
+    files = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        files.append(tmp_path / f"{seed}.safetensors")
+        export(files[-1], {"ema": encoder_part(Encoder(TINY))}, {})
+    shutil.copy(files[0], tmp_path / "copy.safetensors")
+    rows = str(clips_manifest)
+
+    def train(encoder, steps: int, ckpt_path=None) -> L.Trainer:
+        stage = Probe(str(encoder), 2, ProbeConfig(depth=1, heads=4))
+        data = LabelledClipData([Source(rows)], rows, rows, CLIP, batch_size=4, workers=0)
+        return fit(stage, data, tmp_path, steps, ckpt_path=ckpt_path)
+
+    file = tmp_path / "probe.ckpt"
+    train(files[0], 1).save_checkpoint(file)
+    assert train(tmp_path / "copy.safetensors", 2, file).global_step == 2
+    with pytest.raises(UserError, match=r"tokens of another encoder than .*1\.safetensors; give --model"):
+        train(files[1], 2, file)
+    # Older checkpoints do not say it.
+    old = tmp_path / "old.ckpt"
+    torch.save({key: value for key, value in read_pickle(file).items() if key != DIGEST}, old)
+    assert train(files[1], 2, old).global_step == 2
+
+
+def test_a_run_does_not_end_with_more_steps_than_its_recipe_has():
+    check_not_beyond(None, 6, 6)
+    with pytest.raises(UserError, match=r"step=12\.ckpt is of step 12, .* ends after step 6; remove that"):
+        check_not_beyond(Path("step=12.ckpt"), 12, 6)
 
 
 def test_a_look_at_init_from_is_at_those_weights(straight, clips_manifest, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import loggers
+from lightning.pytorch.callbacks import BaseFinetuning
 from lightning.pytorch.plugins import AsyncCheckpointIO
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -22,6 +23,7 @@ from vjepa.data.clip_data import ClipData, Source
 from vjepa.data.labelled_clip_data import LabelledClipData
 from vjepa.data.loader import Epoch, GlobalOrder
 from vjepa.errors import UserError
+from vjepa.evaluation.probe_data import ProbeData
 from vjepa.models.encoder import Encoder
 from vjepa.models.probe import ProbeConfig
 from vjepa.training import trainer_settings
@@ -105,7 +107,14 @@ WRONG = [
     ("logger", [Namespace(class_path="a.b.MLFlowLogger")], "pip install mlflow"),
     ("callbacks", [Namespace(class_path="lightning.pytorch.callbacks.EarlyStopping")], "trainer.max_steps"),
     ("callbacks", [Namespace(class_path="lightning.pytorch.callbacks.Timer")], "set trainer.max_time"),
+    ("callbacks", [Namespace(class_path="lightning.pytorch.callbacks.BackboneFinetuning")], "which of its"),
+    ("callbacks", [Namespace(class_path=f"{__name__}.MyFinetuning")], "MyFinetuning cannot .* which of its"),
+    ("max_time", {"hours": -1}, "not negative"),
 ]
+
+
+class MyFinetuning(BaseFinetuning):
+    """A user's own."""
 
 
 @pytest.fixture
@@ -119,9 +128,9 @@ def recipe(clips_manifest, tmp_path) -> Path:
 def pretraining(recipe, tmp_path, monkeypatch, capsys):
     """Run the stage's command with these words in a folder `run`: its status, and what it printed."""
 
-    def pretraining(words: str, folder: str = "run") -> tuple[int, str]:
+    def pretraining(words: str, folder: str = "run", command: str = "fit") -> tuple[int, str]:
         typed = ["--config", str(recipe), "--out", str(tmp_path / folder), *shlex.split(words)]
-        monkeypatch.setattr(sys, "argv", ["pretrain", "fit", *typed])
+        monkeypatch.setattr(sys, "argv", ["pretrain", command, *typed])
         status = 0
         try:
             run(Pretrain, ClipData)
@@ -176,6 +185,13 @@ def test_other_settings_are_refused_in_one_sentence(name, value, told, monkeypat
         ("--trainer.logger NoLogger", "--trainer.logger NoLogger: no class"),
         ("--trainer.callbacks+=torch.nn.Linear", "torch.nn.Linear: no class that fits"),
         ("--trainer.callbacks+=ThroughputMonitor", "a class in it needs batch_size_fn"),
+        ("--trainer.callbacks+=EarlyStopping", "EarlyStopping cannot be had here"),
+        ("--trainer.callbacks+=ModelPruning", "ModelPruning cannot be had here"),
+        ("--trainer.logger LitLogger", "trainer.logger=LitLogger needs the package litlogger"),
+        ("--trainer.logger '{class_path: LitLogger, init_args: {name: mine}}'", "pip install litlogger"),
+        ("--trainer.max_time '{hours: -1}'", "trainer.max_time={'hours': -1}: give a time"),
+        ("--trainer.overfit_batches 2 --trainer.limit_train_batches 1", "both given"),
+        ("--checkpoint.filename '../{step}'", "checkpoint.filename=../{step}: a run continues from"),
         ("--trainer.plugins+=AsyncCheckpointIO", "plugin of its own"),
         ("--trainer.val_check_interval 4 --trainer.check_val_every_n_epoch 1", "the 3 batches of an epoch"),
         ("--trainer.limit_train_batches 0.1", "less than one batch"),
@@ -296,6 +312,66 @@ def test_the_length_may_be_epochs_and_schedules_know_it(pretraining, clips_manif
     assert stage.total_steps == 6
     fit(stage := pretrain(), clip_data(clips_manifest), tmp_path, 4, max_epochs=2)
     assert stage.total_steps == 4
+
+
+def test_a_look_says_what_it_lacks(pretraining):
+    told = {
+        ("validate", ""): "run holds no checkpoint",
+        ("test", ""): "pretrain has no test; `validate` measures it",
+    }
+    for (command, words), sentence in told.items():
+        status, output = pretraining(words, command=command)
+        assert status == 2 and sentence in output
+    assert pretraining("--trainer.max_steps 2")[0] == 0
+    for words in ("--trainer.limit_val_batches 0", "--data.val null"):
+        status, output = pretraining(words, command="validate")
+        assert status == 2 and "nothing was validated; give data.val" in output
+
+
+def content(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_look_leaves_the_files_of_the_run_as_they_were(clips_manifest, tmp_path, monkeypatch, capsys):
+    """Also a look at less than the whole test."""
+    export(tmp_path / "encoder.safetensors", {"ema": encoder_part(Encoder(TINY))}, {})
+    header, *lines = clips_manifest.read_text().splitlines()
+    for number, split in enumerate(("train", "val", "test")):
+        clips = [f"{clips_manifest.parent}/{line}" for line in lines[number::3]]
+        (tmp_path / f"{split}.csv").write_text("\n".join([header, *clips]))
+    rows = f"--data.train {tmp_path}/train.csv --data.val {tmp_path}/val.csv --data.test {tmp_path}/test.csv"
+    sizes = "--model.classes 2 --model.probe '{depth: 1, heads: 4}' --data.workers 0 --data.batch_size 4"
+    clip = "--data.clip '{frames: 4, fps: 8, size: 32}' --trainer.max_steps 1 --trainer.accelerator cpu"
+    words = f"--out {tmp_path}/run --model.encoder {tmp_path}/encoder.safetensors {rows} {sizes} {clip}"
+
+    def probing(command: str, more: str = "") -> str:
+        monkeypatch.setattr(sys, "argv", ["probe", command, *shlex.split(f"{words} {more}")])
+        run(Probe, ProbeData)
+        return capsys.readouterr().out
+
+    probing("fit")
+    before = content(tmp_path / "run")
+    for command in ("test", "validate"):
+        output = probing(command, "--trainer.limit_test_batches 1 --trainer.limit_val_batches 1")
+        assert f"run/{command} holds what this {command} wrote" in output
+    after = content(tmp_path / "run")
+    assert before.items() <= after.items()
+    scores = tmp_path / "run/test/scores.json"
+    assert after[scores] != before[tmp_path / "run/scores.json"]
+    assert not [file for file in after.keys() - before.keys() if file.parent == tmp_path / "run"]
+
+
+def test_the_table_of_an_earlier_start_is_kept(pretraining, tmp_path):
+    """Lightning's CSVLogger deletes it, in another start of this run, and of any other one."""
+    table = f"{{class_path: CSVLogger, init_args: {{save_dir: {tmp_path}, name: t, version: v}}}}"
+    words = f"--trainer.max_steps 2 --trainer.logger '{table}'"
+    assert pretraining(words)[0] == 0
+    first = (tmp_path / "t/v/metrics.csv").read_bytes()
+    for number, (folder, command) in enumerate([("other", "fit"), ("other", "validate")], 1):
+        status, output = pretraining(words, folder, command)
+        assert status == 0 and f"is of an earlier start, and is {tmp_path}/t/v/metrics.{number}.csv" in output
+    assert (tmp_path / "t/v/metrics.1.csv").read_bytes() == first
+    assert (tmp_path / "t/v/metrics.2.csv").exists()
 
 
 class Numbers(loggers.Logger):

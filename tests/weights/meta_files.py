@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+from vjepa.models.ac_predictor import ACPredictor
 from vjepa.models.encoder import Encoder
 from vjepa.models.predictor import Predictor
+from vjepa.models.probe import AttentiveProbe
 
 BLOCK = {"attention.qkv": "attn.qkv", "attention.out": "attn.proj", "mlp.0": "mlp.fc1", "mlp.2": "mlp.fc2"}
 
@@ -31,6 +33,29 @@ def meta_predictor(predictor: Predictor, prefix: str = "module.backbone.") -> di
     tokens = state.pop("predictor_mask_tokens.")
     state |= {f"mask_tokens.{i}": token.reshape(1, 1, -1) for i, token in enumerate(tokens)}
     return {f"{prefix}{key}": value for key, value in state.items()}
+
+
+def meta_ac_predictor(predictor: ACPredictor, prefix: str = "module.") -> dict[str, Tensor]:
+    """An action-conditioned predictor's tensors, likewise."""
+    names = {"embed_action": "action_encoder", "embed_state": "state_encoder", "blocks": "predictor_blocks"}
+    names |= {"embed": "predictor_embed", "norm": "predictor_norm", "out": "predictor_proj"}
+    return {
+        f"{prefix}{names[first]}.{meta_name(rest)}": value
+        for key, value in predictor.state_dict().items()
+        for first, _, rest in [key.partition(".")]
+    }
+
+
+def meta_probe(probe: AttentiveProbe, prefix: str = "module.") -> dict[str, Tensor]:
+    """A probe's tensors as the public evaluation writes them."""
+    names = {"pool.blocks.": "pooler.blocks.", "pool.query": "pooler.query_tokens", "head.": "linear."}
+    names |= {"pool.attention.": "pooler.cross_attention_block.xattn."}
+    state = {}
+    for key, value in probe.state_dict().items():
+        start = next((name for name in names if key.startswith(name)), "pool.")
+        name = names.get(start, "pooler.cross_attention_block.") + meta_name(key.removeprefix(start))
+        state[f"{prefix}{name}"] = value[None] if "query" in key else value
+    return state
 
 
 def meta_name(key: str) -> str:

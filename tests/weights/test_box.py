@@ -13,7 +13,7 @@ from vjepa.models.predictor import Predictor, PredictorConfig
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
 from vjepa.planning.load import load_world_model
 from vjepa.weights import box, files
-from vjepa.weights.card import parameters_by_part, read_card, tensor_sizes
+from vjepa.weights.card import parameters_by_part, read_card
 from vjepa.weights.export import (
     Part,
     ac_predictor_part,
@@ -106,7 +106,7 @@ def test_half_precision_rounds_and_nothing_else(run, packed):
         for key, value in load(packed).state_dict().items():
             assert value.dtype == torch.float32
             assert torch.equal(value, original[key].half().float())
-    halves = sum(tensor_sizes([packed]).values()) * 2
+    halves = sum(parameters_by_part(packed).values()) * 2
     assert halves < packed.stat().st_size < halves + 10_000
 
 
@@ -144,6 +144,6 @@ def test_a_recipe_digest_changes_with_any_recipe(tmp_path):
 
 
 def test_sizes_are_counted_by_part(packed):
-    sizes = parameters_by_part(tensor_sizes([packed]))
+    sizes = parameters_by_part(packed)
     assert read_card(packed).sizes == sizes
     assert sizes["ema"] == sum(value.numel() for value in Encoder(SMALL).state_dict().values())

@@ -60,8 +60,8 @@ def test_the_error_of_every_wrong_source_is_one_sentence(tmp_path):
     export(tmp_path / "model.safetensors", {"ema": encoder_part(Encoder(SMALL))}, {})
     errors = {
         "missing.pt": "does not exist",
-        "text.safetensors": r"is a text \(text\)",
-        "text.pt": r"is a text \(text\)",
+        "text.safetensors": r"is a text and no weights",
+        "text.pt": r"is a text and no weights",
         "list.pt": "holds a list",
         "other.pt": "holds no network that is known here but weights",
         "empty": "no config.json",

@@ -4,6 +4,7 @@ import argparse
 import gzip
 import io
 import json
+import os
 import re
 import struct
 import tarfile
@@ -17,10 +18,11 @@ import torch
 from safetensors.torch import save_file
 
 import vjepa
-from tests.weights.meta_files import meta_encoder, meta_name, meta_predictor, sines
+from tests.weights.meta_files import meta_ac_predictor, meta_encoder, meta_predictor, meta_probe, sines
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor, PredictorConfig
+from vjepa.models.probe import AttentiveProbe, ProbeConfig
 from vjepa.planning.load import load_world_model
 from vjepa.training.warm_start import read_networks
 from vjepa.weights.card import read_card
@@ -28,7 +30,7 @@ from vjepa.weights.export import ac_predictor_part, encoder_part, export
 from vjepa.weights.facts import ActingFacts
 from vjepa.weights.family import Family, family_of
 from vjepa.weights.files import CheckpointError, weights_digest
-from vjepa.weights.info import info
+from vjepa.weights.info import card_or_error, info
 from vjepa.weights.load import load_ac_predictor, load_encoder, load_predictor, load_probe
 
 WIDTH = 384
@@ -87,7 +89,7 @@ REFUSED = {
     "DINO": ({"teacher": {"backbone.cls_token": torch.ones(1, 1, 4)}}, "an image model"),
     "VideoMAE": ({"model": {"encoder.blocks.0.attn.q_bias": torch.ones(4)}}, "VideoMAE"),
     "other": ({"generator": {"conv.weight": torch.ones(2)}}, "no network that is known here but generator"),
-    "empty": ({}, "no network that is known here"),
+    "empty": ({}, "no network that is known here; give"),
 }
 """Content of a torch file -> what the sentence says it holds."""
 
@@ -130,7 +132,7 @@ NO_WEIGHTS = {
     "web page": (b"\n<!DOCTYPE html><html>404</html>", "web page.*download it again"),
     "XML of a store": (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "web page"),
     "JSON": (json.dumps({"weight_map": {"a": "b"}}).encode(), r"text \(JSON\)"),
-    "text, cut in a letter": (("é" * 400).encode(), r"text \(text\)"),
+    "text, cut in a letter": (("é" * 400).encode(), "a text and no weights"),
     "UTF-16": ("\ufeffnote".encode("utf-16"), "no weights that are known"),
     "empty": (b"", "is empty"),
     "zeros": (bytes(4096), "download is not finished"),
@@ -208,17 +210,13 @@ def test_an_export_and_a_checkpoint_are_known_by_their_content(tmp_path, suffix)
         assert "a Lightning checkpoint" in told(reader, path)
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".pth.tar", ".safetensors"])
-def test_released_action_predictors_load_whatever_their_ending(tmp_path, suffix):
+@pytest.mark.parametrize("prefix", ["", "module.", "module.backbone."])
+@pytest.mark.parametrize("suffix", [".pt", ".pth.tar", ".safetensors", ""])
+def test_released_action_predictors_load_whatever_their_ending(tmp_path, suffix, prefix):
     torch.manual_seed(0)
     config = ACPredictorConfig(width=96, depth=1, heads=16, mlp_width=96)
-    names = {"embed_action": "action_encoder", "embed_state": "state_encoder", "blocks": "predictor_blocks"}
-    names |= {"embed": "predictor_embed", "norm": "predictor_norm", "out": "predictor_proj"}
     predictor = ACPredictor(config, SMALL)
-    state = {}
-    for key, value in predictor.state_dict().items():
-        first, _, rest = key.partition(".")
-        state[f"module.{names[first]}.{meta_name(rest)}"] = value
+    state = meta_ac_predictor(predictor, prefix)
     path = tmp_path / f"vjepa2-ac-vitg{suffix}"
     # Its encoder holds positions, and nothing but the predictor says that they are unused.
     torch.save(networks(2, sines(9, WIDTH)) | {"predictor": state}, path)
@@ -226,6 +224,18 @@ def test_released_action_predictors_load_whatever_their_ending(tmp_path, suffix)
     assert load_world_model(path, path, size=64).schema.action_dims == 7
     assert "a predictor of what actions do" in told(load_predictor, path)
     assert set(read_card(path).parts) == {"ema", "student", "ac_predictor"}
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "module.module."])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_released_probes_load_whatever_their_ending(tmp_path, suffix, prefix):
+    probe = AttentiveProbe(ProbeConfig(2, 16), 32, 5)
+    path = tmp_path / f"ssv2-vitl-16x2x3{suffix}"
+    torch.save({"classifiers": [meta_probe(probe, prefix)] * 2, "opt": None, "epoch": 3}, path)
+    tokens = torch.randn(1, 7, 32)
+    with torch.no_grad():
+        assert torch.equal(load_probe(path)(tokens), probe(tokens))
+    assert read_card(path).sizes == {"probe": sum(value.numel() for value in probe.parameters())}
 
 
 def test_unused_positions_change_nothing(tmp_path):
@@ -265,6 +275,8 @@ OTHERS = sines(300, WIDTH)
         (2, sines(8192, WIDTH), "vitl.pt", Family.V1_OR_V2),
         (3, sines(3, 1408), "latest.pt", Family.V2),
         (2, None, "vjepa2_1_vitl.pt", Family.V21),
+        (2, sines(1568, WIDTH), "V-JEPA2_1.PT", Family.V21),
+        (3, OTHERS, "ViTL.pt", Family.V2),
         (2, None, "vjepa2-16x2.pt", Family.V2),
     ],
 )
@@ -350,6 +362,9 @@ def test_a_folder_of_hugging_faces_loads_from_one_file_several_or_a_pickle(tmp_p
     )
     (folders[1] / "model-00002-of-00002.safetensors").write_bytes(NO_WEIGHTS["LFS pointer"][0])
     assert "model-00002-of-00002.safetensors is a Git LFS pointer" in told(read_card, folders[1])
+    for text in ("{", "[]", "{}", '{"weight_map": []}'):
+        (folders[1] / "model.safetensors.index.json").write_text(text)
+        assert re.search("index.json (is cut off|does not say which file)", told(load_encoder, folders[1]))
     file = folders[0] / "model.safetensors"
     assert f"give its folder, {folders[0]}" in told(load_encoder, file)
     file.write_bytes(file.read_bytes()[:-100])
@@ -360,7 +375,10 @@ def test_a_folder_of_hugging_faces_loads_from_one_file_several_or_a_pickle(tmp_p
     ("config", "says"),
     [
         ('{"model_type": "vjepa2"', "cut off"),
-        ({"model_type": "vjepa2", "hidden_size": 8}, "lacks num_hidden_layers, num_attention_heads"),
+        (
+            {"model_type": "vjepa2", "hidden_size": 8},
+            "lacks a number for num_hidden_layers, num_attention_heads",
+        ),
         ({"model_type": "videomae"}, "model_type='videomae'"),
         ({"model_type": "dinov2"}, "model_type='dinov2'"),
         ({"architectures": []}, "model_type=None"),
@@ -372,6 +390,39 @@ def test_a_foreign_or_cut_folder_is_one_sentence(tmp_path, config, says):
     folder = hf_folder(tmp_path / "hf", config)
     for reader in (read_card, load_encoder, vjepa.load):
         assert re.search(says, told(reader, folder))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({}, "holds no tensors; download it again"),
+        ({"weight": torch.ones(2)}, "holds no tensors of V-JEPA 2, but weight; download it again"),
+        ({"encoder.layer": 5}, "holds no tensors; download it again"),
+    ],
+)
+def test_a_folder_without_tensors(tmp_path, content, says):
+    folder = hf_folder(tmp_path / "hf", **{"pytorch_model.bin": torch_bytes(content)})
+    assert {told(reader, folder) for reader in (read_card, load_encoder, load_probe)} == {f"FILE {says}"}
+
+
+def test_an_export_beside_a_config_is_to_be_given_itself(tmp_path):
+    file = hf_folder(tmp_path / "hf") / "model.safetensors"
+    export(file, {"ema": encoder_part(Encoder(SMALL))}, {})
+    assert "is a stage's export" in told(load_encoder, file.parent) == told(read_card, file.parent)
+    assert load_encoder(file).config == SMALL
+
+
+def test_a_folder_of_files_says_which_to_give(tmp_path):
+    for folder, file in (("one", "vitl.pt"), ("two", "latest.pth.tar"), ("three", "own.safetensors")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).write_bytes(b"")
+        assert f"give a file, such as FILE/{file}" in told(load_encoder, tmp_path / folder)
+    checkpoints = tmp_path / "run/checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "step=6.ckpt").write_bytes(b"")
+    assert "the model.safetensors that its stage writes at the end" in told(load_encoder, checkpoints)
+    (tmp_path / "run/model.safetensors").write_bytes(b"")
+    assert f"give a file, such as {tmp_path}/run/model.safetensors" in told(load_encoder, checkpoints)
 
 
 def test_a_folder_without_a_config_says_what_to_give(tmp_path):
@@ -408,21 +459,38 @@ def test_safetensors_of_others_are_named(tmp_path, tensors, says):
     ],
 )
 def test_what_is_not_on_the_disk_says_how_to_fetch_it(source, says):
-    with pytest.raises(CheckpointError, match=re.escape(says)) as caught:
-        load_encoder(source)
-    assert source in str(caught.value)
+    for given in (source, Path(source)):  # a command line gives a Path, which writes `//` as `/`
+        with pytest.raises(CheckpointError, match=re.escape(says)) as caught:
+            load_encoder(given)
+        assert source in str(caught.value)
 
 
 def test_an_encoder_alone_says_how_to_read_it(tmp_path):
     content = networks()
-    torch.save({"encoder": content["encoder"]}, tmp_path / "slim.pt")
-    assert "give --weights student" in told(load_encoder, tmp_path / "slim.pt")
-    assert load_encoder(tmp_path / "slim.pt", "student").config == SMALL
-    torch.save(
-        {"target_encoder": {f"_orig_mod.module.{key}": value for key, value in BARE.items()}},
-        tmp_path / "compiled.pt",
-    )
-    assert load_encoder(tmp_path / "compiled.pt").config == SMALL
+    absent = {"target_encoder": None, "predictor": None, "opt": None}
+    for others in ({}, absent):
+        torch.save({"encoder": content["encoder"]} | others, tmp_path / "slim.pt")
+        assert "give --weights student" in told(load_encoder, tmp_path / "slim.pt")
+        assert "no 'predictor' but encoder; give another file" in told(load_predictor, tmp_path / "slim.pt")
+        assert load_encoder(tmp_path / "slim.pt", "student").config == SMALL
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.module.", "model.", "encoder.", "module.model.encoder."])
+def test_what_a_wrapper_puts_before_a_name_is_dropped(tmp_path, prefix):
+    for name, before in (("plain.pt", ""), ("wrapped.pt", prefix)):
+        torch.save({"target_encoder": {f"{before}{key}": BARE[key] for key in BARE}}, tmp_path / name)
+    assert same(load_encoder(tmp_path / "plain.pt"), load_encoder(tmp_path / "wrapped.pt"))
+
+
+def test_special_files_and_a_home_folder(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "stream")
+    assert "is a device or a pipe" in told(load_encoder, tmp_path / "stream")
+    if Path("/proc/self/mem").exists():
+        assert "cannot be read" in told(read_card, Path("/proc/self/mem"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    torch.save(networks(), tmp_path / "vitl.pt")
+    assert load_encoder("~/vitl.pt").config == SMALL and vjepa.load("~/vitl.pt").encoder.config == SMALL
+    assert "~nobody-here/vitl.pt does not exist" in str(card_or_error(Path("~nobody-here/vitl.pt")))
 
 
 def test_info_names_every_file_and_goes_on_after_a_bad_one(tmp_path, capsys):

@@ -120,7 +120,7 @@ class AnticipationData(ResumableData):
         actions = self.actions[split]
         videos = [actions[i].path for i in spread(len(actions))]
         file = self.files[split]
-        return DataDigest(file, len(actions), "actions", file_digest(Path(file)), files_digest(videos))
+        return DataDigest(file, len(actions), "actions", file_digest(Path(file)), *files_digest(videos))
 
     def training_samples(self) -> AnticipationClips:
         actions = self.actions["train"]

@@ -5,6 +5,7 @@ Makefile.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -70,6 +71,27 @@ def missing_files(stage: str, task: str | None, scale: str | None, there: list[P
 def brings_data(overlay: Path) -> bool:
     """Whether a size names its own training data, such as `own`."""
     return overlay.exists() and "train" in (yaml.safe_load(overlay.read_text()).get("data") or {})
+
+
+def sets(recipe: str, option: str) -> bool:
+    """Whether a recipe gives a value to an option such as `--model.encoder`, or to a part of it.
+
+    True too where it cannot be read: the parser says so, and it shall be the first to speak.
+    """
+    try:
+        settings = yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return True
+    return any(f"--{key}.".startswith(f"{option}.") for key in keys_with_value(settings))
+
+
+def keys_with_value(settings: object, prefix: str = "") -> Iterator[str]:
+    """The dotted keys of a recipe that hold something."""
+    if isinstance(settings, dict):
+        for key, value in settings.items():
+            yield from keys_with_value(value, f"{prefix}.{key}" if prefix else str(key))
+    elif settings is not None:
+        yield prefix
 
 
 def check_complete(stage: str, lacking: list[Path]) -> None:

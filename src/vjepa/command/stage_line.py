@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vjepa.command.recipes import check_complete, recipe_files, shown
+from vjepa.command.recipes import check_complete, recipe_files, sets, shown
 from vjepa.command.suggestions import did_you_mean
 from vjepa.command.table import STAGES
 from vjepa.errors import require
 
-OWN = {"--run": "demo", "--task": "", "--scale": ""}
-"""Options of `vjepa fit` itself and their defaults; all others are the stage's."""
+OWN = {"--run": "demo", "--task": "", "--scale": "", "--out": ""}
+"""Options that are understood here, and their defaults; all others but `--config` are the stage's."""
 
 
 class StageLine(NamedTuple):
@@ -48,23 +48,33 @@ class Input(NamedTuple):
 
 
 def stage_line(command: str, stage: str, words: Sequence[str]) -> StageLine:
-    """`python -m stages.X` with recipe, folder and inputs in front of the words that were typed."""
+    """`python -m stages.X` with recipe, folder and inputs in front of the words that were typed.
+
+    The recipes that were typed come before all options, so that no recipe takes back what an option says.
+    """
     require(
         stage in STAGES,
         f"there is no stage {stage!r}; give one of {', '.join(STAGES)}{did_you_mean(stage, STAGES)}",
     )
-    own, words = taken(words)
+    names_folder = is_given("--run", words) or is_given("--out", words)
+    own, typed, words = taken(words)
+    out = own["--out"] or f"runs/{own['--run']}/{stage}"
+    overlaid = bool(own["--task"] or own["--scale"])
+    recorded = Path(out, "config.yaml")
+    if command != "fit" and not typed and not overlaid and recorded.exists():
+        # The run's own recipe: nothing that was typed for its training has to be typed again.
+        return StageLine(STAGES[stage], [command, "--config", str(recorded), "--out", out, *words])
+
     files, lacking = recipe_files(stage, own["--task"] or None, own["--scale"] or None)
-    own_recipe = is_given("--config", words) or is_given("-c", words) or is_given("--data.train", words)
-    check_complete(stage, [] if own_recipe else lacking)
-    demo = not (own_recipe or own["--task"] or own["--scale"])
+    check_complete(stage, [] if typed or is_given("--data.train", words) else lacking)
     line = [command]
-    for file in files:
-        line += ["--config", shown(file)]
-    if not is_given("--out", words):
-        line += ["--out", f"runs/{own['--run']}/{stage}"]
+    for file in [*map(shown, files), *typed]:
+        line += ["--config", file]
+    if names_folder or not is_set("--out", [], typed):
+        line += ["--out", out]
+    demo = not overlaid and not is_set("--data.train", words, typed)
     for needed in inputs(stage, own, demo):
-        if needed.option and is_given(needed.option, words):
+        if needed.option and is_set(needed.option, words, typed):
             continue
         needed.check()
         if needed.note:
@@ -73,26 +83,37 @@ def stage_line(command: str, stage: str, words: Sequence[str]) -> StageLine:
     return StageLine(STAGES[stage], [*line, *words])
 
 
-def taken(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Our own options, and the words that are left."""
+def taken(words: Sequence[str]) -> tuple[dict[str, str], list[str], list[str]]:
+    """Our own options, the recipes that were typed, and the words that are left."""
     own = dict(OWN)
+    recipes = []
     rest = []
     queue = list(words)
     while queue:
         option, equals, value = (word := queue.pop(0)).partition("=")
-        if option not in OWN:
+        if option not in (*OWN, "--config", "-c"):
             rest.append(word)
+            continue
+        value = value if equals or not queue else queue.pop(0)
+        # Empty as a shell's variable that is not set: the demo's recipe must not stand in for it.
+        require(bool(value), f"{option} needs a value")
+        if option in OWN:
+            own[option] = value
         else:
-            own[option] = value if equals or not queue else queue.pop(0)
-            # Empty as a shell's variable that is not set: the demo's recipe must not stand in for it.
-            require(bool(own[option]), f"{option} needs a value")
-    return own, rest
+            recipes.append(value)
+    return own, recipes, rest
 
 
 def is_given(option: str, words: Sequence[str]) -> bool:
-    return any(
-        word == option or word.startswith((f"{option}=", f"{option}.", f"{option}+")) for word in words
-    )
+    """Whether an option was typed, a part of it, or its whole group: `--model FILE` brings an encoder too."""
+    group = option.partition(".")[0]
+    starts = (f"{option}=", f"{option}.", f"{option}+", f"{group}=")
+    return any(word in (option, group) or word.startswith(starts) for word in words)
+
+
+def is_set(option: str, words: Sequence[str], recipes: Sequence[str]) -> bool:
+    """Whether an option was typed, or is given a value by one of the recipes that were typed."""
+    return is_given(option, words) or any(sets(recipe, option) for recipe in recipes)
 
 
 def inputs(stage: str, own: Mapping[str, str], demo: bool) -> Iterator[Input]:

@@ -21,7 +21,7 @@ from vjepa.data.decode_error import DecodeError
 from vjepa.data.manifest import Manifest, Row, read_manifest
 from vjepa.data.row_errors import row_locations
 from vjepa.drawing.outputs import check_outputs
-from vjepa.errors import check_positive, check_workers, require
+from vjepa.errors import announce, check_positive, check_workers, counted, require
 
 AT_ONCE = 1000
 """Most rows that wait in the pool at the same time, so that a manifest of millions takes little memory."""
@@ -46,6 +46,8 @@ def check_manifest(
     check_positive(frames=frames, timeout=timeout)
     check_workers(workers, 1)
     check_outputs([json], [manifest])
+    if (manifest / "meta/info.json").is_file():
+        announce(f"{manifest} is a LeRobot dataset: its episodes are checked by `fit ac`, not here")
     report = check(read_manifest(manifest), frames, workers, timeout)
     print(as_text(report))
     if json:
@@ -152,7 +154,7 @@ def as_text(report: dict) -> str:
     """The report of `check` for people."""
     codecs = ", ".join(f"{codec} {count}" for codec, count in report["codecs"].items())
     lines = [
-        f"{report['source']}: {report['rows']} rows, {report['ok']} ok, {len(report['bad'])} bad",
+        f"{report['source']}: {counted(report['rows'], 'row')}, {report['ok']} ok, {len(report['bad'])} bad",
         f"  labels   {report['labels']} different, on {report['labelled']} rows",
         f"  codecs   {codecs or 'none'}",
     ]

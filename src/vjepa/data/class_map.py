@@ -1,7 +1,7 @@
 """Numbers for the names of classes, where a list holds names in place of numbers.
 
-A file beside the list says them, if there is one: `train.csv.labels.txt` for the list `train.csv`, or
-`labels.txt` for all lists of the folder; likewise .json and .csv. Without one the names are numbered in
+A file beside the list says them, if there is one: `train.csv.labels.json` for the list `train.csv`, or
+`labels.json` for all lists of the folder; likewise .txt and .csv. Without one the names are numbered in
 alphabetical order, those of all training lists together. A training run with labels writes the file, so that
 whatever reads the list later has the same numbers.
 """
@@ -10,25 +10,50 @@ import csv
 import json
 import re
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from vjepa.data.manifest_error import ManifestError
+from vjepa.data.media_files import MEDIA
 from vjepa.data.row_errors import check_rows
 from vjepa.data.text_files import read_text
 from vjepa.drawing.outputs import complete_file
 from vjepa.errors import announce
 
-ENDINGS = (".txt", ".json", ".csv")
+ENDINGS = (".json", ".txt", ".csv")
+PLAIN = "^[!-~]+( [!-~]+)*$"
+"""Names that are compared as they are."""
+INVISIBLE = "[\u200b\u2060\ufeff]"
+"""Spaces without width, and the byte order mark."""
 
 
 def map_beside(source: Path) -> Path | None:
-    """The file that numbers the classes of a list."""
-    stems = (f"{source.name}.labels", "labels")
-    paths = [source.with_name(stem + ending) for stem in stems for ending in ENDINGS]
-    return next((path for path in paths if path.is_file() and path != source), None)
+    """The file that numbers the classes of a list. A file `labels.csv` may be a list itself, and no map."""
+    own, common = (
+        [source.with_name(stem + ending) for ending in ENDINGS]
+        for stem in (f"{source.name}.labels", "labels")
+    )
+    maps = (path for path in [*own, *common] if path.is_file() and (path in own or not lists_videos(path)))
+    return next(maps, None)
+
+
+def lists_videos(path: Path) -> bool:
+    """Whether the first line of a file names a column `path`, or holds the path of a video and a label."""
+    first = read_text(path).lstrip().partition("\n")[0]
+    columns = re.split(r"[,;|\t]|(?<=^path) (?=label)", first.lower())
+    is_header = len(columns) > 1 and "path" in (name.strip(' "') for name in columns)
+    return is_header or bool(re.search(rf'(?:{MEDIA})"?[,;|\t ]+\S', first, re.IGNORECASE))
+
+
+def cleaned(names: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Names of classes as they are compared: composed letters, and single plain spaces between words."""
+    if pc.all(pc.match_substring_regex(names, PLAIN)).as_py():
+        return names  # nearly always, and much faster
+    names = pc.replace_substring_regex(pc.utf8_normalize(names, "NFC"), INVISIBLE, "")
+    return pc.utf8_trim_whitespace(pc.replace_substring_regex(names, r"[\s\pZ]+", " "))
 
 
 def class_numbers(names: Mapping[Path, pa.ChunkedArray]) -> dict[str, int]:
@@ -46,7 +71,8 @@ def class_numbers(names: Mapping[Path, pa.ChunkedArray]) -> dict[str, int]:
 
     found = sorted({name for column in names.values() for name in pc.unique(column).to_pylist()} - {None})
     lists = ", ".join(map(str, names))
-    announce(f"{lists}: {len(found)} classes are numbered in the order of their names, from {found[0]!r}")
+    count = "1 class is" if len(found) == 1 else f"{len(found)} classes are"
+    announce(f"{lists}: {count} numbered in the order of their names, from {found[0]!r}")
     return {name: number for number, name in enumerate(found)}
 
 
@@ -55,37 +81,77 @@ def numbered(source: Path, names: pa.ChunkedArray, numbers: Mapping[str, int]) -
     places = pc.index_in(names, value_set=pa.array(list(numbers), pa.large_string()))
     unknown = pc.and_(pc.is_valid(names), pc.is_null(places))
     known = ", ".join(list(numbers)[:3])
-    words = f"class {{!r}} is none of the {len(numbers)} of data.train or of the map of labels ({known}, ...)"
-    check_rows(source, unknown, names, words + "; correct it, add it there, or leave the row out")
+    classes = f"the {len(numbers)} of data.train or of the map of labels ({known}, ...)"
+    advice = "correct it, add it there, or leave the row out"
+
+    def words(name: object) -> str:
+        return f"class {name!r} is none of {classes}; {advice}{numbered_by(source)}"
+
+    check_rows(source, unknown, names, words)
     return pa.array(list(numbers.values()), pa.int64()).take(places)
+
+
+def numbered_by(source: Path) -> str:
+    """The end of a sentence about a number that the map beside a list has decided."""
+    beside = map_beside(source)
+    return f"; {beside} numbers the classes" if beside else ""
+
+
+def check_names(tables: Mapping[Path, pa.Table]) -> None:
+    """Raise ManifestError if a number has two names or a name two numbers, in lists with both."""
+    seen: dict[int | str, tuple[int | str, Path]] = {}
+    for source, table in tables.items():
+        if "label_name" not in table.column_names or pa.types.is_nested(table["label_name"].type):
+            continue
+        pairs = table.select(["label", "label_name"]).group_by(["label", "label_name"]).aggregate([])
+        names = cleaned(pairs["label_name"].cast(pa.large_string())).to_pylist()
+        for label, name in zip(pairs["label"].to_pylist(), names, strict=True):
+            for key, value in ((label, name), (name, label)) if label >= 0 and name else ():
+                other, where = seen.setdefault(key, (value, source))
+                if other != value:
+                    reason = f"class {key!r} is {value!r} here and {other!r} in {where}"
+                    raise ManifestError(f"{source}: {reason}; give each class one label and one label_name")
 
 
 def read_class_map(path: Path) -> dict[str, int]:
     """The number of each class. Lines of names, lines of a number and a name, or JSON.
 
-    Raises ManifestError unless every class has a number of its own."""
+    Raises ManifestError unless the classes have the numbers from 0, each of them once."""
     text = read_text(path)
     pairs = pairs_of_json(path, text) if path.suffix.lower() == ".json" else pairs_of_lines(text)
-    numbers = dict(pairs)
-    if not pairs or len(numbers) < len(pairs) or len(set(numbers.values())) < len(pairs):
+    names = cleaned(pa.chunked_array([[name for name, _ in pairs]], pa.large_string())).to_pylist()
+    found = sorted(number for _, number in pairs)
+    if not pairs or len(set(names)) < len(pairs) or found != list(range(len(pairs))):
+        spread = f"numbers from {found[0]} to {found[-1]}" if found else "no numbers"
         raise ManifestError(
-            f"{path}: {len(pairs)} classes with {len(numbers)} names; expected one name on each line, or a "
-            "number and a name, each of them once: the file numbers the classes of the lists beside it"
+            f"{path}: a map of classes with {len(set(names))} different names and {spread}; expected one "
+            "name on each line, or a number and a name, each of them once and numbered from 0 without a gap"
         )
-    return numbers
+    # In the order of the numbers, so that files which say the same are equal.
+    return dict(sorted(zip(names, (number for _, number in pairs), strict=True), key=itemgetter(1)))
 
 
 def pairs_of_json(path: Path, text: str) -> list[tuple[str, int]]:
     """Names and numbers of `{"name": 0}`, `{"0": "name"}` or `["name"]`."""
+    expected = f'{path}: expected JSON such as {{"name of a class": 0}}'
     try:
         content = json.loads(text)
-        if isinstance(content, list):
-            return [(str(name).strip(), number) for number, name in enumerate(content)]
-        if all(str(key).isdecimal() for key in content):
-            content = {name: number for number, name in content.items()}
-        return [(str(name).strip(), int(number)) for name, number in content.items()]
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ManifestError(f'{path}: expected JSON such as {{"name of a class": 0}}: {error}') from error
+    except ValueError as error:
+        raise ManifestError(f"{expected}: {error}") from error
+    if not isinstance(content, dict | list):
+        raise ManifestError(f"{expected}, not {content!r}")
+    pairs = [*content.items()] if isinstance(content, dict) else [(name, i) for i, name in enumerate(content)]
+    if all(isinstance(name, str) and is_whole(name) and not is_whole(number) for name, number in pairs):
+        pairs = [(name, number) for number, name in pairs]
+    for name, number in pairs:
+        if not isinstance(name, str) or not is_whole(number):
+            raise ManifestError(f"{expected}, not {name!r}: {number!r}")
+    return [(name, int(number)) for name, number in pairs]
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value of JSON is a whole number, or the text of one."""
+    return re.fullmatch("[0-9]+", str(value)) is not None
 
 
 def pairs_of_lines(text: str) -> list[tuple[str, int]]:
@@ -93,8 +159,11 @@ def pairs_of_lines(text: str) -> list[tuple[str, int]]:
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     for pattern in (r"(?P<number>\d+)[\s,;:]+(?P<name>.+)", r"(?P<name>.+?)[\s,;:]+(?P<number>\d+)"):
         found = [match for line in lines if (match := re.fullmatch(pattern, line))]
-        # The first line may be a header.
-        if found and len(found) >= len(lines) - 1 and len(found) == len({match["number"] for match in found}):
+        # The first line may be a header, if more than one line has a number.
+        complete = len(found) == len(lines) or (len(found) == len(lines) - 1 > 1 and lines[0] != found[0][0])
+        # What repeats is a part of names: `level 1`, `level 2`; `2 hands`, `2 feet`.
+        repeats = any(len({match[part] for match in found}) < len(found) for part in ("number", "name"))
+        if complete and found and not repeats:
             return [(unquoted(match["name"]), int(match["number"])) for match in found]
     return [(unquoted(line), number) for number, line in enumerate(lines)]
 
@@ -110,9 +179,10 @@ def write_class_map(source: Path, numbers: Mapping[str, int]) -> None:
         if read_class_map(beside) != numbers:
             announce(f"{beside} numbers classes otherwise than data.train does, whose numbers are used")
         return
-    path = source.with_name(f"{source.name}.labels.txt")
+    path = source.with_name(f"{source.name}.labels.json")
     try:
         with complete_file(path) as unfinished:
-            unfinished.write_text("".join(f"{name}\n" for name in numbers), encoding="utf-8")
+            # JSON, because the lines of a text could not say whether `push up 10` ends with its number.
+            unfinished.write_text(json.dumps(numbers, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         announce(f"{path} cannot be written ({error.strerror}); it would keep the numbers of the classes")

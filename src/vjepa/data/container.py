@@ -31,6 +31,16 @@ their stamps, so they are counted."""
 JUMPY = {"mpegts", "mpeg"}
 """The clocks of these may jump forward, where two recordings were joined. In all others a gap is a gap."""
 
+HEADERS = {
+    "flv": rb"FLV\x01[\0-\x05]\0\0\0\t\0{4}",
+    "asf": re.escape(bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")),
+    "ogg": rb"OggS\0\x02.{22}(\x80theora|OVP80)",
+    "apng": rb"\x89PNG\r\n\x1a\n",
+    "ivf": rb"DKIF\0\0 \0",
+    "rm": rb"\.RMF\0\0\0\x12",
+}
+"""How a file of these formats begins. FFmpeg does not read on where a second one begins in the same file."""
+
 
 def open_container(path: Path) -> av.container.InputContainer:
     """Open the file for its video stream alone. Raises DecodeError if it is empty or has no video stream."""
@@ -70,11 +80,12 @@ def check_stream(path: Path, container: av.container.InputContainer, stream: av.
 
 
 def check_not_joined(path: Path, container: av.container.InputContainer) -> None:
-    """Raise DecodeError if it is several MP4 or FLV files in a row: FFmpeg would show only the first."""
+    """Raise DecodeError if it is several MP4, FLV, WMV, ... files in a row: FFmpeg would show the first."""
     if format_is(container, {"mov"}):
         files = list(box_names(path)).count(b"moov")
     else:
-        files = count_flv_headers(path) if format_is(container, {"flv"}) else 1
+        header = HEADERS.get(container.format.name)
+        files = count(header, path) if header else 1
     if files > 1:
         advice = f"join them with `ffmpeg -f concat -i list.txt -c copy joined{path.suffix}`"
         raise DecodeError(
@@ -82,10 +93,10 @@ def check_not_joined(path: Path, container: av.container.InputContainer) -> None
         )
 
 
-def count_flv_headers(path: Path) -> int:
-    """How many FLV files lie in this one, by their headers."""
+def count(header: bytes, path: Path) -> int:
+    """How often the pattern `header` occurs in the file."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return sum(1 for _ in re.finditer(rb"FLV\x01[\0-\x05]\0\0\0\t\0{4}", content))
+        return sum(1 for _ in re.finditer(header, content, re.DOTALL))
 
 
 def box_names(path: Path) -> Iterator[bytes]:
@@ -109,6 +120,12 @@ def is_cover(stream: av.stream.Stream) -> bool:
 def format_is(container: av.container.InputContainer, names: set[str]) -> bool:
     """Whether the file's format is among `names`. FFmpeg has several names for one, such as mov,mp4,m4a."""
     return not names.isdisjoint(container.format.name.split(","))
+
+
+def may_seek(stream: av.VideoStream, first: av.VideoFrame) -> bool:
+    """Whether a decoder knows at a key frame all that it needs. `first` is the first frame."""
+    # A palette is sent once, and lost by a seek. FFmpeg's encoder of RPZA marks every frame as a key frame.
+    return first.format.name != "pal8" and stream.codec_context.codec.canonical_name != "rpza"
 
 
 def is_still(container: av.container.InputContainer, stream: av.VideoStream) -> bool:

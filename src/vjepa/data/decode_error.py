@@ -1,5 +1,6 @@
 """The one error of a video file that cannot be decoded, and how PyAV's many errors become it."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,14 @@ from pathlib import Path
 import av
 
 from vjepa.errors import UserError
+
+NO_VIDEO = {
+    rb"version https://git-lfs": "a pointer of Git LFS, not the video: fetch it with `git lfs pull`",
+    rb"(\xef\xbb\xbf)?\s*<[!?a-zA-Z]": "a web page or other markup, not the video: download the file itself",
+    rb"RIFF.{4}WEBP.*ANIM": "an animated WebP, which FFmpeg cannot read: convert it to GIF, APNG or MP4",
+    rb"[\t\n\r -~]{20,}\Z": "a text, no video",
+}
+"""What a file is that FFmpeg cannot read, by a pattern of its first bytes."""
 
 
 class DecodeError(UserError):
@@ -30,7 +39,19 @@ def as_decode_error(path: Path) -> Iterator[None]:
     except DecodeError:
         raise
     except Exception as error:  # PyAV raises at least six unrelated types on broken files
-        raise DecodeError(path, reason_of(error)) from error
+        raise DecodeError(path, what_else(path) or reason_of(error)) from error
+
+
+def what_else(path: Path) -> str | None:
+    """What lies in place of a video, if its first bytes tell."""
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            begin = file.read(2**16)
+    except OSError:
+        return None
+    return next((what for mark, what in NO_VIDEO.items() if re.match(mark, begin, re.DOTALL)), None)
 
 
 def reason_of(error: Exception) -> str:

@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ MOST_FILES = 10_000
 """Files of one source that are looked at: millions of them, on a network's disk, would take too long."""
 EDGE = 4096
 """Bytes that are read at the beginning and at the end of a file."""
+NOTHING = hashlib.sha256().digest()
+"""What stands for a file that cannot be read."""
 READERS = 16
 """Files that are read at once, since a network's disk answers slowly."""
 
@@ -41,16 +44,31 @@ class DataDigest(NamedTuple):
     """The digest of what the source says: paths, labels, segments, texts, states."""
     files: str = ""
     """The digest of the files that it names; empty if `rows` counts them in."""
+    unreadable: str = ""
+    """The first of these files that was missing or could not be read; empty if there was none."""
 
 
 def manifest_digest(manifest: Manifest, columns: Sequence[str] = ()) -> DataDigest:
-    """The digest of a manifest, with the targets in further columns, and of its videos."""
-    table = manifest.table
+    """The digest of a manifest, with the targets in further columns, and of its videos.
+
+    It stays the same when list and videos move to another place together.
+    """
+    table = without_common_folder(manifest.table)
     targets = [name for name in (LABELS, *columns) if name in table.column_names]
     digests = [table_digest(table), *(table_digest(table.select([name])) for name in targets)]
     files = [manifest.row(int(i)).path for i in spread(len(manifest))]
     unit = "videos" if manifest.source.is_dir() else "rows"
-    return DataDigest(str(manifest.source), len(manifest), unit, joint_digest(digests), files_digest(files))
+    return DataDigest(str(manifest.source), len(manifest), unit, joint_digest(digests), *files_digest(files))
+
+
+def without_common_folder(table: pa.Table) -> pa.Table:
+    """The table with paths that begin below the folder that all of them share."""
+    paths = table["path"].cast(pa.large_string())
+    # In alphabetical order, what the first and the last one share is shared by all between them.
+    first, last = ((end or "").split("/")[:-1] for end in pc.min_max(paths).as_py().values())
+    shared = takewhile(lambda folders: folders[0] == folders[1], zip(first, last, strict=False))
+    below = pc.utf8_slice_codeunits(paths, sum(len(folder) + 1 for folder, _ in shared))
+    return table.set_column(table.column_names.index("path"), "path", below)
 
 
 def table_digest(table: pa.Table) -> str:
@@ -92,18 +110,19 @@ def spread(count: int, most: int = MOST_FILES) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)) if count else np.arange(0)
 
 
-def files_digest(files: Sequence[Path]) -> str:
-    """The digest of the sizes, first and last bytes of files, in their order. One that is missing counts too.
+def files_digest(files: Sequence[Path]) -> tuple[str, str]:
+    """The digest of the sizes, first and last bytes of files, in their order, and the first unreadable file.
 
-    Times of modification do not count, since a copy of a file has another one.
+    A file that is missing counts too. Times of modification do not count, since a copy has another one.
     """
     with ThreadPoolExecutor(READERS) as readers:
         edges = list(readers.map(edges_digest, files))
-    return hashlib.sha256(b"".join(edges)).hexdigest()[:DIGITS]
+    unreadable = str(files[edges.index(NOTHING)]) if NOTHING in edges else ""
+    return hashlib.sha256(b"".join(edges)).hexdigest()[:DIGITS], unreadable
 
 
 def edges_digest(path: Path) -> bytes:
-    """The digest of a file's size and of its first and last bytes."""
+    """The digest of a file's size and of its first and last bytes; NOTHING if it cannot be read."""
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -112,5 +131,5 @@ def edges_digest(path: Path) -> bytes:
             file.seek(max(0, size - EDGE))
             digest.update(file.read(EDGE))
     except OSError:  # training says what is wrong with it, where it cannot do without
-        pass
+        return NOTHING
     return digest.digest()

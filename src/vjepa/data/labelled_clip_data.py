@@ -9,13 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vjepa.data.class_map import write_class_map
+from vjepa.data.class_map import check_names, numbered_by, write_class_map
 from vjepa.data.clip_data import ClipData, Source
 from vjepa.data.clips import ClipConfig
 from vjepa.data.digest import DataDigest, manifest_digest
 from vjepa.data.manifest import NO_LABEL, Manifest, read_manifest, read_manifests
 from vjepa.data.manifest_error import ManifestError
-from vjepa.data.targets import Targets, label_sets, number_columns, with_row_labels
+from vjepa.data.targets import Targets, label_sets, number_columns, renamed_label, with_row_labels
 from vjepa.data.views import ViewClips, Views, collate_views
 
 
@@ -72,6 +72,11 @@ class LabelledClipData(ClipData):
         return next((manifest.classes for manifest in self.train_manifests if manifest.classes), None)
 
     @property
+    def numbered_by(self) -> str:
+        """The end of a sentence about a number that a map of classes has decided."""
+        return numbered_by(self.train_manifests[0].source) if self.class_numbers else ""
+
+    @property
     def manifests(self) -> list[Manifest]:
         """All of them: training's, then validation's, then the test's."""
         return [*self.train_manifests, self.val_manifest, self.test_manifest]
@@ -93,14 +98,16 @@ class LabelledClipData(ClipData):
     def check_labels(self, classes: int) -> None:
         """Raise ManifestError unless all labels are in 0..classes-1 and training shows each class."""
         check_all_named(self.manifests)
+        check_names({manifest.source: manifest.table for manifest in self.manifests})
         for manifest in self.manifests:
-            check_range(manifest, classes)
+            check_range(manifest, classes, self.numbered_by)
         # A class that is only tested could never be predicted, and would lower the score silently.
         seen = {int(label) for manifest in self.train_manifests for label in np.unique(manifest.labels)}
         if missing := sorted(set(range(classes)) - seen):
             raise ManifestError(
                 f"data.train has no clip of {len(missing)} of model.classes={classes} classes, the first is "
                 f"{missing[0]}, so no probe can learn them; lower model.classes or complete the manifest"
+                f"{self.numbered_by}"
             )
 
     def read_targets(self, kind: Targets, classes: int) -> tuple[Float[Tensor, "rows k"], int]:
@@ -146,26 +153,31 @@ class LabelledClipData(ClipData):
 def check_all_named(manifests: Sequence[Manifest]) -> None:
     """Raise ManifestError if some manifests name classes and others number them."""
     named = [manifest for manifest in manifests if manifest.classes]
-    if 0 < len(named) < len(manifests):
-        other = next(manifest for manifest in manifests if not manifest.classes)
+    others = [
+        manifest for manifest in manifests if not manifest.classes and manifest.labels.max() != NO_LABEL
+    ]
+    if named and others:
         raise ManifestError(
-            f"{named[0].source} names its classes and {other.source} numbers them, so the numbers need not "
-            "agree; use names in all of data.train, data.val and data.test, or numbers in all"
+            f"{named[0].source} names its classes and {others[0].source} numbers them, so the numbers need "
+            "not agree; use names in all of data.train, data.val and data.test, or numbers in all"
         )
 
 
-def check_range(manifest: Manifest, classes: int) -> None:
-    """Raise ManifestError unless every row has a label in 0..classes-1."""
+def check_range(manifest: Manifest, classes: int, numbered_by: str = "") -> None:
+    """Raise ManifestError unless every row has a label in 0..classes-1. `numbered_by` ends the sentence."""
     # A missing label is -1, so the first comparison finds it too.
     wrong = (manifest.labels < 0) | (manifest.labels >= classes)
     if not wrong.any():
         return
     row = int(wrong.argmax())
     label = manifest.labels[row]
-    from_one = manifest.labels.min() == 1 and manifest.labels.max() == classes
+    advice = renamed_label(manifest) or "correct the labels or model.classes"
+    if numbered_by:
+        advice = "correct the names, their map or model.classes"
+    elif manifest.labels.min() == 1 and manifest.labels.max() == classes:
+        advice = "the labels begin at 1, so subtract 1"
     raise ManifestError(
-        f"{manifest.source}: {int(wrong.sum())} labels lie outside 0..{classes - 1} "
+        f"{manifest.source}: {int(wrong.sum())} of {len(manifest)} labels lie outside 0..{classes - 1} "
         f"(model.classes={classes}), the first is {label}"
-        f"{' (none)' if label == NO_LABEL else ''} of {manifest.row(row).path.name}; "
-        f"{'the labels begin at 1, so subtract 1' if from_one else 'correct the labels or model.classes'}"
+        f"{' (none)' if label == NO_LABEL else ''} of {manifest.row(row).path.name}; {advice}{numbered_by}"
     )

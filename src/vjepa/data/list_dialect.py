@@ -26,6 +26,8 @@ COLUMNS = ("path", "label", "start", "end", "duration", "label_name", "labels")
 
 SEPARATORS = {"\t": "tab", ";": "semicolon", "|": "bar", ",": "comma", "::": "double colon", " ": "space"}
 NUMBER = r"[-+]?\d[\d.]*"
+NAMES_OF_LABEL = ("class", "target", "category", "class_name", "class_id", "label_id", "action", "y")
+"""What people call the column `label`."""
 NAMES_OF_PATH = (
     "path",
     "filename",
@@ -39,7 +41,7 @@ NAMES_OF_PATH = (
 )
 """What people call the column `path`."""
 LINE = re.compile(
-    rf'(?:"(?:[^"]|"")*"|.*(?:{MEDIA})) *(?P<separator>::|[\t;|, ]|$) *(?P<rest>.*)', re.IGNORECASE
+    rf'(?P<path>"(?:[^"]|"")*"|.*(?:{MEDIA})) *(?P<separator>::|[\t;|, ]|$) *(?P<rest>.*)', re.IGNORECASE
 )
 """A line of a list: a path in quotes or up to the last ending of a video, a separator, what follows."""
 EXPECTED = "expected the path of a video and a label, or a header that names the columns, such as path,label"
@@ -68,6 +70,9 @@ def read_dialect(source: Path) -> tuple[bytes, Dialect]:
     Raises ManifestError."""
     # Excel takes a first line such as `sep=;` for a setting. Emptied, so that lines keep their numbers.
     data = re.sub(rb"\A\s*sep=.(?=\n)", b"", read_utf8(source))
+    # NumPy and others mark a header as a comment.
+    data = re.sub(rb'(?i)\A(\s*)#[ \t]*(?="?(?:path|label)"?[^\w.])', rb"\1", data)
+    data = without_empty_cells(data)
     lines = enumerate(io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="\n"), 1)
     first = dict(islice(((number, line.rstrip("\n")) for number, line in lines if line.strip()), FIRST))
     if not first:
@@ -76,6 +81,17 @@ def read_dialect(source: Path) -> tuple[bytes, Dialect]:
     if dialect.separator == "::":
         data = data.replace(b"::", dialect.parsed.encode())
     return data, dialect
+
+
+def without_empty_cells(data: bytes) -> bytes:
+    """The text without the separators of cells that a spreadsheet counts in, though nothing is in them.
+
+    They stand at the end of every line, the first one included, or fill a line alone."""
+    first_line = data.lstrip().partition(b"\n")[0].rstrip(b" ")
+    trailing = first_line[len(first_line.rstrip(b";,\t")) :]
+    if trailing:
+        data = re.sub(rb"(?m)%s *$" % re.escape(trailing), b"", data)
+    return re.sub(rb"(?m)^[;,\t][;,\t ]*$", b"", data)
 
 
 def records(data: bytes, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
@@ -146,6 +162,7 @@ def list_separator(source: Path, lines: Mapping[int, str]) -> str:
     if not found:
         return separator_of_bare_names(source, lines)
 
+    check_path_first(source, {number: match["path"].strip() for number, match in found.items()})
     separators = {match["separator"]: number for number, match in found.items() if match["separator"]}
     # Spaces and tabs stand side by side in lists that people align by hand.
     if separators.keys() == {" ", "\t"}:
@@ -157,6 +174,19 @@ def list_separator(source: Path, lines: Mapping[int, str]) -> str:
     for number, match in found.items():
         check_one_value(source, number, separator, values_of(match["rest"], separator))
     return separator
+
+
+def check_path_first(source: Path, paths: Mapping[int, str]) -> None:
+    """Raise ManifestError if what is taken for paths is a label or a number and then the path of a file."""
+    for number, path in paths.items():
+        if exists(source, path):
+            return
+        for separator in SEPARATORS:
+            first, *others = split(path, separator)
+            if others and exists(source, others[-1]):
+                reason = f"{first!r} stands before the path {others[-1]!r}, and a list begins with the path"
+                advice = f"name all columns in a first line, such as {f'label{separator}path'!r}"
+                raise ManifestError(f"{source}, line {number}: {reason}; {advice}")
 
 
 def values_of(rest: str, separator: str) -> list[str]:

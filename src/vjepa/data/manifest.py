@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int64
 
-from vjepa.data.class_map import class_numbers, numbered
+from vjepa.data.class_map import check_names, class_numbers, numbered
 from vjepa.data.manifest_error import ManifestError
 from vjepa.data.manifest_files import read_table, typed_table, with_column
 from vjepa.data.media_paths import located
@@ -98,6 +98,7 @@ def read_manifests(paths: Sequence[str | Path], classes: Mapping[str, int] | Non
     if "" in paths:
         raise ManifestError("a manifest is named by an empty text; give its path")
     read = {Path(path): located_table(Path(path)) for path in paths}
+    check_names({source: table for source, (table, _) in read.items() if not holds_names(table)})
     names = {source: table["label"] for source, (table, _) in read.items() if holds_names(table)}
     if names and classes is None:
         classes = class_numbers(names)

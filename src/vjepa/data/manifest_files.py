@@ -13,15 +13,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
+from vjepa.data.class_map import cleaned
 from vjepa.data.list_dialect import NAMES_OF_PATH, column_names
 from vjepa.data.manifest_error import ManifestError
 from vjepa.data.manifest_text import read_text_table
 from vjepa.data.media_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, videos_below
 from vjepa.data.row_errors import check_rows, row_error
+from vjepa.data.text_files import check_unpacked
 
 NUMBERS = {"label": pa.int64(), "start": pa.float64(), "end": pa.float64(), "duration": pa.float64()}
+LARGEST = 2**53
+"""From here on a float is not every whole number."""
 LISTS = (".csv", ".tsv", ".txt", ".parquet")
 """Endings of files that list videos."""
+NO_VIDEO = r"\.(csv|tsv|txt|parquet|json|xlsx?)$"
 NOT_A_NAME = r"^(?i:nan|inf|[-+]?[\d.]+(e[-+]?\d+)?)$"
 """What is written for a number, and names no class."""
 
@@ -32,20 +37,41 @@ def read_table(source: Path) -> pa.Table:
     if source.is_dir():
         return _read_folder(source)
     if suffix not in LISTS:
-        is_video = suffix in VIDEO_SUFFIXES + IMAGE_SUFFIXES or _is_binary(source)
-        expected = "a manifest is a folder, a video, or ends in .csv, .tsv, .txt or .parquet"
-        if not is_video:
-            raise ManifestError(f"{source}: {expected}, not in {suffix!r}")
+        if suffix not in VIDEO_SUFFIXES + IMAGE_SUFFIXES:
+            _check_binary(source)
         return pa.table({"path": pa.array([source.name], pa.large_string())})
-    table = pa.parquet.read_table(source) if suffix == ".parquet" else read_text_table(source)
+    table = _read_parquet(source) if suffix == ".parquet" else read_text_table(source)
     table = table.rename_columns(column_names(table.column_names))
     _check_columns(source, table)
     path = table["path"].cast(pa.large_string())
     if suffix != ".parquet":
         path = pc.utf8_trim_whitespace(path)
-        open_quote = "path is {!r}; a quote opens there that is not closed"
+        open_quote = "path is {!r}; a quote opens there that is not closed".format
         check_rows(source, pc.match_substring(path, "\n"), path, open_quote)
-    return with_column(table, "path", path)
+    table = with_column(table, "path", path)
+    _check_no_list(source, table)
+    return table
+
+
+def _read_parquet(source: Path) -> pa.Table:
+    table = pa.parquet.read_table(source)
+    # Newer writers have a type of text for which Arrow lacks most functions.
+    views = [i for i, field in enumerate(table.schema) if pa.types.is_string_view(field.type)]
+    for i in views:
+        table = table.set_column(i, table.column_names[i], table[i].cast(pa.large_string()))
+    return table
+
+
+def _check_no_list(source: Path, table: pa.Table) -> None:
+    """Raise ManifestError for a second header, as in joined files, and for a list in place of a video."""
+    path = table["path"]
+    header = pc.match_substring_regex(path, "^path$", ignore_case=True)
+    if "label" in table.column_names and pc.any(header).as_py():
+        label = pc.utf8_lower(pc.utf8_trim_whitespace(table["label"].cast(pa.large_string())))
+        header = pc.and_(header, pc.equal(label, "label"))
+    check_rows(source, header, path, "the header stands here again; remove this line".format)
+    is_list = pc.match_substring_regex(path, NO_VIDEO, ignore_case=True)
+    check_rows(source, is_list, path, "{!r} is a list or a table; expected a video".format)
 
 
 def _read_folder(source: Path) -> pa.Table:
@@ -55,10 +81,14 @@ def _read_folder(source: Path) -> pa.Table:
         raise ManifestError(f"{source}: the name {error.object!r} is not UTF-8; rename it") from error
 
 
-def _is_binary(source: Path) -> bool:
-    """Whether a file with an unknown ending may be a video. Whether it is one, decoding it will tell."""
+def _check_binary(source: Path) -> None:
+    """Raise ManifestError for a file with an unknown ending that is text, or packed: it is no video."""
     with source.open("rb") as file:
-        return b"\0" in file.read(4096)
+        begin = file.read(4096)
+    check_unpacked(source, begin)
+    if b"\0" not in begin:
+        expected = "a manifest is a folder, a video, or ends in .csv, .tsv, .txt or .parquet"
+        raise ManifestError(f"{source}: {expected}, not in {source.suffix.lower()!r}")
 
 
 def _check_columns(source: Path, table: pa.Table) -> None:
@@ -93,18 +123,20 @@ def typed_table(source: Path, table: pa.Table) -> pa.Table:
             table = table.append_column(name, pa.nulls(table.num_rows, kind))
 
     path = table["path"]
-    check_rows(source, pc.equal(pc.fill_null(pc.utf8_trim_whitespace(path), ""), ""), path, "path is empty")
+    empty = pc.equal(pc.fill_null(pc.utf8_trim_whitespace(path), ""), "")
+    check_rows(source, empty, path, "path is empty".format)
     if names is None:
         label = pc.fill_null(table["label"], -1)
-        check_rows(source, pc.less(label, -1), label, "label is {}; expected 0 or more, or -1 for none")
+        words = "label is {}; expected 0 or more, or -1 for none".format
+        check_rows(source, pc.less(label, -1), label, words)
         table = with_column(table, "label", label)
     for name in ("start", "end"):
         seconds = table[name]
         wrong = pc.invert(pc.and_(pc.is_finite(seconds), pc.greater_equal(seconds, 0)))
-        check_rows(source, wrong, seconds, name + " is {}; expected seconds, 0 or more")
+        check_rows(source, wrong, seconds, (name + " is {}; expected seconds, 0 or more").format)
     end = table["end"]
     not_after_start = pc.less_equal(end, pc.fill_null(table["start"], 0.0))
-    check_rows(source, not_after_start, end, "end is {}, which is not after start; both are seconds")
+    check_rows(source, not_after_start, end, "end is {}, which is not after start; both are seconds".format)
     return table
 
 
@@ -126,7 +158,7 @@ def class_names_in(labels: pa.ChunkedArray) -> pa.ChunkedArray | None:
     # A name holds a letter. Among numbers, a name is a mistake.
     has_letter = pc.match_substring_regex(labels, r"\pL")
     are_names = pc.all(pc.and_(has_letter, pc.invert(pc.match_substring_regex(labels, NOT_A_NAME)))).as_py()
-    return labels.cast(pa.large_string()) if are_names else None
+    return cleaned(labels.cast(pa.large_string())) if are_names else None
 
 
 def _without_blanks(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -154,12 +186,16 @@ def _to_numbers(source: Path, column: pa.ChunkedArray, name: str, kind: pa.DataT
             bad = middle
     expected = "a whole number" if kind == pa.int64() else "a number"
     others = ", as in other rows" if name == "label" else ""
-    raise row_error(source, good, column, name + " is {!r}; expected " + expected + ", or nothing" + others)
+    words = name + " is {!r}; expected " + expected + ", or nothing" + others
+    raise row_error(source, good, column, words.format)
 
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     """Through float: pandas writes 3.0 where other labels are missing."""
-    return column.cast(pa.float64()).cast(kind)
+    numbers = column.cast(pa.float64())
+    if kind == pa.int64() and (pc.max(numbers).as_py() or 0) >= LARGEST:
+        return column.cast(kind)
+    return numbers.cast(kind)
 
 
 def _are_numbers(column: pa.ChunkedArray, kind: pa.DataType) -> bool:

@@ -15,6 +15,8 @@ from vjepa.data.manifest_error import ManifestError
 from vjepa.data.media_files import MEDIA
 from vjepa.data.row_errors import check_rows
 
+OPEN_QUOTE = "a quote opens there that is not closed"
+SECONDS = ("start", "end", "duration")
 IN_QUOTES = r'^"((?:[^"]|"")*)"$'
 
 
@@ -38,10 +40,11 @@ def _read_list(source: Path, data: bytes, dialect: Dialect) -> pa.Table:
     alone = pc.match_substring_regex(lines, rf'(?:{MEDIA})"?$', ignore_case=True)
     parts = _path_and_label(lines, dialect.parsed, alone)
     path = pc.if_else(alone, lines, pc.struct_field(parts, "path"))
-    check_rows(source, pc.is_null(path), lines, EXPECTED + "; got {!r}")
+    check_rows(source, pc.is_null(path), lines, (EXPECTED + "; got {!r}").format)
     separator = re.escape(dialect.parsed)
     several = pc.match_substring_regex(path, rf'(?:{MEDIA})"? *{separator}\s*{NUMBER}$', ignore_case=True)
-    check_rows(source, several, lines, "several values after the path; expected one, the label; got {!r}")
+    words = "several values after the path; expected one, the label; got {!r}".format
+    check_rows(source, several, lines, words)
     label = pc.if_else(alone, pa.scalar(None, pa.large_string()), pc.struct_field(parts, "label"))
     return pa.table({"path": _unquoted(path), "label": _unquoted(label)})
 
@@ -73,7 +76,10 @@ def _read_columns(source: Path, data: bytes, dialect: Dialect) -> pa.Table:
     """A table with a header."""
     options = pa.csv.ParseOptions(delimiter=dialect.parsed, newlines_in_values=b'"' in data)
     try:
-        return _parse(data, options, dialect.header)[1:]
+        table = _parse(data, options, dialect.header)[1:]
+        if options.newlines_in_values:
+            _check_quotes(source, table, dialect.parsed)
+        return _with_points(table) if dialect.separator in ";\t" else table
     except pa.ArrowInvalid as error:
         # Arrow does not say which line is wrong. Python's slower reader does.
         width = len(dialect.header)
@@ -84,8 +90,36 @@ def _read_columns(source: Path, data: bytes, dialect: Dialect) -> pa.Table:
         reason = f"{len(row)} values, but the header names {width} columns"
         reason += "; quote values that hold the separator"
         if any("\n" in value for value in row):
-            reason = "a quote opens there that is not closed"
+            reason = OPEN_QUOTE
         raise ManifestError(f"{source}, line {line}: {reason}") from error
+
+
+def _with_points(table: pa.Table) -> pa.Table:
+    """Seconds such as 0,5 with a point: a spreadsheet that separates cells by semicolons writes commas."""
+    for number, name in enumerate(table.column_names):
+        if name in SECONDS:
+            column = pc.replace_substring_regex(table[name], r"^(\s*\d+),(\d+\s*)$", r"\1.\2")
+            table = table.set_column(number, name, column)
+    return table
+
+
+def _check_quotes(source: Path, table: pa.Table, separator: str) -> None:
+    """Raise ManifestError for a value that swallowed rows: from a quote at its start to the next quote.
+
+    A value in quotes may hold line breaks and separators, but no path of a video at the place of a row's."""
+    place = table.column_names.index("path") if "path" in table.column_names else 0
+    value = rf"[^\n{re.escape(separator)}]*"
+    path = rf'{value}(?:{MEDIA})"?(?:{re.escape(separator)}|\n|$)'
+    for i, column in enumerate(table.columns):
+        # In the line of a later row, or in what is left of the row in which the quote opens.
+        swallowed = rf"\n(?:{value}{re.escape(separator)}){{{place}}}{path}"
+        if i < place:
+            swallowed += rf"|^(?:{value}{re.escape(separator)}){{{place - i}}}{path}"
+        wrong = pc.match_substring(column, "\n")
+        if pc.any(wrong).as_py():
+            wrong = pc.and_(wrong, pc.match_substring_regex(column, swallowed, ignore_case=True))
+            advice = "write it twice in quotes, or leave it out"
+            check_rows(source, wrong, column, f"{OPEN_QUOTE}; {advice}".format)
 
 
 def _parse(data: bytes, options: pa.csv.ParseOptions, names: list[str]) -> pa.Table:

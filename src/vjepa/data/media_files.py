@@ -3,6 +3,7 @@
 import os
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from vjepa.data.manifest_error import ManifestError
@@ -34,7 +35,7 @@ def videos_below(folder: Path) -> list[str]:
         some = " ".join(VIDEO_SUFFIXES[:12])
         raise ManifestError(f"{folder}: no videos in this folder or below; looked for {some} ...{there}")
     if left_out:
-        announce(f"{folder}: {len(found)} videos; left out: {counts_text(left_out)}")
+        announce(f"{folder}: {len(found)} video{'s' * (len(found) > 1)}; left out: {counts_text(left_out)}")
     return found
 
 
@@ -58,18 +59,26 @@ def files_by_kind(folder: Path) -> dict[str, list[str]]:
             files.setdefault("unreadable folder", []).append(os.path.relpath(here, folder))
             continue
         for entry in entries:
-            if entry.is_dir() and not entry.name.startswith("."):
+            if leads_to(entry.is_dir) and not entry.name.startswith("."):
                 (links if entry.is_symlink() else folders).append(entry.path)
             else:
                 files.setdefault(kind_of(entry), []).append(os.path.relpath(entry.path, folder))
     return files
 
 
+def leads_to(is_kind: Callable[[], bool]) -> bool:
+    """Whether an entry is a folder, or a file. A link to itself is neither, and an error of the system."""
+    try:
+        return is_kind()
+    except OSError:
+        return False
+
+
 def kind_of(entry: os.DirEntry) -> str:
     """The ending of a file in lower case, or why it is left out."""
     if entry.name.startswith("."):
         return "hidden"
-    if not entry.is_file():
+    if not leads_to(entry.is_file):
         return "broken link" if entry.is_symlink() else "no file"
     return os.path.splitext(entry.name)[1].lower() or "without an ending"
 

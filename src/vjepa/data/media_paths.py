@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,8 +21,10 @@ def located(source: Path, table: pa.Table) -> tuple[pa.Table, Path]:
     Raises ManifestError for an address on the network."""
     folder = source.parent
     path = table["path"]
+    if pc.any(pc.starts_with(path, "file://")).as_py():
+        path = pa.chunked_array([[_local(name) for name in path.to_pylist()]], path.type)
     address = pc.match_substring_regex(path, r"^[A-Za-z][A-Za-z0-9+.-]+://")
-    check_rows(source, address, path, "{!r} is an address, not a file; download it and give its path")
+    check_rows(source, address, path, "{!r} is an address, not a file; download it and give its path".format)
     if pc.any(pc.starts_with(path, "~/")).as_py():
         path = pc.replace_substring_regex(path, r"^~/", str(Path.home()).replace("\\", r"\\") + "/")
 
@@ -37,6 +40,11 @@ def located(source: Path, table: pa.Table) -> tuple[pa.Table, Path]:
         if folder != source.parent:
             announce(f"{source}: its paths are relative to the working folder, {Path.cwd()}, not to its own")
     return table.set_column(table.column_names.index("path"), "path", path), folder
+
+
+def _local(path: str) -> str:
+    """The path that an address such as file:///data/a.mp4 names; another path as it is."""
+    return unquote(urlsplit(path).path) if path.startswith("file://") else path
 
 
 def any_exists(folder: Path, paths: list[str]) -> bool:

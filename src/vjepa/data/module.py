@@ -131,7 +131,7 @@ def check_epoch(trainer: L.Trainer, batches: int, taken: int) -> None:
     require(taken > 0, f"{limit} is less than one batch; give a whole number of batches")
     step = trainer.accumulate_grad_batches
     require(
-        trainer.fast_dev_run or taken % step == 0,
+        bool(trainer.fast_dev_run) or taken % step == 0,
         f"{limit} is {taken}, and trainer.accumulate_grad_batches={step} makes one optimiser step of {step}; "
         f"give a multiple of {step}",
     )

@@ -1,5 +1,6 @@
 """Where a row stands in its manifest, and the error that says so."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -7,6 +8,9 @@ import pyarrow.compute as pc
 
 from vjepa.data.list_dialect import row_lines
 from vjepa.data.manifest_error import ManifestError
+
+Words = Callable[[object], str]
+"""Says what is wrong with a value. A function, because a format would trip over braces in a class's name."""
 
 
 def row_locations(source: Path, rows: int) -> list[str]:
@@ -16,15 +20,17 @@ def row_locations(source: Path, rows: int) -> list[str]:
     return [f"row {row} (counted from 0)" for row in range(rows)]
 
 
-def check_rows(source: Path, wrong: pa.Array | pa.ChunkedArray, values: pa.ChunkedArray, words: str) -> None:
-    """Raise ManifestError for the first row that is wrong, if any. `words` is a format of its value."""
+def check_rows(
+    source: Path, wrong: pa.Array | pa.ChunkedArray, values: pa.ChunkedArray, words: Words
+) -> None:
+    """Raise ManifestError for the first row that is wrong, if any."""
     # A comparison with a missing value is null, and a value may be missing.
     row = pc.index(pc.fill_null(wrong, False), True).as_py()
     if row >= 0:
         raise row_error(source, row, values, words)
 
 
-def row_error(source: Path, row: int, values: pa.ChunkedArray, words: str) -> ManifestError:
-    """The error of one row. `words` is a format of its value."""
+def row_error(source: Path, row: int, values: pa.ChunkedArray, words: Words) -> ManifestError:
+    """The error of one row."""
     location = row_locations(source, len(values))[row]
-    return ManifestError(f"{source}, {location}: {words.format(values[row].as_py())}")
+    return ManifestError(f"{source}, {location}: {words(values[row].as_py())}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 
 from vjepa.data.container import JUMPY, format_is, fraction, is_still, open_container, rate_of
+from vjepa.data.decode_error import DecodeError, reason_of
 
 
 class StreamReader:
@@ -82,7 +83,13 @@ class StreamReader:
                 continue
             if packet.size and not packet.is_corrupt:
                 self.last_decoded = packet.dts
-            yield from packet.decode()
+            try:
+                yield from packet.decode()
+            except av.InvalidDataError as error:
+                if not was_received:
+                    raise
+                reason = f"{reason_of(error)}. If files were joined: they must have one codec"
+                raise DecodeError(self.path, reason) from error
 
 
 def tick_of(packet_or_frame: av.Packet | av.VideoFrame) -> int:

@@ -1,10 +1,10 @@
 """What is found out once about a video file: when it begins and ends, and whether to trust a seek in it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 
 import av
 
@@ -12,10 +12,13 @@ from vjepa.data import container as formats
 from vjepa.data.container import format_is
 from vjepa.data.decode_error import DecodeError
 from vjepa.data.stream_reader import StreamReader, tick_of
-from vjepa.data.timeline import Stamp, carried_on, likely_rate, steady_span
+from vjepa.data.timeline import Stamp, carried_on, falls, likely_rate, steady_span
 
 LONGEST_GAP = 10
 """Seconds and frames: a gap longer than both is a jump of the clock, in formats whose clocks jump."""
+
+FRAMES_TRIED = 24
+"""Packets, and frames, that are looked at to see whether stamps rise."""
 
 NOTHING_TO_SHOW = "no frame can be shown: the video stream is empty, or holds no key frame to begin at"
 
@@ -39,7 +42,10 @@ class Facts:
 def survey(reader: StreamReader) -> Facts:
     """The facts of a file that was just opened. Raises DecodeError if nothing can be shown, or if the file is
     shorter than its header promises."""
-    first = next(reader.decode(reader.packets_from_start()), None)
+    packets = reader.packets_from_start()
+    ahead = packets_until_one_falls(packets) if reader.stream.codec_context.has_b_frames else []
+    frames = reader.decode(chain(ahead, packets))
+    first = next(frames, None)
     if first is None:
         raise DecodeError(reader.path, NOTHING_TO_SHOW)
     size = (first.width, first.height)
@@ -48,13 +54,15 @@ def survey(reader: StreamReader) -> Facts:
         return Facts(0, 0, size, reader.rate, ticks=(0,))
 
     counted = stamps_are_guesses(reader)
-    end = None if counted else end_where_seekable(reader, first)
+    shuffled = not counted and stamps_are_shuffled(ahead, chain([first], frames))
+    trusted = not counted and not shuffled and formats.may_seek(reader.stream, first)
+    end = end_where_seekable(reader, first) if trusted else None
     if end is not None:
         facts = Facts(tick_of(first), end, size, reader.rate)
     else:
-        ticks = ticks_of_all_frames(reader, counted)
+        ticks, lasts = ticks_of_all_frames(reader, counted, shuffled)
         measure_rate(reader, len(ticks), ticks[-1] - ticks[0])
-        facts = Facts(ticks[0], ticks[-1] + reader.frame_ticks, size, reader.rate, ticks)
+        facts = Facts(ticks[0], ticks[-1] + (lasts or reader.frame_ticks), size, reader.rate, ticks)
     check_promise(reader, facts)
     return facts
 
@@ -62,6 +70,24 @@ def survey(reader: StreamReader) -> Facts:
 def stamps_are_guesses(reader: StreamReader) -> bool:
     """Whether FFmpeg had to guess when frames are shown."""
     return format_is(reader.container, formats.COUNTED) and reader.stream.codec_context.has_b_frames
+
+
+def packets_until_one_falls(packets: Iterator[av.Packet]) -> list[av.Packet]:
+    """The first packets, up to one that is shown before its predecessor: the usual case, soon reached."""
+    read = []
+    for packet in islice(packets, FRAMES_TRIED):
+        read.append(packet)
+        if falls([packet.pts for packet in read[-2:]]):
+            break
+    return read
+
+
+def stamps_are_shuffled(packets: Sequence[av.Packet], frames: Iterator[av.VideoFrame]) -> bool:
+    """Whether frames have their stamps in the order of decoding, as where a raw stream was copied into a
+    container. Then the stamps of `packets` rise, and those of the frames in them do not."""
+    if not packets or falls([packet.pts for packet in packets]):
+        return False
+    return falls([frame.pts for frame in islice(frames, FRAMES_TRIED)])
 
 
 def end_where_seekable(reader: StreamReader, first: av.VideoFrame) -> int | Fraction | None:
@@ -108,14 +134,19 @@ def measure_rate(reader: StreamReader, frames: int, ticks: int) -> None:
         reader.rate = likely_rate(reader.rate, frames, ticks, reader.seconds_per_tick)
 
 
-def ticks_of_all_frames(reader: StreamReader, counted: bool) -> tuple[int, ...]:
-    """When each frame is shown. Decodes them all."""
+def ticks_of_all_frames(reader: StreamReader, counted: bool, shuffled: bool) -> tuple[tuple[int, ...], int]:
+    """When each frame is shown, and how long the last one lasts (0 if it is unknown). Decodes them all."""
     reader.rewind()
-    found = [frame.pts for frame in reader.decode(reader.packets_from_start())]
+    frames = [(frame.pts, frame.duration or 0) for frame in reader.decode(reader.packets_from_start())]
+    if shuffled:
+        # The n-th stamp is that of the n-th frame shown.
+        frames.sort(key=lambda frame: -math.inf if frame[0] is None else frame[0])
+    found, lasts = map(list, zip(*frames, strict=True))
     # A program stream may give a stamp to one frame in many, and not always to the right one.
     if counted or 2 * found.count(None) > len(found):
         found[1:] = [None] * (len(found) - 1)
-    return tuple(carried_on(found, reader.frame_ticks, longest_gap(reader)))
+        lasts[-1] = 0
+    return tuple(carried_on(found, reader.frame_ticks, longest_gap(reader))), lasts[-1]
 
 
 def longest_gap(reader: StreamReader) -> Fraction | float:
@@ -141,8 +172,13 @@ def check_promise(reader: StreamReader, facts: Facts) -> None:
     # MPEG streams have no header. Beside a sound track the promise may be the sound's.
     if format_is(reader.container, formats.JUMPY) or len(reader.container.streams) > 1:
         return
+    # An AVI that went through a pipe has a placeholder: 2^30 frames, of which each would need eight bytes.
+    if format_is(reader.container, {"avi"}) and reader.stream.frames > reader.path.stat().st_size / 8:
+        return
     promised = promised_end(reader)
     if promised > facts.end_tick + reader.end_tolerance:
         lengths = [end - promised_start(reader) for end in (promised, facts.end_tick)]
         seconds = [float(length * reader.seconds_per_tick) for length in lengths]
-        raise DecodeError(reader.path, "cut off: {:.3f} s promised, {:.3f} s there".format(*seconds))
+        # FLV does not say how long its last frame stays.
+        cause = "cut off, or its last frame is held" if format_is(reader.container, {"flv"}) else "cut off"
+        raise DecodeError(reader.path, "{}: {:.3f} s promised, {:.3f} s there".format(cause, *seconds))

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vjepa.data.list_dialect import NAMES_OF_LABEL
 from vjepa.data.manifest import NO_LABEL, Manifest
 from vjepa.data.manifest_error import ManifestError
 from vjepa.data.manifest_files import with_column
@@ -38,8 +39,9 @@ def label_sets(manifest: Manifest, classes: int) -> Float[Tensor, "rows classes"
     # A row without any label is a row of zeros, which binary losses take as it is.
     table = torch.zeros(len(manifest), classes)
     for i, text in enumerate(manifest.table[LABELS].to_pylist()):
-        words = [] if text is None else [word.strip() for word in str(text).split("|")]
-        for word in filter(None, words):
+        # Parquet may hold a list of numbers.
+        words = text if isinstance(text, list) else [] if text is None else str(text).split("|")
+        for word in filter(None, (str(word).strip() for word in words)):
             # isdecimal, because int() would also take "+3", "1_0" and spaces.
             if not word.isdecimal() or int(word) >= classes:
                 raise ManifestError(
@@ -91,8 +93,15 @@ def check_labelled(manifest: Manifest) -> None:
         first = manifest.row(int(missing.argmax())).path.name
         raise ManifestError(
             f"{manifest.source}: {int(missing.sum())} of {len(manifest)} rows have no label, "
-            f"the first is {first}; give every clip one in the column label"
+            f"the first is {first}; {renamed_label(manifest) or 'give every clip one in the column label'}"
         )
+
+
+def renamed_label(manifest: Manifest) -> str:
+    """What to do, if the labels seem to stand in a column of another name; empty if not."""
+    names = [name for name in manifest.table.column_names if name.lower() in NAMES_OF_LABEL]
+    missing = names and (manifest.labels == NO_LABEL).all()
+    return f"no row has a label, and a column is called {names[0]!r}: rename it to 'label'" if missing else ""
 
 
 def check_measurable(

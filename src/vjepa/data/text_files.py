@@ -18,6 +18,8 @@ WESTERN = "cp1252"
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 NOT_TEXT = re.compile(rb"[\x00-\x08\x0e-\x19\x1c-\x1f]")
 """Control characters that no text holds. The byte 0x1a may end a file of an old Windows program."""
+PACKED = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"\x1f\x8b", b"BZh9", b"\xfd7zX", b"(\xb5/\xfd", b"7z\xbc\xaf")
+"""How files of Excel, .zip, .gz, .bz2, .xz, .zst and .7z begin."""
 NOT_WESTERN = re.compile(rb"[\x80-\xff]{4}|[\xc2\xc3][\x80-\xbf]")
 """Accented letters stand alone or in pairs. Longer runs are another script, and the pairs are UTF-8."""
 
@@ -38,7 +40,8 @@ def read_utf8(source: Path) -> bytes:
 
     if data.startswith(UTF16_MARKS):
         data = _decoded(source, data, "utf-16").encode()
-    data = data.removeprefix(codecs.BOM_UTF8)
+    # A mark in the middle is that of a file which was joined to another.
+    data = data.removeprefix(codecs.BOM_UTF8).replace(b"\n" + codecs.BOM_UTF8, b"\n")
     # Windows ends a line with \r\n, an old Mac with \r.
     data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     _check_text(source, data)
@@ -49,8 +52,16 @@ def read_utf8(source: Path) -> bytes:
     return data
 
 
+def check_unpacked(source: Path, data: bytes) -> None:
+    """Raise ManifestError if these are the first bytes of a spreadsheet or of a compressed file."""
+    if data.startswith(PACKED):
+        advice = "save a spreadsheet as CSV, unpack any other"
+        raise ManifestError(f"{source}: a spreadsheet or a compressed file; {advice}")
+
+
 def _check_text(source: Path, data: bytes) -> None:
     """Raise ManifestError for what is no text of the user's own."""
+    check_unpacked(source, data)
     if control := NOT_TEXT.search(data):
         reason = f"a binary file (it holds the byte {control[0][0]:#04x}), or text in UTF-16 without its mark"
         raise ManifestError(f"{source}, line {_line(data, control.start())}: {reason}; save it as UTF-8 text")

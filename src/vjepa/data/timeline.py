@@ -5,6 +5,7 @@ A stamp is the tick at which the file says that a frame is shown, or None where 
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import NamedTuple
 
 
@@ -86,6 +87,12 @@ def steady_span(stamps: Iterable[Stamp], longest: Fraction | float) -> Span | No
         last, lasts = max(span[1:3], (stamp.shown, stamp.lasts))
         span = Span(first, last, lasts, span.frames + 1)
     return span
+
+
+def falls(stamps: Iterable[int | None]) -> bool:
+    """Whether a stamp is below the one before it."""
+    known = [stamp for stamp in stamps if stamp is not None]
+    return any(later < earlier for earlier, later in pairwise(known))
 
 
 def likely_rate(claimed: Fraction, frames: int, ticks: int, seconds_per_tick: Fraction) -> Fraction:

@@ -85,7 +85,7 @@ class ClassTask(nn.Module):
 
     def write_files(self, out: Path, predictions: dict[str, np.ndarray], head: int, score: Score) -> None:
         """Write `predictions.csv`, `classes.csv` and `confusion.png` of one head on the test clips."""
-        write_predictions(out / "predictions.csv", self.manifest, predictions, head)
+        write_predictions(out / "predictions.csv", self.manifest, self.names, predictions, head)
         confusion = confusion_matrix(predictions, head, self.classes)
         write_classes(out / "classes.csv", confusion, self.names)
         title = f"{score.name}: accuracy {score.value:.3f} on {score.clips} test clips"
@@ -150,9 +150,7 @@ class ValueTask(ClassTask):
         scores = scores_per_target(self.kind, predictions["value"], targets)[head]
         never = [name for name, value in zip(self.names, scores, strict=True) if value.isnan()]
         if never:
-            print(
-                f"{len(never)} labels occur in no test clip and are left out of the mean: {', '.join(never)}"
-            )
+            print(f"labels that occur in no test clip are left out of the mean: {', '.join(never)}")
         write_targets(out / "targets.csv", self.names, score.measure, scores)
 
         mean = self.mean.cpu()

@@ -32,14 +32,21 @@ def write_classes(path: Path, confusion: Int[np.ndarray, "c c"], names: Sequence
     write_csv(path, ("label", "name", "clips", "accuracy"), lines)
 
 
-def write_predictions(path: Path, manifest: Manifest, predictions: dict[str, np.ndarray], head: int) -> None:
-    """One line for each clip: row and path in the manifest, label, answer and the answer's probability."""
+def write_predictions(
+    path: Path, manifest: Manifest, names: Sequence[str], predictions: dict[str, np.ndarray], head: int
+) -> None:
+    """One line for each clip: row and path in the manifest, label, answer and its probability, both by name.
+
+    names: What each class is called.
+    """
     rows = predictions["row"].tolist()
     labels = predictions["label"].tolist()
     answers = predictions["answer"][:, head].tolist()
     probabilities = [f"{value:.4f}" for value in predictions["probability"][:, head]]
-    lines = zip(rows, paths_of(manifest, rows), labels, answers, probabilities, strict=True)
-    write_csv(path, ("row", "path", "label", "answer", "probability"), lines)
+    named = ([names[number] for number in numbers] for numbers in (labels, answers))
+    lines = zip(rows, paths_of(manifest, rows), labels, answers, probabilities, *named, strict=True)
+    header = ("row", "path", "label", "answer", "probability", "label_name", "answer_name")
+    write_csv(path, header, lines)
 
 
 def write_targets(path: Path, names: Sequence[str], measure: str, scores: Float[Tensor, " k"]) -> None:
@@ -71,7 +78,7 @@ def paths_of(manifest: Manifest, rows: Sequence[int]) -> list[str]:
 
 
 def write_csv(path: Path, header: Sequence[str], lines: Iterable[Sequence]) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")  # the default is \r\n
         writer.writerow(header)
         writer.writerows(lines)

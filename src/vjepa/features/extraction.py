@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from vjepa.data.manifest import Manifest
 from vjepa.data.windows import Window, WindowClips, windows_of
-from vjepa.errors import require
+from vjepa.errors import counted, require
 from vjepa.features.clip_features import clip_features
 from vjepa.features.config import FeatureConfig, read_videos
 from vjepa.features.files import FORMAT, NOTE, Shard, is_empty, read_note, write_note, write_shard
@@ -174,4 +174,4 @@ def report_bad(out: Path, bad: list[str]) -> None:
         return
     with file.open("a") as lines:
         lines.writelines(reason + "\n" for reason in new)
-    print(f"{len(new)} clips or files could not be decoded and have no features; see {file}")
+    print(f"{counted(len(new), 'clip')} could not be decoded and got no features; see {file}")

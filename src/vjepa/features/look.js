@@ -347,7 +347,7 @@ function drawMoments() {
   if (!ready) return;
   const own = videos[state.video];
   const step = stepAt(own, state.time);
-  const key = `${state.video} ${step} ${own.sheetReady}`;
+  const key = [state.video, step, ...videos.map((video) => video.sheetReady)].join(" ");
   if (key === shownMoment) return;
   shownMoment = key;
   const found = [];

@@ -122,7 +122,10 @@ def check_same_settings(features: Path, scored: Path) -> None:
         for key, value in first.items()
         if key not in ON_THE_FILES and value != second.get(key)
     ]
+    numbers = first.get("class_numbers") != second.get("class_numbers")
+    how = ", with one labels.json beside both lists, which gives a class the same number in both"
     require(
         not differ,
-        f"{features} and {scored} hold different features ({'; '.join(differ[:3])}); extract both alike",
+        f"{features} and {scored} hold different features ({'; '.join(differ[:3])}); extract both alike"
+        f"{how if numbers else ''}",
     )

@@ -19,7 +19,7 @@ from vjepa.data.decode import open_video
 from vjepa.data.manifest import Row
 from vjepa.data.windows import Window, WindowClips, windows_of
 from vjepa.drawing.outputs import check_outputs, complete_file
-from vjepa.errors import UserError, check_positive, require
+from vjepa.errors import UserError, check_positive, counted, require
 from vjepa.features.probe_answers import probe_clip, probe_shares, read_probe_schema
 from vjepa.features.surprise import write_surprise
 from vjepa.features.video_rows import manifest_of, rows_of
@@ -106,7 +106,7 @@ def write_predictions(
     print(table_of(answers, top, is_numbers))
     if schema["targets"] == "classes":
         print(f"shares are among the probe's {len(schema['names'])} classes, whatever the video shows")
-    print(f"{path}: {len(answers)} windows; weights: {read_card(probe).name}")
+    print(f"{path}: {counted(len(answers), 'window')}; weights: {read_card(probe).name}")
     return path
 
 
@@ -182,4 +182,4 @@ def table_of(answers: Sequence[Answer], top: int, is_numbers: bool) -> str:
         )
         lines.append(f"{answer.path.name}  {answer.start:7.1f} to {answer.end:.1f} s  {shares}")
     more = len(answers) - SHOWN
-    return "\n".join(lines + ([f"... and {more} windows more"] if more > 0 else []))
+    return "\n".join(lines + ([f"... and {counted(more, 'window')} more"] if more > 0 else []))

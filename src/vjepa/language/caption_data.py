@@ -143,5 +143,5 @@ def conversations_digest(captions: Captions) -> DataDigest:
     rows = map(captions.row, spread(len(captions)).tolist())
     media = [each.path for row in rows for each in row.media]
     return DataDigest(
-        str(captions.source), len(captions), "conversations", captions.digest, files_digest(media)
+        str(captions.source), len(captions), "conversations", captions.digest, *files_digest(media)
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vjepa.data.manifest_files import ManifestError
-from vjepa.errors import require
+from vjepa.errors import counted, require
 from vjepa.language.conversation_files import Captions, announce_unread_keys, read_rows
 from vjepa.language.conversations import Conversation
 
@@ -47,7 +47,7 @@ def check_conversations(file: Path, *, folder: Path | None = None, longest: int 
     # Not `read_captions`, which stops at the first malformed row.
     captions = read_rows(file, folder)
     bad = dict(problems(captions, longest))
-    print(f"{file}: {len(captions)} rows, {len(captions) - len(bad)} ok, {len(bad)} bad")
+    print(f"{file}: {counted(len(captions), 'row')}, {len(captions) - len(bad)} ok, {len(bad)} bad")
     for i, problem in bad.items():
         print(f"row {i + 1}: {problem}")
     announce_unread_keys(captions, [i for i in range(len(captions)) if i not in bad])

@@ -8,6 +8,7 @@ is asked for.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ from vjepa.language.conversations import Conversation
 from vjepa.language.row_keys import misspelt, unread_keys, unread_line
 
 ENDINGS = (".json", ".jsonl", ".ndjson")
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""How JSON writes each half of a character such as an emoji, which is good only beside the other half."""
 
 
 class Captions:
@@ -50,8 +53,11 @@ class Captions:
 
     def row(self, i: int) -> Conversation:
         """Conversation `i`, counted from 0. Raises ManifestError, which counts the row from 1."""
-        row = self.keys_and_values(i)
+        text = self._rows[i].as_py()
+        row = json.loads(text)
         try:
+            if SURROGATE.search(text):
+                check_characters(row)
             return parse_row(row, self.folder)
         except ManifestError as error:
             raise ManifestError(f"{self.source}, row {i + 1}: {error}{misspelt(row)}") from error
@@ -161,9 +167,28 @@ def parse_json(text: str, place: str) -> object:
         return json.loads(text)
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if "\n" in text else ""
-        comma = "; is there a comma too many before it?" if text[: error.pos].rstrip().endswith(",") else ""
-        reason = f"not JSON: {error.msg} ({line}column {error.colno}){comma}"
+        reason = f"not JSON: {error.msg} ({line}column {error.colno}){advice(text, error)}"
         raise ManifestError(f"{place}: {reason}") from error
+
+
+def advice(text: str, error: json.JSONDecodeError) -> str:
+    """What the mistake in a JSON text most likely is, as the end of a sentence; empty if nothing tells."""
+    if error.msg == "Extra data":
+        return "; expected one row a line and nothing between them, or one list of rows"
+    if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string"):
+        return "; is its end cut off?"
+    return "; is there a comma too many before it?" if text[: error.pos].rstrip().endswith(",") else ""
+
+
+def check_characters(row: object) -> None:
+    """Raise ManifestError if a text of the row cannot be written, because half of a character is missing."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise ManifestError(
+            f"holds half of a character ({half!r}), as where an emoji was cut; remove it"
+        ) from error
 
 
 def without_nulls(row: dict, place: str) -> dict:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from vjepa.data.manifest_files import ManifestError
 from vjepa.language.conversations import Conversation, Media, Turn
-from vjepa.language.row_values import interval, options_of, paths_at, shortened, text_at
+from vjepa.language.row_keys import check_unread
+from vjepa.language.row_values import interval, options_of, parse_path, paths_at, shortened, text_at
 
 ROLES = {
     "system": "system",
@@ -28,7 +29,17 @@ ROLES = {
 }
 PARTS = {"text": "text", "video": "video", "image": "image", "video_url": "video", "image_url": "image"}
 """Type of a part of a turn -> text, or the kind of its medium."""
-MARK = re.compile(r"\s*<(video|image)>\s*")
+MARK = re.compile(
+    r"\s*<(?:(?P<named>video|image|img)>(?P<path>[^<>\n]+\.\w+\s*)</(?P=named)>|(?P<bare>video|image)>)\s*",
+    re.IGNORECASE,
+)
+"""`<video>`, `<image>`, or Qwen-VL's `<img>a.jpg</img>`."""
+FOREIGN = re.compile(
+    r"</?\|?(vila/|(begin|start|end)_of_|fake_token_around_)?(video|image|img|vid|vision|audio|speech)s?"
+    r"(_?(here|pad|placeholder|soft|token|start|end|content|context|patch))*[ _-]?\d*\|?/?>",
+    re.IGNORECASE,
+)
+"""Marks of other models: `<VideoHere>`, `<|image_pad|>`, `<image 1>`, `</img>`."""
 KEYS = {"video": ("video", "videos"), "image": ("image", "images")}
 """Keys of a row that hold the paths of its media, for each kind."""
 
@@ -61,6 +72,7 @@ def parse_row(row: object, folder: Path) -> Conversation:
     media = [Media(file, start, end) for file in files]
     numbered = number_media(turns, len(paths["video"]), len(paths["image"]))
     check_order(numbered)
+    check_unread(row, bool(media))
     conversation = Conversation(
         tuple(media), numbered, options_of(row), text_at(row, "kind"), text_at(row, "pair")
     )
@@ -114,23 +126,36 @@ def parse_parts(content: object, role: str, paths: Paths, place: str) -> Parts:
         raise ManifestError(
             f"{place} says {shortened(content)}; expected a text, or a list of texts, videos and images"
         )
-    content = content if isinstance(content, list) else [content or ""]
-    parts = [parse_part(part, paths, place) for part in content]
+    is_list = isinstance(content, list)
+    parts = [parse_part(part, paths, place) for part in content] if is_list else [content or ""]
     has_media = any(isinstance(part, MediaMark) for part in parts)
     if has_media and role != "user":
         raise ManifestError(f"{place} is the {role}'s and holds media; only a user shows them")
     if has_media or role != "user":
         return parts  # here `<video>` in a text is a word that somebody wrote
+    return split_marks("".join(parts), paths, place)
 
-    # `split` with a group gives texts at even places, and between them what the group matched.
-    chunks = MARK.split("".join(parts))
-    return [MediaMark(chunk) if number % 2 else chunk for number, chunk in enumerate(chunks)]
+
+def split_marks(text: str, paths: Paths, place: str) -> Parts:
+    """The texts and the places of media of one text; paths in its marks are added to `paths`."""
+    parts: Parts = []
+    end = 0
+    for mark in MARK.finditer(text):
+        name = (mark["named"] or mark["bare"]).lower()
+        kind = "video" if name == "video" else "image"
+        if mark["path"]:
+            paths[kind].append(parse_path(mark["path"].strip(), f"{place}: <{name}>"))
+        parts += [text[end : mark.start()], MediaMark(kind)]
+        end = mark.end()
+    parts.append(text[end:])
+    for part in parts:
+        if isinstance(part, str) and (other := FOREIGN.search(part)):
+            raise ManifestError(f"{place} has the mark {other[0]}; only <video> and <image> are read")
+    return parts
 
 
 def parse_part(part: object, paths: Paths, place: str) -> str | MediaMark:
     """A text, or the place of a medium, whose path is added to `paths`."""
-    if isinstance(part, str):
-        return part
     # Qwen's files leave the type out: `{"video": "a.mp4"}`.
     name = part.get("type") or next(filter(part.get, PARTS), None) if isinstance(part, dict) else None
     kind = PARTS.get(name) if isinstance(name, str) else None

@@ -13,12 +13,14 @@ has one of two forms, LLaVA's or a list of `messages`:
 
 Speakers may have ShareGPT's names (gpt, bot, model, human), in any case; `from` and `role`, `value` and
 `content` mean the same. `content` may be OpenAI's list of parts (text, video, image, video_url, image_url).
-A text under `system` is a system turn. A note counts the keys that are not read.
+A text under `system` is a system turn. A note counts the keys that are not read. One of them that names media
+where no other key does, or a part of the video under another name (`start_time`, `clip`), is refused.
 
 `video`, `videos`, `image` and `images` hold one path or several, relative to the file or to a folder of the
 media. `start` and `end` (seconds) select a part of the videos. `<video>` and `<image>` in a text mark the
 place of each medium; without any mark, all media stand before the first question. Public video data often
-writes `<image>` for a video, so the kind of a mark counts only in a row that has both. To write the word
+writes `<image>` for a video, so the kind of a mark counts only in a row that has both. A mark may hold its
+path (`<img>a.jpg</img>`); marks of other models, such as `<VideoHere>`, are refused. To write the word
 `<video>` itself, give `content` as a list of parts with a part for each medium; then texts are only texts.
 
 For evaluation, a row may add `options` (texts, one of which is the last answer), `kind` (of question) and

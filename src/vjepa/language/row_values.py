@@ -3,9 +3,15 @@
 A value of another kind raises ManifestError with a sentence that does not name the row: the caller does.
 """
 
-from urllib.parse import unquote, urlsplit
+import re
+from urllib.parse import unquote
 
 from vjepa.data.manifest_files import ManifestError
+
+ADDRESS = re.compile(r"data:|[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+"""How a file inside the row, or on another machine, begins. One letter is a drive of Windows."""
+FILE = re.compile(r"file:(//(localhost(?=/))?)?", re.IGNORECASE)
+"""How the address of a file on this machine begins. Qwen's files write `file://a.mp4` for a relative path."""
 
 
 def paths_at(row: dict, key: str) -> list[str]:
@@ -23,18 +29,22 @@ def parse_path(value: object, key: str) -> str:
     path = value.get("path") or value.get("url") if isinstance(value, dict) else value
     if not isinstance(path, str) or not path:
         raise ManifestError(f"{key} is {shortened(value)}; expected a path or a list of paths")
-    scheme, separator, _ = path.partition(":")
-    if separator and scheme in ("data", "http", "https", "s3", "gs", "hf"):
-        raise ManifestError(f"{key} is {shortened(path)}; write the file into a folder and give its path")
-    return unquote(urlsplit(path).path) if scheme == "file" else path
+    if begin := FILE.match(path):
+        path = unquote(path[begin.end() :])
+    if ADDRESS.match(path) or not path:
+        raise ManifestError(
+            f"{key} is {shortened(path or value)}; write the file into a folder and give its path"
+        )
+    return path
 
 
 def interval(row: dict) -> tuple[float | None, float | None]:
     """Start and end of the media in seconds, None where the row does not say."""
     for key in ("start", "end"):
         value = row.get(key)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
         # The comparison with infinity also refuses NaN, which JSON of Python can hold.
-        if value is not None and not (isinstance(value, int | float) and 0 <= value < float("inf")):
+        if value is not None and not (is_number and 0 <= value < float("inf")):
             raise ManifestError(f"{key} is {shortened(value)}; expected seconds, 0 or more")
     start, end = (None if row.get(key) is None else float(row[key]) for key in ("start", "end"))
     if end is not None and end <= (start or 0.0):

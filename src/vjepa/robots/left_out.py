@@ -39,7 +39,7 @@ class LeftOut:
         if self.episodes:
             share = f"{len(self.episodes)} of {used + len(self.episodes)}"
             absent = f" ({len(self.missing)} of them for want of a file)" if self.missing else ""
-            announce(f"{folder}: {share} episodes are left out{absent}, {first_reasons(self.episodes)}")
+            announce(f"{folder}: {share} episodes left out{absent}, {first_reasons(self.episodes)}")
 
 
 def first_reasons(reasons: Sequence[str]) -> str:

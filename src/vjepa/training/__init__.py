@@ -3,6 +3,7 @@
 stage_cli             one command line for every stage: settings, Trainer, export
 export_info           what an export says of its training: steps, seed, data, licence, scores
 trainer_settings      which settings of Lightning's Trainer a stage refuses, or carries out in its own way
+loggers               TensorBoard in a run's folder; tables that a second start does not delete
 checkpoint_files      checkpoints are complete or not there, whatever TMPDIR is
 stage_parser          its parser: plain sentences, plain lists, old class paths
 run_folder            the folder of a run: its recipe, its checkpoints, whether it is finished

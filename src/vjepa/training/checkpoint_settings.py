@@ -1,11 +1,15 @@
 """The settings of `checkpoint`, which are those of Lightning's ModelCheckpoint: which of them work here."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from vjepa.command.suggestions import did_you_mean
 from vjepa.errors import UserError, require
+from vjepa.weights.checkpoints import FOLDER
 
 WORKING = (
     *("filename", "monitor", "mode", "save_top_k", "save_last", "verbose", "auto_insert_metric_name"),
@@ -27,19 +31,52 @@ def check_checkpoint_settings(settings: Mapping[str, object]) -> None:
         # `dirpath` is set from --out, and a parser does not show what was typed for it.
         if name != "dirpath" and settings[name]:
             raise UserError(f"checkpoint.{name}: {reason}")
+    # Saved at a step, a checkpoint would be judged by the validation before it.
+    monitor = settings["monitor"]
+    require(
+        not (monitor and monitor.startswith("val/") and settings["every_n_train_steps"]),
+        f"checkpoint.monitor={monitor} is measured by a validation, and checkpoint.every_n_train_steps saves "
+        "before it; give --checkpoint.every_n_train_steps null --checkpoint.every_n_epochs 1",
+    )
+    check_filename(settings["filename"])
+
+
+def check_filename(filename: str | None) -> None:
+    """Raise UserError for the pattern of a name that Lightning cannot fill in, or that leads elsewhere."""
+    numbers = {"step": torch.tensor(1), "epoch": torch.tensor(0)}
+    try:
+        name = Path(ModelCheckpoint(filename=filename).format_checkpoint_name(numbers))
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(
+            f"checkpoint.filename={filename}: {error}; give a pattern such as '{{epoch}}-{{step:06d}}'"
+        ) from error
+    stays = not name.is_absolute() and not {"..", FOLDER} & {*name.parts[:-1]}
+    require(
+        stays,
+        f"checkpoint.filename={filename}: a run continues from what lies in its own folder {FOLDER}; give a "
+        f"name, or a path below that folder without .. and without another {FOLDER}",
+    )
 
 
 class MonitoredMetric(L.Callback):
-    """Raises UserError if `checkpoint.monitor` names something that the recipe never measures."""
+    """Raises UserError if `checkpoint.monitor` names something that the recipe does not measure."""
 
     def on_train_batch_end(self, trainer, stage, outputs, batch, batch_idx) -> None:
-        # Lightning waits for the first validation, where it says itself what is measured and what is not.
-        if trainer.num_val_batches and sum(trainer.num_val_batches):
-            return
+        # Lightning waits for the first validation, which may never come.
+        if not trainer.num_val_batches or not sum(trainer.num_val_batches):
+            self.check(trainer, "; values of validation need data.val, and trainer.limit_val_batches above 0")
+
+    def on_validation_end(self, trainer, stage) -> None:
+        # A sanity check logs only a part of the values, and some are logged by the first process alone.
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            self.check(trainer, "")
+
+    def check(self, trainer: L.Trainer, advice: str) -> None:
+        measured = [*trainer.callback_metrics, "epoch", "step"]  # Lightning adds the last two
         for callback in trainer.checkpoint_callbacks:
             monitor = callback.monitor if isinstance(callback, ModelCheckpoint) else None
             require(
-                monitor is None or monitor in trainer.callback_metrics,
-                f"checkpoint.monitor={monitor} is not measured: this recipe has no validation; leave it out, "
-                "or give data.val",
+                monitor is None or monitor in measured,
+                f"checkpoint.monitor={monitor} is not measured; measured are "
+                f"{', '.join(measured)}{advice}{did_you_mean(str(monitor), measured)}",
             )

@@ -95,6 +95,8 @@ def named(values: Iterable[tuple[str, float]]) -> str:
 
 def next_command(name: str, trainer: L.Trainer, out: Path) -> str:
     """What to run after this stage, as it was run itself: with make, `vjepa`, or `python -m stages...`."""
+    if trainer.overfit_batches:
+        return "the same command without trainer.overfit_batches, in another folder"
     stage = trainer.lightning_module
     if name == "vlm" and not stage.trains_language:
         name = "align"  # the same stage; its second phase follows
@@ -159,7 +161,7 @@ def direct_command(name: str, following: str, out: Path, inputs: Sequence[str], 
         return shlex.join(["vjepa", "fit", following, *ours, *data, *places])
     # The recipes of the following stage lie beside those of this one.
     configs = [path.replace(f"{name}.yaml", f"{following}.yaml") for path in options(words, "--config")[1::2]]
-    found = [word for path in configs if Path(path).exists() for word in ("--config", path)]
+    found = [word for path in configs if Path(path).is_file() for word in ("--config", path)]
     return shlex.join(["python", "-m", f"stages.{following}", "fit", *found, *data, *places])
 
 

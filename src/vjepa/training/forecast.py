@@ -6,7 +6,7 @@ Before the first step:
 
 After a few steps, measured on them:
 
-    about 4 min on this machine, 0.12 s a step, validation not counted; 1.1 GB of memory
+    about 4 min on this machine, 0.12 s a step, validation and what follows not counted; 1.1 GB of memory
 
 Nothing here draws a random number or changes a weight.
 """
@@ -80,7 +80,8 @@ class Forecast(L.Callback):
         # Cached tokens are computed when a frame is first met, so the first steps are the slow ones.
         about = "at most" if caches_tokens(trainer.datamodule) else "about"
         whole_run = f"{about} {duration(left * step)} on this machine, " if math.isfinite(left) else ""
-        stage.print(f"{whole_run}{step:.2g} s a step, validation not counted; {size_text(used)} of {where}")
+        steps_alone = f"{whole_run}{step:.2g} s a step, validation and what follows not counted"
+        stage.print(f"{steps_alone}; {size_text(used)} of {where}")
         if used > FULL * whole:
             stage.print(
                 f"warning: that is more than {FULL:.0%} of the {size_text(whole)} there are; "
@@ -163,9 +164,9 @@ def size_text(size: float | int) -> str:
 
 
 def duration(seconds: float | int) -> str:
-    """Seconds as 40 s, 4 min, 2.5 hours or 3.1 days."""
+    """Seconds as 40 s, 4 min, 2.5 hours or 3.1 days; at least 1 s."""
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{max(seconds, 1):.0f} s"
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} hours" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"

@@ -10,14 +10,20 @@ A stage adds its own settings, `build`, the steps of Lightning, and the `parts` 
             self.head = nn.Linear(self.encoder.config.width, 1)
 """
 
+from functools import cached_property
 from typing import ClassVar
 
 import lightning as L
 import torch
 
+from vjepa.errors import require
 from vjepa.models.frozen import freeze
 from vjepa.training.optim import OptimConfig, Schedule, set_step
+from vjepa.weights.files import weights_digest
 from vjepa.weights.load import Weights, load_encoder
+
+DIGEST = "encoder_digest"
+"""Where a checkpoint holds the digest of the encoder whose tokens it was trained on."""
 
 
 class FrozenStage(L.LightningModule):
@@ -62,6 +68,11 @@ class FrozenStage(L.LightningModule):
         """Make the networks that train, and check the recipe. The random generator is seeded for it."""
         raise NotImplementedError
 
+    @cached_property
+    def encoder_digest(self) -> str:
+        """Of the frozen weights. It is computed once, since it takes seconds for a large encoder."""
+        return weights_digest(self.encoder)
+
     def learning_rates(self) -> list[Schedule]:
         """One schedule for each pair (matrices, vectors) of the optimiser's parameter groups."""
         return [self.optim.lr]
@@ -100,9 +111,16 @@ class FrozenStage(L.LightningModule):
         unsaved = self.unsaved_keys()
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {key: value for key, value in state.items() if key not in unsaved}
+        checkpoint[DIGEST] = self.encoder_digest
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Add the frozen weights, which were loaded again, so that Lightning finds every key it expects."""
+        """Add the frozen weights, which were loaded again, so that Lightning finds every key it expects.
+
+        Raises UserError if the checkpoint was trained on the tokens of another encoder.
+        """
+        same = DIGEST not in checkpoint or checkpoint[DIGEST] == self.encoder_digest
+        text = f"the checkpoint was trained on the tokens of another encoder than {self.source}"
+        require(same, f"{text}; give --model.encoder the one of its run")
         unsaved = self.unsaved_keys()
         loaded = {key: value for key, value in self.state_dict().items() if key in unsaved}
         checkpoint["state_dict"] = loaded | checkpoint["state_dict"]

@@ -17,7 +17,6 @@ from vjepa.models.probe_grid import check_not_negative
 from vjepa.training.frozen_stage import FrozenStage
 from vjepa.training.grid_optim import GridAdamW, GridConfig
 from vjepa.training.optim import OptimConfig
-from vjepa.weights.files import weights_digest
 from vjepa.weights.load import Weights
 
 Selection = Literal["val", "best_on_test"]
@@ -131,5 +130,5 @@ class GridStage(FrozenStage):
     def inputs(self) -> dict:
         """What an exported head reads, for its schema: tokens of this encoder, of such clips."""
         clip = {name: getattr(self.trainer.datamodule.clip, name) for name in CLIP_SETTINGS}
-        encoder = {"encoder": self.source, "encoder_digest": weights_digest(self.encoder)}
+        encoder = {"encoder": self.source, "encoder_digest": self.encoder_digest}
         return encoder | {"weights": self.weights, "clip": clip}

@@ -21,7 +21,8 @@ LAST = 20
 class LabelFreeMonitor(L.Callback):
     """Prints readings that need no labels, beside an untrained encoder, and writes `label_free.json`.
 
-    It does nothing where every manifest has labels: read-outs of the labels say more.
+    It does nothing where every manifest has labels: read-outs of the labels say more. Nor does it judge a
+    trial (`trainer.overfit_batches`, `trainer.fast_dev_run`), which sees a few clips only.
     """
 
     def __init__(self, clips: int = 64) -> None:
@@ -41,7 +42,8 @@ class LabelFreeMonitor(L.Callback):
         manifests = manifests_without_labels(trainer.datamodule)
         # All processes hold the same target encoder. A run that was stopped continues later.
         finished = trainer.global_step >= stage.total_steps
-        if not (manifests and finished and self.losses and trainer.is_global_zero):
+        is_trial = trainer.overfit_batches or trainer.fast_dev_run
+        if not (manifests and finished and self.losses and trainer.is_global_zero) or is_trial:
             return
         try:
             clips = read_unlabelled_clips(manifests, trainer.datamodule.clip, self.clips)

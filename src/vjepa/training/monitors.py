@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vjepa.data.clips import Batch
 from vjepa.data.module import too_many_bad
-from vjepa.errors import DataError
+from vjepa.errors import DataError, counted
 
 
 def is_logged(trainer: L.Trainer, steps: int) -> bool:
@@ -156,9 +156,8 @@ class DataHealth(L.Callback):
 
     def on_validation_end(self, trainer, stage) -> None:
         if self.excluded and not trainer.sanity_checking:
-            print(
-                f"{self.excluded} clips could not be decoded and are left out of the score; see {self.file}"
-            )
+            lost = counted(self.excluded, "clip")
+            print(f"{lost} could not be decoded, which the score leaves out; see {self.file}")
         self.excluded = 0
 
     def on_test_end(self, trainer, stage) -> None:
@@ -170,7 +169,7 @@ class DataHealth(L.Callback):
         left_out = [f"{failed:,} of {draws:,} draws, listed in {self.file}"] if failed else []
         if self.episodes.exists():
             episodes = len(self.episodes.read_text().splitlines())
-            left_out.append(f"{episodes:,} episodes, listed in {self.episodes}")
+            left_out.append(f"{counted(episodes, 'episode')}, listed in {self.episodes}")
         if left_out:
             stage.print(f"left out: {'; '.join(left_out)}")
 

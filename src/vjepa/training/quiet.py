@@ -1,6 +1,7 @@
 """Warnings of Lightning and torch that do not apply to this project's runs."""
 
 import logging
+import threading
 import warnings
 
 # Parts of warnings that do not apply here.
@@ -19,5 +20,12 @@ def quiet() -> None:
     """Silence Lightning's advertisements, and warnings about what this project does on purpose."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    threading.excepthook = tell_of_thread
     for message in MOOT:
         warnings.filterwarnings("ignore", message=f".*{message}.*")
+
+
+def tell_of_thread(failed: threading.ExceptHookArgs) -> None:
+    """As Python does, but for a file that TensorBoard's thread cannot write: the main thread says it too."""
+    if not (isinstance(failed.exc_value, OSError) and "_AsyncWriterThread" in repr(type(failed.thread))):
+        threading.__excepthook__(failed)

@@ -1,19 +1,22 @@
 """The folder of a run: which recipe it belongs to, where training continues, and when it is finished.
 
-It holds `config.yaml` (the resolved recipe), `inputs.json` (digests of weights and data), `commit.txt`,
-`checkpoints/` and the events of TensorBoard. The last file to be written is `model.safetensors`, so its
-existence means that the stage is done. A folder belongs to one recipe.
+It holds `config.yaml` (the resolved recipe), `inputs.json` (stage, digests of weights and data),
+`commit.txt`, `checkpoints/` and the events of TensorBoard. The last file to be written is
+`model.safetensors`, so its existence means that the stage is done. A folder belongs to one recipe.
 """
 
 import subprocess
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
 
 import yaml
 
-from vjepa.errors import UserError, require
+from vjepa.drawing.outputs import complete_file
+from vjepa.errors import UserError, announce, require
 from vjepa.training.moved import current_names
-from vjepa.training.run_inputs import RunInputs
+from vjepa.training.run_inputs import RunInputs, read_recipe
+from vjepa.weights.box import is_box
 from vjepa.weights.checkpoints import FOLDER, checkpoint_files, newest_checkpoint, resumable_step
 
 NO_EFFECT = (
@@ -22,7 +25,7 @@ NO_EFFECT = (
     *("trainer.enable_", "trainer.log_every_n_steps", "trainer.logger", "trainer.profiler"),
     *("trainer.max_time", "trainer.default_root_dir", "trainer.detect_anomaly"),
     *("trainer.val_check_interval", "trainer.check_val_every_n_epoch"),
-    *("trainer.limit_val_batches", "trainer.num_sanity_val_steps"),
+    *("trainer.limit_val_batches", "trainer.limit_test_batches", "trainer.num_sanity_val_steps"),
     "digest",  # of weights, which recipes held up to version 0.2; `run_inputs` compares them
 )
 """Settings that may differ between a run and its continuation without changing a single weight."""
@@ -36,22 +39,31 @@ WATCHING = (
 
 
 class RunFolder:
-    """Names, reads and writes the files of a run."""
+    """Names, reads and writes the files of a run.
 
-    def __init__(self, path: str | Path) -> None:
+    stage: The stage whose run it shall be; None if any may.
+    """
+
+    def __init__(self, path: str | Path, stage: str | None = None) -> None:
         self.path = Path(path)
+        self.stage = stage
         self.recipe = self.path / "config.yaml"
         self.checkpoints = self.path / FOLDER
         self.export = self.path / "model.safetensors"
 
     @property
     def inputs(self) -> RunInputs:
-        return RunInputs(self.path)
+        return RunInputs(self.path, self.stage)
 
     @property
     def is_begun(self) -> bool:
         """Whether there is a checkpoint or an export, which another recipe or other data would spoil."""
         return self.export.exists() or bool(checkpoint_files(self.checkpoints))
+
+    @property
+    def model_settings(self) -> dict:
+        """The settings of `model` in the recipe, as it was written."""
+        return read_recipe(self.recipe).get("model") or {}
 
     def newest_checkpoint(self) -> Path | None:
         return newest_checkpoint(self.checkpoints)
@@ -64,16 +76,24 @@ class RunFolder:
         """Whether a run can continue from this step, whatever the name of its checkpoint."""
         return step in map(resumable_step, checkpoint_files(self.checkpoints))
 
-    def check_recipe(self, recipe: dict) -> None:
-        """Raise UserError if this folder holds a run of another recipe; the error names the differences."""
-        if not self.is_begun:
-            return
+    def read_recipe(self) -> dict:
+        """The recipe of this run, with today's names. Raises UserError if it is missing or damaged."""
         require(
             self.recipe.exists(),
             f"{self.path} holds a run without its config.yaml, so nothing tells its recipe; put it back, or "
             "choose another --out",
         )
-        changed = differences(current_names(yaml.safe_load(self.recipe.read_text())), recipe)
+        return current_names(read_recipe(self.recipe))
+
+    def check_recipe(self, recipe: dict) -> None:
+        """Raise UserError if this folder holds a run of another stage or recipe, and name what differs."""
+        if not self.is_begun:
+            return
+        recorded = self.read_recipe()
+        self.inputs.check_stage()
+        if not self.inputs.file.exists() and "digest" not in recorded:
+            announce(f"{self.path} has no inputs.json, so nothing tells whether its data are still the same")
+        changed = differences(recorded, recipe, self.inputs.places)
         if changed:
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             raise UserError(
@@ -82,13 +102,21 @@ class RunFolder:
                 "or remove that folder to train anew"
             )
 
+    def has_moved_data(self, recipe: dict) -> bool:
+        """Whether the recipe names another place of data whose content is recorded."""
+        old = flat(self.read_recipe())
+        new = flat(recipe)
+        places = [key for key in self.inputs.places if key.startswith("data.")]
+        return any(old.get(key) != new.get(key) for key in places)
+
     def write_recipe(self, recipe: dict) -> None:
         """Write the recipe and the commit into the folder. Raises UserError if it cannot be made."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"--out {self.path} cannot be a folder: {error.strerror}") from error
-        self.recipe.write_text(yaml.safe_dump(recipe, sort_keys=False))
+        with complete_file(self.recipe) as unfinished:
+            unfinished.write_text(yaml.safe_dump(recipe, sort_keys=False))
         (self.path / "commit.txt").write_text(commit() + "\n")
 
 
@@ -110,21 +138,35 @@ def git(*words: str) -> str:
     return done.stdout.strip()
 
 
-def differences(recorded: dict, recipe: dict) -> list[str]:
-    """`key: old value -> new value` for each setting that differs and has an effect on the run."""
+def differences(recorded: dict, recipe: dict, places: Collection[str] = ()) -> list[str]:
+    """`key: old value -> new value` for each setting that differs and has an effect on the run.
+
+    places: Settings that name a file or folder, whose content is compared instead.
+    """
     old = flat(without_watching(recorded))
     new = flat(without_watching(recipe))
     keys = [key for key in sorted(old.keys() | new.keys()) if not key.startswith(NO_EFFECT)]
-    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys if old.get(key) != new.get(key)]
+    changed = [key for key in keys if old.get(key) != new.get(key)]
+    return [
+        f"{key}: {old.get(key)} -> {new.get(key)}"
+        for key in changed
+        if not (key in places and old.get(key) and is_there(new.get(key)))
+    ]
+
+
+def is_there(place: object) -> bool:
+    """Whether there is a file or folder whose content can be compared."""
+    return isinstance(place, str) and (is_box(place) or Path(place).exists())
 
 
 def without_watching(recipe: dict) -> dict:
     """The recipe without the callbacks that change no weight."""
-    trainer = recipe.get("trainer", {})
-    callbacks = trainer.get("callbacks")
+    trainer = recipe.get("trainer")
+    callbacks = trainer.get("callbacks") if isinstance(trainer, dict) else None
     if not isinstance(callbacks, list):
         return recipe
-    acting = [callback for callback in callbacks if not str(callback["class_path"]).startswith(WATCHING)]
+    paths = [callback["class_path"] if isinstance(callback, dict) else callback for callback in callbacks]
+    acting = [callbacks[i] for i, path in enumerate(paths) if not str(path).startswith(WATCHING)]
     return recipe | {"trainer": trainer | {"callbacks": acting or None}}
 
 

@@ -14,38 +14,41 @@ A finished stage is not run again. A folder belongs to one recipe; a run of anot
 
 import inspect
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import lightning as L
-import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from vjepa.command.mistakes import mistakes_as_sentences
 from vjepa.command.pages import typed_program
-from vjepa.command.parser import call, parser_of_settings
 from vjepa.data.clips import ClipConfig
 from vjepa.data.module import ResumableData
 from vjepa.errors import UserError, require
 from vjepa.models.encoder import Encoder
 from vjepa.models.grid import Grid
-from vjepa.training.checkpoint_settings import MonitoredMetric, check_checkpoint_settings
+from vjepa.training.checkpoint_settings import MonitoredMetric
 from vjepa.training.closing_lines import closing_lines
 from vjepa.training.export_info import training_facts
 from vjepa.training.forecast import Forecast
+from vjepa.training.loggers import keep_earlier_tables, usual_logger
 from vjepa.training.monitors import DataHealth, OptimizerMonitor, SpeedMonitor, StopOnSignal
 from vjepa.training.moved import accept_old_names
 from vjepa.training.quiet import quiet
 from vjepa.training.run_folder import RunFolder
-from vjepa.training.stage_parser import StageParser, stage_words
-from vjepa.training.starting_point import asked_checkpoint, claim_data, claim_folder, misfit_as_sentence
+from vjepa.training.stage_parser import StageParser
+from vjepa.training.starting_point import (
+    SettingsInside,
+    check_not_beyond,
+    claim_data,
+    misfit_as_sentence,
+    starting_checkpoint,
+)
 from vjepa.training.tensorboard_layout import RunDescription
-from vjepa.training.trainer_settings import check_trainer_settings, our_callbacks, our_plugins
+from vjepa.training.trainer_settings import check_trainer_settings, our_callbacks, our_plugins, our_precision
 from vjepa.weights.checkpoints import step_of
 from vjepa.weights.export import export
 
@@ -74,6 +77,9 @@ class StageCLI(LightningCLI):
         seed = self.config[command].seed_everything
         require(0 <= seed < 2**32, f"--seed_everything {seed}: give a whole number from 0 to {2**32 - 1}")
         check_trainer_settings(self.config[command].trainer, is_fit=command == "fit")
+        has_test = self._model_class.test_step is not L.LightningModule.test_step
+        text = f"{stage_name(self._model_class)} has no test; `validate` measures it on data.val"
+        require(command != "test" or has_test, text)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -89,7 +95,12 @@ class StageCLI(LightningCLI):
 
     @property
     def folder(self) -> RunFolder:
-        return RunFolder(self.settings.out)
+        return RunFolder(self.settings.out, stage_name(self._model_class))
+
+    @property
+    def output(self) -> Path:
+        """Where this command writes. A look at a checkpoint must not replace what the fit has written."""
+        return self.folder.path if self.subcommand == "fit" else self.folder.path / self.subcommand
 
     def _parse_ckpt_path(self) -> None:
         """Not Lightning's, which opens the file before it is known to be a checkpoint."""
@@ -97,19 +108,12 @@ class StageCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """A fit claims its folder and continues there; the other commands look at a checkpoint."""
         settings = self.settings
-        if self.subcommand == "fit":
-            require(
-                not settings.ckpt_path,
-                "fit resumes by itself; to start from other weights give --model.init_from, not --ckpt_path",
-            )
-            check_checkpoint_settings(vars(settings.checkpoint))
-            claim_folder(self.folder, self.recipe(), self.instantiated_data)
-            self.resumed = self.folder.newest_checkpoint()
-        else:
-            self.resumed = asked_checkpoint(self.folder, settings.ckpt_path, self.recipe()["model"])
+        self.resumed = starting_checkpoint(
+            self.subcommand, self.folder, self.recipe(), self.instantiated_data
+        )
         settings.weights_only = True  # a checkpoint is read as plain values, and cannot run code
         if settings.trainer.precision is None:
-            settings.trainer.precision = "bf16-mixed" if bf16_is_native() else "32-true"
+            settings.trainer.precision = our_precision()
 
         if self.resumed:
             settings.ckpt_path = str(self.resumed)
@@ -132,29 +136,29 @@ class StageCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Lightning's; the data of a fit must be those that it began with."""
         super().instantiate_classes()
+        self.model.continues = bool(self.resumed)
         if self.subcommand == "fit" and self.trainer.is_global_zero:
             claim_data(self.folder, self.datamodule)
 
     def instantiate_trainer(self, **kwargs: object) -> L.Trainer:
         """The recipe's Trainer with our logger, and our monitors before the recipe's own callbacks."""
-        out = self.folder.path
+        out = self.output
+        out.mkdir(parents=True, exist_ok=True)
         if self.settings.trainer.logger in (None, True):
-            # After a kill, TensorBoard may hold steps that the newest checkpoint does not.
-            step = step_of(self.resumed) + 1 if self.resumed else None
-            kwargs["logger"] = TensorBoardLogger(
-                out, name="", version="", default_hp_metric=False, purge_step=step
-            )
+            kwargs["logger"] = usual_logger(out, self.resumed)
         plugins = our_plugins(self._get(self.config_init, "trainer").plugins)
         try:
             trainer = super().instantiate_trainer(default_root_dir=out, plugins=plugins, **kwargs)
         except (ValueError, TypeError, ModuleNotFoundError) as error:  # such as an unknown accelerator
             raise UserError(f"trainer: {error}") from error
+        keep_earlier_tables(trainer)
         # Ours come first, so that a gradient that is no number stops the run before others see it.
         stop = StopOnSignal(out)
         monitors = [OptimizerMonitor(), SpeedMonitor(), DataHealth(out), stop]
         if self.subcommand == "fit":
             name = stage_name(self._model_class)
-            monitors += [Forecast(out), RunDescription(name, out), MonitoredMetric()]
+            inside = SettingsInside(self.recipe()["model"])
+            monitors += [Forecast(out), RunDescription(name, out), MonitoredMetric(), inside]
         trainer.callbacks = [*monitors, *our_callbacks(trainer.callbacks, stop)]
         return trainer
 
@@ -164,6 +168,7 @@ class StageCLI(LightningCLI):
             print(f"stopped after step {self.trainer.global_step}; the same command continues from there")
             raise SystemExit(130)
         steps = self.trainer.global_step
+        check_not_beyond(self.resumed, steps, self.model.total_steps)
         if steps < max(self.model.total_steps, 1) or self.trainer.fast_dev_run:
             print(f"stopped after {steps} of {self.model.total_steps} steps, so nothing is exported")
             return
@@ -179,6 +184,16 @@ class StageCLI(LightningCLI):
             export(self.folder.export, self.model.parts(), info)
             print(f"{self.folder.export} is written")
             print(closing_lines(name, self.trainer, self.folder.path))
+
+    def after_validate(self) -> None:
+        """Say where the files are."""
+        text = "nothing was validated; give data.val, and trainer.limit_val_batches above 0"
+        require(sum(self.trainer.num_val_batches) > 0, text)
+        self.after_test()
+
+    def after_test(self) -> None:
+        """Say where the files are."""
+        print(f"{self.output} holds what this {self.subcommand} wrote; the files of the run are as they were")
 
     def keep_last_checkpoint(self, steps: int) -> None:
         """Save a checkpoint of the last step, with the optimiser's state, which a cooldown takes over."""
@@ -215,25 +230,12 @@ def commands(settings: dict) -> dict[str, dict]:
     return {name: dict(settings) for name in StageCLI.subcommands()}
 
 
-def run_command(command: Callable[..., None]) -> None:
-    """Run the command line of a stage that trains nothing: a function with typed arguments."""
-    with mistakes_as_sentences():
-        parser = parser_of_settings(command, typed_program())
-        options = parser.instantiate(parser.parse_args(stage_words(sys.argv[1:])))
-        call(command, options)
-
-
 def check_divisible(encoder: Encoder, clip: ClipConfig) -> Grid:
     """The token grid of the recipe's clips. Raises UserError if patches or tubelets do not divide them."""
     try:
         return encoder.grid_of_size(clip.frames, clip.size, clip.size)
     except UserError as error:
         raise UserError(f"data.clip: {error}") from error
-
-
-def bf16_is_native() -> bool:
-    """Whether a GPU computes in bfloat16. On CPUs the gain at demo scale is not worth the lost digits."""
-    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def stage_name(stage: type) -> str:

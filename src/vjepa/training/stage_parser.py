@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,10 +10,13 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
-from vjepa.command.parser import PlainParser
+from vjepa.command.mistakes import mistakes_as_sentences
+from vjepa.command.pages import typed_program
+from vjepa.command.parser import PlainParser, call, parser_of_settings
 from vjepa.errors import UserError
 from vjepa.training.moved import current_word
 from vjepa.training.run_folder import flat
+from vjepa.training.trainer_settings import check_named_classes
 
 LINKED = {
     "checkpoint.dirpath": "--out, whose folder `checkpoints` holds them",
@@ -38,6 +42,7 @@ class StageParser(PlainParser, LightningArgumentParser):
 
     def sentence(self, message: str) -> str:
         """The complaint, and the recipe that holds the setting in question."""
+        check_named_classes(message)
         sentence = super().sentence(message)
         recipes = recipes_of(sys.argv)
         if linked := re.search(r" --> (\S+):", message):
@@ -55,6 +60,14 @@ def stage_words(words: list[str]) -> list[str]:
     return ["--help" if word == "--help_all" else current_word(word) for word in words]
 
 
+def run_command(command: Callable[..., None]) -> None:
+    """Run the command line of a stage that trains nothing: a function with typed arguments."""
+    with mistakes_as_sentences():
+        parser = parser_of_settings(command, typed_program())
+        options = parser.instantiate(parser.parse_args(stage_words(sys.argv[1:])))
+        call(command, options)
+
+
 def recipes_of(words: list[str]) -> list[str]:
     """The files that `--config` names, the last one on top."""
     apart = [after for word, after in pairwise(words) if word in ("-c", "--config")]
@@ -63,6 +76,8 @@ def recipes_of(words: list[str]) -> list[str]:
 
 def keys_of(recipe: str) -> list[str]:
     """The dotted keys of a recipe, without places in lists; none if it cannot be read."""
+    if not Path(recipe).is_file():  # what a pipe holds can be read once, and the parser needs it
+        return []
     try:
         settings = yaml.safe_load(Path(recipe).read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError):

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
+import lightning as L
 
 from vjepa.data.module import ResumableData
 from vjepa.errors import require
+from vjepa.training.checkpoint_settings import check_checkpoint_settings
+from vjepa.training.frozen_stage import DIGEST
 from vjepa.training.moved import current_names
 from vjepa.training.run_folder import RunFolder, differences
-from vjepa.training.run_inputs import RunInputs, weights_digests
+from vjepa.training.run_inputs import weights_digests
 from vjepa.weights.checkpoints import FOLDER, checkpoint_in
 from vjepa.weights.files import CheckpointError, read_pickle
 
@@ -26,6 +28,18 @@ ONLY_TRAINING = (
     *("grid", "selection"),
 )
 """Settings of a stage that may differ between the run of a checkpoint and a look at it."""
+SETTINGS = "model_settings"
+"""Where a checkpoint holds the settings of `model` that it was trained with."""
+
+
+class SettingsInside(L.Callback):
+    """Writes the settings of `model` into every checkpoint, whose file may be moved away from its recipe."""
+
+    def __init__(self, model: dict) -> None:
+        self.model = model
+
+    def on_save_checkpoint(self, trainer, stage, checkpoint: dict) -> None:
+        checkpoint[SETTINGS] = self.model
 
 
 def claim_folder(folder: RunFolder, recipe: dict, load_data: Callable[[], ResumableData]) -> None:
@@ -36,12 +50,15 @@ def claim_folder(folder: RunFolder, recipe: dict, load_data: Callable[[], Resuma
     """
     require(str(folder.path) != ".", "--out is empty; name a folder")
     folder.check_recipe(recipe)
-    weights = weights_digests(recipe["model"])
     inputs = folder.inputs
+    weights = weights_digests(recipe["model"], may_be_gone=folder.is_begun)
     if folder.is_begun:
         inputs.check_weights(weights)
-    if folder.export.exists():
+        weights = inputs.weights | weights
+    # Before a recipe with another place of the data is written.
+    if folder.export.exists() or (folder.is_begun and folder.has_moved_data(recipe)):
         inputs.check_data(load_data().data_digests())
+    if folder.export.exists():
         folder.export.touch()  # newer than its YAML again, so that make knows that it is up to date
         print(f"{folder.path} is finished, nothing to do")
         raise SystemExit(0)
@@ -57,6 +74,20 @@ def claim_data(folder: RunFolder, data: ResumableData) -> None:
     folder.inputs.write(folder.inputs.weights, digests)
 
 
+def starting_checkpoint(
+    command: str, folder: RunFolder, recipe: dict, load_data: Callable[[], ResumableData]
+) -> Path | None:
+    """The checkpoint that a command begins with. A fit claims its folder and continues there."""
+    asked = recipe["ckpt_path"]
+    if command != "fit":
+        return asked_checkpoint(folder, asked, recipe["model"])
+    text = "fit resumes by itself; to start from other weights give --model.init_from, not --ckpt_path"
+    require(not asked, text)
+    check_checkpoint_settings(recipe["checkpoint"])
+    claim_folder(folder, recipe, load_data)
+    return continued_checkpoint(folder, recipe["model"])
+
+
 def asked_checkpoint(folder: RunFolder, asked: str | None, model: dict) -> Path | None:
     """The checkpoint that `validate` and `test` look at: the newest, the best, or a file.
 
@@ -65,8 +96,28 @@ def asked_checkpoint(folder: RunFolder, asked: str | None, model: dict) -> Path 
     """
     found = chosen(folder, asked)
     if found:
-        check_same_model(found, model)
+        check_same_model(found, model, may_differ=ONLY_TRAINING)
+        if run := run_of(found):
+            run.inputs.check_weights(weights_digests({"encoder": model.get("encoder")}))
     return found
+
+
+def continued_checkpoint(folder: RunFolder, model: dict) -> Path | None:
+    """The checkpoint that `fit` continues from. Raises UserError if one of another run was put there."""
+    found = folder.newest_checkpoint()
+    if found:
+        # Its place does not matter here, since `claim_folder` has compared the content.
+        check_same_model(found, model, may_differ=("init_from:",))
+    return found
+
+
+def check_not_beyond(file: Path | None, step: int, last: int) -> None:
+    """Raise UserError if a run would end with a checkpoint of more steps than its recipe has."""
+    require(
+        step <= last,
+        f"{file} is of step {step}, but this recipe ends after step {last}; remove that file, or choose "
+        "another --out",
+    )
 
 
 def chosen(folder: RunFolder, asked: str | None) -> Path | None:
@@ -94,9 +145,13 @@ def best_checkpoint(folder: RunFolder, newest: Path) -> Path:
 
 
 def checkpoint_file(path: Path) -> Path:
-    """A file that is a checkpoint of a stage, or the newest of a folder. Raises UserError for others."""
+    """A file that is a checkpoint of a stage, or the newest of a folder. Raises UserError for others.
+
+    path: A file, a folder of checkpoints, or the folder of a run.
+    """
     require(path.exists(), f"--ckpt_path {path}: there is no such file; {CHOICES}")
-    file = checkpoint_in(path)
+    run = RunFolder(path)
+    file = checkpoint_in(run.checkpoints if run.checkpoints.is_dir() else path)
     require(
         file.suffix != ".safetensors",
         f"--ckpt_path {file}: an export holds networks, and not the state of a stage; {CHOICES}",
@@ -107,22 +162,45 @@ def checkpoint_file(path: Path) -> Path:
     return file
 
 
-def check_same_model(file: Path, model: dict) -> None:
-    """Raise UserError if the run that a checkpoint belongs to had another model, as far as it is known."""
-    runs = [folder.parent for folder in file.parents if folder.name == FOLDER]
-    if not runs or not (recipe := RunFolder(runs[0]).recipe).exists():
-        return
-    recorded = current_names(yaml.safe_load(recipe.read_text()))["model"]
-    # What one of them lacks belongs to another stage, and then the weights do not fit, or to another version.
+def check_same_model(file: Path, model: dict, may_differ: tuple[str, ...]) -> None:
+    """Raise UserError if a checkpoint was trained with another model, as far as that is known.
+
+    may_differ: Beginnings of the settings that do not matter.
+    """
+    run = run_of(file)
+    checkpoint = read_pickle(file)
+    # Older checkpoints do not hold them.
+    recorded = current_names(checkpoint.get(SETTINGS)) or (run.read_recipe()["model"] if run else {})
+    check_same_stage(file, recorded, model)
+    if DIGEST in checkpoint:  # which the stage compares, so that the place of its encoder does not matter
+        may_differ = (*may_differ, "encoder:")
+    # What one of them lacks belongs to another version.
     shared = recorded.keys() & model.keys()
     changed = differences({key: recorded[key] for key in shared}, {key: model[key] for key in shared})
-    changed = [change for change in changed if not change.startswith(ONLY_TRAINING)]
+    changed = [change for change in changed if not change.startswith(may_differ)]
+    recipe = f"--config {run.recipe}" if run else "the recipe of that run"
     require(
         not changed,
-        f"{file} belongs to a run with another model ({'; '.join(changed[:3])}); give --config {recipe}",
+        f"{file} belongs to a run with another model ({'; '.join(changed[:3])}); give {recipe}, or another "
+        "checkpoint",
     )
-    encoder = weights_digests({"encoder": model.get("encoder")})
-    RunInputs(runs[0]).check_weights(encoder)
+
+
+def run_of(file: Path) -> RunFolder | None:
+    """The run in whose folder a checkpoint lies, if its recipe is there too."""
+    runs = [RunFolder(folder.parent) for folder in file.parents if folder.name == FOLDER]
+    return runs[0] if runs and runs[0].recipe.exists() else None
+
+
+def check_same_stage(file: Path, recorded: dict, model: dict) -> None:
+    """Raise UserError if the settings of a checkpoint's model are those of another stage."""
+    # One stage has the same names in all recipes. Between versions some may come, or some may go.
+    foreign = [name for name in recorded if name not in model]
+    require(
+        not foreign or model.keys() <= recorded.keys(),
+        f"{file} belongs to a run of another stage (its model has {', '.join(foreign)}); "
+        "give a checkpoint of this stage, or the command of the other",
+    )
 
 
 @contextmanager

@@ -5,9 +5,11 @@ is what would be passed over, or would change a run in silence. All settings are
 `tests/training/test_trainer_settings.py`.
 """
 
+import re
 import time
 from collections.abc import Iterable
 from importlib.util import find_spec
+from pydoc import locate
 
 import lightning as L
 import torch
@@ -57,10 +59,11 @@ CALLBACKS = {
     "LearningRateFinder": "set model.optim.lr",
     "Timer": "set trainer.max_time",
     "StochasticWeightAveraging": "the learning rate follows model.optim.lr; a cooldown takes its place",
-    "EMAWeightAveraging": "it would replace the weights that are trained; the target encoder is an average",
+    "BaseFinetuning": "a stage decides itself which of its networks train",
+    "ModelPruning": "it would rename the weights that the export holds",
     "WeightAveraging": "it would replace the weights that are trained; the target encoder is an average",
 }
-"""Lightning's callbacks that a stage cannot have -> why, or what to do in their place."""
+"""Lightning's callbacks that a stage cannot have, with all that are derived from them -> why, or a remedy."""
 
 
 def check_trainer_settings(trainer: Namespace, is_fit: bool) -> None:
@@ -90,6 +93,12 @@ def check_numbers(trainer: Namespace) -> None:
         require(not is_number or value > 0, f"trainer.{name}={value}: give a number above 0, or leave it out")
     clip = trainer.gradient_clip_val
     require(clip is None or clip >= 0, f"trainer.gradient_clip_val={clip}: give a number above 0, or null")
+    seconds = Timer(trainer.max_time).time_remaining()
+    text = f"trainer.max_time={trainer.max_time}: give a time that is not negative, or leave it out"
+    require(seconds is None or seconds >= 0, text)
+    both = trainer.overfit_batches and trainer.limit_train_batches is not None
+    text = "Lightning would pass over the second; leave one of them out"
+    require(not both, f"trainer.overfit_batches and trainer.limit_train_batches were both given: {text}")
 
 
 def check_precision(trainer: Namespace) -> None:
@@ -103,15 +112,38 @@ def check_precision(trainer: Namespace) -> None:
     require(precision not in HALF or has_half, f"trainer.precision={precision}: {text}")
 
 
+def our_precision() -> str:
+    """bfloat16 where a GPU computes in it. On CPUs the gain at demo scale is not worth the lost digits."""
+    is_native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16-mixed" if is_native else "32-true"
+
+
 def check_classes(trainer: Namespace) -> None:
     """Raise UserError for a logger whose package is missing, and for a callback that a stage cannot have."""
     for logger in map(class_name, listed(trainer.logger)):
-        package = PACKAGES.get(logger)
-        found = package is None or is_installed(package)
-        require(found, f"trainer.logger={logger} needs the package {package}: pip install {package}")
-    for callback in map(class_name, listed(trainer.callbacks)):
-        reason = CALLBACKS.get(callback)
-        require(reason is None, f"trainer.callbacks: {callback} cannot be had here: {reason}")
+        check_logger(logger)
+    for callback in listed(trainer.callbacks):
+        check_callback(callback.class_path)
+
+
+def check_logger(name: str) -> None:
+    package = PACKAGES.get(name)
+    found = package is None or is_installed(package)
+    require(found, f"trainer.logger={name} needs the package {package}: pip install {package}")
+
+
+def check_callback(path: str) -> None:
+    """path: Of the class; one that cannot be imported passes."""
+    kinds = [kind.__name__ for kind in getattr(locate(path), "__mro__", ())]
+    reasons = [CALLBACKS[kind] for kind in kinds if kind in CALLBACKS]
+    require(not reasons, f"trainer.callbacks: {class_name(path)} cannot be had here: {''.join(reasons[:1])}")
+
+
+def check_named_classes(complaint: str) -> None:
+    """The same for a class that a parser cannot make: a needed argument, or the package, is missing."""
+    for path in re.findall(r"(?:class_path'?[=:] ?'|Given value: )([\w.]+)", complaint):
+        check_logger(class_name(path))
+        check_callback(path)
 
 
 def is_installed(package: str) -> bool:

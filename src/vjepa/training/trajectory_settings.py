@@ -18,7 +18,6 @@ from vjepa.robots.schema import StateSchema
 from vjepa.robots.trajectory_data import TrajectoryData
 from vjepa.training.frozen_stage import FrozenStage
 from vjepa.weights.facts import ActingFacts
-from vjepa.weights.files import weights_digest
 
 EXAMPLES = 256
 """Windows over which the sizes of actions and states are measured."""
@@ -83,7 +82,7 @@ def acting_facts(stage: FrozenStage, scales: tuple[int, ...] | None = None) -> A
         fps=data.window.fps,
         scales=scales,
         encoder_source=stage.source,
-        encoder_digest=weights_digest(stage.encoder),
+        encoder_digest=stage.encoder_digest,
         weights=stage.weights,
     )
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from vjepa.errors import UserError
 from vjepa.weights.checkpoints import checkpoint_in
+from vjepa.weights.checksums import check_numbers
 from vjepa.weights.family import Family
 from vjepa.weights.files import State, as_checkpoint_error, load_strictly
 from vjepa.weights.load import load_encoder, load_predictor
@@ -41,7 +42,9 @@ def read_networks(source: str | Path) -> tuple[Configs, State]:
     """Settings and weights of the networks in a file or a Hugging Face directory."""
     found = read_source(source)
     if found.family is Family.LIGHTNING:
-        return found.content.get("networks", {}), found.content["state_dict"]
+        state = found.content["state_dict"]
+        check_numbers(found.path, state)
+        return found.content.get("networks", {}), state
     # A run goes on with both encoders: the trained one and its moving average.
     networks = {
         "encoder": load_encoder(source, "student"),
@@ -57,7 +60,7 @@ def network_configs(networks: Mapping[str, nn.Module]) -> Configs:
     return {name: asdict(networks[name].config) for name in ("encoder", "predictor")}
 
 
-def check_same_configs(ours: Configs, loaded: Configs, source: Path) -> None:
+def check_same_configs(ours: Configs, loaded: Configs, source: str | Path) -> None:
     """Raise UserError for networks with other settings. Checkpoints that name no settings pass."""
     for name, config in ours.items():
         # The shapes of weights do not show the number of heads or the layout of the rotary embedding.

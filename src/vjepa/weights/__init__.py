@@ -14,6 +14,7 @@ meta         Meta's `.pt` files: which network is in them, and of which size
 huggingface  Hugging Face directories, likewise
 keymaps      the names of other people's tensors, and how they become ours
 checkpoints  Lightning's `.ckpt` files, from which a stage resumes
+checksums    whether the numbers in a file of torch are as they were written
 files        what all of them need: errors, strict loading, digests, safe unpickling
 untrained    the command that writes an encoder with random weights
 """

@@ -16,10 +16,9 @@ from torch import Tensor
 
 from vjepa.weights.box import BOX, BOX_NOTE, is_box
 from vjepa.weights.facts import ActingFacts, ClipFacts
-from vjepa.weights.family import Family
-from vjepa.weights.file_kind import check_kind
-from vjepa.weights.files import CheckpointError, as_checkpoint_error, read_pickle
-from vjepa.weights.huggingface import hf_encoder_config, hf_files
+from vjepa.weights.family import Family, plain
+from vjepa.weights.files import CheckpointError, as_checkpoint_error
+from vjepa.weights.huggingface import HF_PARTS, hf_encoder_config, read_hf
 from vjepa.weights.meta import INSTEAD
 from vjepa.weights.source import Opened, how_to_say, read_source
 
@@ -153,7 +152,7 @@ def export_card(name: str, found: Opened) -> Card:
         scores=info.get("scores", {}),
         measure=MEASURES.get(description["parts"].get("probe", {}).get("schema", {}).get("targets")),
         notes=tuple(info.get("notes", ())),
-        sizes=parameters_by_part(tensor_sizes([found.path])),
+        sizes=parameters_by_part(found.path),
     )
 
 
@@ -171,12 +170,9 @@ def hugging_face_card(name: str, found: Opened) -> Card:
     config = found.content
     hf_encoder_config(config)
     sizes: dict[str, int] = {}
-    for key, size in tensor_sizes(hf_files(found.path)).items():
-        part = key.removeprefix("vjepa2.").partition(".")[0]
-        ours = {"encoder": "ema", "predictor": "predictor"}.get(part, "probe")
-        sizes[ours] = sizes.get(ours, 0) + size
-    if not sizes:
-        raise CheckpointError(f"{found.path} holds no tensors; download it again")
+    for key, value in read_hf(found.path).items():
+        part = HF_PARTS[f"{key.partition('.')[0]}."]
+        sizes[part] = sizes.get(part, 0) + value.numel()
     known = "frames_per_clip" in config and "crop_size" in config
     numbers = {"frames": config["frames_per_clip"], "size": config["crop_size"]} if known else {}
     clip = clip_facts({**numbers, "fps": PAPER_FPS}) if known else None
@@ -193,29 +189,18 @@ def meta_card(name: str, found: Opened) -> Card:
         networks["ac_predictor"] = networks.pop("predictor")
     if "probe" in networks:  # one of several classifiers that were trained side by side
         networks["probe"] = networks["probe"][0]
-    sizes = {part: sum(map(Tensor.numel, state.values())) for part, state in networks.items()}
+    sizes = {part: sum(map(Tensor.numel, plain(state).values())) for part, state in networks.items()}
     notes = ["such files do not say their clips"]
     if found.family is Family.V1_OR_V2:
         notes.append(f"{found.family}: {how_to_say(found.path)}")
     return Card(name, f"Meta, {found.family}", tuple(sizes), notes=tuple(notes), sizes=sizes)
 
 
-def tensor_sizes(files: Iterable[Path]) -> dict[str, int]:
-    """Numbers in each tensor of files; of safetensors files, only the headers are read."""
-    sizes: dict[str, int] = {}
-    for path in files:
-        if check_kind(path) == "torch":
-            sizes |= {key: value.numel() for key, value in read_pickle(path).items()}
-            continue
-        with safe_open(path, framework="pt") as file:
-            sizes |= {key: prod(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-    return sizes
-
-
-def parameters_by_part(sizes: Mapping[str, int]) -> dict[str, int]:
-    """The sum over each part of an export, whose tensors' names begin with the part's."""
+def parameters_by_part(path: Path) -> dict[str, int]:
+    """Numbers in each part of an export, whose tensors' names begin with the part's, from its header."""
     parts: dict[str, int] = {}
-    for key, size in sizes.items():
-        part = key.partition(".")[0]
-        parts[part] = parts.get(part, 0) + size
+    with safe_open(path, framework="pt") as file:
+        for key in file.keys():  # noqa: SIM118
+            part = key.partition(".")[0]
+            parts[part] = parts.get(part, 0) + prod(file.get_slice(key).get_shape())
     return parts

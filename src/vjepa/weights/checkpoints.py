@@ -60,16 +60,17 @@ def is_complete_archive(file: Path) -> bool:
 
 
 def checkpoint_in(source: str | Path) -> Path:
-    """The newest checkpoint in a folder of them; any other file or Hugging Face directory as it is.
+    """The newest checkpoint in a folder of them, or of a stage; any other file or directory as it is.
 
-    Raises CheckpointError if the source does not exist or the folder holds no readable checkpoint.
+    A stage's folder without checkpoints stands for its export. Raises CheckpointError if the source does not
+    exist or the folder holds no readable checkpoint.
     """
-    path = check_exists(source)
+    inside = Path(source).expanduser() / FOLDER
+    path = check_exists(inside if checkpoint_files(inside) else source)
     # A Hugging Face directory is one source of weights, not a folder of checkpoints.
     if not path.is_dir() or (path / "config.json").is_file():
         return path
     newest = newest_checkpoint(path)
     if newest is None:
-        inside = f", but {path / FOLDER} is a folder of them" if (path / FOLDER).is_dir() else ""
-        raise CheckpointError(f"{path} holds no checkpoint{inside}; give a folder of .ckpt files, or a file")
+        raise CheckpointError(f"{path} holds no checkpoint; give a folder of .ckpt files, or a file")
     return newest

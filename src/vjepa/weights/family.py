@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from vjepa.errors import require
 from vjepa.weights.files import State
 
 
@@ -56,8 +57,8 @@ REMEDIES = {
 V21_MARKS = ("patch_embed_img.", "img_mod_embed", "video_mod_embed", "norms_block.", "predictor_proj_context")
 POSITIONS = ("pos_embed", "predictor_pos_embed")
 """Fixed positions, which V-JEPA 2 does not use. They alone may be left over."""
-WRAPPERS = re.compile(r"^(module\.|backbone\.|_orig_mod\.)+")
-"""What distributed training, the masking wrapper and compilation put before a tensor's name."""
+WRAPPERS = re.compile(r"^((module|backbone|_orig_mod|model|encoder|predictor)\.)+")
+"""What distributed training, masking, compilation and other trainers put before a tensor's name."""
 GRIDS = {1568: Family.V1, 4608: Family.V1, 2048: Family.V2, 8192: Family.V2, 18432: Family.V2}
 """Places of the published clips: 16 frames of 224 or 384 px; 16 or 64 frames of 256 px, 64 of 384 px."""
 NAMES = {
@@ -73,7 +74,7 @@ GIANT = 1408
 def family_of(checkpoint: Mapping[Any, Any], name: str) -> Family:
     """The family of a file's content, as torch loads it; `name` is the file's."""
     tensors = tensors_of(checkpoint)
-    named = next((family for pattern, family in NAMES.items() if re.fullmatch(pattern, name)), None)
+    named = next((family for pattern, family in NAMES.items() if re.fullmatch(pattern, name, re.I)), None)
     if "state_dict" in checkpoint and ("pytorch-lightning_version" in checkpoint or "networks" in checkpoint):
         return Family.LIGHTNING
     if "classifiers" in checkpoint:
@@ -127,7 +128,11 @@ def holds(tensors: State, *marks: str) -> bool:
 
 
 def plain(network: Mapping[Any, Any]) -> State:
-    """The tensors of a network, by their names without the prefixes of wrappers."""
+    """The tensors of a network, by their names without the prefixes of wrappers.
+
+    Raises UserError if it is none.
+    """
+    require(isinstance(network, Mapping), f"a network in it is a {type(network).__name__}; give another file")
     tensors = {str(key): value for key, value in network.items() if isinstance(value, Tensor)}
     return {WRAPPERS.sub("", key): value for key, value in tensors.items()}
 

@@ -46,8 +46,11 @@ WEB = (b"<!doctype", b"<html", b"<?xml", b"<!--")
 
 def check_kind(path: Path) -> FileKind:
     """Whether torch or safetensors reads the file. Raises CheckpointError that says what it is instead."""
-    with path.open("rb") as file:
-        head = file.read(HEAD)
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}); give another file") from error
     if head.startswith(b"PK"):
         check_archive(path)
         return "torch"
@@ -75,8 +78,8 @@ def other_kind(head: bytes) -> tuple[str, str] | None:
         if head[place : place + len(mark)] == mark:
             return tuple(found)
     if is_text(head):
-        what = "JSON" if head.lstrip()[:1] in (b"{", b"[") else "text"
-        return f"is a text ({what}) and no weights", "give the file of tensors, or the folder that holds it"
+        what = "a text (JSON)" if head.lstrip()[:1] in (b"{", b"[") else "a text"
+        return f"is {what} and no weights", "give the file of tensors, or the folder that holds it"
     return None
 
 
@@ -93,6 +96,7 @@ def check_archive(path: Path) -> None:
         raise CheckpointError(f"{path} is cut off: the end of its archive is missing; {AGAIN}")
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
+        check_structure(path, archive)
     inside = {name.rpartition("/")[2] for name in names}
     if inside & {"constants.pkl", "archive_format"}:
         raise CheckpointError(
@@ -103,3 +107,15 @@ def check_archive(path: Path) -> None:
     if "data.pkl" not in inside:
         first = names[0] if names else "nothing"
         raise CheckpointError(f"{path} is a zip archive (of {first}) and not torch's; unpack it first")
+
+
+def check_structure(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raise CheckpointError if the part of a file that says where its tensors are has been damaged."""
+    described = [
+        member for member in archive.infolist() if member.filename.endswith("data.pkl") and member.CRC
+    ]
+    try:
+        for member in described:
+            archive.read(member)  # compares it with its checksum
+    except zipfile.BadZipFile as error:
+        raise CheckpointError(f"{path} is damaged ({error}); {AGAIN}") from error

@@ -1,6 +1,7 @@
 """What all weights files need: an error, strict loading, digests, and unpickling that runs no code."""
 
 import hashlib
+import os
 import re
 import warnings
 import zipfile
@@ -23,6 +24,7 @@ Rest = ParamSpec("Rest")
 Result = TypeVar("Result")
 DAMAGES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
 """What Python raises where a value is missing or of another type."""
+ADDRESS = re.compile(r"^(https?|hf|s3|gs):/+")
 MOST_PROBLEMS = 6
 """How many problems of a file an error lists; the others are counted."""
 
@@ -56,7 +58,10 @@ def as_checkpoint_error(
 
 
 def check_exists(source: str | Path) -> Path:
-    """The source as a path; `demo` is the file in the package. Raises CheckpointError if there is none."""
+    """The source as a path; `demo` is the file in the package, and a stage's folder stands for its export.
+
+    Raises CheckpointError if there is none.
+    """
     if is_box(source):
         path = box_path()
         if not path.is_file():
@@ -65,18 +70,28 @@ def check_exists(source: str | Path) -> Path:
                 "with `make demo`, or give another source"
             )
         return path
-    path = Path(source)
-    if not path.exists():
+    path = Path(os.path.expanduser(source))
+    if not os.path.exists(path):  # also where the system refuses to look
+        shown = ADDRESS.sub(r"\1://", str(source))  # a Path makes one slash of two
         raise CheckpointError(
-            f"{source} does not exist; give a stage's model.safetensors, a .pt file of Meta's, "
-            f"a Hugging Face directory, or {BOX} for the weights in the package{download_of(str(source))}"
+            f"{shown} does not exist; give a stage's model.safetensors, a .pt file of Meta's, "
+            f"a Hugging Face directory, or {BOX} for the weights in the package{download_of(shown)}"
         )
-    return path
+    if not (path.is_file() or path.is_dir()):
+        raise CheckpointError(f"{source} is a device or a pipe; copy the weights into a file and give that")
+    return export_in(path)
+
+
+def export_in(path: Path) -> Path:
+    """The export in the folder of a stage, or of a run with a single export; any other path as it is."""
+    recipes = [*path.glob("config.yaml"), *path.glob("*/config.yaml")] if path.is_dir() else []
+    exports = [file for recipe in recipes if (file := recipe.with_name("model.safetensors")).is_file()]
+    return exports[0] if len(exports) == 1 else path
 
 
 def download_of(source: str) -> str:
     """How to fetch an address or a name on Hugging Face's hub, as the end of a sentence."""
-    if re.match(r"(https?|hf):/", source):
+    if ADDRESS.match(source):
         return "; nothing here downloads, so fetch the file first (curl -fLO ADDRESS)"
     if re.fullmatch(r"facebook/vjepa2[\w.-]*", source):
         return f"; nothing here downloads, so fetch it first (hf download {source} --local-dir {source[9:]})"
@@ -95,10 +110,14 @@ def load_strictly(module: Module, state: State, source: Path) -> Module:
     for key, value in expected.items():
         if key in state and state[key].shape != value.shape:
             problems.append(f"{key} is {tuple(state[key].shape)}, expected {tuple(value.shape)}")
+        elif key in state and value.is_floating_point() and not state[key].is_floating_point():
+            problems.append(f"{key} holds {str(state[key].dtype)[6:]} (quantised?), expected floats")
     if problems:
         listed = "; ".join(problems[:MOST_PROBLEMS])
         more = f"; and {len(problems) - MOST_PROBLEMS} more" if len(problems) > MOST_PROBLEMS else ""
         raise CheckpointError(f"{source} does not fit the {type(module).__name__}: {listed}{more}")
+    if any(value.is_meta for value in expected.values()):
+        return module  # a network without numbers, which asks only whether these would fit
     broken = [key for key, value in state.items() if not value.isfinite().all()]
     if broken:
         raise CheckpointError(
@@ -143,6 +162,24 @@ def check_same_encoder(encoder: nn.Module, expected: str | None, what: str) -> N
         )
 
 
+class Unread:
+    """Stands for a NumPy value in a pickle, such as a loss. No network needs it, and none is built."""
+
+    def __init__(self, *content: object) -> None:
+        pass
+
+    def __setstate__(self, content: object) -> None:
+        pass
+
+
+NUMPY = (
+    "dtype",
+    "ndarray",
+    *(f"{core}.multiarray.{f}" for core in ("core", "_core") for f in ("scalar", "_reconstruct")),
+)
+"""What builds NumPy's values in a pickle, in versions 1 and 2 of it."""
+
+
 def read_pickle(path: Path) -> dict:
     """A torch file of plain values and tensors: Lightning's `.ckpt` or Meta's `.pt`. Code in it is never run.
 
@@ -153,7 +190,8 @@ def read_pickle(path: Path) -> dict:
         # cannot be mapped. Torch gives a path that ends so to another reader, but not an open file.
         mapped = zipfile.is_zipfile(path) and path.suffix != ".safetensors"
         # Warnings are of a strange pickle, before the error says the same.
-        with warnings.catch_warnings(action="ignore"), path.open("rb") as file:
+        plain = torch.serialization.safe_globals([(Unread, f"numpy.{name}") for name in NUMPY])
+        with warnings.catch_warnings(action="ignore"), path.open("rb") as file, plain:
             checkpoint = torch.load(
                 path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped
             )

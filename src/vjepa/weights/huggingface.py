@@ -1,20 +1,26 @@
 """Hugging Face VJEPA2 directories: their config and tensors. Reading them does not need transformers."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from vjepa.errors import require
 from vjepa.models.encoder import EncoderConfig
 from vjepa.models.predictor import PredictorConfig
+from vjepa.weights.checksums import check_numbers
 from vjepa.weights.family import READABLE, REMEDIES, Family
 from vjepa.weights.file_kind import check_kind
 from vjepa.weights.files import CheckpointError, State, read_pickle
 from vjepa.weights.keymaps import HF_PROBE, translate
 
 HF_SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "mlp_ratio")
+HF_PARTS = {"encoder.": "ema", "predictor.": "predictor", "pooler.": "probe", "classifier.": "probe"}
+"""First words of tensors' names -> the part of an export that they are."""
+ENDINGS = (".pt", ".pth", ".pth.tar", ".safetensors")
 V21_SETTINGS = ("use_modality_embeddings", "interpolate_rope", "img_temporal_dim_size", "teacher_embed_dim")
 """Settings in config.json that only V-JEPA 2.1 has."""
 
@@ -25,12 +31,7 @@ def read_hf_config(folder: Path) -> dict:
         raise CheckpointError(
             f"{folder} has no config.json, so it is not a Hugging Face model directory{instead_of(folder)}"
         )
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise CheckpointError(
-            f"{folder}/config.json is cut off or no JSON ({error}); download it again"
-        ) from error
+    config = read_json(folder / "config.json")
     if not isinstance(config, dict):
         raise CheckpointError(f"{folder}/config.json holds a {type(config).__name__}; expected settings")
     if config.get("model_type") != "vjepa2":
@@ -43,12 +44,26 @@ def read_hf_config(folder: Path) -> dict:
     return config
 
 
+def read_json(path: Path) -> Any:
+    """The values in a file of JSON. Raises CheckpointError if it is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is cut off or no JSON ({error}); download it again") from error
+
+
 def instead_of(folder: Path) -> str:
     """What to give instead of a folder without config.json, as the end of a sentence."""
     exports = [*folder.glob("model.safetensors"), *folder.glob("*/model.safetensors")]
+    checkpoint = next(folder.glob("*.ckpt"), None)
+    if checkpoint:  # beside the folder of a run's checkpoints lies its export
+        exports += folder.parent.glob("model.safetensors")
+    others = [file for ending in ENDINGS for file in sorted(folder.glob(f"*{ending}"))]
     best = min(exports, key=lambda file: file.parent.name != "cooldown", default=None)
-    if best:
-        return f"; give a file, such as {best}"
+    if best or others:
+        return f"; give a file, such as {best or others[0]}"
+    if checkpoint:
+        return " but a run's checkpoints; give the model.safetensors that its stage writes at the end"
     if cached := next(folder.glob("snapshots/*/config.json"), None):
         return f"; give {cached.parent}"
     if next(folder.glob("*processor_config.json"), None):
@@ -58,41 +73,65 @@ def instead_of(folder: Path) -> str:
 
 def hf_files(folder: Path) -> list[Path]:
     """The files of tensors in a folder. Raises CheckpointError if one is missing, or is none."""
-    files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
-    for index in folder.glob("*.index.json"):
-        named = set(json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"].values())
-        missing = sorted(named - {file.name for file in files})
+    for kind in ("model*.safetensors", "pytorch_model*.bin"):
+        files = sorted(folder.glob(kind))
+        if files:
+            check_shards(files, folder.glob(f"{kind}.index.json"))
+            return files
+    raise CheckpointError(f"{folder} holds a config.json but no model.safetensors; download it too")
+
+
+def check_shards(files: list[Path], indices: Iterable[Path]) -> None:
+    """Raise CheckpointError unless the files that an index names are there."""
+    for index in indices:
+        known = read_json(index)
+        places = known.get("weight_map") if isinstance(known, dict) else None
+        if not isinstance(places, dict):
+            raise CheckpointError(f"{index} does not say which file holds which tensor; download it again")
+        missing = sorted(set(map(str, places.values())) - {file.name for file in files})
         if missing:
             raise CheckpointError(
                 f"{index} names {missing[0]}, one of {len(missing)} files that are not there; "
                 "download the folder again"
             )
-    if not files:
-        raise CheckpointError(f"{folder} holds a config.json but no model.safetensors; download it too")
-    return files
 
 
 def read_hf(folder: Path) -> State:
-    """All tensors of a folder, which may be in several files. Raises CheckpointError as `hf_files`."""
+    """All tensors of a model's networks, which may be in several files.
+
+    Raises CheckpointError as `hf_files`, and if no tensor is known.
+    """
     tensors = [item for file in hf_files(folder) for item in read_tensors(file).items()]
     # A classifier's directory holds the encoder under a further prefix.
-    return {key.removeprefix("vjepa2."): value for key, value in tensors}
+    named = {key.removeprefix("vjepa2."): value for key, value in tensors}
+    known = {key: value for key, value in named.items() if key.startswith(tuple(HF_PARTS))}
+    if not known:
+        others = f" of V-JEPA 2, but {', '.join(list(named)[:2])}" if named else ""
+        raise CheckpointError(f"{folder} holds no tensors{others}; download it again")
+    return known
 
 
 def read_tensors(file: Path) -> State:
     """The tensors of one file, of either kind. Raises CheckpointError if it is none, or is cut off."""
     if check_kind(file) == "torch":
-        return read_pickle(file)
+        state = {key: value for key, value in read_pickle(file).items() if isinstance(value, Tensor)}
+        check_numbers(file, state)
+        return state
     try:
-        return load_file(file)
+        with safe_open(file, framework="pt") as opened:
+            if "vjepa" in (opened.metadata() or {}):
+                raise CheckpointError(
+                    f"{file} is a stage's export, which needs no config.json; give that file"
+                )
+            return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise CheckpointError(f"{file} is cut off or damaged ({error}); download it again") from error
 
 
 def check_known(config: dict, *keys: str) -> None:
-    """Raise UserError that names the settings which config.json lacks."""
-    missing = [key for key in keys if key not in config]
-    require(not missing, f"config.json lacks {', '.join(missing)}; download the folder again")
+    """Raise UserError that names the settings which config.json lacks, or which are no numbers."""
+    missing = [key for key in keys if not isinstance(config.get(key), int | float)]
+    require(not missing, f"config.json lacks a number for {', '.join(missing)}; download the folder again")
 
 
 def hf_encoder_config(config: dict) -> EncoderConfig:

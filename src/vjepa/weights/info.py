@@ -2,13 +2,39 @@
 
     vjepa weights info demo runs/demo/ac/model.safetensors
 
-Only headers are read, so it takes no time for files of any size.
+Only headers are read, so it takes no time for files of any size. What is told can be loaded, unless its
+numbers are damaged: that shows when they are read.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+
+import torch
+from torch.overrides import TorchFunctionMode
 
 from vjepa.weights.card import Card, read_card
 from vjepa.weights.files import CheckpointError
+from vjepa.weights.load import (
+    load_ac_predictor,
+    load_anticipation,
+    load_encoder,
+    load_policy,
+    load_predictor,
+    load_probe,
+)
+
+PartLoader = Callable[[Path], object]
+LOADERS: dict[str, PartLoader] = {
+    "ema": load_encoder,
+    "student": partial(load_encoder, weights="student"),
+    "predictor": load_predictor,
+    "probe": load_probe,
+    "ac_predictor": load_ac_predictor,
+    "policy": load_policy,
+    "anticipation": load_anticipation,
+}
 
 
 def info(files: list[Path]) -> None:
@@ -28,6 +54,42 @@ def info(files: list[Path]) -> None:
 def card_or_error(file: Path) -> Card | Exception:
     """What a file holds, or the error that says why it cannot be loaded."""
     try:
-        return read_card(file)
+        return loadable(read_card(file), file)
     except (CheckpointError, OSError) as error:
         return error
+
+
+def loadable(card: Card, file: Path) -> Card:
+    """The card of the parts that can be loaded; notes say why others cannot.
+
+    Raises CheckpointError if none can.
+    """
+    errors = {part: error for part in card.parts if (error := load_error(file, part))}
+    if errors and len(errors) == len(card.parts):
+        raise next(iter(errors.values()))
+    notes = [f"{part} cannot be loaded: {error}" for part, error in errors.items()]
+    parts = tuple(part for part in card.parts if part not in errors)
+    return replace(card, parts=parts, notes=(*card.notes, *notes))
+
+
+def load_error(file: Path, part: str) -> CheckpointError | None:
+    """Why a part cannot be loaded, from the names, types and shapes of its tensors; None if it can."""
+    try:
+        with torch.device("meta"), ShapesAlone():
+            LOADERS.get(part, read_card)(file)  # a projector is loaded with its language model
+    except CheckpointError as error:
+        return error
+    return None
+
+
+class ShapesAlone(TorchFunctionMode):
+    """Draws no numbers on torch's `meta` device, and copies none, for which torch would import a compiler."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        """The function's result, but for one that changes a tensor in place, that tensor as it is."""
+        named = kwargs or {}
+        first = args[0] if args else named.get("tensor")
+        if func is torch.cat and first[0].is_meta:
+            return first[0].new_empty(sum(map(len, first)), *first[0].shape[1:])
+        in_place = func.__name__.endswith("_") and not func.__name__.endswith("__")
+        return first if in_place and getattr(first, "is_meta", False) else func(*args, **named)

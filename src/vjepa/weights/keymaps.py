@@ -115,7 +115,8 @@ def translate(state: State, prefix: str, keymap: Mapping[str, str], source: Path
     for key, value in state.items():
         if key.startswith(prefix):
             ours = rename(key.removeprefix(prefix), patterns, source)
-            renamed[ours] = our_shape(ours, value)
+            # On `meta`, torch's device of tensors without numbers, none is read from the file.
+            renamed[ours] = our_shape(ours, value.to(torch.get_default_device()))
     return join_pieces(renamed)
 
 

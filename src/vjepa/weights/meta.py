@@ -8,6 +8,7 @@ from pathlib import Path
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.models.encoder import EncoderConfig
 from vjepa.models.predictor import Predictor, PredictorConfig
+from vjepa.weights.checksums import check_numbers
 from vjepa.weights.family import POSITIONS, READABLE, Family, plain
 from vjepa.weights.files import CheckpointError, State
 from vjepa.weights.keymaps import META_PROBE, block_count, translate
@@ -31,12 +32,15 @@ def read_meta(found: Opened, network: str) -> State:
     if found.family is Family.V1_OR_V2:
         raise CheckpointError(f"{path} holds {found.family}; {how_to_say(path)}")
     if network not in found.content:
-        student = "give --weights student for its encoder" if "encoder" in found.content else None
+        of_student = network == "target_encoder" and "encoder" in found.content
+        student = "give --weights student for its encoder" if of_student else None
         raise CheckpointError(
             f"{path} holds {found.family}, and no '{network}' but {first_names(found.content)}; "
             f"{student or INSTEAD.get(found.family, 'give another file')}"
         )
-    return {key: value for key, value in plain(found.content[network]).items() if key not in POSITIONS}
+    state = {key: value for key, value in plain(found.content[network]).items() if key not in POSITIONS}
+    check_numbers(path, state)
+    return state
 
 
 def read_meta_predictor(found: Opened, of_actions: bool = False) -> State:
@@ -113,4 +117,6 @@ def read_meta_probe(found: Opened) -> State:
             f"{found.path} holds {found.family}, and no classifier; give a file such as ssv2-vitl-16x2x3.pt"
         )
     # An evaluation trains several classifiers side by side, and all of them are in the list.
-    return translate(plain(found.content["classifiers"][0]), "", META_PROBE, found.path)
+    state = plain(found.content["classifiers"][0])
+    check_numbers(found.path, state)
+    return translate(state, "", META_PROBE, found.path)

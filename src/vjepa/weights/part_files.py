@@ -5,6 +5,7 @@
 A run's controls, which were trained on an untrained encoder, are left out.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +20,7 @@ FIRST_CHOICE = ("cooldown", "vlm")
 
 def part_files(source: str | Path) -> dict[str, str]:
     """Part -> the file that holds it. Raises CheckpointError if there is no such source."""
-    files = stage_exports(Path(source))
+    files = stage_exports(Path(os.path.expanduser(source)))
     if not files:
         return dict.fromkeys(read_card(source).parts, str(source))
     # The preferred stages come last, and replace what others hold.
@@ -50,4 +51,4 @@ def encoder_of(files: Mapping[str, str]) -> str | None:
 
 def is_there(source: str | Path) -> bool:
     """Whether a source that a file names is still there; `demo` is in the package."""
-    return is_box(source) or Path(source).exists()
+    return is_box(source) or os.path.exists(os.path.expanduser(source))

@@ -50,13 +50,14 @@ def read_source(source: str | Path, family: str | None = None) -> Opened:
         return Opened(path, Family.HUGGING_FACE, read_hf_config(path))
     if check_kind(path) == "safetensors":
         return Opened(path, Family.EXPORT, read_description(path))
-    checkpoint = read_pickle(path)
+    # Some trainers write None for a network that they do not keep.
+    checkpoint = {key: value for key, value in read_pickle(path).items() if value is not None}
     found = family_of(checkpoint, path.name)
     if found in (Family.V1, Family.V1_OR_V2) and (family or IN_NAME.search(path.name)):
         announce(f"{path} is read as V-JEPA 2, as its name or family= says; its pos_embed is not used")
         found = Family.V2
     if found in REMEDIES:
-        names = f" but {first_names(checkpoint)}" if found is Family.UNKNOWN else ""
+        names = f" but {first_names(checkpoint)}" if found is Family.UNKNOWN and checkpoint else ""
         raise CheckpointError(f"{path} holds {found}{names}; {REMEDIES[found]}")
     return Opened(path, found, checkpoint)
 

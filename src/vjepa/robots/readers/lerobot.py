@@ -21,7 +21,12 @@ from vjepa.robots.left_out import LeftOut
 from vjepa.robots.readers.lerobot_episodes import read_episode_table
 from vjepa.robots.readers.lerobot_info import read_info
 from vjepa.robots.readers.lerobot_rows import read_episode_rows
-from vjepa.robots.readers.lerobot_videos import cameras_with_videos, footage_of, with_images
+from vjepa.robots.readers.lerobot_videos import (
+    cameras_with_videos,
+    footage_of,
+    with_images,
+    without_early_begins,
+)
 from vjepa.robots.schema import END_EFFECTOR, StateSchema
 
 
@@ -61,6 +66,7 @@ def load_lerobot(
 
     table = read_episode_table(info, wanted, left_out)
     present = wanted if cameras else cameras_with_videos(table, wanted, left_out)
+    table = without_early_begins(table, present, left_out)
     for camera in present:
         table = with_images(table, camera, left_out)
     rows = read_episode_rows(table, columns.needed(schema, present), left_out)

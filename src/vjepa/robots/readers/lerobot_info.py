@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vjepa.data.manifest_error import ManifestError
+from vjepa.data.text_files import read_text
 from vjepa.robots.episodes import Columns, TrajectoryError
 from vjepa.robots.readers.parquet_numbers import file_fault
 from vjepa.robots.schema import StateSchema
@@ -127,8 +129,10 @@ def _read_json(file: Path) -> dict:
     if fault:
         raise TrajectoryError(f"{file}: {fault}")
     try:
-        fields = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        fields = json.loads(read_text(file))
+    except ManifestError as error:
+        raise TrajectoryError(str(error)) from error
+    except json.JSONDecodeError as error:
         raise TrajectoryError(f"{file}: cannot be read: {error}") from error
     if not isinstance(fields, dict):
         raise TrajectoryError(

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float64
 
 from vjepa.data.decode import open_video
 from vjepa.data.decode_error import DecodeError
+from vjepa.robots.episode_checks import RATE_ROUNDING
 from vjepa.robots.episodes import Footage, TrajectoryError
 from vjepa.robots.left_out import LeftOut
 from vjepa.robots.readers.lerobot_episodes import PLACE, EpisodeTable
@@ -35,6 +36,47 @@ def has_a_video(table: EpisodeTable, camera: str) -> bool:
     places = np.unique(np.stack(list(columns), 1), axis=0)
     places = places[is_whole(places).all(1)].astype(np.int64)
     return any(table.info.file(camera, *place).is_file() for place in places.tolist())
+
+
+def without_early_begins(table: EpisodeTable, cameras: Sequence[str], left_out: LeftOut) -> EpisodeTable:
+    """The episodes that do not begin, under any of the cameras, within an episode before them.
+
+    An episode may have more seconds than rows: some recorders film on after the last row. If it also begins
+    within another's seconds, its begin is wrong, and its images would be shifted. All cameras are looked at
+    before any episode is left out: the episode before may itself be one of those.
+    """
+    early = np.stack([_begins_early(table, camera) for camera in cameras])
+    by_camera = early.argmax(0)
+
+    def say(episode: int) -> str:
+        camera = cameras[by_camera[episode]]
+        span = f"{_begins(table, camera)[episode]:.3f} to {_ends(table, camera)[episode]:.3f} s"
+        rows = f"{table.length[episode]} rows at {table.info.fps:g} a second"
+        return (
+            f"{table.name(episode)}: its images of {camera} lie at {span}, too long for {rows} and over "
+            f"the episode before; one of the two times is wrong"
+        )
+
+    return table.without(early.any(0), say, left_out.bad)
+
+
+def _begins_early(table: EpisodeTable, camera: str) -> Bool[np.ndarray, " e"]:
+    """Which episodes have more seconds than rows, and begin within the seconds of one before them."""
+    begins = _begins(table, camera)
+    ends = _ends(table, camera)
+    fps = table.info.fps
+    # Half a row is for rounding. False where a time is missing, which is NaN.
+    early = (ends - begins) * fps > table.length * (1 + RATE_ROUNDING) + 0.5
+    if not early.any():
+        return early
+
+    files = list(zip(*(table.columns[f"videos/{camera}/{column}"].tolist() for column in PLACE), strict=True))
+    reached: dict[tuple[float, ...], float] = {}
+    for episode in np.argsort(begins, kind="stable").tolist():
+        before = reached.get(files[episode], -np.inf)
+        early[episode] &= begins[episode] < before - 0.5 / fps
+        reached[files[episode]] = max(before, ends[episode])
+    return early
 
 
 def with_images(table: EpisodeTable, camera: str, left_out: LeftOut) -> EpisodeTable:
