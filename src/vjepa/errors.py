@@ -7,6 +7,7 @@ Each kind of file has its own subclass: ManifestError, DecodeError, TrajectoryEr
 """
 
 import os
+import re
 import sys
 from functools import cache
 from multiprocessing import parent_process
@@ -53,6 +54,15 @@ def check_workers(workers: int, least: int = 0) -> None:
 def check_seed(seed: int) -> None:
     """Raise UserError for a seed that torch or numpy would refuse."""
     require(0 <= seed < 2**32, f"--seed {seed}: give a whole number from 0 to {2**32 - 1}")
+
+
+def not_downloaded(begin: bytes) -> str | None:
+    """What a download left in place of a file, by its first bytes, and what to do; None for other files."""
+    if begin.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"
+    if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype|!--|html|\?xml|svg)", begin, re.IGNORECASE):
+        return "a web page, not the file itself; download it again"
+    return None
 
 
 @cache

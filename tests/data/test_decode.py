@@ -499,7 +499,7 @@ BROKEN = {
     "empty.mp4": (b"", "empty"),
     "zeros.mp4": (bytes(5000), "corrupt, cut off or no video"),
     "page.mp4": (b"<html><body>404 Not Found</body></html>" * 50, "a web page"),
-    "denied.webm": (b'<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code></Error>', "other markup"),
+    "denied.webm": (b'<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code></Error>', "a web page"),
     "pointer.mp4": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
     "pointer.gif": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
     "moving.webp": (

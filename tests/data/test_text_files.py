@@ -58,7 +58,7 @@ def test_western_text_is_read_and_named_once(tmp_path, text, capsys):
         ("ab".encode("utf-16-le"), "or text in UTF-16 without its mark"),
         (TEXT.encode("utf-16")[:-1], "not UTF-8, and not utf-16 either"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "fetch it with `git lfs pull`"),
-        (b"\n<!DOCTYPE html>\n", "a web page in place of the file"),
+        (b"\n<!DOCTYPE html>\n", "a web page, not the file itself"),
     ],
 )
 def test_what_is_no_text_of_the_user_is_one_sentence(tmp_path, data, words):

@@ -307,12 +307,12 @@ def test_every_dialect_says_the_same(tmp_path, row, capsys):
 
 
 def test_where_media_may_be(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     rows = [openai("video", {"url": "file:///data/my%20clip.mp4"}), changed(video="~/a.mp4")]
     rows += [changed(video=url) for url in ("file://sub/a.mp4", "file://localhost/a.mp4", "FILE:/a#1.mp4")]
     captions = read_captions(written(tmp_path, *rows))
     paths = [captions.row(i).media[0].path for i in range(5)]
-    assert paths[:2] == [Path("/data/my clip.mp4"), Path("/home/me/a.mp4")]
+    assert paths[:2] == [Path("/data/my clip.mp4"), tmp_path / "home/a.mp4"]
     assert paths[2:] == [tmp_path / "sub/a.mp4", Path("/a.mp4"), Path("/a#1.mp4")]
     elsewhere = (
         "https://example.org/a.mp4",

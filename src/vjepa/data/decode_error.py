@@ -7,11 +7,9 @@ from pathlib import Path
 
 import av
 
-from vjepa.errors import UserError
+from vjepa.errors import UserError, not_downloaded
 
 NO_VIDEO = {
-    rb"version https://git-lfs": "a pointer of Git LFS, not the video: fetch it with `git lfs pull`",
-    rb"(\xef\xbb\xbf)?\s*<[!?a-zA-Z]": "a web page or other markup, not the video: download the file itself",
     rb"RIFF.{4}WEBP.*ANIM": "an animated WebP, which FFmpeg cannot read: convert it to GIF, APNG or MP4",
     rb"[\t\n\r -~]{20,}\Z": "a text, no video",
 }
@@ -51,7 +49,8 @@ def what_else(path: Path) -> str | None:
             begin = file.read(2**16)
     except OSError:
         return None
-    return next((what for mark, what in NO_VIDEO.items() if re.match(mark, begin, re.DOTALL)), None)
+    known = (what for mark, what in NO_VIDEO.items() if re.match(mark, begin, re.DOTALL))
+    return not_downloaded(begin) or next(known, None)
 
 
 def reason_of(error: Exception) -> str:

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from vjepa.data.manifest_error import ManifestError
-from vjepa.errors import announce
+from vjepa.errors import announce, not_downloaded
 
 WESTERN = "cp1252"
 """What Windows and older programs write in Western Europe and America. Latin-1 is a part of it."""
@@ -65,11 +65,8 @@ def _check_text(source: Path, data: bytes) -> None:
     if control := NOT_TEXT.search(data):
         reason = f"a binary file (it holds the byte {control[0][0]:#04x}), or text in UTF-16 without its mark"
         raise ManifestError(f"{source}, line {_line(data, control.start())}: {reason}; save it as UTF-8 text")
-    begin = data[:100].lstrip().lower()
-    if begin.startswith(b"version https://git-lfs"):
-        raise ManifestError(f"{source}: a pointer of Git LFS, not the file; fetch it with `git lfs pull`")
-    if begin.startswith((b"<!doctype html", b"<html")):
-        raise ManifestError(f"{source}: a web page in place of the file; download the file itself")
+    if left := not_downloaded(data[:100]):
+        raise ManifestError(f"{source}: {left}")
 
 
 def _from_western(source: Path, data: bytes, first: int) -> bytes:

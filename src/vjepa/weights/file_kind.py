@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
+from vjepa.errors import not_downloaded
 from vjepa.weights.files import CheckpointError
 
 FileKind = Literal["torch", "safetensors"]
@@ -16,10 +17,6 @@ HEAD = 512
 AGAIN = "download it again"
 OTHER = "expected a file of torch or safetensors"
 BEGINNINGS = {
-    b"version https://git-lfs": (
-        "is a Git LFS pointer, which stands for the real file",
-        "run `git lfs pull` in its repository, or download the file itself",
-    ),
     b"\x1f\x8b": ("is compressed (gzip)", "unpack it first"),
     b"\xfd7zXZ": ("is compressed (xz)", "unpack it first"),
     b"(\xb5/\xfd": ("is compressed (zstd)", "unpack it first"),
@@ -41,7 +38,6 @@ PLACES = {
     4: (b"ftyp", "is a video", OTHER),
 }
 """The same for bytes at another place."""
-WEB = (b"<!doctype", b"<html", b"<?xml", b"<!--")
 
 
 def check_kind(path: Path) -> FileKind:
@@ -57,6 +53,8 @@ def check_kind(path: Path) -> FileKind:
     # The length of a header of JSON, and its first brace.
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
         return "safetensors"
+    if left := not_downloaded(head):
+        raise CheckpointError(f"{path} is {left}")
     found = other_kind(head)
     if found:
         raise CheckpointError(f"{path} {found[0]}; {found[1]}")
@@ -69,8 +67,6 @@ def other_kind(head: bytes) -> tuple[str, str] | None:
     """What a file that is no weights is by its first bytes, and what to do; None if that is not known."""
     if not head:
         return "is empty", AGAIN
-    if head.lstrip().lower().startswith(WEB):
-        return "is a web page and no weights: its download failed", AGAIN
     for beginning, found in BEGINNINGS.items():
         if head.startswith(beginning):
             return found

@@ -14,10 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 from jaxtyping import Bool, Float, Float64
 
+from vjepa.errors import not_downloaded
 from vjepa.robots.episodes import TrajectoryError
 
-LFS_POINTER = b"version https://git-lfs"
-"""How a file begins that stands for one in Git LFS."""
 BATCH = 1_000_000
 """Rows that are converted at once: many small files take less time together, large ones less memory alone."""
 
@@ -84,9 +83,7 @@ def file_fault(file: Path) -> str | None:
     if size == 0:
         return "the file is empty"
     # A pointer is three short lines; larger files are not opened.
-    if size < 1024 and file.read_bytes().startswith(LFS_POINTER):
-        return "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"
-    return None
+    return not_downloaded(file.read_bytes()) if size < 1024 else None
 
 
 def is_whole(values: Float64[np.ndarray, "*n"], least: int = 0) -> Bool[np.ndarray, "*n"]:
