@@ -239,6 +239,18 @@ def test_slow_and_common_rates_are_no_jumps(tmp_path, suffix, rate):
     assert read_stamps(decode_frames(path, (np.arange(20) + 0.25) / float(rate))) == list(range(20))
 
 
+def test_avi_in_which_frames_are_reordered_late(tmp_path):
+    """An encoder uses B-frames where the picture is calm: here not among the first frames, which are noise."""
+    noise = np.random.default_rng(0).integers(-75, 75, (30, 64, 96, 3))
+    pictures = [stamp(number) for number in range(60)]
+    pictures[:30] = [np.clip(stamp(k) + noise[k], 0, 255).astype(np.uint8) for k in range(30)]
+    options = {"bf": "3", "g": "250", "x264-params": "b-adapt=1:b-bias=-90"}
+    write_video(tmp_path / "a.avi", even_times(60, 25), pictures=pictures, ticks=25, options=options)
+    times = (np.arange(60) + 0.5) / 25
+    assert read_stamps(decode_frames(tmp_path / "a.avi", times)) == list(range(60))
+    assert read_stamps(decode_frames(tmp_path / "a.avi", [times[34]])) == [34]
+
+
 JOINED = {
     "equal.ts": dict(parts=(40, 40)),
     "longer.ts": dict(parts=(30, 50, 20), options={"g": "12", "bf": "2"}),
