@@ -240,7 +240,7 @@ def test_slow_and_common_rates_are_no_jumps(tmp_path, suffix, rate):
 
 
 def test_avi_in_which_frames_are_reordered_late(tmp_path):
-    """An encoder uses B-frames where the picture is calm: here not among the first frames, which are noise."""
+    """An encoder uses B-frames where the picture is calm: here after the first frames, which are noise."""
     noise = np.random.default_rng(0).integers(-75, 75, (30, 64, 96, 3))
     pictures = [stamp(number) for number in range(60)]
     pictures[:30] = [np.clip(stamp(k) + noise[k], 0, 255).astype(np.uint8) for k in range(30)]
