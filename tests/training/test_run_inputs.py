@@ -14,7 +14,7 @@ from tests.stage_runs import equal, fit
 from tests.stages.test_stages import MASKS, NARROW, TINY, clip_data, pretrain
 from tests.videos import even_times, write_video
 from vjepa.data.clip_data import ClipData, Source
-from vjepa.data.digest import DataDigest, files_digest, spread
+from vjepa.data.digest import EDGE, DataDigest, files_digest, spread
 from vjepa.data.labelled_clip_data import LabelledClipData
 from vjepa.errors import UserError
 from vjepa.training.optim import OptimConfig, Schedule
@@ -426,3 +426,14 @@ def test_how_many_batches_are_validated_or_tested_may_change():
     for name in ("limit_val_batches", "limit_test_batches"):
         assert differences({"trainer": {name: 1.0}}, {"trainer": {name: 1}}) == []
     assert differences({"trainer": {"limit_train_batches": 1}}, {"trainer": {"limit_train_batches": 2}})
+
+
+@pytest.mark.parametrize("place", [0, EDGE - 1, -EDGE, -1])
+def test_one_byte_at_either_end_of_a_large_file_counts(tmp_path, place):
+    content = bytearray(5 * EDGE)
+    file = tmp_path / "a.mp4"
+    file.write_bytes(content)
+    before, _ = files_digest([file])
+    content[place] = 1
+    file.write_bytes(content)
+    assert files_digest([file])[0] != before
