@@ -9,8 +9,11 @@ Each kind of file has its own subclass: ManifestError, DecodeError, TrajectoryEr
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from multiprocessing import parent_process
+from pathlib import Path
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 """Where torchrun, Lightning and Slurm tell a process its number."""
@@ -31,6 +34,31 @@ def require(condition: bool, sentence: str) -> None:
     """Raise UserError with the sentence unless the condition holds."""
     if not condition:
         raise UserError(sentence)
+
+
+@contextmanager
+def damage_as_error(
+    source: str | Path, kind: type[UserError] = UserError, advice: str = "give another file"
+) -> Iterator[None]:
+    """Raise whatever a damaged or foreign file makes go wrong inside as one sentence about `source`.
+
+    Every reader of files that others may have written goes through this boundary. Errors of the system pass,
+    since they name their file, and so do a missing package and too little memory.
+    """
+    try:
+        yield
+    except UserError as error:
+        if isinstance(error, kind):
+            raise
+        raise kind(f"{source}: {error}") from error  # settings that fit nothing; it does not know its file
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:  # readers raise errors of any kind on broken files
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        words = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+        what = f"it lacks {error}" if isinstance(error, KeyError) else words
+        raise kind(f"{source}: its content is damaged, or of another program ({what}); {advice}") from error
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,6 +1,7 @@
 """What the stages share.
 
 stage_cli             one command line for every stage: settings, Trainer, export
+finish                the end of a fit: last checkpoint, test, export
 export_info           what an export says of its training: steps, seed, data, licence, scores
 trainer_settings      which settings of Lightning's Trainer a stage refuses, or carries out in its own way
 loggers               TensorBoard in a run's folder; tables that a second start does not delete

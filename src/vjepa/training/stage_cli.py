@@ -21,7 +21,6 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from vjepa.command.mistakes import mistakes_as_sentences
 from vjepa.command.pages import typed_program
@@ -31,8 +30,7 @@ from vjepa.errors import UserError, require
 from vjepa.models.encoder import Encoder
 from vjepa.models.grid import Grid
 from vjepa.training.checkpoint_settings import MonitoredMetric
-from vjepa.training.closing_lines import closing_lines
-from vjepa.training.export_info import training_facts
+from vjepa.training.finish import finish_fit
 from vjepa.training.forecast import Forecast
 from vjepa.training.loggers import keep_earlier_tables, usual_logger
 from vjepa.training.monitors import DataHealth, OptimizerMonitor, SpeedMonitor, StopOnSignal
@@ -42,7 +40,6 @@ from vjepa.training.run_folder import RunFolder
 from vjepa.training.stage_parser import StageParser
 from vjepa.training.starting_point import (
     SettingsInside,
-    check_not_beyond,
     claim_data,
     misfit_as_sentence,
     starting_checkpoint,
@@ -50,7 +47,6 @@ from vjepa.training.starting_point import (
 from vjepa.training.tensorboard_layout import RunDescription
 from vjepa.training.trainer_settings import check_trainer_settings, our_callbacks, our_plugins, our_precision
 from vjepa.weights.checkpoints import step_of
-from vjepa.weights.export import export
 
 
 class StageCLI(LightningCLI):
@@ -164,26 +160,7 @@ class StageCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Keep the last checkpoint, test if the stage has a test, and export."""
-        if self.trainer.should_stop:
-            print(f"stopped after step {self.trainer.global_step}; the same command continues from there")
-            raise SystemExit(130)
-        steps = self.trainer.global_step
-        check_not_beyond(self.resumed, steps, self.model.total_steps)
-        if steps < max(self.model.total_steps, 1) or self.trainer.fast_dev_run:
-            print(f"stopped after {steps} of {self.model.total_steps} steps, so nothing is exported")
-            return
-        self.keep_last_checkpoint(steps)
-        if is_overridden("test_step", self.model):
-            self.trainer.test(self.model, datamodule=self.datamodule, verbose=False, weights_only=True)
-        if self.trainer.is_global_zero:
-            name = stage_name(self._model_class)
-            # The export is written last, since its existence says that the stage is done.
-            seed = self.settings.seed_everything
-            facts = training_facts(self.datamodule, self.folder, self.settings.licence)
-            info = {"stage": name, "steps": steps, "seed": seed} | facts
-            export(self.folder.export, self.model.parts(), info)
-            print(f"{self.folder.export} is written")
-            print(closing_lines(name, self.trainer, self.folder.path))
+        finish_fit(self.trainer, self.model, self.folder, self.resumed, self.settings)
 
     def after_validate(self) -> None:
         """Say where the files are."""
@@ -194,11 +171,6 @@ class StageCLI(LightningCLI):
     def after_test(self) -> None:
         """Say where the files are."""
         print(f"{self.output} holds what this {self.subcommand} wrote; the files of the run are as they were")
-
-    def keep_last_checkpoint(self, steps: int) -> None:
-        """Save a checkpoint of the last step, with the optimiser's state, which a cooldown takes over."""
-        if self.trainer.strategy.broadcast(not self.folder.keeps(steps)):  # all ranks save together or none
-            self.trainer.save_checkpoint(self.folder.checkpoint(steps), weights_only=False)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Lightning's, and a checkpoint that does not fit as a sentence."""

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from vjepa.errors import UserError
+from vjepa.errors import UserError, damage_as_error
 from vjepa.weights.box import BOX, box_path, is_box
 
 State = dict[str, Tensor]
@@ -40,19 +39,8 @@ def as_checkpoint_error(
 
     @wraps(read)
     def checked(source: str | Path, *rest: Rest.args, **named: Rest.kwargs) -> Result:
-        try:
+        with damage_as_error(source, CheckpointError):
             return read(source, *rest, **named)
-        except CheckpointError:
-            raise
-        except UserError as error:  # settings that fit no network; it does not know its file
-            raise CheckpointError(f"{source}: {error}") from error
-        # Any key may be missing, and any value of another type, in a file that others wrote or cut off.
-        except (*DAMAGES, SafetensorError) as error:
-            text = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-            what = f"it lacks {error}" if isinstance(error, KeyError) else text
-            raise CheckpointError(
-                f"{source}: its content is damaged, or of another program ({what}); give another file"
-            ) from error
 
     return checked
 

@@ -1,0 +1,52 @@
+"""The end of a fit: keep the last checkpoint, test, check, export."""
+
+from pathlib import Path
+
+import lightning as L
+from jsonargparse import Namespace
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from vjepa.training.closing_lines import closing_lines
+from vjepa.training.export_info import training_facts
+from vjepa.training.run_folder import RunFolder
+from vjepa.training.starting_point import check_not_beyond
+from vjepa.weights.export import export
+
+
+def finish_fit(
+    trainer: L.Trainer, model: L.LightningModule, folder: RunFolder, resumed: Path | None, settings: Namespace
+) -> None:
+    """Keep the last checkpoint, test if the stage has a test, and export; exit if the run was stopped.
+
+    resumed: The checkpoint that the fit continued from, if there was one.
+    """
+    if trainer.should_stop:
+        print(f"stopped after step {trainer.global_step}; the same command continues from there")
+        raise SystemExit(130)
+    steps = trainer.global_step
+    check_not_beyond(resumed, steps, model.total_steps)
+    if steps < max(model.total_steps, 1) or trainer.fast_dev_run:
+        print(f"stopped after {steps} of {model.total_steps} steps, so nothing is exported")
+        return
+    keep_last_checkpoint(trainer, folder, steps)
+    if is_overridden("test_step", model):
+        trainer.test(model, datamodule=trainer.datamodule, verbose=False, weights_only=True)
+    if trainer.is_global_zero:
+        export_stage(trainer, model, folder, steps, settings)
+
+
+def keep_last_checkpoint(trainer: L.Trainer, folder: RunFolder, steps: int) -> None:
+    """Save a checkpoint of the last step, with the optimiser's state, which a cooldown takes over."""
+    if trainer.strategy.broadcast(not folder.keeps(steps)):  # all ranks save together or none
+        trainer.save_checkpoint(folder.checkpoint(steps), weights_only=False)
+
+
+def export_stage(
+    trainer: L.Trainer, model: L.LightningModule, folder: RunFolder, steps: int, settings: Namespace
+) -> None:
+    """Write the export last, since its existence says that the stage is done."""
+    facts = training_facts(trainer.datamodule, folder, settings.licence)
+    info = {"stage": folder.stage, "steps": steps, "seed": settings.seed_everything} | facts
+    export(folder.export, model.parts(), info)
+    print(f"{folder.export} is written")
+    print(closing_lines(folder.stage, trainer, folder.path))
