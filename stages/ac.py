@@ -10,14 +10,14 @@ on disk. Held-out episodes give the error at every horizon, beside controls that
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from vjepa.data.means import Means
 from vjepa.drawing.event_writers import event_writers
-from vjepa.errors import DataError, require
+from vjepa.errors import DataError
 from vjepa.evaluation.rollout_error import rollout_errors
 from vjepa.evaluation.rollout_figure import error_figure
-from vjepa.evaluation.rollout_report import curves_of, is_curve, mean_errors, write_report
+from vjepa.evaluation.rollout_report import curves_of, error_names, is_curve, mean_errors, write_report
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.objectives.action_conditioned import ObjectiveConfig, action_conditioned_losses
 from vjepa.robots.cached_windows import LatentsConfig
@@ -27,7 +27,12 @@ from vjepa.training.frame_tokens import FrameTokens
 from vjepa.training.frozen_stage import FrozenStage
 from vjepa.training.optim import OptimConfig, Schedule, adamw
 from vjepa.training.stage_cli import run
-from vjepa.training.trajectory_settings import acting_facts, check_ac_predictor, example_values
+from vjepa.training.trajectory_settings import (
+    acting_facts,
+    camera_poses,
+    check_ac_predictor,
+    example_values,
+)
 from vjepa.weights.export import Part, ac_predictor_part
 from vjepa.weights.load import Weights
 
@@ -70,11 +75,12 @@ class ActionConditioned(FrozenStage):
     def training_step(self, batch: TrajectoryBatch, batch_idx: int) -> Tensor:
         """Equation 4."""
         tokens = self.tokens(batch, "train")
-        camera = self.extrinsics(batch)
+        camera = camera_poses(batch, self.config)
         losses = action_conditioned_losses(
             self.predictor, tokens, batch.actions, batch.states, self.objective, camera
         )
-        self.log_dict({f"train/{name}": value.detach() for name, value in losses._asdict().items()})
+        means = {f"train/{name}": value for name, value in losses._asdict().items()}
+        self.step_means.add(means, len(batch.actions))
         return losses.loss
 
     def validation_step(self, batch: TrajectoryBatch, batch_idx: int) -> None:
@@ -84,21 +90,25 @@ class ActionConditioned(FrozenStage):
         self.score("test", batch)
 
     def score(self, split: str, batch: TrajectoryBatch) -> None:
-        """Log the errors of held-out windows, by row and horizon."""
-        windows = len(batch.actions)
-        if windows == 0:  # no window of the batch could be decoded
-            return
-        tokens = self.tokens(batch, split)
-        schema = self.trainer.datamodule.schema
-        camera = self.extrinsics(batch)
-        errors = rollout_errors(self.predictor, tokens, batch.actions, batch.states, schema, camera)
-        # Batches differ in size, so means are weighted by windows, over all processes.
-        # Lightning then holds them in `callback_metrics`, where `curves` finds them.
-        once = {"on_step": False, "on_epoch": True, "sync_dist": True}
-        for name, mean in mean_errors(errors).items():
-            shown = is_curve(name, batch.actions.shape[1])
-            self.log(f"{split}/{name}", mean, logger=shown, batch_size=windows, **once)
-        self.log(f"{split}/windows", float(windows), reduce_fx="sum", logger=False, **once)
+        """Keep the errors of held-out windows, by row and horizon."""
+        if len(batch.actions):  # some window of the batch could be decoded
+            tokens = self.tokens(batch, split)
+            schema = self.trainer.datamodule.schema
+            camera = camera_poses(batch, self.config)
+            errors = rollout_errors(self.predictor, tokens, batch.actions, batch.states, schema, camera)
+            self.errors.add(mean_errors(errors), len(batch.actions))
+
+    def log_errors(self, split: str) -> None:
+        """Log their means over all processes, which `curves` then finds in `callback_metrics`."""
+        for name, mean in self.errors.compute(self.trainer.strategy).items():
+            self.log(f"{split}/{name}", mean, logger=is_curve(name, self.horizons), sync_dist=True)
+        self.log(f"{split}/windows", self.errors.count, logger=False, sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_errors("val")
+
+    def on_test_epoch_end(self) -> None:
+        self.log_errors("test")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return adamw(self.optim, self.predictor)
@@ -109,33 +119,23 @@ class ActionConditioned(FrozenStage):
         self.predictor.activation_checkpointing = self.activation_checkpointing
         self.tokens = FrameTokens(self.encoder, data, self.latents)
         check_ac_predictor(self.predictor, self.objective, data, self.tokens.grid)
+        self.horizons = data.window.evaluated_frames - 1
+        self.errors = Means(error_names(self.horizons))
         if self.standardise and self.trainer.training:  # a test takes the maps from its checkpoint
             self.predictor.standardise(*example_values(data))
 
-    def extrinsics(self, batch: TrajectoryBatch) -> Float[Tensor, "b t e"] | None:
-        """The camera's pose, for a predictor that takes it."""
-        expected = self.config.extrinsics_dim  # 0: the predictor does not take it
-        given = batch.extrinsics.shape[-1]
-        require(
-            expected in (0, given),
-            f"model.predictor.extrinsics_dim={expected}, but the data have {given} numbers; "
-            "name their column in columns.extrinsics",
-        )
-        return batch.extrinsics if expected else None
-
     def curves(self, split: str) -> dict[str, list[float]]:
         """The mean error at every horizon, for each row of the table, over all processes."""
-        horizons = self.trainer.datamodule.window.evaluated_frames - 1
-        return curves_of(self.trainer.callback_metrics, split, horizons)
+        return curves_of(self.trainer.callback_metrics, split, self.horizons)
 
     def on_validation_end(self) -> None:
-        writers = event_writers(self.trainer) if "val/windows" in self.trainer.callback_metrics else []
-        for writer in writers:
+        measured = self.trainer.callback_metrics["val/windows"] > 0
+        for writer in event_writers(self.trainer) if measured else []:
             figure = error_figure(self.curves("val"), f"step {self.global_step}")
             writer.add_figure("val/error_by_horizon", figure, self.global_step)
 
     def on_test_end(self) -> None:
-        windows = int(self.trainer.callback_metrics.get("test/windows", 0))
+        windows = int(self.trainer.callback_metrics["test/windows"])
         if not windows:
             raise DataError("no test window could be decoded, so there is no error; bad_files.txt says why")
         if self.trainer.is_global_zero:

@@ -116,8 +116,7 @@ class Anticipate(GridStage):
         for row, tokens in self.tokens(batch).items():
             heads = zip(*self.probes[row](tokens), strict=True)
             losses = torch.stack([self.loss(logits, batch.labels) for logits in heads])  # one per head
-            self.log(f"train/loss_{row}", losses.detach().min())  # of the best head
-            total.append(losses.sum())
+            total.append(self.add_losses(row, losses, len(batch.clip)))
         return torch.stack(total).sum()
 
     def loss(self, logits: tuple[Tensor, Tensor, Tensor], labels: Int[Tensor, "b 3"]) -> Float[Tensor, ""]:

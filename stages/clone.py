@@ -11,6 +11,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 from torch.nn.functional import l1_loss
 
+from vjepa.data.means import Means
 from vjepa.models.cloned_policy import ClonedPolicy, ClonedPolicyConfig
 from vjepa.robots.cached_windows import LatentsConfig
 from vjepa.robots.trajectory_data import TrajectoryData
@@ -46,18 +47,22 @@ class Clone(FrozenStage):
         super().__init__(encoder, weights, optim, seed)
         self.config = policy
         self.latents = latents
+        self.val_means = Means(("val/loss", "val/no_motion"))
 
     def training_step(self, batch: TrajectoryBatch, batch_idx: int) -> Tensor:
         loss = self.error(batch, "train")
-        self.log("train/loss", loss.detach())
+        self.step_means.add({"train/loss": loss}, len(batch.actions))
         return loss
 
     def validation_step(self, batch: TrajectoryBatch, batch_idx: int) -> None:
         if len(batch.actions):  # some window of the batch could be decoded
             # Beside the error of a policy that never moves.
-            errors = {"loss": self.error(batch, "val"), "no_motion": (batch.actions / self.unit).abs().mean()}
-            values = {f"val/{name}": error for name, error in errors.items()}
-            self.log_dict(values, batch_size=len(batch.actions), sync_dist=True)
+            no_motion = (batch.actions / self.unit).abs().mean()
+            errors = {"val/loss": self.error(batch, "val"), "val/no_motion": no_motion}
+            self.val_means.add(errors, len(batch.actions))
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict(self.val_means.compute(self.trainer.strategy), sync_dist=True)
 
     def error(self, batch: TrajectoryBatch, split: str) -> Tensor:
         """L1 between the policy's actions and the recorded ones, in halves of the schema's bounds."""

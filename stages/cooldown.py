@@ -14,7 +14,8 @@ from vjepa.data.clip_data import ClipData
 from vjepa.training.stage_cli import run
 from vjepa.weights.checkpoints import checkpoint_in
 from vjepa.weights.family import Family
-from vjepa.weights.files import CheckpointError, read_pickle
+from vjepa.weights.files import CheckpointError
+from vjepa.weights.pickles import read_pickle
 from vjepa.weights.source import read_source
 
 
@@ -40,7 +41,8 @@ class Cooldown(Pretrain):
         optimizer = self.optimizers().optimizer
         # Only moments: learning rate and weight decay are those of this recipe.
         moments = read_pickle(source)["optimizer_states"][0]["state"]
-        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        state = {"state": moments, "param_groups": optimizer.state_dict()["param_groups"]}
+        self.trainer.strategy.load_optimizer_state_dict({"optimizer_states": [state]})
 
 
 if __name__ == "__main__":

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from vjepa.drawing.folder_lock import owned
 from vjepa.drawing.outputs import complete_file
 from vjepa.errors import require
 from vjepa.robots.readers.lerobot import load_lerobot
-from vjepa.robots.schema import schema_from
+from vjepa.robots.schema import StateSchema
 from vjepa.robots.windows import Windows
 from vjepa.sim.closed_loop.episode_log import EpisodeLog
 from vjepa.sim.closed_loop.evaluation import Evaluation, ProtocolConfig
@@ -29,6 +30,7 @@ from vjepa.sim.closed_loop.setting import Setting, available_policies, completed
 from vjepa.sim.closed_loop.tensorboard import show_film, show_landscapes, show_tables
 from vjepa.training.stage_parser import run_command
 from vjepa.weights.export import read_schema
+from vjepa.weights.settings import settings
 
 
 def plan(
@@ -56,17 +58,16 @@ def plan(
         # Before anything is played, which takes long: a mistake in these settings is reported at once.
         windows, moving = held_out_steps(setting, data, steps)
 
-    evaluation = Evaluation(setting, EpisodeLog(out / "episodes.jsonl", setting), workers)
-    tables = evaluation.tables(policies, protocol)
-    report = {name: [row._asdict() for row in rows] for name, rows in tables.items()}
-
-    with SummaryWriter(out) as writer:
+    with owned(out), SummaryWriter(out) as writer:
+        evaluation = Evaluation(setting, EpisodeLog(out / "episodes.jsonl", setting), workers)
+        tables = evaluation.tables(policies, protocol)
+        report = {name: [row._asdict() for row in rows] for name, rows in tables.items()}
         show_tables(writer, tables)
         if plans:
             show_film(writer, setting, protocol.tasks[0], protocol.film, out)
         if plans and steps.steps:
             report["energy_landscapes"] = show_landscapes(writer, setting, windows, moving, steps, out)
-    write_json(out / "results.json", report)
+        write_json(out / "results.json", report)
 
 
 def held_out_steps(setting: Setting, data: Path, steps: StepsConfig) -> tuple[Windows, list[Step]]:
@@ -75,7 +76,7 @@ def held_out_steps(setting: Setting, data: Path, steps: StepsConfig) -> tuple[Wi
     plots = find_spec("matplotlib") is not None
     require(plots, "images of energies need matplotlib; pip install 'vjepa[plot]'")
     # The predictor's own schema: its energies mean something only for states as it was trained on.
-    schema = schema_from(read_schema(setting.weights.ac))
+    schema = settings(StateSchema, read_schema(setting.weights.ac))
     windows = frame_pairs(load_lerobot(data, schema), setting.size)
     return windows, moving_steps(windows, steps)
 

@@ -115,8 +115,7 @@ class Probe(GridStage):
         total = []
         for row, logits in self.logits(normalise(batch.clip)).items():
             losses = torch.stack([self.task.loss(head, batch.label) for head in logits])
-            self.log(f"train/loss_{row}", losses.detach().min())  # of the best head
-            total.append(losses.sum())
+            total.append(self.add_losses(row, losses, len(batch.clip)))
         return torch.stack(total).sum()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -15,12 +15,12 @@ from vjepa.language.batches import CaptionBatch
 from vjepa.language.caption_data import CaptionData
 from vjepa.language.chat import Chat
 from vjepa.language.language_model import LanguageConfig, load_tokenizer
-from vjepa.language.measures import ConversationCounts, ValidationMeans
+from vjepa.language.measures import ConversationCounts, HeldOutMeans
 from vjepa.language.phases import PhaseStart, check_context, save_trained_language, standardise_projector
 from vjepa.language.token_cache import fill_cache
 from vjepa.language.video_chat import VideoChat
 from vjepa.models.projector import ProjectorConfig
-from vjepa.training.frozen_stage import FrozenStage
+from vjepa.training.frozen_stage import FrozenStage, divide_gradients
 from vjepa.training.optim import OptimConfig, Schedule, adamw
 from vjepa.training.stage_cli import run
 from vjepa.weights.export import Part
@@ -66,8 +66,7 @@ class VLM(FrozenStage):
         self.cache_bytes = cache_bytes
         self.trains_language = language_lr is not None
         self.counts = ConversationCounts()
-        alone = language.lora is None or self.trains_language
-        require(alone, "model.language.lora needs model.language_lr")
+        require(language.lora is None or self.trains_language, "model.language.lora needs model.language_lr")
 
     def build(self) -> None:
         self.start = PhaseStart(self.language_config, self.init_from)
@@ -75,19 +74,26 @@ class VLM(FrozenStage):
         chat = Chat(load_tokenizer(self.start.source), self.context)
         self.video_chat = VideoChat(self.encoder, self.model, chat, self.trainer.datamodule.clip)
         check_context(self.video_chat)
+        self.means = HeldOutMeans(self.trainer.datamodule.val_kinds)
 
     def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
-        """The mean negative log-likelihood of the answers' tokens."""
+        """The negative log-likelihood of the answers' tokens, added up: batches differ in their number.
+
+        `end_step` divides the gradient by the number of tokens of all batches.
+        """
         inputs = self.video_chat.training_batch(batch.rows, batch.clip)
-        self.counts.add(len(batch.rows), inputs, self.trainer.datamodule.max_bad_share)
-        if inputs.lost == len(batch.rows):
-            # A batch holds conversations of like length, so all may be too long. Processes that train
-            # together still need a gradient for every weight.
-            return sum(0.0 * parameter.sum() for parameter in self.parameters() if parameter.requires_grad)
         answers = self.model(inputs.ids, inputs.mask, inputs.clips, inputs.labels)
-        values = {"train/loss": answers.loss, "train/token_accuracy": answers.accuracy}
-        self.log_dict(values | self.counts.values(inputs), batch_size=len(batch.rows))
-        return answers.loss
+        self.counts.add(len(batch.rows), inputs, answers.tokens)
+        means = {"train/loss": answers.loss, "train/token_accuracy": answers.accuracy}
+        self.step_means.add(means, answers.tokens)
+        self.summed_losses = max(answers.tokens, 1)  # for what shows the loss of a batch
+        return answers.loss * answers.tokens
+
+    def end_step(self, means: dict[str, float]) -> None:
+        divide_gradients(self, self.counts.end_step(self.trainer))
+        groups = self.optimizers().param_groups
+        rates = {"optim/language_lr": groups[-1]["lr"]} if self.trains_language else {}
+        super().end_step(means | self.counts.values() | rates)
 
     def validation_step(self, batch: CaptionBatch, batch_idx: int) -> None:
         if batch.rows:  # some row could be decoded
@@ -109,19 +115,9 @@ class VLM(FrozenStage):
         super().on_fit_start()
         data = self.trainer.datamodule
         if self.cache:
-            share = (self.global_rank, self.trainer.world_size)
-            data.cache = fill_cache(self.cache, self.cache_bytes, self.video_chat, data, *share)
-            self.trainer.strategy.barrier()  # until the other processes have encoded their shares
+            data.cache = fill_cache(self.cache, self.cache_bytes, self.video_chat, self.trainer)
         if not self.init_from and not self.trainer.ckpt_path:  # only a new projector
             standardise_projector(self.video_chat, data)
-
-    def on_train_batch_start(self, batch: CaptionBatch, batch_idx: int) -> None:
-        if self.trains_language:
-            rate = self.language_lr.at(self.global_step + 1, self.total_steps)
-            self.log("optim/language_lr", rate, batch_size=len(batch.rows))  # projector: OptimizerMonitor
-
-    def on_validation_epoch_start(self) -> None:
-        self.means = ValidationMeans(self.trainer.datamodule.val_kinds)
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict(self.means.compute(self.trainer.strategy), sync_dist=True)
@@ -136,9 +132,9 @@ class VLM(FrozenStage):
         super().on_load_checkpoint(checkpoint)
 
     def on_train_end(self) -> None:
-        finished = self.global_step >= self.total_steps
-        if self.trains_language and self.trainer.is_global_zero and finished:
-            save_trained_language(self.video_chat, self.trainer.default_root_dir)
+        if self.trains_language and self.global_step >= self.total_steps:
+            run = self.trainer.default_root_dir
+            save_trained_language(self.video_chat, run, writes=self.trainer.is_global_zero)
 
     def parts(self) -> dict[str, Part]:
         encoder = {"source": self.source, "weights": self.weights}

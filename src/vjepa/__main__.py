@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
 
+from vjepa.command.exit_status import exit_on_signals
 from vjepa.command.mistakes import mistakes_as_sentences
 from vjepa.command.pages import (
     command_page,
@@ -56,6 +57,7 @@ def start_stage(command: str, words: Sequence[str]) -> None:
 
 def run_stage(module: str, words: Sequence[str]) -> None:
     """Run a stage in this process. Its processes on other GPUs find it by its name."""
+    exit_on_signals()
     sys.argv[1:] = words
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

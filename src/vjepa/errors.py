@@ -22,8 +22,23 @@ MOST_WORKERS = 1024
 """Processes of one command. More are a typing error, and would take the machine's memory."""
 
 
+MOST_LETTERS = 1500
+"""Letters of a sentence. A longer one quotes a file at length, and is cut in its middle."""
+
+
 class UserError(ValueError):
     """A mistake in a recipe or in data. Its text says what is wrong, where, what was expected, what to do."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(one_line(sentence))
+
+
+def one_line(text: str) -> str:
+    """A text as one line that does nothing to a terminal: control characters stand as Python writes them."""
+    if len(text) > MOST_LETTERS:
+        half = MOST_LETTERS // 2
+        text = f"{text[:half]} ... {text[-half:]}"
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 class DataError(UserError):
@@ -42,23 +57,41 @@ def damage_as_error(
 ) -> Iterator[None]:
     """Raise whatever a damaged or foreign file makes go wrong inside as one sentence about `source`.
 
-    Every reader of files that others may have written goes through this boundary. Errors of the system pass,
-    since they name their file, and so do a missing package and too little memory.
+    Every reader of files that others may have written goes through this boundary. Errors of the system that
+    name a file pass, and so do a missing package and too little memory.
     """
     try:
         yield
     except UserError as error:
-        if isinstance(error, kind):
+        named = Path(source).name in str(error)
+        if named and isinstance(error, kind):
             raise
-        raise kind(f"{source}: {error}") from error  # settings that fit nothing; it does not know its file
-    except (ImportError, MemoryError):
+        raise kind(str(error) if named else f"{source}: {error}") from error
+    except ImportError:
         raise
     except Exception as error:  # readers raise errors of any kind on broken files
-        if isinstance(error, OSError) and error.errno is not None:
+        if (isinstance(error, OSError) and error.filename) or is_out_of_memory(error):
             raise
-        words = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
-        what = f"it lacks {error}" if isinstance(error, KeyError) else words
-        raise kind(f"{source}: its content is damaged, or of another program ({what}); {advice}") from error
+        raise kind(f"{source}: {damage_in_words(error)}; {advice}") from error
+
+
+def damage_in_words(error: Exception) -> str:
+    """What an error of a library says of the file that was read."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"it cannot be read ({error.strerror})"
+    if isinstance(error, RecursionError):
+        return "its content is damaged, or of another program (values within values, without an end)"
+    words = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+    what = f"it lacks {str(error)[:200]}" if isinstance(error, KeyError) else words
+    return f"its content is damaged, or of another program ({what})"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether there was too little memory, of the machine or of the GPU."""
+    # torch has a class of its own for a GPU, and none for the machine.
+    words = ("OutOfMemoryError", "can't allocate memory")
+    of_torch = isinstance(error, RuntimeError) and any(word in repr(error) for word in words)
+    return of_torch or isinstance(error, MemoryError)
 
 
 def counted(number: int, noun: str) -> str:

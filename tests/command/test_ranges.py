@@ -21,6 +21,7 @@ FIRST_WORDS = {
     "data check": ["none.csv"],
     "data check-conversations": ["none.json"],
     "weights info": ["none"],
+    "data shards": ["none.csv", "--out", "none"],
 }
 """What these commands need in front of their options. None of the files exists."""
 COUNTS = {"--scene.objects": 2, "--shift": 2, "--turn": 2, "--sweep.axes": 2, "--sweep.span": 2}

@@ -121,7 +121,7 @@ def test_the_page_of_everything_still_exists():
     ("words", "sentence"),
     [
         (["--seed_everything", "-1"], "--seed_everything -1: give a whole number"),
-        (["--trainer.accelerator", "foo"], "trainer: You selected an invalid accelerator"),
+        (["--trainer.accelerator", "foo"], "trainer.accelerator=foo: give auto, cpu"),
         (["--trainer.precision", "7"], "--trainer.precision 7: give one of 64, 32, 16"),
         (["--data.train", ""], "--data.train is empty"),
         (["--config", "."], "is no file"),

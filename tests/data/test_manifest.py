@@ -25,7 +25,7 @@ from vjepa.data.decode_error import DecodeError
 from vjepa.data.manifest import Row, read_manifest
 from vjepa.data.manifest_error import ManifestError
 from vjepa.data.targets import label_sets
-from vjepa.data.views import load_segments
+from vjepa.data.views import Views, load_views
 from vjepa.data.windows import starts_in
 
 
@@ -288,7 +288,7 @@ MALFORMED = {
     ),
     "prose": ("a.txt", "Read me.\nIt lists nothing.\n", "line 1: 'Read me.' begins with no path"),
     "numbers in place of files": ("a.csv", "34870;Drumming\n", "'34870;Drumming' begins with no path"),
-    "an address": ("a.txt", "a.mp4 1\ns3://b/c.mp4 2\n", "line 2: 's3://b/c.mp4' is an address, not a file"),
+    "an address": ("a.txt", "a.mp4 1\nnas://b/c.mp4 2\n", "line 2: nas://b/c.mp4: nas:// is no storage that"),
     "several labels": ("a.csv", "a.mp4 0|3\nb.mp4 1\n", "line 1: label is '0|3'; expected a whole number"),
     "an open quote": ("a.csv", 'path,label\n"a.mp4,1\nb.mp4,2\n', "line 2: a quote opens there that is not"),
     "a mistake after a line break in quotes": (
@@ -392,7 +392,7 @@ MALFORMED = {
         "line 2: 'a.csv' is a list or a table; expected a video",
     ),
     "another ending": ("a.json", "{}", "ends in .csv, .tsv, .txt or .parquet, not in '.json'"),
-    "no Parquet": ("a.parquet", "path,label\n", "a.parquet: cannot be read: "),
+    "no Parquet": ("a.parquet", "path,label\n", "a.parquet: its content is damaged, or of another program"),
 }
 
 
@@ -479,7 +479,7 @@ def test_a_segment_that_ends_a_little_late_is_cut_and_counted(videos, capsys):
     manifest = read_manifest(late)
     clip = ClipConfig(frames=4, fps=4.0, size=16)
     assert len(load_frames(manifest.row(0), clip, None)) == 4
-    assert len(load_segments(manifest.row(0), clip, 2)) == 2
+    assert len(load_views(manifest.row(0), clip, Views(2))) == 2
     assert starts_in(manifest.row(0), clip, 0.0) == [0.0]
 
     later = write(videos / "later.csv", "path,start,end\nwide.mkv,0,1.6\nwide.mkv,1.2,1.4\n")

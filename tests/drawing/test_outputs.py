@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vjepa.drawing import outputs
 from vjepa.drawing.film import write_gif, write_mp4, write_png
 from vjepa.drawing.outputs import check_outputs, complete_file
 from vjepa.errors import UserError
@@ -62,3 +63,26 @@ def test_pictures_and_films_leave_no_other_file(tmp_path):
     write_gif(tmp_path / "a.gif", frames, 5)
     write_mp4(tmp_path / "a.mp4", frames, 1e-9)  # a rate that rounds to nothing
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gif", "a.mp4", "a.png"]
+
+
+def test_two_that_write_one_file_do_not_write_into_each_other(tmp_path):
+    """Also where both have one process number, as on two machines, or are threads of one process."""
+    path = tmp_path / "a.txt"
+    with complete_file(path) as first, complete_file(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    synced = []
+    monkeypatch.setattr(outputs, "sync", lambda place: synced.append((place.name, path.exists())))
+    with complete_file(path) as unfinished:
+        unfinished.touch()
+    assert synced == [(unfinished.name, False), (tmp_path.name, True)]
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=f"{tmp_path} is a folder"), complete_file(tmp_path):
+        pass

@@ -548,30 +548,39 @@ def training(tmp_path) -> TrainingCaptions:
     return TrainingCaptions([captions], [1.0], FrameConfig(), None, seed=0)
 
 
+def order_of(training, rank: int = 0, world: int = 1, batch: int = 4, accumulated: int = 1, among: int = 32):
+    epoch = Epoch(32 * accumulated, 32 * accumulated)
+    return LikeLengths(training, epoch, batch, rank, world, accumulated, among)
+
+
 def test_batches_hold_rows_of_like_length_and_every_row_once(training):
-    order = LikeLengths(training, epoch=Epoch(32, 32), batch=4, rank=0, world=1, among=32)
-    batches = list(order)
+    batches = list(order_of(training))
     assert sorted(k for batch in batches for k in batch) == list(range(128))
     spread = [max(map(training.length, batch)) - min(map(training.length, batch)) for batch in batches]
     assert sum(spread) / len(spread) < 30  # of about 400
     lengths = [training.length(batch[0]) for batch in batches]
     assert lengths != sorted(lengths)
-    drawn = list(LikeLengths(training, epoch=Epoch(32, 32), batch=4, rank=0, world=1, among=1))
-    assert [sorted(batch) for batch in drawn] == [
+    assert [sorted(batch) for batch in order_of(training, among=1)] == [
         list(range(4 * i, 4 * i + 4)) for i in range(32)
     ]  # not grouped at all
 
 
-def test_the_order_of_batches_does_not_depend_on_ranks_or_restarts(training):
-    alone = list(LikeLengths(training, epoch=Epoch(32, 32), batch=4, rank=0, world=1, among=32))
-    pair = [
-        list(LikeLengths(training, epoch=Epoch(16, 16), batch=4, rank=rank, world=2, among=32))
-        for rank in (0, 1)
+@pytest.mark.parametrize(("world", "accumulated"), [(2, 1), (1, 2), (2, 2), (4, 1), (1, 4)])
+@pytest.mark.parametrize("among", [1, 3, 32])
+def test_a_step_holds_the_same_rows_on_any_number_of_devices_and_batches(training, world, accumulated, among):
+    batch = 4 // (world * accumulated)
+    shares = [list(order_of(training, rank, world, batch, accumulated, among)) for rank in range(world)]
+    steps = [
+        [k for i in range(accumulated) for share in shares for k in share[step * accumulated + i]]
+        for step in range(32)
     ]
-    assert [batch for both in zip(*pair, strict=True) for batch in both] == alone
-    later = LikeLengths(training, epoch=Epoch(32, 32), batch=4, rank=0, world=1, among=32)
+    assert steps == list(order_of(training, among=among))
+
+
+def test_the_order_of_batches_does_not_depend_on_restarts(training):
+    later = order_of(training, accumulated=2)
     later.consumed = 20
-    assert list(later) == alone[20:]
+    assert list(later) == list(order_of(training, accumulated=2))[20:]
 
 
 def test_a_video_that_cannot_be_decoded_is_replaced_in_training_and_left_out_of_evaluation(tmp_path):

@@ -367,10 +367,13 @@ def test_what_cannot_be_continued_is_refused_also_while_it_is_streamed(model):
         list(stream_tokens(partial(model.generate, ids[:1], mask[:1], [], [0], 0)))
 
 
-def test_a_batch_without_answers_is_refused(model):
+def test_a_batch_without_answers_has_no_loss_and_a_gradient_of_zero_for_every_weight(model):
     ids, mask = pad([[3, 4]], 0, "right")
-    with pytest.raises(UserError, match="no answer is left in this batch"):
-        model(ids, mask, [], torch.full_like(ids, IGNORE))
+    answers = model(ids, mask, [], torch.full_like(ids, IGNORE))
+    assert (float(answers.loss), answers.tokens) == (0.0, 0)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(answers.loss, trained)
+    assert not any(gradient.any() for gradient in gradients)
 
 
 # any language model

@@ -373,7 +373,7 @@ def test_a_foreign_trajectory_is_refused(tmp_path):
     with pytest.raises(UserError, match="is no file"):
         read_trajectory(tmp_path / "none.npz")
     (tmp_path / "cut.npz").write_bytes(b"PK half")
-    with pytest.raises(UserError, match=r"cut\.npz is no whole \.npz"):
+    with pytest.raises(UserError, match=r"cut\.npz: its content is damaged"):
         read_trajectory(tmp_path / "cut.npz")
 
 

@@ -11,7 +11,8 @@ import torch
 from vjepa.errors import UserError
 from vjepa.robots.euler import euler_to_matrix, matrix_to_euler
 from vjepa.robots.pose import pose_apply, pose_delta, pose_in_camera
-from vjepa.robots.schema import END_EFFECTOR, StateSchema, schema_from, vector_schema
+from vjepa.robots.schema import END_EFFECTOR, StateSchema, vector_schema
+from vjepa.weights.settings import settings
 
 PI = math.pi
 QUARTER = math.pi / 2
@@ -186,7 +187,7 @@ def test_a_point_seen_from_a_camera_by_hand():
 
 def test_a_schema_survives_json():
     for schema in (replace(END_EFFECTOR, centres=(PI, 0.0, 0.0)), TWO_ARMS, vector_schema(("a",), "m", 1.0)):
-        assert schema_from(json.loads(json.dumps(asdict(schema)))) == schema
+        assert settings(StateSchema, json.loads(json.dumps(asdict(schema)))) == schema
 
 
 def test_actions_are_clipped_to_their_bounds():

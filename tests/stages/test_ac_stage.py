@@ -25,7 +25,7 @@ from vjepa.objectives.action_conditioned import ObjectiveConfig, action_conditio
 from vjepa.planning.load import load_world_model
 from vjepa.robots.cached_windows import LatentsConfig
 from vjepa.robots.episodes import TrajectoryError
-from vjepa.robots.schema import StateSchema, schema_from, vector_schema
+from vjepa.robots.schema import StateSchema, vector_schema
 from vjepa.robots.trajectory_data import RobotSource, TrajectoryData
 from vjepa.robots.windows import TrajectoryConfig
 from vjepa.sim.recording.robot_episodes import RobotConfig, record_robot
@@ -34,6 +34,7 @@ from vjepa.weights.card import read_card
 from vjepa.weights.export import encoder_part, export, read_schema
 from vjepa.weights.files import CheckpointError, weights_digest
 from vjepa.weights.load import load_ac_predictor, load_encoder, load_policy
+from vjepa.weights.settings import settings
 from vjepa.weights.untrained import untrained
 
 TINY = EncoderConfig(width=48, depth=1, heads=4, mlp_width=96, patch=8)
@@ -194,7 +195,7 @@ def test_the_encoder_stays_as_it_was_and_out_of_everything(robot, encoder, tmp_p
     assert all(key.startswith("ac_predictor.") for key in load_file(tmp_path / "model.safetensors"))
     assert equal(load_ac_predictor(tmp_path / "model.safetensors"), model.predictor)
     acting = read_card(tmp_path / "model.safetensors").acting
-    assert schema_from(acting.schema) == SCHEMA
+    assert settings(StateSchema, acting.schema) == SCHEMA
     assert (acting.size, acting.fps, acting.scales) == (WINDOW.size, WINDOW.fps, (1,))
     assert acting.encoder_source == str(encoder)
     assert acting.encoder_digest == weights_digest(load_encoder(encoder))
@@ -285,7 +286,7 @@ def test_a_policy_is_cloned_from_what_was_done(robot, encoder, tmp_path):
     assert loss.item() < 0.2 * before
     export(tmp_path / "model.safetensors", model.parts(), {})
     assert equal(load_policy(tmp_path / "model.safetensors"), model.policy)
-    assert schema_from(read_schema(tmp_path / "model.safetensors", "policy")) == SCHEMA
+    assert settings(StateSchema, read_schema(tmp_path / "model.safetensors", "policy")) == SCHEMA
     with pytest.raises(UserError, match=r"policy\.tokens=64, but data\.schema has frames of 16"):
         fit(Clone(str(encoder), replace(config, tokens=64)), data(robot), tmp_path, steps=1)
 

@@ -97,8 +97,8 @@ def test_the_demo_worlds_log(tmp_path):
     with pytest.raises(ManifestError, match=r"line 1: .*0\.npz is missing, which says where the hand was"):
         read_actions(tmp_path / "events.jsonl", None)
     for wrong, sentence in (
-        ("{}", "line 1: no 'path'"),
-        ("{", r"line 1: no episode of a demo world's log \(Expecting"),
+        ("{}", "line 1: .*it lacks 'path'"),
+        ("{", r"line 1: its content is damaged.*Expecting.*expected an episode of a demo world's log"),
     ):
         (tmp_path / "events.jsonl").write_text(wrong + "\n")
         with pytest.raises(ManifestError, match=sentence):

@@ -28,7 +28,9 @@ from vjepa.models.probe import ProbeConfig
 from vjepa.objectives import ema
 from vjepa.objectives.masked_prediction import target_tokens
 from vjepa.objectives.masks import BlockConfig, MaskConfig
-from vjepa.training.monitors import DataHealth, OptimizerMonitor
+from vjepa.training.loss_guard import LossGuard
+from vjepa.training.mask_groups import sample_groups
+from vjepa.training.monitors import DataHealth
 from vjepa.training.optim import OptimConfig, Schedule
 from vjepa.weights.card import read_card
 from vjepa.weights.export import encoder_part, export
@@ -53,6 +55,12 @@ def pretrain(**changes) -> Pretrain:
     return Pretrain(**settings | changes)
 
 
+def loss_of(stage: Pretrain, clip: torch.Tensor, step: int = 0, batch: int = 0) -> torch.Tensor:
+    """The loss of a batch, with the masks of its place in the run."""
+    groups = sample_groups(MASKS, stage.encoder.grid(clip), len(clip), seed=0, step=step, batch=batch)
+    return stage.predict(clip, groups)["loss"]
+
+
 def clip_data(manifest: Path, batch_size: int = 8) -> ClipData:
     return ClipData([Source(str(manifest))], clip=CLIP, batch_size=batch_size, workers=0)
 
@@ -72,9 +80,9 @@ def test_accumulated_micro_batches_equal_one_batch(clips_manifest, tmp_path):
 def test_a_batch_of_several_groups_equals_its_groups():
     clip = torch.randn(16, 3, 4, 32, 32, generator=torch.Generator().manual_seed(0))
     stage = pretrain()
-    whole = stage.predict(clip, MASKS, seed=0, step=5, batch=0)["loss"]
+    whole = loss_of(stage, clip, step=5)
     groups = enumerate(clip.split(8))
-    parts = [stage.predict(group, MASKS, seed=0, step=5, batch=i)["loss"] for i, group in groups]
+    parts = [loss_of(stage, group, step=5, batch=i) for i, group in groups]
     torch.testing.assert_close(whole, torch.stack(parts).mean())
 
 
@@ -84,7 +92,7 @@ def test_one_batch_is_overfitted():
     optimizer = torch.optim.AdamW(stage.parameters(), 5e-3)
     losses = []
     for _ in range(300):
-        loss = stage.predict(clip, MASKS, seed=0, step=0, batch=0)["loss"]
+        loss = loss_of(stage, clip)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -106,7 +114,7 @@ def test_dropped_tokens_are_invisible_to_the_context():
 
 def test_the_target_has_no_gradient_and_no_optimiser():
     stage = pretrain()
-    stage.predict(torch.randn(8, 3, 4, 32, 32), MASKS, seed=0, step=0, batch=0)["loss"].backward()
+    loss_of(stage, torch.randn(8, 3, 4, 32, 32)).backward()
     assert all(p.grad is None for p in stage.target.parameters())
     optimised = {id(p) for group in stage.configure_optimizers().param_groups for p in group["params"]}
     assert optimised == {id(p) for module in (stage.encoder, stage.predictor) for p in module.parameters()}
@@ -127,7 +135,7 @@ def test_activation_checkpointing_changes_memory_only():
     gradients = []
     for activation_checkpointing in (False, True):
         stage = pretrain(activation_checkpointing=activation_checkpointing)
-        stage.predict(clip, MASKS, seed=0, step=0, batch=0)["loss"].backward()
+        loss_of(stage, clip).backward()
         gradients.append([p.grad for p in stage.encoder.parameters()])
     torch.testing.assert_close(gradients[0], gradients[1])
 
@@ -235,8 +243,8 @@ def test_a_gradient_that_is_no_number_stops_before_it_is_saved(clips_manifest, t
     stage = pretrain()
     with torch.no_grad():
         stage.encoder.norm.bias.fill_(torch.nan)
-    with pytest.raises(DataError, match=r"gradient at step 1 is (nan|inf); lower optim\.lr"):
-        fit(stage, clip_data(clips_manifest), tmp_path, steps=3, callbacks=[OptimizerMonitor()])
+    with pytest.raises(DataError, match=r"loss at step 1 is (nan|inf); lower optim\.lr"):
+        fit(stage, clip_data(clips_manifest), tmp_path, steps=3, callbacks=[LossGuard()])
 
 
 def test_other_heads_or_positions_are_refused(clips_manifest, tmp_path):

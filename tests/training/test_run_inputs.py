@@ -24,6 +24,13 @@ from vjepa.training.starting_point import claim_data, claim_folder
 from vjepa.weights.files import CheckpointError, digest
 
 
+def claim(folder: RunFolder, recipe: dict, load_data) -> None:
+    """Take the folder, and write down what it is taken for, as the start of a fit does."""
+    weights = claim_folder(folder, recipe, load_data)
+    folder.write_recipe(recipe)
+    folder.inputs.write(weights, folder.inputs.data)
+
+
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("videos")
@@ -49,7 +56,7 @@ def data_of(source: Path) -> ClipData:
 def begun(tmp_path) -> RunFolder:
     """A folder in which a run has begun, since it holds a checkpoint."""
     folder = RunFolder(tmp_path / "run")
-    claim_folder(folder, {"model": {}}, dict)
+    claim(folder, {"model": {}}, dict)
     folder.checkpoints.mkdir()
     folder.checkpoint(3).touch()
     return folder
@@ -151,15 +158,15 @@ def test_a_finished_run_is_not_finished_on_other_data(mine, begun):
     start(begun, data_of(mine))
     begun.export.touch()
     with pytest.raises(SystemExit):
-        claim_folder(begun, {"model": {}}, lambda: data_of(mine))
+        claim(begun, {"model": {}}, lambda: data_of(mine))
     add(mine)
     with pytest.raises(UserError, match="1 more"):
-        claim_folder(begun, {"model": {}}, lambda: data_of(mine))
+        claim(begun, {"model": {}}, lambda: data_of(mine))
 
 
 def test_where_nothing_was_trained_data_may_change(mine, tmp_path):
     folder = RunFolder(tmp_path / "new")
-    claim_folder(folder, {"model": {}}, dict)
+    claim(folder, {"model": {}}, dict)
     claim_data(folder, data_of(mine))
     add(mine)
     claim_data(folder, data_of(mine))
@@ -178,11 +185,11 @@ def test_weights_that_were_written_anew_are_noticed_also_in_old_folders(begun, t
     model = {"init_from": str(weights)}
     begun.inputs.file.unlink()
     begun.write_recipe({"model": model, "digest": {"init_from": digest(weights)}})  # as up to version 0.2
-    claim_folder(begun, {"model": model}, dict)
+    claim(begun, {"model": model}, dict)
     assert begun.inputs.weights == {"init_from": digest(weights)}
     weights.write_bytes(b"second")
     with pytest.raises(UserError, match=r"other weights: the file of model\.init_from was written anew"):
-        claim_folder(begun, {"model": model}, dict)
+        claim(begun, {"model": model}, dict)
 
 
 def test_of_many_files_some_are_read_and_missing_ones_count(mine, tmp_path):
@@ -208,7 +215,7 @@ def recipe_of(source: object, **model) -> dict:
 def begin(tmp_path: Path, recipe: dict, data: ClipData, stage: str | None = None) -> RunFolder:
     """A run that was cut after its first checkpoint."""
     folder = RunFolder(tmp_path / "begun", stage)
-    claim_folder(folder, recipe, dict)
+    claim(folder, recipe, dict)
     claim_data(folder, data)
     folder.checkpoints.mkdir()
     folder.checkpoint(3).touch()
@@ -216,7 +223,7 @@ def begin(tmp_path: Path, recipe: dict, data: ClipData, stage: str | None = None
 
 
 def go_on(folder: RunFolder, recipe: dict, source: Path) -> None:
-    claim_folder(folder, recipe, lambda: data_of(source))
+    claim(folder, recipe, lambda: data_of(source))
     claim_data(folder, data_of(source))
 
 
@@ -244,7 +251,7 @@ def test_another_place_with_other_data_is_refused_before_anything_is_written(min
     shutil.copytree(mine, other)
     add(other)
     with pytest.raises(UserError, match=r"5 are there now \(1 more\)"):
-        claim_folder(folder, recipe_of(other), lambda: data_of(other))
+        claim(folder, recipe_of(other), lambda: data_of(other))
     assert folder.read_recipe() == recipe_of(mine)
     for place in ("nowhere", None):  # nothing to compare
         with pytest.raises(UserError, match="another recipe"):
@@ -295,7 +302,7 @@ def test_weights_that_are_gone_are_not_asked_for_again(mine, tmp_path):
     with pytest.raises(UserError, match=r"model\.init_from: .*copy\.safetensors -> .*typo"):
         go_on(folder, recipe_of(mine, init_from=str(tmp_path / "typo")), mine)
     with pytest.raises(UserError, match="does not exist"):
-        claim_folder(RunFolder(tmp_path / "new"), recipe_of(mine, init_from=copy), dict)
+        claim(RunFolder(tmp_path / "new"), recipe_of(mine, init_from=copy), dict)
     Path(copy).write_bytes(b"second")
     with pytest.raises(UserError, match="other weights"):
         go_on(folder, recipe_of(mine, init_from=copy), mine)
@@ -363,7 +370,7 @@ def test_a_run_of_another_stage_is_refused_and_one_of_an_unknown_stage_goes_on(m
 def test_a_damaged_record_is_one_sentence(content, begun):
     begun.inputs.file.write_text(content, errors="surrogateescape")
     with pytest.raises(UserError, match=r"inputs\.json is damaged; remove it, and the run goes on") as error:
-        claim_folder(begun, {"model": {}}, dict)
+        claim(begun, {"model": {}}, dict)
     assert "\n" not in str(error.value)
 
 
@@ -390,7 +397,7 @@ def test_without_a_record_it_is_said_that_nothing_is_compared(begun, capsys):
 def test_a_damaged_recipe_is_one_sentence(content, begun):
     begun.recipe.write_text(content, errors="surrogateescape")
     with pytest.raises(UserError, match=r"config\.yaml is empty or damaged") as error:
-        claim_folder(begun, {"model": {}}, dict)
+        claim(begun, {"model": {}}, dict)
     assert "\n" not in str(error.value)
 
 
@@ -418,7 +425,7 @@ def test_a_full_disk_leaves_the_record_as_it_was(mine, begun, monkeypatch):
             write()
     assert (begun.inputs.file.read_text(), begun.recipe.read_text()) == before
     assert sorted(path.name for path in begun.path.iterdir()) == [
-        *("checkpoints", "commit.txt", "config.yaml", "inputs.json")
+        *(".lock", "checkpoints", "commit.txt", "config.yaml", "inputs.json")
     ]
 
 

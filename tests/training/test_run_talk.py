@@ -350,9 +350,9 @@ def test_read_outs_begin_with_the_untrained_encoder_and_survive_a_resume(clips_m
 
 def test_a_folder_of_another_recipe_names_the_options_of_all_programs(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.write_recipe({"data": {"batch_size": 8}})
+    folder.write_recipe({"model": {"context": 8}})
     folder.export.touch()
     with pytest.raises(
         UserError, match=r"8 -> 16\); choose another --out \(RUN= with make, --run with vjepa"
     ):
-        folder.check_recipe({"data": {"batch_size": 16}})
+        folder.check_recipe({"model": {"context": 16}})

@@ -96,8 +96,9 @@ WRONG = [
     ("precision", "bf16-true", "weights are float32"),
     ("precision", "transformer-engine", "weights are float32"),
     ("precision", "16-mixed", "needs a GPU"),
-    ("strategy", "fsdp", "or on several \\(ddp\\)"),
-    ("strategy", "ddp_spawn", "or on several \\(ddp\\)"),
+    ("strategy", "fsdp", "or on several \\(ddp; fsdp2"),
+    ("strategy", "ddp_spawn", "or on several \\(ddp; fsdp2"),
+    ("strategy", Namespace(class_path="lightning.pytorch.strategies.ModelParallelStrategy"), "fsdp2"),
     ("strategy", Namespace(class_path="lightning.pytorch.strategies.DeepSpeedStrategy"), "DeepSpeedStrategy"),
     ("max_steps", 0, "length of a run"),
     ("max_steps", -1, "length of a run"),
@@ -181,7 +182,7 @@ def test_other_settings_are_refused_in_one_sentence(name, value, told, monkeypat
     [
         ("--trainer.min_steps 3", "trainer.min_steps=3"),
         ("--trainer.devices -1", "trainer: `devices`"),
-        ("--trainer.accelerator tpu", "trainer: "),
+        ("--trainer.accelerator tpu", "trainer.accelerator=tpu: give auto, cpu"),
         ("--trainer.logger NoLogger", "--trainer.logger NoLogger: no class"),
         ("--trainer.callbacks+=torch.nn.Linear", "torch.nn.Linear: no class that fits"),
         ("--trainer.callbacks+=ThroughputMonitor", "a class in it needs batch_size_fn"),
@@ -300,7 +301,7 @@ def test_a_grid_of_heads_is_not_clipped_together(clips_manifest, tmp_path):
 def test_a_run_whose_time_is_up_keeps_its_step_and_goes_on(pretraining, tmp_path):
     status, output = pretraining("--trainer.max_time 00:00:00:00 --trainer.accumulate_grad_batches 2")
     step = int(re.search(r"stopped after step (\d+); the same command", output)[1])
-    assert status == 130 and 1 <= step <= 2
+    assert status == 75 and 1 <= step <= 2
     assert (tmp_path / f"run/checkpoints/step={step}.ckpt").exists()
     status, output = pretraining("--trainer.max_time 00:01:00:00 --trainer.accumulate_grad_batches 2")
     assert status == 0 and f"continuing after step {step}" in output
@@ -436,4 +437,4 @@ def test_one_module_reaches_for_the_experiments_of_loggers():
     root = Path(__file__).parents[2]
     files = [*(root / "src").rglob("*.py"), *(root / "stages").rglob("*.py")]
     reaching = [file.name for file in files if re.search(r"\.experiment\b", file.read_text())]
-    assert reaching == ["event_writers.py"]
+    assert sorted(reaching) == ["event_writers.py", "loggers.py"]  # the second defines that of our own

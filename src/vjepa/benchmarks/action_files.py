@@ -8,16 +8,18 @@ colour and shape.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 
 from vjepa.benchmarks.actions import Action
 from vjepa.benchmarks.epic_kitchens import read_epic
+from vjepa.data.array_files import read_arrays
 from vjepa.data.manifest_files import ManifestError
 from vjepa.data.text_files import read_text
+from vjepa.errors import damage_as_error, require
 from vjepa.robots.euler import euler_to_matrix
 
 Noun = Literal["place", "colour", "shape"]
@@ -52,18 +54,15 @@ def read_events(source: Path, noun: Noun) -> list[Action]:
     for line, text in ((line, text) for line, text in lines if text.strip()):
         place = f"{source}, line {line}"
         try:
-            episode = json.loads(text)
-            actions += episode_actions(source.parent / episode["path"], episode["events"], noun)
+            with damage_as_error(place, ManifestError, "expected an episode of a demo world's log"):
+                episode = json.loads(text)
+                actions += episode_actions(source.parent / episode["path"], episode["events"], noun)
         # Only the noun `place` reads the .npz file, so the other nouns do without it.
         except FileNotFoundError as error:
             what = f"{error.filename} is missing, which says where the hand was"
             raise ManifestError(
                 f"{place}: {what}; make the episodes again, or choose another data.noun"
             ) from error
-        except KeyError as error:
-            raise ManifestError(f"{place}: no {error}; expected an episode of a demo world's log") from error
-        except (ValueError, TypeError, IndexError) as error:
-            raise ManifestError(f"{place}: no episode of a demo world's log ({error})") from error
     return actions
 
 
@@ -82,17 +81,19 @@ def episode_actions(path: Path, events: list[dict], noun: Noun) -> list[Action]:
         # Nothing follows an action of the last moment, so it gets the length of one state.
         stop = min(later, default=start + 1 / STATES_PER_SECOND)
         what = image_third(path, start) if noun == "place" else event["object"][noun]
+        require(0 <= start < stop < math.inf, f"an action runs from {start} s to {stop} s")
+        require(isinstance(what, str), f"the {noun} of an object is {what!r}")
         actions.append(Action(path, float(start), float(stop), event["event"], what))
     return actions
 
 
 def image_third(path: Path, time: float) -> str:
     """The third of the image in which the hand is at that time, and so the object that it acts on."""
-    with np.load(path.with_suffix(".npz")) as recording:
-        camera = torch.from_numpy(recording["extrinsics"])
-        hand = torch.from_numpy(recording["states"][round(time * STATES_PER_SECOND), :3])
-        # First row of the camera matrix: focal length, 0, column of the centre.
-        focal, _, middle = recording["intrinsics"][0]
+    recording = read_arrays(path.with_suffix(".npz"), ["extrinsics", "states", "intrinsics"])
+    camera = torch.from_numpy(recording["extrinsics"])
+    hand = torch.from_numpy(recording["states"][round(time * STATES_PER_SECOND), :3])
+    # First row of the camera matrix: focal length, 0, column of the centre.
+    focal, _, middle = recording["intrinsics"][0]
 
     # Into the camera's frame, then through the pinhole to a column of pixels.
     x, _, depth = euler_to_matrix(camera[3:]).T @ (hand - camera[:3])

@@ -17,11 +17,11 @@ from torch.utils.data import Dataset
 
 from vjepa.benchmarks.actions import Action, Vocabulary
 from vjepa.data.clips import ClipConfig, choose_crop, stack_clips
-from vjepa.data.decode import open_video
+from vjepa.data.decode import Change, open_video
 from vjepa.data.decode_error import DecodeError
 from vjepa.data.loader import draw_sample
 from vjepa.data.sampling import Mixture
-from vjepa.data.transforms import crop
+from vjepa.data.transforms import clip_crop
 from vjepa.errors import require
 
 Anchor = Literal["start", "end"]
@@ -99,11 +99,16 @@ def collate_anticipation(samples: Sequence[AnticipationSample]) -> AnticipationB
     )
 
 
-def frames_before(action: Action, ends: Sequence[float], clip: ClipConfig) -> list[UInt8[Tensor, "t c h w"]]:
+def frames_before(
+    action: Action,
+    ends: Sequence[float],
+    clip: ClipConfig,
+    change: Change | None = None,
+) -> list[UInt8[Tensor, "t c h w"]]:
     """Clips that end at the given seconds; the last frame of each is 1 / clip.fps seconds earlier.
 
-    If a clip begins before the video, `clip.short` decides: DecodeError is raised, or the video's first frame
-    is repeated. Raises DecodeError for a file that cannot be decoded too."""
+    `change` crops the frames. If a clip begins before the video, `clip.short` decides: DecodeError is raised,
+    or the video's first frame is repeated. Raises DecodeError for a file that cannot be decoded too."""
     with open_video(action.path) as video:
         # All negative. Time 0 is the end itself, of which a clip that ends there shows nothing.
         offsets = (np.arange(clip.frames) - clip.frames) / clip.fps
@@ -119,7 +124,7 @@ def frames_before(action: Action, ends: Sequence[float], clip: ClipConfig) -> li
         latest = video.end - 0.5 / video.fps
         times = np.concatenate([np.clip(end + offsets, video.start, latest) for end in ends])
         # One call for all clips, so that frames that they share are decoded once.
-        frames = torch.from_numpy(video.frames(times))
+        frames = torch.from_numpy(video.frames(times, change))
     return list(rearrange(frames, "(s t) h w c -> s t c h w", s=len(ends)))
 
 
@@ -173,9 +178,7 @@ class AnticipationClips(Dataset):
             tau = float(rng.uniform(*self.ahead.tau))
             share = float(rng.uniform(*self.ahead.point))
         moment = self.ahead.moment(action, share)
-        clips = frames_before(action, (moment - tau, moment), self.clip)
-
         # One crop for both, so that they differ in time alone.
-        box, flip = choose_crop(*clips[0].shape[-2:], self.clip, rng)
-        clip, shown = (crop(frames, box, self.clip.size, flip) for frames in clips)
+        square = clip_crop(lambda height, width: choose_crop(height, width, self.clip, rng), self.clip.size)
+        clip, shown = frames_before(action, (moment - tau, moment), self.clip, square)
         return AnticipationSample(clip, shown, tau, self.classes.labels(action), i, [])

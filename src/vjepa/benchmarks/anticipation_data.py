@@ -40,6 +40,7 @@ class AnticipationData(ResumableData):
         workers: int = 8,
         max_bad_share: float = 0.05,
         seed: int = 0,
+        timeout: float = 300.0,
     ) -> None:
         """
         Args:
@@ -54,8 +55,9 @@ class AnticipationData(ResumableData):
             workers: Processes that decode, per device.
             max_bad_share: Training stops once more than this share of draws could not be decoded.
             seed: Decides the order, the moments and the crops.
+            timeout: Seconds that a batch, or a single file, may take before the run ends with its name.
         """
-        super().__init__(batch_size, workers, max_bad_share, seed)
+        super().__init__(batch_size, workers, max_bad_share, seed, timeout)
         require(clip.jitter, "data.clip.jitter=false has no effect: data.ahead says when training clips end")
         check_annotations(train.lower().endswith(".csv"), videos, noun, clip.flip)
         self.files = {"train": train, "val": val, "test": test}

@@ -12,6 +12,7 @@ from vjepa.data.list_dialect import Dialect, records
 from vjepa.data.manifest_files import ManifestError
 from vjepa.data.text_files import read_utf8
 
+MOST_BYTES = 2**28
 EPIC_COLUMNS = (
     "participant_id",
     "video_id",
@@ -48,6 +49,9 @@ def read_epic(source: Path, videos: Path | None) -> list[Action]:
 
 def annotation_rows(source: Path) -> Iterator[tuple[int, list[str]]]:
     """(line, values) of the header and of each row. Raises ManifestError for a file that is no text."""
+    size = source.stat().st_size
+    if size > MOST_BYTES:
+        raise ManifestError(f"{source}: {size:,} bytes; the annotations of EPIC-KITCHENS-100 have 20 million")
     data = read_utf8(source)
     header = data.partition(b"\n")[0].decode()
     # A spreadsheet saves a table with semicolons or tabs in many countries.

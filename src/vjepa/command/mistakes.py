@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from vjepa.errors import UserError
+from vjepa.errors import UserError, is_out_of_memory
 
 EXTRAS = {
     "mujoco": "sim",
@@ -65,21 +65,13 @@ def sentence_of(error: BaseException) -> str | None:
         return f"weights cannot be written or read: {error}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{error.strerror}: free some disk, and run the same again"
-    if is_out_of_memory(error):
+    if is_out_of_memory(error) or "Storage size calculation overflowed" in str(error):
         first = str(error).partition("\n")[0]
         return f"too little memory ({first or 'no more is left'}); make sizes, batches or workers smaller"
     # Lightning's word for settings that do not fit; looked up, since importing it takes seconds.
     known = sys.modules.get("lightning.fabric.utilities.exceptions")
     is_setting = known is not None and isinstance(error, known.MisconfigurationException)
     return str(error) if is_setting else None
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether there was too little memory, of the machine or of the GPU."""
-    # torch has a class of its own for a GPU, and none for the machine.
-    words = ("OutOfMemoryError", "can't allocate memory", "Storage size calculation overflowed")
-    of_torch = isinstance(error, RuntimeError) and any(word in repr(error) for word in words)
-    return of_torch or isinstance(error, MemoryError)
 
 
 def tell_at_exit() -> None:

@@ -18,7 +18,10 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
 from vjepa.command.suggestions import explain
+from vjepa.command.yaml_text import check_all_yaml, load_yaml
 from vjepa.errors import UserError
+
+check_all_yaml()
 
 
 class PlainParser(ArgumentParser):
@@ -156,7 +159,7 @@ def as_yaml(values: list[str], kind: object) -> str:
 def wrapped_yaml(text: str, kind: object) -> str:
     """What was typed as YAML, such as `[mine.csv, other.csv]` or `{manifest: a.csv}`, as its type has it."""
     try:
-        value = yaml.safe_load(text)
+        value = load_yaml(text)
     except yaml.YAMLError:
         value = text  # such as a file whose name begins with a bracket
     return json.dumps(wrapped(value, kind), default=str)

@@ -2,6 +2,7 @@
 
 import sys
 
+from vjepa.command.exit_status import exit_on_signals
 from vjepa.command.mistakes import tell_at_exit
 from vjepa.command.pages import command_page, stage_page, typed_program, wants_help
 from vjepa.command.table import STAGES
@@ -13,6 +14,7 @@ def begin_stage() -> None:
     module = program.removeprefix("python -m ")
     if not module.startswith("stages."):
         return
+    exit_on_signals()
     tell_at_exit()
     if not wants_help(sys.orig_argv):
         return

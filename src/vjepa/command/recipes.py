@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from vjepa.command.suggestions import did_you_mean
+from vjepa.command.yaml_text import load_yaml
 from vjepa.errors import UserError, require
 
 PACKAGE = Path(__file__).parents[1]
@@ -79,7 +80,7 @@ def sets(recipe: str, option: str) -> bool:
     True too where it cannot be read: the parser says so, and it shall be the first to speak.
     """
     try:
-        settings = yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))
+        settings = load_yaml(Path(recipe).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return True
     return any(f"--{key}.".startswith(f"{option}.") for key in keys_with_value(settings))

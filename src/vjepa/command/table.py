@@ -46,6 +46,9 @@ GROUPS = {
     },
     "data": {
         "data check": Entry("a list of videos: is it fit to train on?", "vjepa.data.check:check_manifest"),
+        "data shards": Entry(
+            "a list of videos, packed into tar files that are read at random", "vjepa.data.shards:pack_shards"
+        ),
         "data check-conversations": Entry(
             "the same for conversations", "vjepa.language.check:check_conversations"
         ),

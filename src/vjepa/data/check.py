@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from vjepa.data.decode import LATE, open_video
 from vjepa.data.decode_error import DecodeError
-from vjepa.data.manifest import Manifest, Row, read_manifest
+from vjepa.data.manifest import NO_LABEL, Manifest, Row, read_manifest
 from vjepa.data.row_errors import row_locations
 from vjepa.drawing.outputs import check_outputs
 from vjepa.errors import announce, check_positive, check_workers, counted, require
@@ -30,12 +30,17 @@ CLASSES = 10
 
 
 def check_manifest(
-    manifest: Path, *, frames: int = 4, workers: int = 2, timeout: float = 60.0, json: Path | None = None
+    manifest: str | Path,
+    *,
+    frames: int = 4,
+    workers: int = 2,
+    timeout: float = 60.0,
+    json: Path | None = None,
 ) -> None:
     """Decode a few frames of every row of a manifest and report what the videos are like, and every bad row.
 
     Args:
-        manifest: A folder of videos, a video, .txt, .csv, .tsv or .parquet.
+        manifest: A folder of videos, a video, .txt, .csv, .tsv or .parquet, or the address of one.
         frames: Frames to decode, spread from first to last.
         workers: Processes that decode at the same time.
         timeout: Seconds that a row may take before it counts as bad.
@@ -46,7 +51,7 @@ def check_manifest(
     check_positive(frames=frames, timeout=timeout)
     check_workers(workers, 1)
     check_outputs([json], [manifest])
-    if (manifest / "meta/info.json").is_file():
+    if (Path(manifest) / "meta/info.json").is_file():
         announce(f"{manifest} is a LeRobot dataset: its episodes are checked by `fit ac`, not here")
     report = check(read_manifest(manifest), frames, workers, timeout)
     print(as_text(report))
@@ -68,22 +73,22 @@ def check(manifest: Manifest, frames: int, workers: int, timeout: float) -> dict
     # Results come in any order; the report lists bad rows in the order of the manifest.
     reasons = sorted((row, result) for row, result in by_row.items() if isinstance(result, str))
 
-    locations = row_locations(manifest.source, len(manifest))
-    labels = manifest.labels[manifest.labels >= 0]  # -1: none
+    places = row_locations(manifest.source, [row for row, _ in reasons])
+    labels = manifest.labels[manifest.labels != NO_LABEL]
     return {
-        "source": str(manifest.source),
+        "source": manifest.address or str(manifest.source),
         "rows": len(manifest),
         "ok": len(videos),
         "labelled": len(labels),
-        "labels": len(np.unique(labels)),
+        "labels": len({*manifest.different_labels} - {NO_LABEL}),
         "classes": manifest.classes,
-        "label": spread(labels.tolist()),
+        "label": spread(labels),
         **{key: spread([video[key] for video in videos]) for key in ("fps", "seconds", "width", "height")},
         "segments_cut": sum(video["cut"] for video in videos),
         "codecs": dict(Counter(video["codec"] for video in videos).most_common()),
         "bad": [
-            {"place": locations[row], "path": str(manifest.row(row).path), "reason": reason}
-            for row, reason in reasons
+            {"place": place, "path": str(manifest.row(row).path), "reason": reason}
+            for place, (row, reason) in zip(places, reasons, strict=True)
         ],
     }
 
@@ -141,13 +146,13 @@ def probe(row: Row, frames: int) -> dict[str, float | int | str]:
         }
 
 
-def spread(values: Sequence[float | int]) -> dict[str, float | int] | None:
+def spread(values: Sequence[float | int] | np.ndarray) -> dict[str, float | int] | None:
     """The least, the median and the greatest of the finite values; None without any."""
     # An image never ends, so its length is infinite.
-    finite = [value for value in values if np.isfinite(value)]
-    if not finite:
+    finite = np.asarray(values)[np.isfinite(values)]
+    if not len(finite):
         return None
-    return {"min": min(finite), "median": float(np.median(finite)), "max": max(finite)}
+    return {"min": finite.min().item(), "median": float(np.median(finite)), "max": finite.max().item()}
 
 
 def as_text(report: dict) -> str:

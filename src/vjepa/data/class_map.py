@@ -18,12 +18,14 @@ import pyarrow.compute as pc
 
 from vjepa.data.manifest_error import ManifestError
 from vjepa.data.media_files import MEDIA
-from vjepa.data.row_errors import check_rows
+from vjepa.data.row_errors import RowError, check_rows
 from vjepa.data.text_files import read_text
 from vjepa.drawing.outputs import complete_file
-from vjepa.errors import announce
+from vjepa.errors import UserError, announce
 
 ENDINGS = (".json", ".txt", ".csv")
+NO_CLASS = -1
+"""The number of a row without a class."""
 PLAIN = "^[!-~]+( [!-~]+)*$"
 """Names that are compared as they are."""
 INVISIBLE = "[\u200b\u2060\ufeff]"
@@ -69,15 +71,42 @@ def class_numbers(names: Mapping[Path, pa.ChunkedArray]) -> dict[str, int]:
         announce(f"classes are numbered as in {first[0]}")
         return first[1]
 
-    found = sorted({name for column in names.values() for name in pc.unique(column).to_pylist()} - {None})
+    found = sorted({name for column in names.values() for name in distinct(column).to_pylist()} - {None})
     lists = ", ".join(map(str, names))
     count = "1 class is" if len(found) == 1 else f"{len(found)} classes are"
     announce(f"{lists}: {count} numbered in the order of their names, from {found[0]!r}")
     return {name: number for number, name in enumerate(found)}
 
 
-def numbered(source: Path, names: pa.ChunkedArray, numbers: Mapping[str, int]) -> pa.ChunkedArray:
-    """The number of each row's class, null for an empty name. Raises ManifestError for an unknown one."""
+def distinct(names: pa.ChunkedArray) -> pa.Array:
+    """The names that occur in a column."""
+    # A manifest that is mapped has each name once, and for each row the place of its name.
+    return names.chunk(0).dictionary if pa.types.is_dictionary(names.type) else pc.unique(names)
+
+
+def numbered(source: Path, names: pa.ChunkedArray, numbers: Mapping[str, int]) -> pa.ChunkedArray | pa.Array:
+    """The number of each row's class, -1 for an empty name. Raises ManifestError for an unknown one."""
+    if not pa.types.is_dictionary(names.type):
+        return pc.fill_null(found_numbers(source, names, numbers), NO_CLASS)
+    column = names.chunk(0)
+    # Under a null stands -1.
+    places = pa.Array.from_buffers(pa.int64(), len(column), [None, column.indices.buffers()[1]])
+    try:
+        own = found_numbers(source, pa.chunked_array([column.dictionary]), numbers)
+    except RowError as error:
+        raise RowError(source, pc.index(places, error.row).as_py(), error.reason) from error
+    return places if numbers_itself(names, numbers) else pc.fill_null(own.take(column.indices), NO_CLASS)
+
+
+def numbers_itself(names: pa.ChunkedArray, numbers: Mapping[str, int]) -> bool:
+    """Whether the names of a mapped manifest have the numbers that stand for them in its file."""
+    if not pa.types.is_dictionary(names.type):
+        return False
+    return [numbers.get(name) for name in distinct(names).to_pylist()] == list(range(len(distinct(names))))
+
+
+def found_numbers(source: Path, names: pa.ChunkedArray, numbers: Mapping[str, int]) -> pa.ChunkedArray:
+    """The number of each name, null for an empty one. Raises RowError for an unknown one."""
     places = pc.index_in(names, value_set=pa.array(list(numbers), pa.large_string()))
     unknown = pc.and_(pc.is_valid(names), pc.is_null(places))
     known = ", ".join(list(numbers)[:3])
@@ -136,7 +165,7 @@ def pairs_of_json(path: Path, text: str) -> list[tuple[str, int]]:
     expected = f'{path}: expected JSON such as {{"name of a class": 0}}'
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ManifestError(f"{expected}: {error}") from error
     if not isinstance(content, dict | list):
         raise ManifestError(f"{expected}, not {content!r}")
@@ -151,13 +180,16 @@ def pairs_of_json(path: Path, text: str) -> list[tuple[str, int]]:
 
 def is_whole(value: object) -> bool:
     """Whether a value of JSON is a whole number, or the text of one."""
-    return re.fullmatch("[0-9]+", str(value)) is not None
+    return re.fullmatch("[0-9]{1,18}", str(value)) is not None
 
 
 def pairs_of_lines(text: str) -> list[tuple[str, int]]:
     """Names and numbers of lines of text, with numbers in front, behind, or none."""
     lines = [line.strip() for line in text.split("\n") if line.strip()]
-    for pattern in (r"(?P<number>\d+)[\s,;:]+(?P<name>.+)", r"(?P<name>.+?)[\s,;:]+(?P<number>\d+)"):
+    for pattern in (
+        r"(?P<number>\d{1,18})[\s,;:]+(?P<name>.+)",
+        r"(?P<name>.+?)[\s,;:]+(?P<number>\d{1,18})",
+    ):
         found = [match for line in lines if (match := re.fullmatch(pattern, line))]
         # The first line may be a header, if more than one line has a number.
         complete = len(found) == len(lines) or (len(found) == len(lines) - 1 > 1 and lines[0] != found[0][0])
@@ -182,7 +214,12 @@ def write_class_map(source: Path, numbers: Mapping[str, int]) -> None:
     path = source.with_name(f"{source.name}.labels.json")
     try:
         with complete_file(path) as unfinished:
-            # JSON, because the lines of a text could not say whether `push up 10` ends with its number.
-            unfinished.write_text(json.dumps(numbers, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        announce(f"{path} cannot be written ({error.strerror}); it would keep the numbers of the classes")
+            unfinished.write_text(class_map_text(numbers), encoding="utf-8")
+    except (OSError, UserError) as error:
+        announce(f"{path} cannot be written ({error}); it would keep the numbers of the classes")
+
+
+def class_map_text(numbers: Mapping[str, int]) -> str:
+    """The content of a map of classes."""
+    # JSON, because the lines of a text could not say whether `push up 10` ends with its number.
+    return json.dumps(numbers, ensure_ascii=False, indent=1) + "\n"

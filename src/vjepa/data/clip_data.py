@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vjepa.data.clips import ClipConfig, EvaluationClips, TrainingClips, collate_clips
-from vjepa.data.digest import DataDigest, joint_digest, manifest_digest, table_digest
+from vjepa.data.digest import DataDigest, joint_digest, manifest_digest, rows_digest
 from vjepa.data.manifest import Manifest, read_manifest
 from vjepa.data.module import ResumableData, check_sources
+from vjepa.data.storage import StorageConfig
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Source:
     """One manifest of a mixture."""
 
     manifest: str
-    """Folder of videos, `path label` file, CSV or TSV with a header, or Parquet."""
+    """Folder of videos, `path label` file, CSV or TSV with a header, Parquet; or the address of one."""
     weight: float = 1.0
     """Share of the draws, relative to the other sources."""
 
@@ -33,6 +34,8 @@ class ClipData(ResumableData):
         workers: int = 8,
         max_bad_share: float = 0.05,
         seed: int = 0,
+        timeout: float = 300.0,
+        storage: StorageConfig = StorageConfig(),
     ) -> None:
         """
         Args:
@@ -43,21 +46,24 @@ class ClipData(ResumableData):
             workers: Processes that decode, per device.
             max_bad_share: Training stops once more than this share of draws could not be decoded.
             seed: Decides the order of files, the moments and the crops.
+            timeout: Seconds that a batch, or a single file, may take before the run ends with its name.
+            storage: How files at addresses, such as s3://bucket/a.mp4, are read.
         """
-        super().__init__(batch_size, workers, max_bad_share, seed)
+        super().__init__(batch_size, workers, max_bad_share, seed, timeout)
         check_sources(train, "one manifest")
         self.sources = train
         self.val = val
         self.clip = clip
+        self.storage = storage
 
     @cached_property
     def train_manifests(self) -> list[Manifest]:
-        return [read_manifest(source.manifest) for source in self.sources]
+        return [read_manifest(source.manifest, storage=self.storage) for source in self.sources]
 
     # None or "" means no validation.
     @cached_property
     def val_manifest(self) -> Manifest | None:
-        return self.val and read_manifest(self.val)
+        return self.val and read_manifest(self.val, storage=self.storage)
 
     def setup(self, stage: str) -> None:
         """Read what this stage needs, so that a malformed manifest stops the run before it starts."""
@@ -69,8 +75,7 @@ class ClipData(ResumableData):
 
     def trained_on(self) -> dict:
         clip = {"frames": self.clip.frames, "fps": self.clip.fps, "size": self.clip.size}
-        tables = [manifest.table for manifest in self.train_manifests]
-        return {"clip": clip, "data": joint_digest(map(table_digest, tables))}
+        return {"clip": clip, "data": joint_digest(map(rows_digest, self.train_manifests))}
 
     def data_digests(self) -> dict[str, DataDigest]:
         digests = {f"train.{i}": manifest_digest(each) for i, each in enumerate(self.train_manifests)}

@@ -7,6 +7,7 @@ left out and reported.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,12 +18,13 @@ from jaxtyping import Float64, Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vjepa.data.decode import open_video
+from vjepa.data.decode import Change, open_video
 from vjepa.data.decode_error import DecodeError
 from vjepa.data.loader import draw_sample
 from vjepa.data.manifest import NO_LABEL, Manifest, Row
 from vjepa.data.sampling import Mixture, TooShort, clip_times
-from vjepa.data.transforms import Box, centre_box, centre_crop, crop, random_box
+from vjepa.data.stored import Stored
+from vjepa.data.transforms import Box, centre_box, centre_square, clip_crop, random_box
 from vjepa.errors import require
 
 
@@ -97,10 +99,15 @@ def stack_clips(clips: Sequence[UInt8[Tensor, "t c h w"]]) -> UInt8[Tensor, "b t
     return torch.stack(list(clips)) if clips else torch.empty(0, 1, 3, 1, 1, dtype=torch.uint8)
 
 
-def load_frames(row: Row, config: ClipConfig, rng: np.random.Generator | None) -> UInt8[Tensor, "t c h w"]:
-    """The clip's uncropped frames, from a random moment with `rng`, else from the middle.
+def load_frames(
+    row: Row,
+    config: ClipConfig,
+    rng: np.random.Generator | None,
+    change: Change | None = None,
+) -> UInt8[Tensor, "t c h w"]:
+    """The clip's frames, from a random moment with `rng`, else from the middle.
 
-    Raises DecodeError."""
+    `change` crops them; without it they stay whole. Raises DecodeError."""
     with open_video(row.path) as video:
         start, end = video.segment(row.start, row.end)
         try:
@@ -109,10 +116,10 @@ def load_frames(row: Row, config: ClipConfig, rng: np.random.Generator | None) -
             # An image never comes here, because it never ends; its fps of 0 would be divided by.
             check_may_hold(row.path, config, error)
             times = held_times(start, end, video.fps, config)
-        return rearrange(torch.from_numpy(video.frames(times)), "t h w c -> t c h w")
+        return rearrange(torch.from_numpy(video.frames(times, change)), "t h w c -> t c h w")
 
 
-def check_may_hold(path: Path, config: ClipConfig, error: TooShort) -> None:
+def check_may_hold(path: Path | Stored, config: ClipConfig, error: TooShort) -> None:
     """Raise DecodeError for a video that is too short, unless the recipe repeats the last frame."""
     if config.short == "refuse":
         raise DecodeError(path, f"{error}; clip.short=hold repeats the last frame") from error
@@ -152,12 +159,12 @@ class TrainingClips(Dataset):
     def read(self, source: int, i: int, rng: np.random.Generator) -> Sample:
         """A random clip of a row. Raises DecodeError."""
         row = self.manifests[source].row(i)
+        config = self.config
+
+        random_crop = clip_crop(lambda height, width: choose_crop(height, width, config, rng), config.size)
         # Without jitter only the moment is fixed; the crop stays random.
-        frames = load_frames(row, self.config, rng if self.config.jitter else None)
-        # The same box for all frames: a box that moved would look like motion of the camera.
-        height, width = frames.shape[-2:]
-        box, flip = choose_crop(height, width, self.config, rng)
-        return Sample(crop(frames, box, self.config.size, flip), row.label_number, i, [])
+        clip = load_frames(row, config, rng if config.jitter else None, random_crop)
+        return Sample(clip, row.label_number, i, [])
 
 
 class EvaluationClips(Dataset):
@@ -173,8 +180,8 @@ class EvaluationClips(Dataset):
     def __getitem__(self, i: int) -> Sample:
         row = self.manifest.row(i)
         try:
-            frames = load_frames(row, self.config, None)
+            clip = load_frames(row, self.config, None, partial(centre_square, size=self.config.size))
         except DecodeError as error:
             # Not another row in its place, which would be scored twice.
             return Sample(None, row.label_number, i, [str(error)])
-        return Sample(centre_crop(frames, self.config.size), row.label_number, i, [])
+        return Sample(clip, row.label_number, i, [])

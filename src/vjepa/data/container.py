@@ -1,18 +1,19 @@
 """Opens one file: its video stream, or one sentence that says why there is none; and what its format can be
 trusted with."""
 
-import mmap
 import os
 import re
 from collections.abc import Iterator
 from fractions import Fraction
 from numbers import Rational
-from pathlib import Path
 
 import av
 from av.stream import Discard, Disposition
 
 from vjepa.data.decode_error import DecodeError
+from vjepa.data.frame_size import LIMIT
+from vjepa.data.media import Media, content_of, ffmpeg_source
+from vjepa.data.reading import note_file
 
 # Tags that are not UTF-8 are no reason to refuse a video. PyAV 19 escapes them by itself.
 LENIENT = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
@@ -42,13 +43,16 @@ HEADERS = {
 """How a file of these formats begins. FFmpeg does not read on where a second one begins in the same file."""
 
 
-def open_container(path: Path) -> av.container.InputContainer:
+def open_container(path: Media) -> av.container.InputContainer:
     """Open the file for its video stream alone. Raises DecodeError if it is empty or has no video stream."""
+    note_file(str(path))
     if path.is_file() and path.stat().st_size == 0:
         raise DecodeError(path, "the file is empty")
+    # One reads from a pipe or a device for ever.
+    if path.exists() and not path.is_file():
+        raise DecodeError(path, "a directory, a pipe or a device, not a file")
 
-    # With "file:" a colon in a name names no protocol, and FFmpeg opens no network address from a file.
-    container = av.open(f"file:{path}", **LENIENT)
+    container = av.open(ffmpeg_source(path), options=LIMIT, **LENIENT)
     try:
         stream = container.streams.best("video")
         check_stream(path, container, stream)
@@ -62,10 +66,11 @@ def open_container(path: Path) -> av.container.InputContainer:
     # Threads cost 5 to 25 % more CPU a clip. More workers use the cores better.
     stream.codec_context.thread_type = "NONE"
     stream.codec_context.thread_count = 1
+    stream.codec_context.options = LIMIT
     return container
 
 
-def check_stream(path: Path, container: av.container.InputContainer, stream: av.VideoStream | None) -> None:
+def check_stream(path: Media, container: av.container.InputContainer, stream: av.VideoStream | None) -> None:
     """Raise DecodeError unless there is a video stream, and a decoder for it."""
     if container.format.name == "tty":
         # FFmpeg would draw the letters on a screen of 80 x 25.
@@ -79,7 +84,7 @@ def check_stream(path: Path, container: av.container.InputContainer, stream: av.
         raise DecodeError(path, "no decoder for its video stream")
 
 
-def check_not_joined(path: Path, container: av.container.InputContainer) -> None:
+def check_not_joined(path: Media, container: av.container.InputContainer) -> None:
     """Raise DecodeError if it is several MP4, FLV, WMV, ... files in a row: FFmpeg would show the first."""
     if format_is(container, {"mov"}):
         files = list(box_names(path)).count(b"moov")
@@ -93,13 +98,13 @@ def check_not_joined(path: Path, container: av.container.InputContainer) -> None
         )
 
 
-def count(header: bytes, path: Path) -> int:
+def count(header: bytes, path: Media) -> int:
     """How often the pattern `header` occurs in the file."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with content_of(path) as content:
         return sum(1 for _ in re.finditer(header, content, re.DOTALL))
 
 
-def box_names(path: Path) -> Iterator[bytes]:
+def box_names(path: Media) -> Iterator[bytes]:
     """The names of the outermost boxes of an MP4 file."""
     with path.open("rb") as file:
         while len(header := file.read(16)) >= 8:

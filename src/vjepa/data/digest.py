@@ -4,24 +4,22 @@ Two exports with equal digests were trained on the same rows. A run that goes on
 too the size, and the first and last bytes. Reading them whole would take as long as an epoch.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from vjepa.data.manifest import Manifest
+from vjepa.data.row_digest import DIGITS, table_digest, without_common_folder
+from vjepa.data.storage import StorageError
+from vjepa.data.stored import Stored
 from vjepa.data.targets import LABELS
 
-ROW_COLUMNS = ("path", "label", "start", "end")
-"""The columns of a manifest that decide which clips there are."""
-DIGITS = 12
 MOST_FILES = 10_000
 """Files of one source that are looked at: millions of them, on a network's disk, would take too long."""
 EDGE = 4096
@@ -53,36 +51,24 @@ def manifest_digest(manifest: Manifest, columns: Sequence[str] = ()) -> DataDige
 
     It stays the same when list and videos move to another place together.
     """
-    table = without_common_folder(manifest.table)
+    table = manifest.table
     targets = [name for name in (LABELS, *columns) if name in table.column_names]
-    digests = [table_digest(table), *(table_digest(table.select([name])) for name in targets)]
+    rows = manifest.digests[1] if manifest.digests else table_digest(without_common_folder(table))
+    digests = [rows, *(table_digest(table.select([name])) for name in targets)]
     files = [manifest.row(int(i)).path for i in spread(len(manifest))]
     unit = "videos" if manifest.source.is_dir() else "rows"
-    return DataDigest(str(manifest.source), len(manifest), unit, joint_digest(digests), *files_digest(files))
+    return DataDigest(
+        manifest.address or str(manifest.source),
+        len(manifest),
+        unit,
+        joint_digest(digests),
+        *files_digest(files),
+    )
 
 
-def without_common_folder(table: pa.Table) -> pa.Table:
-    """The table with paths that begin below the folder that all of them share."""
-    paths = table["path"].cast(pa.large_string())
-    # In alphabetical order, what the first and the last one share is shared by all between them.
-    first, last = ((end or "").split("/")[:-1] for end in pc.min_max(paths).as_py().values())
-    shared = takewhile(lambda folders: folders[0] == folders[1], zip(first, last, strict=False))
-    below = pc.utf8_slice_codeunits(paths, sum(len(folder) + 1 for folder, _ in shared))
-    return table.set_column(table.column_names.index("path"), "path", below)
-
-
-def table_digest(table: pa.Table) -> str:
-    """The digest of a manifest's rows, or of all columns of another table. Paths count as written."""
-    if set(ROW_COLUMNS) <= set(table.column_names):
-        # Of one type whatever the file's format, and without nulls, whose bytes may be anything.
-        columns = [pc.fill_null(table[name], -1) for name in ("label", "start", "end")]
-        table = pa.table([table["path"].cast(pa.large_string()), *columns], names=ROW_COLUMNS)
-    # In one piece and without notes, because neither changes a row.
-    table = table.combine_chunks().replace_schema_metadata(None)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    return hashlib.sha256(sink.getvalue()).hexdigest()[:DIGITS]
+def rows_digest(manifest: Manifest) -> str:
+    """The digest of a manifest's rows. Paths count as written."""
+    return manifest.digests[0] if manifest.digests else table_digest(manifest.table)
 
 
 def array_digest(*arrays: np.ndarray) -> str:
@@ -110,7 +96,7 @@ def spread(count: int, most: int = MOST_FILES) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)) if count else np.arange(0)
 
 
-def files_digest(files: Sequence[Path]) -> tuple[str, str]:
+def files_digest(files: Sequence[Path | Stored]) -> tuple[str, str]:
     """The digest of the sizes, first and last bytes of files, in their order, and the first unreadable file.
 
     A file that is missing counts too. Times of modification do not count, since a copy has another one.
@@ -121,15 +107,21 @@ def files_digest(files: Sequence[Path]) -> tuple[str, str]:
     return hashlib.sha256(b"".join(edges)).hexdigest()[:DIGITS], unreadable
 
 
-def edges_digest(path: Path) -> bytes:
+def edges_digest(path: Path | Stored) -> bytes:
     """The digest of a file's size and of its first and last bytes; NOTHING if it cannot be read."""
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            digest.update(f"{size} ".encode() + file.read(EDGE))
-            file.seek(max(0, size - EDGE))
-            digest.update(file.read(EDGE))
-    except OSError:  # training says what is wrong with it, where it cannot do without
+        size, begin, end = path.edges(EDGE) if isinstance(path, Stored) else edges_of(path)
+    except (OSError, StorageError):  # training says what is wrong with it, where it cannot do without
         return NOTHING
-    return digest.digest()
+    return hashlib.sha256(f"{size} ".encode() + begin + end).digest()
+
+
+def edges_of(path: Path) -> tuple[int, bytes, bytes]:
+    """The size of a file, and its first and last bytes."""
+    if not path.is_file():  # one waits at a pipe for ever
+        raise FileNotFoundError(errno.ENOENT, "no file", str(path))
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        begin = file.read(EDGE)
+        file.seek(max(0, size - EDGE))
+        return size, begin, file.read(EDGE)

@@ -15,6 +15,7 @@ from vjepa.data.clips import ClipConfig
 from vjepa.data.digest import DataDigest, manifest_digest
 from vjepa.data.manifest import NO_LABEL, Manifest, read_manifest, read_manifests
 from vjepa.data.manifest_error import ManifestError
+from vjepa.data.storage import StorageConfig
 from vjepa.data.targets import Targets, label_sets, number_columns, renamed_label, with_row_labels
 from vjepa.data.views import ViewClips, Views, collate_views
 
@@ -34,6 +35,8 @@ class LabelledClipData(ClipData):
         seed: int = 0,
         views: Views = Views(),
         numbers: tuple[str, ...] = (),
+        timeout: float = 300.0,
+        storage: StorageConfig = StorageConfig(),
     ) -> None:
         """
         Args:
@@ -47,8 +50,10 @@ class LabelledClipData(ClipData):
             seed: Decides the order of files, the moments and the crops.
             views: How often the final evaluation looks at each validation and test clip.
             numbers: Regression: the manifests' columns that are predicted.
+            timeout: Seconds that a batch, or a single file, may take before the run ends with its name.
+            storage: How files at addresses, such as s3://bucket/a.mp4, are read.
         """
-        super().__init__(train, val, clip, batch_size, workers, max_bad_share, seed)
+        super().__init__(train, val, clip, batch_size, workers, max_bad_share, seed, timeout, storage)
         self.test = test
         self.views = views
         self.numbers = numbers
@@ -56,15 +61,15 @@ class LabelledClipData(ClipData):
     # Training's lists together, and the others by its numbers: a class that they lack must shift no number.
     @cached_property
     def train_manifests(self) -> list[Manifest]:
-        return read_manifests([source.manifest for source in self.sources])
+        return read_manifests([source.manifest for source in self.sources], storage=self.storage)
 
     @cached_property
     def val_manifest(self) -> Manifest:
-        return read_manifest(self.val, self.class_numbers)
+        return read_manifest(self.val, self.class_numbers, self.storage)
 
     @cached_property
     def test_manifest(self) -> Manifest:
-        return read_manifest(self.test, self.class_numbers)
+        return read_manifest(self.test, self.class_numbers, self.storage)
 
     @property
     def class_numbers(self) -> Mapping[str, int] | None:
@@ -102,7 +107,7 @@ class LabelledClipData(ClipData):
         for manifest in self.manifests:
             check_range(manifest, classes, self.numbered_by)
         # A class that is only tested could never be predicted, and would lower the score silently.
-        seen = {int(label) for manifest in self.train_manifests for label in np.unique(manifest.labels)}
+        seen = {label for manifest in self.train_manifests for label in manifest.different_labels}
         if missing := sorted(set(range(classes)) - seen):
             raise ManifestError(
                 f"data.train has no clip of {len(missing)} of model.classes={classes} classes, the first is "

@@ -4,16 +4,18 @@ A training sample is a pure function of (seed, k), where k counts the samples of
 and epochs. So the state of a run's data is one number: how many batches it has consumed.
 """
 
-import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from torch.utils.data import DataLoader, Sampler
 
 from vjepa.data.decode_error import DecodeError
+from vjepa.data.reading import WorkerNotes
 from vjepa.data.sampling import Mixture
+from vjepa.data.workers import begin_worker, failures_as_errors
 
 ATTEMPTS = 8
 """Rows that are tried for a sample before it is given up."""
@@ -59,7 +61,11 @@ class GlobalOrder(Sampler[list[int]]):
         taken = self.epoch.taken
         begun = self.consumed // taken
         for number in range(self.consumed, (begun + 1) * taken):
-            yield self.samples_of(number % taken if self.epoch.repeats else number)
+            yield self.batch_at(number)
+
+    def batch_at(self, number: int) -> list[int]:
+        """The samples of the batch that this rank takes as number `number` of the run, counted from 0."""
+        return self.samples_of(number % self.epoch.taken if self.epoch.repeats else number)
 
     def samples_of(self, number: int) -> list[int]:
         """The samples of this rank's batch of that number."""
@@ -91,20 +97,35 @@ def draw_sample(
     return None, bad
 
 
-class ResumableLoader(DataLoader):
-    """A loader whose state Lightning saves: the batches it handed over, not those it prefetched."""
+class Loader(DataLoader):
+    """A loader that names the file where a worker does not answer or has ended; see `loader_settings`."""
 
     waited = 0.0
     """Seconds that the run has waited for batches."""
 
-    def __iter__(self) -> Iterator[NamedTuple]:
-        batches = super().__iter__()
+    @property
+    def reading(self) -> WorkerNotes:
+        """What the workers read; `loader_settings` makes it."""
+        return self.worker_init_fn.args[0]
+
+    def __iter__(self) -> Iterator:
+        with failures_as_errors(self):
+            batches = super().__iter__()
         while True:
             begin = time.perf_counter()
-            batch = next(batches, None)
+            with failures_as_errors(self):
+                batch = next(batches, None)
             self.waited += time.perf_counter() - begin
             if batch is None:
                 return
+            yield batch
+
+
+class ResumableLoader(Loader):
+    """A loader whose state Lightning saves: the batches it handed over, not those it prefetched."""
+
+    def __iter__(self) -> Iterator[NamedTuple]:
+        for batch in super().__iter__():
             # Counted before the batch is used: a checkpoint at the end of its step goes on with the next one.
             self.batch_sampler.consumed += 1
             yield batch
@@ -117,6 +138,10 @@ class ResumableLoader(DataLoader):
         self.batch_sampler.consumed = state["consumed"]
 
 
-def ignore_interrupt(worker: int) -> None:
-    """Leave Ctrl-C, which reaches every process of the terminal, to the main one: it ends the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def loader_settings(workers: int, timeout: float) -> dict:
+    """The settings of a Loader that concern its workers, of which a batch may take `timeout` seconds."""
+    return {
+        "num_workers": workers,
+        "timeout": timeout if workers else 0,
+        "worker_init_fn": partial(begin_worker, WorkerNotes(workers)),
+    }

@@ -7,6 +7,7 @@ and checks each value. Both work on whole columns: no loop over rows runs in Pyt
 read in seconds.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,10 +19,14 @@ from vjepa.data.list_dialect import NAMES_OF_PATH, column_names
 from vjepa.data.manifest_error import ManifestError
 from vjepa.data.manifest_text import read_text_table
 from vjepa.data.media_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, videos_below
-from vjepa.data.row_errors import check_rows, row_error
+from vjepa.data.row_errors import RowError, check_rows
 from vjepa.data.text_files import check_unpacked
 
 NUMBERS = {"label": pa.int64(), "start": pa.float64(), "end": pa.float64(), "duration": pa.float64()}
+ALWAYS = ("label", "start", "end")
+"""Columns of numbers that every table has, of nulls if need be."""
+MEMBER = ("shard", "offset", "size", "digest")
+"""Columns of an index of shards: which one holds the video, from which byte on, how many, of what content."""
 LARGEST = 2**53
 """From here on a float is not every whole number."""
 LISTS = (".csv", ".tsv", ".txt", ".parquet")
@@ -40,11 +45,19 @@ def read_table(source: Path) -> pa.Table:
         if suffix not in VIDEO_SUFFIXES + IMAGE_SUFFIXES:
             _check_binary(source)
         return pa.table({"path": pa.array([source.name], pa.large_string())})
-    table = _read_parquet(source) if suffix == ".parquet" else read_text_table(source)
-    table = table.rename_columns(column_names(table.column_names))
-    _check_columns(source, table)
+    if suffix == ".parquet":
+        return with_paths(source, pa.parquet.read_table(source))
+    return with_paths(source, read_text_table(source), trimmed=True)
+
+
+def with_paths(source: Path, table: pa.Table, trimmed: bool = False) -> pa.Table:
+    """The columns of a file by the names that they have here, with paths that are checked.
+
+    trimmed: Whether spaces around a path do not belong to it. Raises ManifestError."""
+    table = without_views(table.rename_columns(column_names(table.column_names)))
+    check_columns_named(source, table.schema)
     path = table["path"].cast(pa.large_string())
-    if suffix != ".parquet":
+    if trimmed:
         path = pc.utf8_trim_whitespace(path)
         open_quote = "path is {!r}; a quote opens there that is not closed".format
         check_rows(source, pc.match_substring(path, "\n"), path, open_quote)
@@ -53,9 +66,8 @@ def read_table(source: Path) -> pa.Table:
     return table
 
 
-def _read_parquet(source: Path) -> pa.Table:
-    table = pa.parquet.read_table(source)
-    # Newer writers have a type of text for which Arrow lacks most functions.
+def without_views(table: pa.Table) -> pa.Table:
+    """The table without a type of text that newer writers have, for which Arrow lacks most functions."""
     views = [i for i, field in enumerate(table.schema) if pa.types.is_string_view(field.type)]
     for i in views:
         table = table.set_column(i, table.column_names[i], table[i].cast(pa.large_string()))
@@ -91,13 +103,13 @@ def _check_binary(source: Path) -> None:
         raise ManifestError(f"{source}: {expected}, not in {source.suffix.lower()!r}")
 
 
-def _check_columns(source: Path, table: pa.Table) -> None:
+def check_columns_named(source: Path, schema: pa.Schema) -> None:
     """Raise ManifestError without a column `path` of text, and for a name that stands there twice."""
-    names = table.column_names
+    names = schema.names
     if len(set(names)) < len(names):
         raise ManifestError(f"{source}: two columns have the same name among {names}; rename one")
     if "path" in names:
-        kind = table.schema.field("path").type
+        kind = schema.field("path").type
         is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)
         if not is_text:
             raise ManifestError(f"{source}: column path holds {kind}; expected text")
@@ -114,18 +126,28 @@ def typed_table(source: Path, table: pa.Table) -> pa.Table:
     Labels that are names of classes stay text, and are in the column `label_name` too.
     Raises ManifestError for the first value that is not as expected."""
     names = class_names_in(table["label"]) if "label" in table.column_names else None
+    if names is None:
+        return with_numbers(source, table)
+    return with_numbers(
+        source, with_column(with_column(table, "label_name", names), "label", names), named=True
+    )
+
+
+def with_numbers(source: Path, table: pa.Table, named: bool = False) -> pa.Table:
+    """The same, where it is known whether labels are names. Rows of a table may be given in pieces."""
     for name, kind in NUMBERS.items():
-        if name == "label" and names is not None:
-            table = with_column(with_column(table, "label_name", names), "label", names)
-        elif name in table.column_names:
-            table = with_column(table, name, _to_numbers(source, table[name], name, kind))
-        elif name != "duration":
+        if name in table.column_names:
+            if not (named and name == "label"):
+                table = with_column(table, name, _to_numbers(source, table[name], name, kind))
+        elif name in ALWAYS:
             table = table.append_column(name, pa.nulls(table.num_rows, kind))
 
+    if holds_members(table.column_names):
+        table = with_members(source, table)
     path = table["path"]
     empty = pc.equal(pc.fill_null(pc.utf8_trim_whitespace(path), ""), "")
     check_rows(source, empty, path, "path is empty".format)
-    if names is None:
+    if not named:
         label = pc.fill_null(table["label"], -1)
         words = "label is {}; expected 0 or more, or -1 for none".format
         check_rows(source, pc.less(label, -1), label, words)
@@ -140,6 +162,27 @@ def typed_table(source: Path, table: pa.Table) -> pa.Table:
     return table
 
 
+def holds_members(names: Sequence[str]) -> bool:
+    """Whether these are columns of an index of shards."""
+    return {"shard", "offset", "size"} <= set(names)
+
+
+def with_members(source: Path, table: pa.Table) -> pa.Table:
+    """The table of an index of shards with numbers and texts of one type. Raises ManifestError."""
+    for name in ("offset", "size"):
+        column = _to_numbers(source, table[name], name, pa.int64())
+        least = int(name == "size")
+        wrong = pc.less(pc.fill_null(column, -1), least)
+        check_rows(source, wrong, column, (name + f" is {{}}; expected bytes, {least} or more").format)
+        table = with_column(table, name, column)
+    for name in {"shard", "digest"} & {*table.column_names}:
+        column = table[name].cast(pa.large_string())
+        missing = pc.equal(pc.fill_null(column, ""), "")
+        check_rows(source, missing, column, (name + " is empty; pack the videos again").format)
+        table = with_column(table, name, column)
+    return table
+
+
 def with_column(table: pa.Table, name: str, column: pa.Array | pa.ChunkedArray) -> pa.Table:
     """The table with this column in place of that of the same name, or as a new one."""
     if name in table.column_names:
@@ -151,7 +194,7 @@ def class_names_in(labels: pa.ChunkedArray) -> pa.ChunkedArray | None:
     """The names that a column of labels holds, null where it is empty; None if it holds numbers."""
     if pa.types.is_dictionary(labels.type):
         labels = labels.cast(pa.large_string())
-    labels = _without_blanks(labels)
+    labels = blanks_as_nulls(labels)
     is_text = pa.types.is_large_string(labels.type) or pa.types.is_string(labels.type)
     if not is_text or _are_numbers(labels, pa.int64()):
         return None
@@ -161,7 +204,7 @@ def class_names_in(labels: pa.ChunkedArray) -> pa.ChunkedArray | None:
     return cleaned(labels.cast(pa.large_string())) if are_names else None
 
 
-def _without_blanks(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def blanks_as_nulls(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column of text without spaces around its values, null where that leaves nothing."""
     if pa.types.is_large_string(column.type) or pa.types.is_string(column.type):
         column = pc.utf8_trim_whitespace(column)
@@ -170,7 +213,7 @@ def _without_blanks(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _to_numbers(source: Path, column: pa.ChunkedArray, name: str, kind: pa.DataType) -> pa.ChunkedArray:
-    column = _without_blanks(column)
+    column = blanks_as_nulls(column)
     if _are_numbers(column, kind):
         return _cast(column, kind)
 
@@ -187,7 +230,7 @@ def _to_numbers(source: Path, column: pa.ChunkedArray, name: str, kind: pa.DataT
     expected = "a whole number" if kind == pa.int64() else "a number"
     others = ", as in other rows" if name == "label" else ""
     words = name + " is {!r}; expected " + expected + ", or nothing" + others
-    raise row_error(source, good, column, words.format)
+    raise RowError(source, good, words.format(column[good].as_py()))
 
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import lightning as L
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import BatchSampler, Dataset
 
 from vjepa.data.digest import DataDigest
-from vjepa.data.loader import Epoch, GlobalOrder, ResumableLoader, ignore_interrupt
+from vjepa.data.loader import Epoch, GlobalOrder, Loader, ResumableLoader, loader_settings
 from vjepa.errors import require
 
 GRACE = 100
@@ -34,22 +34,27 @@ class ResumableData(L.LightningDataModule):
         workers: Processes that decode, per device.
         max_bad_share: Training stops once more than this share of draws could not be decoded.
         seed: Decides the order and everything else that is random.
+        timeout: Seconds that a batch, or a single file, may take.
 
     Raises UserError for settings that are out of range.
     """
 
     collate: Collate
 
-    def __init__(self, batch_size: int, workers: int, max_bad_share: float, seed: int) -> None:
+    def __init__(
+        self, batch_size: int, workers: int, max_bad_share: float, seed: int, timeout: float
+    ) -> None:
         super().__init__()
         require(batch_size > 0, f"data.batch_size={batch_size} must be 1 or more")
         require(workers >= 0, f"data.workers={workers} must be 0 or more")
         is_share = 0 <= max_bad_share <= 1
         require(is_share, f"data.max_bad_share={max_bad_share} is a share; give a number from 0 to 1")
+        require(timeout > 0, f"data.timeout={timeout} is a number of seconds; give one above 0")
         self.batch_size = batch_size
         self.workers = workers
         self.max_bad_share = max_bad_share
         self.seed = seed
+        self.timeout = timeout
 
     def trained_on(self) -> dict:
         """What an export says of this data: training clips as `clip` (frames, fps, size), a digest as `data`.
@@ -78,7 +83,7 @@ class ResumableData(L.LightningDataModule):
         order = self.order_of(samples)
         return ResumableLoader(samples, batch_sampler=order, **self.loader_settings(self.collate))
 
-    def val_dataloader(self) -> DataLoader | list:
+    def val_dataloader(self) -> Loader | list:
         samples = self.validation_samples()
         # For an empty list Lightning runs no validation.
         return [] if samples is None else self.evaluation_loader(samples)
@@ -104,18 +109,19 @@ class ResumableData(L.LightningDataModule):
         check_epoch(self.trainer, batches, taken)
         return Epoch(batches, taken, repeats=self.trainer.overfit_batches > 0)
 
-    def evaluation_loader(self, samples: Dataset, collate: Collate | None = None) -> DataLoader:
+    def evaluation_loader(self, samples: Dataset, collate: Collate | None = None) -> Loader:
         """Every sample exactly once over all ranks: shares may differ by one, nothing is padded."""
         # Not a DistributedSampler: it repeats rows until all shares are equal, and scores count them twice.
-        share = Subset(samples, range(self.trainer.global_rank, len(samples), self.trainer.world_size))
+        share = range(self.trainer.global_rank, len(samples), self.trainer.world_size)
+        # A device without any sample gets an empty batch: without a batch, Lightning skips the evaluation
+        # there, and the other devices wait for its part of the scores without end.
+        batches = list(BatchSampler(share, self.batch_size, drop_last=False)) or [[]]
         settings = self.loader_settings(collate or self.collate)
-        return DataLoader(share, batch_size=self.batch_size, **settings)
+        return Loader(samples, batch_sampler=batches, **settings)
 
     def loader_settings(self, collate: Collate) -> dict:
-        return {
-            "num_workers": self.workers,
+        return loader_settings(self.workers, self.timeout) | {
             "collate_fn": collate,
-            "worker_init_fn": ignore_interrupt,
             # A GPU copies from pinned memory while it computes. For a CPU it would be one more copy.
             "pin_memory": self.trainer.strategy.root_device.type == "cuda",
             # Starting workers takes seconds, in every epoch and every validation.

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain, dropwhile
-from pathlib import Path
 
 import av
 
 from vjepa.data.container import JUMPY, format_is, fraction, is_still, open_container, rate_of
 from vjepa.data.decode_error import DecodeError, reason_of
+from vjepa.data.media import Media
+from vjepa.data.reading import note_file
 
 
 class StreamReader:
@@ -19,7 +20,7 @@ class StreamReader:
     still             whether it is an image, which is shown for ever
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Media) -> None:
         self.path = path
         self.container = None
         self.rate = Fraction(0)
@@ -39,6 +40,7 @@ class StreamReader:
         """Close the file at once: PyAV's reference cycles would hold it until a garbage collection."""
         if self.container is not None:
             self.container.close()
+        note_file(None)
 
     @property
     def frame_ticks(self) -> Fraction:

@@ -5,6 +5,8 @@ of the size on its way there.
 """
 
 import math
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
@@ -18,6 +20,9 @@ STD = (0.229, 0.224, 0.225)
 """ImageNet's, per channel, which the released weights expect."""
 
 BOX_ATTEMPTS = 10  # as in torchvision
+
+Frames = UInt8[np.ndarray, "t h w c"]
+"""Frames of one video as decoders give them."""
 
 Box = tuple[int, int, int, int]
 """top, left, height, width, in pixels."""
@@ -81,6 +86,41 @@ def crop(
     # ignored.
     frames = v2.functional.resized_crop(frames, *box, [size, size], antialias=True)
     return frames.flip(-1) if flip else frames
+
+
+def crop_frames(
+    frames: Frames, box: Box, size: int, flip: bool = False
+) -> UInt8[np.ndarray, "t {size} {size} c"]:
+    """The same of frames as decoders give them."""
+    top, left, height, width = box
+    squares = resized(frames[:, top : top + height, left : left + width], (size, size))
+    return torch.from_numpy(squares).flip(2).numpy() if flip else squares
+
+
+def resized(frames: Frames, size: tuple[int, int]) -> UInt8[np.ndarray, "t h2 w2 c"]:
+    """The frames in another height and width."""
+    # Contiguous: PyTorch takes up to twice the time for parts of frames.
+    pixels = torch.from_numpy(np.ascontiguousarray(frames))
+    made = v2.functional.resize(rearrange(pixels, "t h w c -> t c h w"), list(size), antialias=True)
+    return rearrange(made, "t c h w -> t h w c").numpy()
+
+
+def centre_square(frames: Frames, size: int) -> UInt8[np.ndarray, "t {size} {size} c"]:
+    """The largest centred square of frames, resized to size x size."""
+    return crop_frames(frames, centre_box(*frames.shape[1:3], 1.0), size)
+
+
+def clip_crop(choose: Callable[[int, int], tuple[Box, bool]], size: int) -> Callable[[Frames], Frames]:
+    """A crop for all frames of one clip, by the box (and the mirroring) that `choose` draws once.
+
+    A box that moved from frame to frame would look like motion of the camera."""
+    chosen = cache(choose)
+
+    def crop_some(frames: Frames) -> UInt8[np.ndarray, "t h2 w2 c"]:
+        box, flip = chosen(*frames.shape[1:3])
+        return crop_frames(frames, box, size, flip)
+
+    return crop_some
 
 
 def centre_crop(frames: UInt8[Tensor, "t c h w"], size: int) -> UInt8[Tensor, "t c {size} {size}"]:

@@ -5,7 +5,7 @@ seconds and arrays, and turns every error that PyAV raises here into a DecodeErr
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,9 @@ from vjepa.data.survey import NOTHING_TO_SHOW, Facts, survey
 STEPS_BACK = (0, 1, 8, 64)
 """Seconds. Many indices hold decoding times, so the key frame that is found may be shown too late. Then the
 search starts again further back."""
+
+LEAST_SKIPPED = 2
+"""Seconds that are rather decoded than skipped by a seek that may lead nowhere."""
 
 FACTS: dict[tuple[Path, int, int], Facts] = {}
 """Facts by path, size and time of modification, so that a file is looked through once in a process."""
@@ -34,6 +37,17 @@ class VideoStream(StreamReader):
 
     facts   when it begins and ends
     """
+
+    _frames: Iterator[Shown] = iter(())
+    """The frames after `_following`."""
+    _shown: Shown | None = None
+    """The frame that was on screen at the last tick asked for; None where nothing was read yet."""
+    _following: Shown | None = None
+    """The next one: a frame stays on screen until it comes. None at the end of the file."""
+    _key = 0
+    """Tick of the last key frame that was read."""
+    _reach = 0
+    """The most ticks from a key frame to a frame that were read."""
 
     def open(self) -> None:
         """Open the file, and look through it unless this process did so before."""
@@ -64,24 +78,33 @@ class VideoStream(StreamReader):
         """Seconds since the first frame."""
         return float((tick - self.facts.first_tick) * self.seconds_per_tick)
 
-    def frames_at(self, ticks: Sequence[int]) -> Iterator[av.VideoFrame]:
-        """The frame on screen at each of the rising `ticks`. Never holds more than two frames."""
-        # A frame stays on screen until the next one, so one frame is read ahead.
-        shown = following = None
-        frames = iter(())
-        for tick in ticks:
-            # A key frame on the way: to seek there is cheaper than to decode all frames before it.
-            if shown is None or (following is not None and self._key_frame_between(following[0], tick)):
-                frames = self._frames_from(tick)
-                shown = next(frames, None)
-                following = next(frames, None)
-            while following is not None and following[0] <= tick:
-                shown = following
-                following = next(frames, None)
-            # Only the end of the file can be wrong: between two frames the first one is on screen.
-            if following is None:
-                self._check_not_cut_off(shown, tick)
-            yield shown[1]
+    def close(self) -> None:
+        self._shown = self._following = None
+        self._frames = iter(())
+        super().close()
+
+    def frame_at(self, tick: int) -> av.VideoFrame:
+        """The frame on screen at `tick`. Never holds more than two frames.
+
+        It reads on from the frame of the last call, and seeks where that is cheaper, or where `tick` is
+        earlier. So rising ticks read the file once, however many calls they come in."""
+        shown = self._shown
+        following = self._following
+        self._shown = None  # after an error the next call starts anew
+        if shown is None or tick < shown[0] or self._seek_pays(tick):
+            self._frames = self._frames_from(tick)
+            shown = next(self._frames, None)
+            following = next(self._frames, None)
+        while following is not None and following[0] <= tick:
+            shown = following
+            self._note_key_frame(shown)
+            following = next(self._frames, None)
+        # Only the end of the file can be wrong: between two frames the first one is on screen.
+        if following is None:
+            self._check_not_cut_off(shown, tick)
+        self._shown = shown
+        self._following = following
+        return shown[1]
 
     def _frames_from(self, tick: int) -> Iterator[Shown]:
         """Frames in the order of display, from one that is shown at or before `tick` if there is any."""
@@ -100,13 +123,24 @@ class VideoStream(StreamReader):
     def _stamped(self, packets: Iterator[av.Packet]) -> Iterator[Shown]:
         return ((tick_of(frame), frame) for frame in self.decode(packets))
 
-    def _key_frame_between(self, tick: int, later: int) -> bool:
-        """Whether a key frame lies between two moments: then seeking saves decoding all frames before it."""
-        if self.facts.ticks is not None:
+    def _note_key_frame(self, shown: Shown) -> None:
+        if shown[1].key_frame:
+            self._key = shown[0]
+        self._reach = max(self._reach, shown[0] - self._key)
+
+    def _seek_pays(self, tick: int) -> bool:
+        """Whether a key frame lies on the way to `tick`: then seeking saves decoding all frames before it."""
+        if self.facts.ticks is not None or self._following is None:
             return False
+        read = self._following[0]
         index = self.stream.index_entries
-        entry = index.search_timestamp(later)
-        return entry >= 0 and index[entry].timestamp > tick + self.frame_ticks
+        entry = index.search_timestamp(tick)
+        if entry >= 0 and index[entry].timestamp > read + self.frame_ticks:
+            return True
+        # Some files list their key frames up to a point only, or not at all. A way that is longer than all
+        # ways from a key frame to the next so far most likely passes another one.
+        is_listed = len(index) and index[len(index) - 1].timestamp >= tick
+        return not is_listed and tick - read > max(self._reach, LEAST_SKIPPED / self.seconds_per_tick)
 
     def _check_not_cut_off(self, shown: Shown | None, tick: int) -> None:
         """Raise DecodeError if `shown`, the last frame of the file, is off the screen long before `tick`."""

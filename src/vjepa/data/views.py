@@ -19,7 +19,7 @@ from vjepa.data.decode import open_video
 from vjepa.data.decode_error import DecodeError
 from vjepa.data.manifest import Manifest, Row
 from vjepa.data.sampling import TooShort, segment_times
-from vjepa.data.transforms import Box, crop
+from vjepa.data.transforms import Box, Frames, crop_frames
 from vjepa.errors import require
 
 
@@ -55,21 +55,23 @@ class ViewClips(Dataset):
     def __getitem__(self, i: int) -> list[Sample]:
         row = self.manifest.row(i)
         try:
-            segments = load_segments(row, self.config, self.views.segments)
+            clips = load_views(row, self.config, self.views)
         except DecodeError as error:
             # One sample whatever the number of views, so that `lost` counts rows.
             return [Sample(None, row.label_number, i, [str(error)])]
-
-        boxes = boxes_along(*segments[0].shape[-2:], self.views.crops)
-        size = self.config.size
-        clips = [crop(frames, box, size, flip=False) for frames in segments for box in boxes]
         return [Sample(clip, row.label_number, i, []) for clip in clips]
 
 
-def load_segments(row: Row, config: ClipConfig, segments: int) -> list[UInt8[Tensor, "t c h w"]]:
-    """Uncropped clips of a video, evenly spread.
+def load_views(row: Row, config: ClipConfig, views: Views) -> list[UInt8[Tensor, "t c {config.size} w"]]:
+    """All views of a video: segments first, crops within them.
 
     Raises DecodeError, also for a video that is too short for one clip, unless `config.short` is "hold"."""
+    segments = views.segments
+
+    def squares(frames: Frames) -> UInt8[np.ndarray, "t crops h2 w2 c"]:
+        boxes = boxes_along(*frames.shape[1:3], views.crops)
+        return np.stack([crop_frames(frames, box, config.size) for box in boxes], axis=1)
+
     with open_video(row.path) as video:
         start, end = video.segment(row.start, row.end)
         try:
@@ -79,8 +81,8 @@ def load_segments(row: Row, config: ClipConfig, segments: int) -> list[UInt8[Ten
             # Where one clip does not fit, all segments are the same held clip.
             times = np.tile(held_times(start, end, video.fps, config), (segments, 1))
         # All segments in one call: the file is read forwards once, and shared frames are decoded once.
-        frames = torch.from_numpy(video.frames(times.ravel()))
-    return list(rearrange(frames, "(s t) h w c -> s t c h w", s=segments))
+        frames = torch.from_numpy(video.frames(times.ravel(), squares))
+    return list(rearrange(frames, "(s t) crops h w c -> (s crops) t c h w", s=segments))
 
 
 def boxes_along(height: int, width: int, crops: int) -> list[Box]:

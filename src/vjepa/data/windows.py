@@ -1,19 +1,24 @@
 """Windows that slide over whole videos, and the clips in them."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
 
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float64
+from jaxtyping import Float64, UInt8
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from vjepa.data.clips import ClipConfig, Sample
 from vjepa.data.decode import Video, open_video
 from vjepa.data.decode_error import DecodeError
+from vjepa.data.forward_reader import ForwardReader
 from vjepa.data.manifest import Manifest, Row
-from vjepa.data.transforms import centre_crop
+from vjepa.data.transforms import centre_square
 from vjepa.errors import require
 
 ROUNDING = 1e-6
@@ -69,7 +74,14 @@ def starts_in(row: Row, clip: ClipConfig, overlap: float) -> list[float]:
 
 
 class WindowClips(Dataset):
-    """The centred square of every window. Beyond the end of a video its last frame is held."""
+    """The centred square of every window. Beyond the end of a video its last frame is held.
+
+    A video stays open from one of its windows to the next, so that windows in their order decode it once. In
+    any other order, and in several processes, they are the same."""
+
+    _process = 0
+    """The process that opened the video: a forked one must not read from the same open file."""
+    _reader: ForwardReader | None = None
 
     def __init__(self, manifest: Manifest, windows: Sequence[Window], config: ClipConfig) -> None:
         self.manifest = manifest
@@ -83,12 +95,47 @@ class WindowClips(Dataset):
         window = self.windows[i]
         row = self.manifest.row(window.row)
         try:
-            with open_video(row.path) as video:
-                frames = video.frames(times_in(video, row, window, self.config))
+            return Sample(self._clip(i, row), row.label_number, i, [])
         except DecodeError as error:
             return Sample(None, row.label_number, i, [str(error)])
-        frames = rearrange(torch.from_numpy(frames), "t h w c -> t c h w")
-        return Sample(centre_crop(frames, self.config.size), row.label_number, i, [])
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in vars(self).items() if name != "_reader"}
+
+    def _clip(self, i: int, row: Row) -> UInt8[Tensor, "t c h w"]:
+        window = self.windows[i]
+        reader = self._reader_of(row)
+        times = times_in(reader.video, row, window, self.config)
+        later = [times_in(reader.video, row, after, self.config) for after in self._begun(i, times[-1])]
+        try:
+            clip = reader.clip(times, np.concatenate([times[:0], *later]))
+        except DecodeError:
+            # The frame that cannot be decoded may be one that this window does not show.
+            self._close()
+            clip = self._reader_of(row).clip(times)
+        if i + 1 == len(self) or self.windows[i + 1].row != window.row:
+            self._close()
+        return rearrange(torch.from_numpy(clip), "t h w c -> t c h w")
+
+    def _begun(self, i: int, until: float) -> Iterator[Window]:
+        """The next windows of the same row, as long as they begin before window `i` ends."""
+        row = self.windows[i].row
+        following = map(self.windows.__getitem__, range(i + 1, len(self)))
+        return takewhile(lambda window: window.row == row and window.start <= until, following)
+
+    def _reader_of(self, row: Row) -> ForwardReader:
+        """The reader of the row's video, which may be open."""
+        is_own = self._reader is not None and self._process == os.getpid()
+        if not is_own or self._reader.video.path != row.path:
+            self._close()
+            self._reader = ForwardReader(open_video(row.path), partial(centre_square, size=self.config.size))
+            self._process = os.getpid()
+        return self._reader
+
+    def _close(self) -> None:
+        if self._reader is not None:
+            self._reader.video.close()
+        self._reader = None
 
 
 def times_in(video: Video, row: Row, window: Window, config: ClipConfig) -> Float64[np.ndarray, "t"]:

@@ -7,6 +7,7 @@ style     the look of matplotlib figures, and how they become files or pixels
 captions  headers above frames, frames beside one another, tables of pictures with names
 curve     a curve that grows with time, as frames
 outputs   files that a command writes: checked before the work, complete or not there after it
+folder_lock    a folder that one process writes at a time
 film      frames to files: PNG images, GIF and MP4 films
 event_writers  pictures and text in TensorBoard, which other loggers pass over
 """

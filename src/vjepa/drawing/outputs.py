@@ -8,9 +8,10 @@ with complete_file(out) as unfinished:
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+from uuid import uuid4
 
 from vjepa.errors import UserError, require
 
@@ -59,13 +60,29 @@ def check_folder(folder: Path) -> None:
 def complete_file(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to. At the end of the block the file is moved to its place.
 
-    If the block fails or is interrupted, nothing is left, and a file that was there before stays.
+    If the block fails or is interrupted, nothing is left, and a file that was there before stays. The file is
+    on the disk before it has its name, so that a machine without power does not leave an empty one.
+    Raises UserError if `path` is a folder.
     """
+    require(not path.is_dir(), f"{path} is a folder, and a file is written there; remove it, or rename it")
     target = path.resolve()  # where a link leads
-    # Shortened, since a name may be as long as the file system takes; of this process, since two may write.
-    unfinished = target.with_name(f".{target.stem[:40]}.{os.getpid()}{target.suffix}")
+    # Shortened, since a name may be as long as the file system takes. By chance, since processes of two
+    # machines may have the same number.
+    unfinished = target.with_name(f".{target.stem[:40]}.{uuid4().hex}{target.suffix}")
     try:
         yield unfinished
+        sync(unfinished)
         unfinished.replace(target)
+        with suppress(OSError):  # some file systems cannot do this with a folder
+            sync(target.parent)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -86,7 +86,7 @@ def read_scores(path: Path) -> list[Score]:
     text = read_text(path)
     try:
         scores = [score for row in json.loads(text) for score in scores_of(row)]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(
             f"{path} holds no scores of a probe or of anticipation ({error}); give a run's scores.json"
         ) from error

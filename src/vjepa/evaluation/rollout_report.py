@@ -18,6 +18,11 @@ def mean_errors(errors: Mapping[str, Float[Tensor, "_ T"]]) -> dict[str, Float[T
     return {f"{row}_{k}": value for row, mean in means.items() for k, value in enumerate(mean, 1)}
 
 
+def error_names(horizons: int) -> list[str]:
+    """The names of `mean_errors`, for all rows."""
+    return [f"{row}_{k}" for row in ROWS for k in range(1, horizons + 1)]
+
+
 def is_curve(name: str, horizons: int) -> bool:
     """Whether a mean error becomes a curve: model and persistence, at the first and at the last horizon.
 

@@ -34,8 +34,8 @@ from torch import Tensor
 
 from vjepa.data.clips import ClipConfig
 from vjepa.data.manifest import Row
-from vjepa.data.transforms import centre_box, crop, normalise
-from vjepa.data.views import load_segments
+from vjepa.data.transforms import normalise
+from vjepa.data.views import Views, load_views
 from vjepa.errors import UserError, require
 from vjepa.features.layout import channels_first
 from vjepa.models.encoder import Encoder
@@ -49,11 +49,8 @@ Pool = Literal["none", "mean", "frame", "attentive"]
 def read_clip(path: str | Path, config: ClipConfig) -> UInt8[Tensor, "t c h w"]:
     """The centred square of the clip in the middle of a video, or of an image. Raises DecodeError."""
     row = Row(Path(path), label=None, start=None, end=None)
-    # One segment is the clip in the middle of the video.
-    (frames,) = load_segments(row, config, 1)
-    # As evaluation crops: the whole shorter side, and no mirroring.
-    height, width = frames.shape[-2:]
-    return crop(frames, centre_box(height, width, 1.0), config.size, False)
+    (clip,) = load_views(row, config, Views())
+    return clip
 
 
 def clip_of(

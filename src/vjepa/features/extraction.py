@@ -7,8 +7,9 @@ same command, and several processes can fill one folder (`--part`, `--parts`). F
 Python: `vjepa.features.clip_features`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, islice
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from vjepa.data.clips import Sample
 from vjepa.data.manifest import Manifest
 from vjepa.data.windows import Window, WindowClips, windows_of
 from vjepa.errors import counted, require
@@ -38,8 +40,8 @@ from vjepa.weights.source import is_export
 def extract(config: FeatureConfig) -> Path:
     """Write the features of every clip to the folder `out`, and return the folder.
 
-    Files that the folder has already are kept. Raises UserError if the folder holds other features, or if no
-    clip can be decoded.
+    Files that the folder has already are kept. Raises UserError if the folder holds other features, or gets
+    them from another process meanwhile, or if no clip can be decoded.
     """
     manifest = read_videos(config.videos)
     extractor = load_extractor(config)  # refuses bad settings before the folder is touched
@@ -56,7 +58,7 @@ def extract(config: FeatureConfig) -> Path:
 
     # Every parts-th shard, so that all processes are busy until the end.
     own = shards[config.part :: config.parts]
-    write_missing(extractor, manifest, own)
+    write_missing(extractor, manifest, own, identity)
     if own or not shards:  # a process without a shard does not know whether there are features
         reasons = config.out / "bad_files.txt"
         nothing = all(is_empty(shard.file(config.out)) for shard in own)
@@ -123,32 +125,58 @@ def probe_encoder_digest(probe: Path) -> str | None:
     return part_description(probe, "probe").get("schema", {}).get("encoder_digest")
 
 
-def write_missing(extractor: Extractor, manifest: Manifest, shards: Sequence[Shard]) -> None:
-    """Compute and write the shards that the folder does not have yet."""
+def write_missing(extractor: Extractor, manifest: Manifest, shards: Sequence[Shard], identity: dict) -> None:
+    """Compute and write the shards that the folder does not have yet.
+
+    Raises UserError if the note does not say `identity`, since a process that began meanwhile has changed it.
+    """
     out = extractor.config.out
     # A file that exists is complete, because files are moved into place.
     missing = [shard for shard in shards if not shard.file(out).exists()]
-    clips = sum(len(shard.windows) for shard in missing)
-    with tqdm(total=clips, unit="clip", disable=not missing) as progress:
-        for shard in missing:
-            features = shard_features(extractor, manifest, shard.windows, progress)
+    windows = [window for shard in missing for window in shard.windows]
+    # A batch for each part of a shard, so that a shard's features do not depend on which others are missing.
+    shares = [batches_of(len(shard.windows), extractor.config.batch_size) for shard in missing]
+    batches = read_batches(extractor.config, manifest, windows, shares)
+    with tqdm(total=len(windows), unit="clip", disable=not missing) as progress:
+        first = 0
+        for shard, share in zip(missing, shares, strict=True):
+            features = list(shard_features(extractor, islice(batches, len(share)), first, progress))
+            check_same_note(out, identity)
             bad = write_shard(out, shard, manifest, features)
             report_bad(out, bad)
+            first += len(shard.windows)
+
+
+def batches_of(windows: int, size: int) -> list[range]:
+    """The places of a shard's windows, in batches."""
+    return [range(first, min(first + size, windows)) for first in range(0, windows, size)]
+
+
+def read_batches(
+    config: FeatureConfig, manifest: Manifest, windows: Sequence[Window], shares: Sequence[list[range]]
+) -> Iterator[list[Sample]]:
+    """The clips of all shards, batch by batch, from one loader: a video of several shards is decoded once."""
+    firsts = accumulate((share[-1].stop for share in shares), initial=0)
+    order = [
+        range(first + batch.start, first + batch.stop)
+        for first, share in zip(firsts, shares, strict=False)
+        for batch in share
+    ]
+    clips = WindowClips(manifest, windows, config.clip)
+    # Collated into a list, because samples that could not be decoded have no clip to stack.
+    return iter(DataLoader(clips, batch_sampler=order, num_workers=config.workers, collate_fn=list))
 
 
 def shard_features(
-    extractor: Extractor, manifest: Manifest, windows: Sequence[Window], progress: tqdm
+    extractor: Extractor, batches: Iterable[list[Sample]], first: int, progress: tqdm
 ) -> Iterator[tuple[int, np.ndarray | str]]:
     """For every window its place in the shard, and its features or the reason why there are none."""
-    config = extractor.config
-    clips = WindowClips(manifest, windows, config.clip)
-    # Collated into a list, because samples that could not be decoded have no clip to stack.
-    for samples in DataLoader(clips, config.batch_size, num_workers=config.workers, collate_fn=list):
+    for samples in batches:
         good = [sample for sample in samples if sample.clip is not None]
-        yield from ((sample.index, sample.bad[0]) for sample in samples if sample.clip is None)
+        yield from ((sample.index - first, sample.bad[0]) for sample in samples if sample.clip is None)
         if good:
             features = extractor(torch.stack([sample.clip for sample in good]))
-            yield from zip((sample.index for sample in good), features, strict=True)
+            yield from zip((sample.index - first for sample in good), features, strict=True)
         progress.update(len(samples))
 
 
@@ -157,12 +185,17 @@ def check_same_features(out: Path, identity: dict) -> None:
     # A run that failed before its first file leaves a note that binds nobody.
     if not (out / NOTE).exists() or not any(out.glob("[0-9]*.*")):
         return
+    check_same_note(out, identity)
+    old = read_note(out)["format"]
+    sentence = f"{out} holds {old} files, which are read but no longer written; choose another --out"
+    require(old == FORMAT, sentence)
+
+
+def check_same_note(out: Path, identity: dict) -> None:
+    """Raise UserError if the note of the folder says that other features are written there."""
     known = read_note(out)
     changed = [f"{key}: {known.get(key)} -> {new}" for key, new in identity.items() if known.get(key) != new]
     require(not changed, f"{out} holds other features ({'; '.join(changed[:3])}); choose another --out")
-    old = known["format"]
-    sentence = f"{out} holds {old} files, which are read but no longer written; choose another --out"
-    require(old == FORMAT, sentence)
 
 
 def report_bad(out: Path, bad: list[str]) -> None:

@@ -19,13 +19,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
+from vjepa.data.array_files import check_table
 from vjepa.data.manifest import Manifest
 from vjepa.data.windows import Window
-from vjepa.errors import UserError, require
+from vjepa.errors import damage_as_error, require
 
 FORMAT = "parquet"
+MOST_SHARDS = 10**6
+"""Files of a folder, by the six digits of their names."""
 NOTE = "features.json"
 """The note's name. It holds the settings, the digests of the sources, and the number of shards."""
 TYPES = {"row": pa.int64(), "path": pa.string(), "label": pa.int64(), "start": pa.float64()}
@@ -40,7 +43,11 @@ class Shard:
     windows: Sequence[Window]
 
     def file(self, out: Path, format: str = FORMAT) -> Path:
-        return out / f"{self.number:06d}.{format}"
+        return out / shard_name(self.number, format)
+
+
+def shard_name(number: int, format: str) -> str:
+    return f"{number:06d}.{format}"
 
 
 class Features(NamedTuple):
@@ -66,9 +73,11 @@ def read_note(out: str | Path) -> dict:
     require(file.exists(), f"{out} holds no features; write some with `vjepa features`")
     try:
         note = json.loads(file.read_text())
-    except ValueError:
+    except (ValueError, RecursionError):
         note = None
-    complete = isinstance(note, dict) and "format" in note
+    known = isinstance(note, dict) and note.get("format") in (FORMAT, "safetensors")
+    shards = note.get("shards", 0) if known else None
+    complete = type(shards) is int and 0 <= shards < MOST_SHARDS
     require(complete, f"{file} is damaged; write the features into a new folder")
     return note
 
@@ -127,23 +136,24 @@ def complete_files(out: Path) -> list[Path]:
     """The files of all shards. Raises UserError if one is missing."""
     note = read_note(out)
     format = note["format"]
-    files = [Shard(number, ()).file(out, format) for number in range(note.get("shards", 0))]
-    missing = [file for file in files if not file.exists()]
+    names = [shard_name(number, format) for number in range(note.get("shards", 0))]
+    missing = set(names) - set(os.listdir(out))
     # Older formats can be read, but not continued.
     remedy = "run the command that began it again"
     if format != FORMAT:
         remedy = f"{format} files are no longer written, so extract the features into another folder"
-    sentence = f"{out} is not finished: {len(missing)} of {len(files)} files are missing; {remedy}"
-    require(bool(files) and not missing, sentence)
-    return files
+    sentence = f"{out} is not finished: {len(missing)} of {len(names)} files are missing; {remedy}"
+    require(bool(names) and not missing, sentence)
+    return [out / name for name in names]
 
 
 def read_shard(file: Path) -> Features:
-    try:
-        return read_parquet(file) if file.suffix == ".parquet" else read_safetensors(file)
-    except (pa.ArrowException, SafetensorError, KeyError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{file} holds no features ({reason}); delete it and write it again") from error
+    with damage_as_error(file, advice="delete it and write it again"):
+        shard = read_parquet(file) if file.suffix == ".parquet" else read_safetensors(file)
+        lengths = {len(shard.columns[name]) for name in TYPES}
+        require(lengths == {len(shard.values)}, f"{file}: its columns are not as long as each other")
+        require(shard.values.dtype.kind == "f", f"{file}: its features are no numbers")
+        return shard
 
 
 def is_empty(file: Path) -> bool:
@@ -152,6 +162,7 @@ def is_empty(file: Path) -> bool:
 
 
 def read_parquet(path: Path) -> Features:
+    check_table(path)
     table = pa.parquet.read_table(path)
     columns = {name: table[name].to_pylist() for name in TYPES}
     if not table.num_rows:

@@ -7,6 +7,7 @@ are shown, evenly spread.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import floor
 from pathlib import Path
 
@@ -15,12 +16,12 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torchvision.transforms import v2
 
 from vjepa.data.clips import ClipConfig
 from vjepa.data.decode import Video, open_video
+from vjepa.data.forward_reader import ForwardReader
 from vjepa.data.manifest import Row
-from vjepa.data.transforms import normalise
+from vjepa.data.transforms import normalise, resized
 from vjepa.errors import require
 from vjepa.models.encoder import Encoder
 
@@ -32,8 +33,6 @@ MOST_WINDOWS = 1_000_000
 """Windows of one video, of which a page shows some."""
 MOST_TOKENS = 100_000
 """Tokens of one window, each of which attends to all others."""
-CHUNK = 16
-"""Frames that are decoded at once, because a video's own frames can be large."""
 WIDEST = 4
 """Most times that the longer side of a picture is as long as the shorter one; beyond, it is squeezed."""
 
@@ -163,32 +162,22 @@ def film_frames_per_frame(fps: float, frames: int) -> int:
 def encoded_windows(plan: VideoPlan, timing: Timing, encoder: Encoder) -> Iterator[EncodedWindow]:
     """The windows of a video, one after another, on the CPU. Raises DecodeError."""
     with open_video(plan.row.path) as video:
-        for piece in plan.pieces:
-            film = read_film(video, plan, piece, timing)
+        reader = ForwardReader(video, partial(resized, size=plan.size))
+        times = [film_times(video, plan, piece.start, timing) for piece in plan.pieces]
+        # The last window may be moved back over the one before it.
+        for piece, own, later in zip(plan.pieces, times, [*times[1:], ()], strict=True):
+            film = rearrange(torch.from_numpy(reader.clip(own, later)), "t h w c -> t c h w")
             clip = film[:: timing.per_frame]
             yield EncodedWindow(piece, film, clip, encode(encoder, clip))
 
 
-def read_film(video: Video, plan: VideoPlan, piece: LookWindow, timing: Timing) -> UInt8[Tensor, "t c h w"]:
-    """The frames of a window, at the film's rate; of an image, the image. Beyond the end, the last frame."""
+def film_times(video: Video, plan: VideoPlan, start: float, timing: Timing) -> Float[np.ndarray, " t"]:
+    """Seconds of the frames of a window, at the film's rate; of an image, one. Beyond the end, the last."""
     if plan.still:
-        return read_resized(video, np.array([piece.start]), plan.size)
-    times = piece.start + np.arange(timing.clip.frames * timing.per_frame) / timing.film_fps
+        return np.array([start])
+    times = start + np.arange(timing.clip.frames * timing.per_frame) / timing.film_fps
     # Half a frame before the end is safely within the last frame.
-    last = max(video.segment(plan.row.start, plan.row.end)[1] - 0.5 / video.fps, 0.0)
-    return read_resized(video, np.minimum(times, last), plan.size)
-
-
-def read_resized(
-    video: Video, times: Float[np.ndarray, " t"], size: tuple[int, int]
-) -> UInt8[Tensor, "t c h w"]:
-    """The frames at these times, resized."""
-    parts = []
-    for first in range(0, len(times), CHUNK):
-        frames = torch.from_numpy(video.frames(times[first : first + CHUNK]))
-        frames = rearrange(frames, "t h w c -> t c h w")
-        parts.append(v2.functional.resize(frames, list(size), antialias=True))
-    return torch.cat(parts)
+    return np.minimum(times, max(video.segment(plan.row.start, plan.row.end)[1] - 0.5 / video.fps, 0.0))
 
 
 @torch.inference_mode()

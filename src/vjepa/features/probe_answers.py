@@ -24,8 +24,10 @@ from vjepa.models.encoder import Encoder
 from vjepa.models.probe import AttentiveProbe
 from vjepa.weights.card import read_card
 from vjepa.weights.export import read_schema
+from vjepa.weights.facts import clip_facts
 from vjepa.weights.files import as_checkpoint_error, check_exists
 from vjepa.weights.huggingface import read_hf_config
+from vjepa.weights.settings import settings
 from vjepa.weights.source import is_export
 
 
@@ -48,14 +50,18 @@ def hugging_face_schema(path: Path) -> dict[str, Any]:
     names = read_hf_config(path).get("id2label", {})
     clip = read_card(path).clip
     settings = vars(clip) | {"short": "hold"} if clip else {}
+    if not isinstance(names, dict):
+        raise ValueError(f"id2label is a {type(names).__name__}")
     ordered = [names[key] for key in sorted(names, key=int)]
     return {"layers": [], "targets": "classes", "names": ordered, "clip": settings}
 
 
 def check_schema(schema: Mapping[str, Any]) -> None:
     """Raise ValueError, KeyError or TypeError for a schema that is not as a probe stage writes it."""
-    ClipConfig(**schema["clip"])
+    probe_clip(schema)
     names = schema["names"]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"names {names!r}")
     targets = schema["targets"]
     if targets not in get_args(Targets) or not all(isinstance(layer, int) for layer in schema["layers"]):
         raise ValueError(f"targets {targets!r} and layers {schema['layers']!r}")
@@ -65,8 +71,13 @@ def check_schema(schema: Mapping[str, Any]) -> None:
 
 
 def probe_clip(schema: Mapping[str, Any]) -> ClipConfig:
-    """The clips that a probe reads. The last frame of a shorter video is held, as for features."""
-    return ClipConfig(**schema["clip"] | {"short": "hold"})
+    """The clips that a probe reads. The last frame of a shorter video is held, as for features.
+
+    Raises UserError for settings that no clip has.
+    """
+    numbers = schema["clip"]
+    clip_facts({key: numbers[key] for key in ("frames", "fps", "size") if key in numbers})
+    return settings(ClipConfig, {**numbers, "short": "hold"})
 
 
 @torch.no_grad()

@@ -8,22 +8,27 @@ and far predictions are averaged alike everywhere. Beside it stands the baseline
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from einops import rearrange
+from jaxtyping import Float64, UInt8
+from torch import Tensor
 from tqdm import tqdm
 
-from vjepa.data.decode import Video, open_video
+from vjepa.data.decode import open_video
+from vjepa.data.forward_reader import ForwardReader
 from vjepa.data.manifest import Row
+from vjepa.data.transforms import resized
 from vjepa.drawing.outputs import complete_file
 from vjepa.drawing.palette import CHANCE, OURS
 from vjepa.drawing.style import new_figure, save_figure, style
 from vjepa.errors import require
 from vjepa.features.clip_features import clip_of
 from vjepa.features.look_predictions import Forecaster, hidden_steps, load_forecaster
-from vjepa.features.look_windows import LookWindow, Timing, VideoPlan, picture_size, read_film
+from vjepa.features.look_windows import Timing, VideoPlan, film_times, picture_size
 from vjepa.models.device import find_device
 from vjepa.weights.card import read_card
 from vjepa.weights.load import load_encoder
@@ -88,14 +93,20 @@ def curve_of(row: Row, timing: Timing, forecaster: Forecaster) -> Curve:
             steps >= timing.steps > 1,
             f"{row.path} is too short to be predicted: a window of this encoder is {length:g} s long",
         )
+        size = picture_size(video.height, video.width, timing.clip.size, forecaster.target.config.patch)
+        plan = VideoPlan(row, end - start, size, [], 0)
+        reader = ForwardReader(video, partial(resized, size=size))
         errors = np.zeros((2, steps))
         counts = np.zeros(steps)
         hidden = hidden_steps(timing.steps)
         stride = -(-hidden // TIMES_PREDICTED)
-        for first in tqdm(range(0, steps - timing.steps + 1, stride), unit="window", desc=row.path.name):
+        firsts = range(0, steps - timing.steps + 1, stride)
+        times = [film_times(video, plan, start + first * timing.step_seconds, timing) for first in firsts]
+        for number, first in enumerate(tqdm(firsts, unit="window", desc=row.path.name)):
+            later = times[number + 1 : number + 1 + timing.steps]  # windows that begin later do not overlap
+            clip = reader.clip(times[number], np.concatenate([times[number][:0], *later]))
             places = slice(first + timing.steps - hidden, first + timing.steps)
-            begin = start + first * timing.step_seconds
-            errors[:, places] += window_errors(video, row, begin, timing, forecaster)
+            errors[:, places] += window_errors(torch.from_numpy(clip), forecaster)
             counts[places] += 1
     known = counts > 0
     starts = start + np.arange(steps)[known] * timing.step_seconds
@@ -103,14 +114,9 @@ def curve_of(row: Row, timing: Timing, forecaster: Forecaster) -> Curve:
     return Curve(row, starts, timing.step_seconds, predicted, unchanged)
 
 
-def window_errors(
-    video: Video, row: Row, start: float, timing: Timing, forecaster: Forecaster
-) -> Float64[np.ndarray, "2 m"]:
-    """Mean errors of predictor and baseline at the hidden steps of the window that begins at `start`."""
-    size = picture_size(video.height, video.width, timing.clip.size, forecaster.target.config.patch)
-    piece = LookWindow(start, 0, timing.steps)
-    clip = read_film(video, VideoPlan(row, 1.0, size, [piece], 0), piece, timing)
-    hidden = forecaster.errors(clip)
+def window_errors(clip: UInt8[Tensor, "t h w c"], forecaster: Forecaster) -> Float64[np.ndarray, "2 m"]:
+    """Mean errors of predictor and baseline at the hidden steps of a window."""
+    hidden = forecaster.errors(rearrange(clip, "t h w c -> t c h w"))
     return torch.stack([hidden.predicted, hidden.unchanged]).double().mean(dim=(2, 3)).numpy()
 
 

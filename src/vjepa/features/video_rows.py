@@ -7,6 +7,8 @@ import pyarrow as pa
 
 from vjepa.data.manifest import NO_LABEL, Manifest, Row
 from vjepa.data.manifest_files import LISTS
+from vjepa.data.storage import is_address
+from vjepa.data.stored import Stored
 from vjepa.features.config import read_videos
 
 
@@ -28,9 +30,27 @@ def manifest_of(rows: Sequence[Row]) -> Manifest:
     """The rows as one manifest."""
     columns = {
         # Absolute, so that the manifest has no folder to be relative to.
-        "path": pa.array([str(row.path.resolve()) for row in rows], pa.large_string()),
+        "path": pa.array([path_text(row.path) for row in rows], pa.large_string()),
         "label": pa.array([NO_LABEL] * len(rows), pa.int64()),
         "start": pa.array([row.start for row in rows], pa.float64()),
         "end": pa.array([row.end for row in rows], pa.float64()),
     }
+    stored = [row.path if isinstance(row.path, Stored) and row.path.member else None for row in rows]
+    if any(stored):
+        columns["shard"] = pa.array([media and absolute(media.address) for media in stored])
+        columns |= {
+            name: pa.array([media and getattr(media, name) for media in stored])
+            for name in ("offset", "size", "digest")
+        }
     return Manifest(Path(), pa.table(columns))
+
+
+def path_text(path: Path | Stored) -> str:
+    """What a manifest calls a video: the name of a member of a shard, an address, or an absolute path."""
+    if isinstance(path, Stored):
+        return path.member or path.address
+    return str(path.resolve())
+
+
+def absolute(place: str) -> str:
+    return place if is_address(place) else str(Path(place).resolve())

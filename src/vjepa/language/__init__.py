@@ -12,6 +12,7 @@ caption_data         the data module of conversations
 token_cache          encodes all videos once
 chat                 conversations as token ids, by a tokenizer's chat template
 language_model       loads, adapts and saves models and tokenizers of transformers
+model_folder         looks through a folder of a language model before transformers builds it
 tiny_language_model  trains a small one in a minute
 model                projector and language model: loss, scores of options, answers
 generation           greedy generation with transformers, also token by token

@@ -89,35 +89,47 @@ class EvaluationCaptions(MediaDataset):
 
 
 class LikeLengths(GlobalOrder):
-    """Like GlobalOrder, but a batch holds samples of similar length, so that little is padded.
+    """Like GlobalOrder, but an optimiser step holds samples of similar length, so that little is padded.
 
-    The samples of every `among` batches, counted over all ranks, form a group. A group is sorted by length
-    and cut into batches, and the batches are shuffled.
+    The samples of every `among` steps form a group. A group is sorted by length and cut into steps, and the
+    steps are shuffled. Which samples form a step depends on their number alone, not on how many devices and
+    accumulated batches share them.
     """
 
     def __init__(
-        self, samples: TrainingCaptions, epoch: Epoch, batch: int, rank: int, world: int, among: int
+        self,
+        samples: TrainingCaptions,
+        epoch: Epoch,
+        batch: int,
+        rank: int,
+        world: int,
+        accumulated: int,
+        among: int,
     ) -> None:
         super().__init__(epoch, batch, rank, world)
         self.samples = samples
+        self.accumulated = accumulated
         self.among = among
-        # The group that was sorted last. Only one is kept, since batches come in order.
+        # The group that was sorted last. Only one is kept, since steps come in order.
         self.sorted_group = -1
-        self.sorted_batches: list[list[int]] = []
+        self.sorted_steps: list[list[int]] = []
 
     def samples_of(self, number: int) -> list[int]:
-        # Batches are counted over all ranks: this rank has one of every `world`.
-        group, place = divmod(number * self.world + self.rank, self.among)
+        step, accumulated = divmod(number, self.accumulated)
+        group, place = divmod(step, self.among)
         # Every group is shuffled in another way, and each rank computes the same shuffle.
         key = self.samples.mixture.seed + group
-        return self.batches(group)[shuffled(place, self.among, key)]
+        samples = self.steps(group)[shuffled(place, self.among, key)]
+        first = (accumulated * self.world + self.rank) * self.batch
+        return samples[first : first + self.batch]
 
-    def batches(self, group: int) -> list[list[int]]:
-        """The batches of a group, from short to long. They are kept until another group is needed."""
+    def steps(self, group: int) -> list[list[int]]:
+        """The samples of each step of a group, from short to long. Kept until another group is needed."""
         if self.sorted_group != group:
             # The numbers of a group depend on nothing but the group, so a resumed run sorts the same ones.
-            size = self.among * self.batch
+            per_step = self.batch * self.world * self.accumulated
+            size = self.among * per_step
             numbers = sorted(range(group * size, (group + 1) * size), key=self.samples.length)
             self.sorted_group = group
-            self.sorted_batches = [numbers[i : i + self.batch] for i in range(0, size, self.batch)]
-        return self.sorted_batches
+            self.sorted_steps = [numbers[i : i + per_step] for i in range(0, size, per_step)]
+        return self.sorted_steps

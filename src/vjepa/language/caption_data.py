@@ -1,4 +1,4 @@
-"""The data module of conversations about videos and images: mixtures with weights, batches of like length.
+"""The data module of conversations about videos and images: mixtures with weights, steps of like length.
 
 A video is shown as frames spread evenly over its whole length, and never cropped at random: statements about
 left, right or a number must stay true. So the tokens of a frozen encoder can be cached, and a batch holds
@@ -49,6 +49,7 @@ class CaptionData(ResumableData):
         like_lengths: int = 32,
         max_bad_share: float = 0.05,
         seed: int = 0,
+        timeout: float = 300.0,
     ) -> None:
         """
         Args:
@@ -57,14 +58,15 @@ class CaptionData(ResumableData):
             clip: How a video is shown.
             batch_size: Conversations per device and step.
             workers: Processes that decode, per device.
-            like_lengths: Batches among which conversations are sorted by length, so that little is padded.
-                Short texts of equal length often have the same answer, which is bad for a batch: give 1 then.
+            like_lengths: Steps among which conversations are sorted by length, so that little is padded.
+                Short texts of equal length often have the same answer, which is bad for a step: give 1 then.
             max_bad_share: Training stops once more than this share of draws could not be decoded.
             seed: Decides the order.
+            timeout: Seconds that a batch, or a single file, may take before the run ends with its name.
         """
-        super().__init__(batch_size, workers, max_bad_share, seed)
+        super().__init__(batch_size, workers, max_bad_share, seed, timeout)
         check_sources(train, "one file of conversations")
-        require(like_lengths > 0, f"data.like_lengths={like_lengths} is a number of batches; give 1 or more")
+        require(like_lengths > 0, f"data.like_lengths={like_lengths} is a number of steps; give 1 or more")
         self.sources = train
         self.val = val
         self.clip = clip
@@ -83,7 +85,7 @@ class CaptionData(ResumableData):
     @cached_property
     def val_kinds(self) -> list[str]:
         """The kinds of the held-out questions, sorted, so that the list is the same in every process."""
-        rows = self.val_captions
+        rows = self.val_captions or []
         # An empty kind is no kind. Its questions count in the mean over all.
         return sorted({rows.row(i).kind for i in range(len(rows))} - {""})
 
@@ -134,6 +136,7 @@ class CaptionData(ResumableData):
             self.batch_size,
             self.trainer.global_rank,
             self.trainer.world_size,
+            self.trainer.accumulate_grad_batches,
             self.like_lengths,
         )
 

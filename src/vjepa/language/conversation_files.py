@@ -19,6 +19,7 @@ import pyarrow.compute
 import pyarrow.parquet
 from jaxtyping import Int64
 
+from vjepa.data.array_files import check_table
 from vjepa.data.digest import table_digest
 from vjepa.data.manifest_files import ManifestError
 from vjepa.data.text_files import read_text
@@ -104,7 +105,7 @@ def read_rows(path: str | Path, folder: str | Path | None = None) -> Captions:
     source = Path(path)
     try:
         rows = list(json_texts(source))
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise ManifestError(f"{source}: cannot be read: {error}") from error
     if not rows:
         raise ManifestError(f"{source}: there are no rows; expected one for each conversation")
@@ -116,6 +117,7 @@ def json_texts(source: Path) -> Iterator[str]:
     """One JSON text for each row of the file. Raises ManifestError for another kind of file."""
     ending = source.suffix.lower()
     if ending == ".parquet":
+        check_table(source)
         for number, row in enumerate(pa.parquet.read_table(source).to_pylist(), 1):
             # A table gives every row every column. Null stands for a column that the row does not have.
             yield json.dumps(without_nulls(row, f"{source}, row {number}"), default=name_of_type)
@@ -148,7 +150,7 @@ def is_json_lines(text: str) -> bool:
     first, _, others = text.lstrip().partition("\n")
     try:
         json.loads(first)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return False
     return bool(others.strip())
 
@@ -165,6 +167,8 @@ def parse_json(text: str, place: str) -> object:
     """The value of a JSON text. Raises ManifestError that names the place."""
     try:
         return json.loads(text)
+    except RecursionError as error:
+        raise ManifestError(f"{place}: lists within lists without an end; expected rows") from error
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if "\n" in text else ""
         reason = f"not JSON: {error.msg} ({line}column {error.colno}){advice(text, error)}"

@@ -3,21 +3,23 @@
 transformers and peft are imported inside functions, since only users of language models have them.
 """
 
-import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from vjepa.errors import UserError, require
-
-ADAPTER = "adapter_config.json"
-"""The file that marks a folder as an adapter of peft."""
+from vjepa.language.model_folder import (
+    ADAPTER,
+    check_adapter_folder,
+    check_is_here,
+    check_model_folder,
+    loading_errors,
+)
+from vjepa.weights.huggingface import read_json
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class LoRA:
     alpha: float = 128.0
     """The change is scaled by alpha / rank."""
     dropout: float = 0.0
-    """Share of the inputs of each change that training drops."""
+    """Share of the inputs of each change that training drops. It is drawn for every batch, so a run then
+    depends on how its steps are cut into batches, and a resumed run draws others."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,12 @@ def load_language(config: LanguageConfig) -> nn.Module:
     # Adapters are added after freezing, which would freeze them too (LLaVA-NeXT had this bug).
     if is_adapter:
         with loading_errors(folder, "an adapter"):
+            # Without `low_cpu_mem_usage` it takes memory of any size that its settings name.
             model = import_peft().PeftModel.from_pretrained(
-                model, folder, is_trainable=config.lora is not None
+                model, folder, is_trainable=config.lora is not None, low_cpu_mem_usage=True
             )
+            lacking = [name for name, value in model.named_parameters() if value.is_meta]
+            require(not lacking, f"{folder} lacks {len(lacking)} tensors of its adapter: {lacking[:1]}")
     elif config.lora is not None:
         model = add_adapter(model, config.lora)
     if config.checkpointing:
@@ -72,6 +78,9 @@ def load_language(config: LanguageConfig) -> nn.Module:
 
 def load_base_model(source: str, dtype: str) -> nn.Module:
     """The whole model in a folder or of a hub name. Raises UserError if some of its weights are missing."""
+    if Path(source).is_dir():
+        with loading_errors(source, "AutoModelForCausalLM"):
+            check_model_folder(Path(source))
     model, report = from_pretrained(
         "AutoModelForCausalLM", source, dtype=getattr(torch, dtype), output_loading_info=True
     )
@@ -81,6 +90,8 @@ def load_base_model(source: str, dtype: str) -> nn.Module:
         not missing,
         f"language.source={source} lacks {len(missing)} of its model's weights, such as {missing[:1]}",
     )
+    broken = [name for name, value in model.named_parameters() if not value.isfinite().all()]
+    require(not broken, f"language.source={source} holds numbers that are NaN or infinite, in {broken[:1]}")
     return model
 
 
@@ -90,9 +101,13 @@ def adapter_base(folder: Path, lora: LoRA | None) -> str:
     Raises UserError if `lora` differs from the adapter's own settings.
     """
     with loading_errors(str(folder), "an adapter"):
-        settings = json.loads((folder / ADAPTER).read_text())
+        settings = read_json(folder / ADAPTER)
+        check_adapter_folder(folder, (settings["r"], *(settings.get("rank_pattern") or {}).values()))
         own = LoRA(settings["r"], float(settings["lora_alpha"]), float(settings["lora_dropout"]))
-        base = settings["base_model_name_or_path"]
+        base = str(settings["base_model_name_or_path"])
+    check_is_here(base, folder / ADAPTER)
+    chained = (Path(base) / ADAPTER).is_file()
+    require(not chained, f"{folder} is an adapter of an adapter, {base}; merge the two first")
     require(
         lora in (None, own),
         f"{folder} holds an adapter of {own}, not model.language.lora's {lora}; give it",
@@ -106,8 +121,10 @@ def load_tokenizer(source: str):
     Raises UserError if there is none, or if it knows no word of an English sentence.
     """
     tokenizer = from_pretrained("AutoTokenizer", resolve_source(source))
+    with loading_errors(source, "AutoTokenizer"):
+        words = tokenizer.encode("What happens here?", add_special_tokens=False)
     # A folder without the tokenizer's files gives an empty tokenizer instead of an error.
-    known = set(tokenizer.encode("What happens here?", add_special_tokens=False)) - {tokenizer.unk_token_id}
+    known = set(words) - {tokenizer.unk_token_id}
     require(bool(known), f"the tokenizer in {source} reads no word of a sentence; is tokenizer.json missing?")
     return tokenizer
 
@@ -124,13 +141,14 @@ def has_adapter(model: nn.Module) -> bool:
     return hasattr(model, "peft_config")
 
 
-def save_language(model: nn.Module, tokenizer, folder: Path) -> None:
+def save_language(model: nn.Module, tokenizer, folder: Path, state: dict | None = None) -> None:
     """Write a folder that `load_language` and transformers read: the adapter if there is one, else all.
 
-    Raises UserError if there is a file of that name, which transformers would pass over in silence.
+    state: The weights, where processes share those of the model out among them. Raises UserError if there is
+    a file of that name, which transformers would pass over in silence.
     """
     require(not folder.is_file(), f"{folder} is a file; give a folder for the language model")
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, state_dict=state)
     tokenizer.save_pretrained(folder)
 
 
@@ -211,18 +229,8 @@ def from_pretrained(kind: str, source: str, **settings: object):
     except ImportError as error:
         raise UserError("language models need transformers: pip install -e '.[vlm]'") from error
     with loading_errors(source, kind):
-        return getattr(transformers, kind).from_pretrained(source, **settings)
-
-
-@contextmanager
-def loading_errors(source: str, kind: str) -> Iterator[None]:
-    """Turn the errors of transformers and peft for missing, damaged or unfit files into one UserError."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        # The first line names the problem. transformers may add a page of advice.
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"language.source={source} cannot be loaded as {kind}: {first}") from error
+        # Without a word, transformers would ask on the terminal whether to run a model's own code.
+        return getattr(transformers, kind).from_pretrained(source, trust_remote_code=False, **settings)
 
 
 def import_peft():

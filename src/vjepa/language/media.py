@@ -9,6 +9,7 @@ says left, right or a number must stay true. So the same tokens can be used in e
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from torch.utils.data import Dataset
 from vjepa.data.decode import open_video
 from vjepa.data.decode_error import DecodeError
 from vjepa.data.latents import LatentCache, read_rows
-from vjepa.data.transforms import centre_box, crop
+from vjepa.data.transforms import centre_square
 from vjepa.errors import require
 from vjepa.language.conversations import Conversation, Media
 
@@ -66,8 +67,8 @@ def decode_media(media: Media, config: FrameConfig) -> UInt8[Tensor, "t c h w"]:
             times = start + (np.arange(config.frames) + 0.5) / config.frames * (end - start)
         else:  # an image never ends
             times = start + np.zeros(1)
-        frames = rearrange(torch.from_numpy(video.frames(times)), "t h w c -> t c h w")
-    return crop(frames, centre_box(*frames.shape[-2:], 1.0), config.size, False)
+        frames = torch.from_numpy(video.frames(times, partial(centre_square, size=config.size)))
+    return rearrange(frames, "t h w c -> t c h w")
 
 
 def cache_name(media: Media) -> str:

@@ -29,9 +29,11 @@ class AnswerLoss(NamedTuple):
     """How well a batch of answers is predicted."""
 
     loss: Float[Tensor, ""]
-    """Mean negative log-likelihood of the answers' tokens."""
+    """Mean negative log-likelihood of the answers' tokens; 0 without any."""
     accuracy: Float[Tensor, ""]
-    """Share of these tokens that are the most likely ones."""
+    """Share of these tokens that are the most likely ones; 0 without any."""
+    tokens: int
+    """How many tokens the answers have. Batches differ in it, so their means weigh as many."""
 
 
 class VisionLanguageModel(nn.Module):
@@ -48,18 +50,24 @@ class VisionLanguageModel(nn.Module):
         self.language = language
 
     def forward(self, ids: Ids, mask: Ids, clips: Sequence[VideoTokens], labels: Ids) -> AnswerLoss:
-        """Loss of the answers; labels are IGNORE outside them. Raises UserError if there is none."""
+        """Loss of the answers; labels are IGNORE outside them.
+
+        Without any answer all gradients are 0, and none is missing: processes that train together wait for
+        the gradient of each weight.
+        """
         # The output at one token predicts the next one.
         targets = labels[:, 1:]
         is_answer = targets != IGNORE
-        require(
-            bool(is_answer.any()), "no answer is left in this batch, so there is nothing to learn from it"
-        )
 
         # A vocabulary is large: compute logits only in columns where some row has an answer.
         columns = is_answer.any(dim=0).nonzero()[:, 0]
+        words = self.embed(ids, clips)
+        if not clips:
+            # A gradient of 0 for the projector, where a batch is text alone. It passes through the language
+            # model, whose blocks all processes gather together where they share the weights out.
+            words = words + sum(0.0 * parameter.sum() for parameter in self.projector.parameters())
         output = self.language(
-            inputs_embeds=self.embed(ids, clips),
+            inputs_embeds=words,
             attention_mask=mask,
             position_ids=positions(mask),
             use_cache=False,
@@ -70,13 +78,10 @@ class VisionLanguageModel(nn.Module):
         logits = output.logits[is_answer].float()
         targets = targets[:, columns][is_answer]
 
-        loss = cross_entropy(logits, targets)
-        if not clips:
-            # Processes that train together must all have a gradient for each weight, even where a batch is
-            # text alone.
-            loss = loss + sum(0.0 * parameter.sum() for parameter in self.projector.parameters())
-        accuracy = (logits.argmax(dim=-1) == targets).float().mean()
-        return AnswerLoss(loss, accuracy)
+        tokens = len(targets)
+        loss = cross_entropy(logits, targets, reduction="sum") / max(tokens, 1)
+        right = (logits.argmax(dim=-1) == targets).float().sum()
+        return AnswerLoss(loss, right / max(tokens, 1), tokens)
 
     def embed(self, ids: Ids, clips: Sequence[VideoTokens]) -> Float[Tensor, "b l e"]:
         """Embeddings of the words, and projected tokens of the clips in their places."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from vjepa.errors import UserError, require
-from vjepa.language.alignment_file import LANGUAGE_FOLDER, find_export, projector_config
+from vjepa.language.alignment_file import LANGUAGE_FOLDER, find_export, read_alignment
 from vjepa.language.caption_data import CaptionData
 from vjepa.language.language_model import (
     LanguageConfig,
@@ -27,7 +27,7 @@ from vjepa.language.model import VisionLanguageModel
 from vjepa.language.video_chat import VideoChat
 from vjepa.models.encoder import Encoder
 from vjepa.models.projector import Projector, ProjectorConfig
-from vjepa.weights.export import read_export
+from vjepa.weights.export import whole_state
 from vjepa.weights.files import load_strictly, weights_digest
 
 EXAMPLES = 64
@@ -58,11 +58,10 @@ class PhaseStart:
             return
 
         # A trained language model lies beside the export. One that was not trained is not copied.
-        metadata, _ = read_export(self.file, "projector")
-        before = metadata["language"]
+        before = read_alignment(self.file)[0].language
         # Exports of older versions name one language model only.
-        self.first = before.get("first") or before["source"]
-        self.source = str(self.file.parent / LANGUAGE_FOLDER) if before["trained"] else self.first
+        self.first = before.first or before.source
+        self.source = str(self.file.parent / LANGUAGE_FOLDER) if before.trained else self.first
         given = language.source
         if given is not None and resolve_source(given) != resolve_source(self.first):
             raise UserError(
@@ -112,16 +111,17 @@ def load_projector(file: Path, projector: Projector, encoder: Encoder) -> None:
 
     Raises UserError if it was aligned with another encoder, or has another config.
     """
-    metadata, state = read_export(file, "projector")
+    alignment, state = read_alignment(file)
     # By digest and not by path: files move, and a stage that is trained anew keeps its path.
-    if metadata["encoder"]["digest"] != weights_digest(encoder):
-        source = metadata["encoder"]["source"]
+    if alignment.encoder.digest != weights_digest(encoder):
+        source = alignment.encoder.source
         raise UserError(
             f"{file} was aligned with another encoder ({source}) than model.encoder; give it the same"
         )
-    config = projector_config(metadata)
-    if config != projector.config:
-        raise UserError(f"{file} holds a projector of {config}, not model.projector's {projector.config}")
+    if alignment.config != projector.config:
+        raise UserError(
+            f"{file} holds a projector of {alignment.config}, not model.projector's {projector.config}"
+        )
     load_strictly(projector, state, file)
 
 
@@ -145,6 +145,12 @@ def standardise_projector(video_chat: VideoChat, data: CaptionData) -> None:
     video_chat.model.projector.standardise(tokens)
 
 
-def save_trained_language(video_chat: VideoChat, run: str | Path) -> None:
-    """Save the language model, or its adapter, beside the export in the run's folder."""
-    save_language(video_chat.model.language, video_chat.chat.tokenizer, Path(run) / LANGUAGE_FOLDER)
+def save_trained_language(video_chat: VideoChat, run: str | Path, writes: bool) -> None:
+    """Save the language model, or its adapter, beside the export in the run's folder.
+
+    Processes that share the weights out all call this, and one of them `writes`.
+    """
+    state = whole_state(video_chat.model.language, writes)
+    if writes:
+        folder = Path(run) / LANGUAGE_FOLDER
+        save_language(video_chat.model.language, video_chat.chat.tokenizer, folder, state)

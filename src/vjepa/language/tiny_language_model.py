@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from tqdm import trange
 
+from vjepa.drawing.folder_lock import owned
 from vjepa.drawing.outputs import check_folder
 from vjepa.errors import check_positive, check_seed
 from vjepa.language.chat import Chat
@@ -96,6 +97,7 @@ def train_on_files(
     check_seed(seed)
     check_folder(out)
     captions = [read_captions(file) for file in texts]
-    model, tokenizer, loss = train_tiny_language(captions, TinyLanguageConfig(steps=steps, seed=seed))
-    save_language(model, tokenizer, out)
+    with owned(out):
+        model, tokenizer, loss = train_tiny_language(captions, TinyLanguageConfig(steps=steps, seed=seed))
+        save_language(model, tokenizer, out)
     print(f"{out} is written: {len(tokenizer)} tokens, last loss {loss:.2f}")

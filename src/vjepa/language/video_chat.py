@@ -17,21 +17,21 @@ from jaxtyping import Int
 from torch import Tensor
 
 from vjepa.errors import UserError, require
-from vjepa.language.alignment_file import LANGUAGE_FOLDER, find_export, projector_config
+from vjepa.language.alignment_file import find_export, read_alignment
 from vjepa.language.chat import Chat, Encoded
 from vjepa.language.clip_tokens import encode_clips, split_by_row, token_grid
 from vjepa.language.conversations import Conversation, Media, Turn
 from vjepa.language.generation import stream_tokens
-from vjepa.language.language_model import LanguageConfig, load_language, load_tokenizer
+from vjepa.language.language_model import load_language, load_tokenizer
 from vjepa.language.media import FrameConfig, decode_media
 from vjepa.language.model import IGNORE, VisionLanguageModel, before_stop, pad
 from vjepa.models.device import find_device
 from vjepa.models.encoder import Encoder
 from vjepa.models.frozen import freeze
 from vjepa.models.grid import Grid
-from vjepa.models.projector import Projector, VideoTokens
-from vjepa.weights.export import Part, read_export
-from vjepa.weights.files import CheckpointError, load_strictly, weights_digest
+from vjepa.models.projector import VideoTokens
+from vjepa.weights.export import Part
+from vjepa.weights.files import CheckpointError, weights_digest
 from vjepa.weights.load import load_encoder
 
 
@@ -95,22 +95,18 @@ class VideoChat:
         encoder: its place, if it has moved since the alignment. Raises CheckpointError if it is another one.
         """
         file = find_export(folder)
-        metadata, state = read_export(file, "projector")
+        alignment, state = read_alignment(file)
 
         # The digest decides, not the path: the same encoder may lie anywhere.
-        place = encoder or metadata["encoder"]["source"]
-        frozen = freeze(load_encoder(place, metadata["encoder"]["weights"]))
-        if weights_digest(frozen) != metadata["encoder"]["digest"]:
+        place = encoder or alignment.encoder.source
+        frozen = freeze(load_encoder(place, alignment.encoder.weights))
+        if weights_digest(frozen) != alignment.encoder.digest:
             raise CheckpointError(f"{file} was aligned with another encoder than {place}")
 
-        language = metadata["language"]
-        source = str(file.parent / LANGUAGE_FOLDER) if language["trained"] else language["source"]
-        projector = Projector(projector_config(metadata), metadata["width"], metadata["words"])
-        model = VisionLanguageModel(
-            load_strictly(projector, state, file), load_language(LanguageConfig(source, language["dtype"]))
-        )
-        chat = Chat(load_tokenizer(source), metadata["context"])
-        return cls(frozen, model.eval(), chat, FrameConfig(**metadata["clip"]))
+        language = alignment.language_config
+        model = VisionLanguageModel(alignment.projector(state), load_language(language))
+        chat = Chat(load_tokenizer(language.source), alignment.context)
+        return cls(frozen, model.eval(), chat, alignment.clip)
 
     def projector_part(self, encoder: dict[str, str], language: dict[str, object]) -> Part:
         """The projector and what it was aligned with, to be exported; `load` reads it.
@@ -173,7 +169,11 @@ class VideoChat:
         return encode_clips(self.encoder, clips, self.device)
 
     def training_batch(self, rows: Sequence[Conversation], clips: Sequence[Tensor]) -> TrainingBatch:
-        """Rows to learn from. Rows of which no answer fits into the context are left out, perhaps all."""
+        """Rows to learn from. Rows of which no answer fits into the context are left out.
+
+        If that leaves none, the batch is a single token that is not learned: processes that train together
+        have to compute together.
+        """
         encoded: list[Encoded] = []
         tokens: list[VideoTokens] = []
         why = ""
@@ -184,8 +184,8 @@ class VideoChat:
             except UserError as error:
                 why = str(error)
 
-        ids, mask = pad([row.ids for row in encoded], self.chat.padding, "right")
-        labels, _ = pad([row.labels for row in encoded], IGNORE, "right")
+        ids, mask = pad([row.ids for row in encoded] or [[self.chat.padding]], self.chat.padding, "right")
+        labels, _ = pad([row.labels for row in encoded] or [[IGNORE]], IGNORE, "right")
         return TrainingBatch(
             ids.to(self.device),
             mask.to(self.device),

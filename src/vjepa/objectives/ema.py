@@ -3,6 +3,14 @@
 import torch
 from torch import nn
 
+from vjepa.errors import require
+
+
+def check_momentum(peak: float) -> None:
+    """Raise UserError for a momentum that is no share."""
+    is_share = 0 <= peak <= 1
+    require(is_share, f"model.momentum.peak={peak} is a share of the average that stays; give 0 to 1")
+
 
 @torch.no_grad()
 def update(target: nn.Module, online: nn.Module, momentum: float) -> None:
@@ -16,4 +24,6 @@ def distance(target: nn.Module, online: nn.Module) -> torch.Tensor:
     """Root mean square difference of the two networks' parameters."""
     differences = torch._foreach_sub(list(target.parameters()), list(online.parameters()))
     squares = torch.stack([d.square().sum() for d in differences]).sum()
-    return (squares / sum(d.numel() for d in differences)).sqrt()
+    rms = (squares / sum(d.numel() for d in differences)).sqrt()
+    # Where devices share the weights out, each has a part of the sum; all of them take part here.
+    return rms.full_tensor() if hasattr(rms, "full_tensor") else rms

@@ -5,7 +5,8 @@ from torch import Tensor
 from vjepa.errors import require
 from vjepa.models.ac_predictor import ACPredictor
 from vjepa.models.encoder import Encoder
-from vjepa.robots.schema import StateSchema, schema_from
+from vjepa.robots.schema import StateSchema
+from vjepa.weights.settings import settings
 
 MEANING = ("units", "position", "rotation", "gripper", "delta", "centres")
 """Fields of a schema that decide what its numbers mean. Names and bounds of a search do not."""
@@ -39,7 +40,7 @@ def check_same_schema(ac: ACPredictor, schema: StateSchema) -> None:
     """Raise UserError if the predictor's file names another meaning of states and actions than the schema."""
     if ac.schema is None:
         return
-    trained = schema_from(ac.schema)
+    trained = settings(StateSchema, ac.schema)
     pairs = {key: (getattr(trained, key), getattr(schema, key)) for key in MEANING}
     different = [f"{key} {ours}, not {other}" for key, (ours, other) in pairs.items() if ours != other]
     require(

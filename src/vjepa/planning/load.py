@@ -9,13 +9,14 @@ What the predictor was trained for comes from its weights.
 from dataclasses import replace
 from pathlib import Path
 
-from vjepa.errors import UserError, require
+from vjepa.errors import UserError, damage_as_error, require
 from vjepa.planning.world_model import PAPER_SCALES, WorldModel, WorldModelConfig
-from vjepa.robots.schema import END_EFFECTOR, StateSchema, schema_from
+from vjepa.robots.schema import END_EFFECTOR, StateSchema
 from vjepa.weights.export import read_acting
 from vjepa.weights.facts import ActingFacts, chosen
-from vjepa.weights.files import check_same_encoder
+from vjepa.weights.files import CheckpointError, check_same_encoder
 from vjepa.weights.load import load_ac_predictor, load_encoder
+from vjepa.weights.settings import settings
 from vjepa.weights.source import is_export
 
 RELEASED = ActingFacts(size=256, fps=4.0, scales=PAPER_SCALES)
@@ -42,14 +43,16 @@ def load_world_model(
 
     Raises CheckpointError if a source cannot be read, and UserError if the two do not belong together.
     """
-    acting = acting_of(ac)
+    with damage_as_error(ac, CheckpointError):
+        acting = acting_of(ac)
+        schema = schema_of(acting)
     scales = chosen(ac, "scales", acting.scales, config.scales, PAPER_SCALES)
     size = chosen(ac, "size", acting.size, size)
     network = load_encoder(encoder, acting.weights, family=family)
     check_size(size, network.config.patch, encoder)
     predictor = load_ac_predictor(ac)
     try:
-        world = WorldModel(network, predictor, schema_of(acting), replace(config, scales=scales), size)
+        world = WorldModel(network, predictor, schema, replace(config, scales=scales), size)
     except UserError as error:
         # The networks know that they do not fit, but not which files they come from.
         raise UserError(f"{encoder} and {ac}: {error}") from error
@@ -73,4 +76,4 @@ def acting_of(ac: str | Path) -> ActingFacts:
 
 def schema_of(acting: ActingFacts) -> StateSchema:
     """What states and actions mean; for Meta's files, whose facts hold no schema, an end effector's."""
-    return schema_from(acting.schema) if acting.schema else END_EFFECTOR
+    return settings(StateSchema, acting.schema) if acting.schema else END_EFFECTOR

@@ -8,7 +8,6 @@ episode. The goal is a later frame. The true action is computed from the states.
 
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -16,9 +15,10 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from vjepa.data.array_files import read_arrays
 from vjepa.data.transforms import centre_box, crop, normalise
 from vjepa.drawing.outputs import check_folder
-from vjepa.errors import UserError, check_positive, require
+from vjepa.errors import check_positive, damage_as_error, require
 from vjepa.planning.landscape import Landscape, LandscapeConfig, energy_landscape
 from vjepa.planning.landscape_figure import plot_landscape, swept_axes
 from vjepa.planning.load import load_world_model
@@ -77,10 +77,14 @@ def landscape(
 
 def read_trajectory(path: Path) -> Trajectory:
     """Frames and states of one episode. Raises UserError if the file is missing or holds something else."""
-    arrays = _read_arrays(path)
+    with damage_as_error(path, advice="give an .npz with observations and states"):
+        return _trajectory_of(path, _read_arrays(path))
+
+
+def _trajectory_of(path: Path, arrays: dict[str, np.ndarray]) -> Trajectory:
     frames = arrays["observations"]
     states = arrays["states"]
-    if frames.ndim == 5 and len(frames) == 1:
+    if frames.ndim == 5 and states.ndim == 3 and len(frames) == len(states) == 1:
         # The public example trajectory is stored as a batch of one episode.
         frames = frames[0]
         states = states[0]
@@ -92,24 +96,15 @@ def read_trajectory(path: Path) -> Trajectory:
         f"{path}: observations {frames.dtype} {frames.shape} and states {states.shape} are not one episode "
         "of two or more steps, (t h w c) uint8 and (t numbers)",
     )
-    finite = bool(np.isfinite(states).all())
+    states = torch.from_numpy(states).float()
+    finite = bool(states.isfinite().all())
     require(finite, f"{path}: a state is NaN or infinite; cut the trajectory to what was measured")
-    return Trajectory(
-        rearrange(torch.from_numpy(frames), "t h w c -> t c h w"), torch.from_numpy(states).float()
-    )
+    return Trajectory(rearrange(torch.from_numpy(frames), "t h w c -> t c h w"), states)
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     require(path.is_file(), f"{path} is no file; give an .npz with observations and states")
-    try:
-        with np.load(path) as file:
-            arrays = dict(file)  # reads them all, so that damage shows here
-    except (BadZipFile, EOFError, TypeError, ValueError, OSError) as error:
-        # Not numpy's own words, which advise to unpickle the file.
-        raise UserError(f"{path} is no whole .npz of plain arrays; give observations and states") from error
-    complete = {"observations", "states"} <= set(arrays)
-    require(complete, f"{path} holds {list(arrays)}; expected observations and states")
-    return arrays
+    return read_arrays(path, ["observations", "states"], "give observations and states")
 
 
 def trajectory_landscape(

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from torch import Tensor
 
-from vjepa.data.decode import open_video
+from vjepa.data.decode import Change, open_video
 from vjepa.data.decode_error import DecodeError
 from vjepa.errors import UserError
 from vjepa.robots.left_out import LeftOut
@@ -119,9 +119,13 @@ class Episodes(ABC):
         return slice(first, first + int(self.length[episode]))
 
     def frames(
-        self, episode: int, camera: str, rows: Sequence[int] | Int64[np.ndarray, " t"]
+        self,
+        episode: int,
+        camera: str,
+        rows: Sequence[int] | Int64[np.ndarray, " t"],
+        change: Change | None = None,
     ) -> UInt8[Tensor, "t h w c"]:
-        """Images of some rows of an episode, counted from its first.
+        """Images of some rows of an episode, counted from its first; `change` crops them.
 
         Raises DecodeError, also if the video ends before the episode.
         """
@@ -133,7 +137,7 @@ class Episodes(ABC):
             # A table that promises too many images may be wrong about the first ones too.
             if times[-1] > video.end:
                 raise DecodeError(files[episode], f"it ends at {video.end:.3f} s, before its episode")
-            return torch.from_numpy(video.frames(times[np.asarray(rows)]))
+            return torch.from_numpy(video.frames(times[np.asarray(rows)], change))
 
     def keep(self, good: Bool[np.ndarray, " e"]) -> "Episodes":
         """These episodes and their rows alone."""

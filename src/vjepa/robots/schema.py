@@ -3,13 +3,12 @@
     arm = END_EFFECTOR                                  # xyz, three angles, gripper
     joints = vector_schema(("shoulder", "elbow"), "rad", bound=0.2)
 
-A schema is a frozen dataclass: `dataclasses.asdict` and `schema_from` take it through JSON.
+A schema is a frozen dataclass: `dataclasses.asdict` and `vjepa.weights.settings` take it through JSON.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -142,10 +141,3 @@ def vector_schema(names: tuple[str, ...], unit: str, bound: float) -> StateSchem
         delta="difference",
         bounds=((-bound, bound),) * len(names),
     )
-
-
-def schema_from(fields: Mapping[str, Any]) -> StateSchema:
-    """The schema whose `dataclasses.asdict` has been through JSON, which turns tuples into lists."""
-    tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-    tuples["bounds"] = tuple((low, high) for low, high in fields["bounds"])
-    return StateSchema(**tuples)

@@ -52,6 +52,7 @@ class TrajectoryData(ResumableData):
         workers: int = 8,
         max_bad_share: float = 0.05,
         seed: int = 0,
+        timeout: float = 300.0,
     ) -> None:
         """
         Args:
@@ -65,8 +66,9 @@ class TrajectoryData(ResumableData):
             max_bad_share: Training stops once more than this share of draws could not be decoded, and does
                 not begin if a larger share of a dataset's episodes is bad.
             seed: Decides the order of episodes, the moments, the cameras and the crops.
+            timeout: Seconds that a batch, or a single file, may take before the run ends with its name.
         """
-        super().__init__(batch_size, workers, max_bad_share, seed)
+        super().__init__(batch_size, workers, max_bad_share, seed, timeout)
         check_sources(train, "one dataset")
         self.train = train
         self.val = val

@@ -17,7 +17,7 @@ from jaxtyping import Float32, Float64, Int64, UInt8
 from torch import Tensor
 
 from vjepa.data.decode_error import DecodeError
-from vjepa.data.transforms import Box, centre_box, crop, random_box
+from vjepa.data.transforms import Box, centre_box, clip_crop, random_box
 from vjepa.errors import require
 from vjepa.robots.episodes import Episodes, TrajectoryError, check_any_left
 from vjepa.robots.pose import pose_delta
@@ -215,12 +215,12 @@ class Windows:
         self, episode: int, camera: str, rows: Int64[np.ndarray, " t"], rng: np.random.Generator | None = None
     ) -> UInt8[Tensor, "t c size size"]:
         """Images of some rows, cropped and resized. Raises DecodeError, which names the episode."""
+        # Never mirrored: the actions would go the other way.
+        square = clip_crop(lambda height, width: (self.box(height, width, rng), False), self.config.size)
         try:
-            frames = rearrange(self.data.frames(episode, camera, rows), "t h w c -> t c h w")
+            return rearrange(self.data.frames(episode, camera, rows, square), "t h w c -> t c h w")
         except DecodeError as error:
             raise DecodeError(error.path, f"{error.reason} ({self.data.name(episode)})") from error
-        # Never mirrored: the actions would go the other way.
-        return crop(frames, self.box(*frames.shape[-2:], rng), self.config.size, False)
 
     def box(self, height: int, width: int, rng: np.random.Generator | None) -> Box:
         """A random box, or without `rng` the largest centred one of an allowed aspect."""

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from vjepa.command.suggestions import did_you_mean
 from vjepa.errors import UserError, require
+from vjepa.training.monitors import completes_step
 from vjepa.weights.checkpoints import FOLDER
 
 WORKING = (
@@ -38,6 +39,12 @@ def check_checkpoint_settings(settings: Mapping[str, object]) -> None:
         f"checkpoint.monitor={monitor} is measured by a validation, and checkpoint.every_n_train_steps saves "
         "before it; give --checkpoint.every_n_train_steps null --checkpoint.every_n_epochs 1",
     )
+    top = settings["save_top_k"]
+    require(
+        bool(monitor) or top in (-1, 0, 1),
+        f"checkpoint.save_top_k={top} counts the best by checkpoint.monitor; for the newest {top} add "
+        "--checkpoint.monitor step --checkpoint.mode max",
+    )
     check_filename(settings["filename"])
 
 
@@ -62,13 +69,14 @@ class MonitoredMetric(L.Callback):
     """Raises UserError if `checkpoint.monitor` names something that the recipe does not measure."""
 
     def on_train_batch_end(self, trainer, stage, outputs, batch, batch_idx) -> None:
-        # Lightning waits for the first validation, which may never come.
-        if not trainer.num_val_batches or not sum(trainer.num_val_batches):
+        # Lightning waits for the first validation, which may never come. Values are of complete steps.
+        validates = trainer.num_val_batches and sum(trainer.num_val_batches)
+        if completes_step(trainer, batch_idx) and not validates:
             self.check(trainer, "; values of validation need data.val, and trainer.limit_val_batches above 0")
 
     def on_validation_end(self, trainer, stage) -> None:
-        # A sanity check logs only a part of the values, and some are logged by the first process alone.
-        if trainer.is_global_zero and not trainer.sanity_checking:
+        # A sanity check logs only a part of the values.
+        if not trainer.sanity_checking:
             self.check(trainer, "")
 
     def check(self, trainer: L.Trainer, advice: str) -> None:

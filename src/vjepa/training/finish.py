@@ -6,8 +6,11 @@ import lightning as L
 from jsonargparse import Namespace
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from vjepa.drawing.folder_lock import check_owned
 from vjepa.training.closing_lines import closing_lines
 from vjepa.training.export_info import training_facts
+from vjepa.training.kept_checkpoints import save_now
+from vjepa.training.loss_guard import LossGuard
 from vjepa.training.run_folder import RunFolder
 from vjepa.training.starting_point import check_not_beyond
 from vjepa.weights.export import export
@@ -29,24 +32,36 @@ def finish_fit(
         print(f"stopped after {steps} of {model.total_steps} steps, so nothing is exported")
         return
     keep_last_checkpoint(trainer, folder, steps)
+    check_converged(trainer, folder)
     if is_overridden("test_step", model):
         trainer.test(model, datamodule=trainer.datamodule, verbose=False, weights_only=True)
-    if trainer.is_global_zero:
-        export_stage(trainer, model, folder, steps, settings)
+    export_stage(trainer, model, folder, steps, settings)
 
 
 def keep_last_checkpoint(trainer: L.Trainer, folder: RunFolder, steps: int) -> None:
     """Save a checkpoint of the last step, with the optimiser's state, which a cooldown takes over."""
     if trainer.strategy.broadcast(not folder.keeps(steps)):  # all ranks save together or none
-        trainer.save_checkpoint(folder.checkpoint(steps), weights_only=False)
+        save_now(trainer, folder.checkpoint(steps))
+
+
+def check_converged(trainer: L.Trainer, folder: RunFolder) -> None:
+    """Raise UserError for a run that diverged, so that it is not exported as if it were done."""
+    for callback in trainer.callbacks:
+        if isinstance(callback, LossGuard):
+            callback.check_converged(folder.path)
 
 
 def export_stage(
     trainer: L.Trainer, model: L.LightningModule, folder: RunFolder, steps: int, settings: Namespace
 ) -> None:
     """Write the export last, since its existence says that the stage is done."""
+    parts = model.parts()
+    if not trainer.is_global_zero:
+        export(folder.export, parts, {}, writes=False)
+        return
+    check_owned(folder.path)
     facts = training_facts(trainer.datamodule, folder, settings.licence)
     info = {"stage": folder.stage, "steps": steps, "seed": settings.seed_everything} | facts
-    export(folder.export, model.parts(), info)
+    export(folder.export, parts, info)
     print(f"{folder.export} is written")
     print(closing_lines(folder.stage, trainer, folder.path))

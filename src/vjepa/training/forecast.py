@@ -24,6 +24,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from vjepa.errors import UserError, require
+from vjepa.training.kept_checkpoints import NEWEST
 from vjepa.training.monitors import completes_step
 from vjepa.training.step_timer import StepTimer
 from vjepa.weights.card import parameters_text
@@ -109,14 +110,16 @@ def checkpoints_kept(trainer: L.Trainer) -> int:
         every = callback._every_n_train_steps if isinstance(callback, ModelCheckpoint) else 0
         if every and math.isfinite(steps):
             written = int(steps // every)
-            kept += written if callback.save_top_k == -1 else min(written, callback.save_top_k)
+            best = callback.save_top_k if callback.monitor else 0
+            most = {-1: written, 0: 0}.get(callback.save_top_k, NEWEST + best)
+            kept += min(written, most)
             kept += int(steps % every > 0)  # the stage keeps its last step too
     return max(kept, 1)
 
 
 def bytes_in(folder: Path) -> int:
     """Bytes that the files of a folder take; 0 if there is none."""
-    return sum(file.stat().st_size for file in folder.glob("*")) if folder.exists() else 0
+    return sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
 
 
 def check_disk(out: Path, need: int, free: int) -> None:

@@ -10,15 +10,19 @@ A stage adds its own settings, `build`, the steps of Lightning, and the `parts` 
             self.head = nn.Linear(self.encoder.config.width, 1)
 """
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import ClassVar
 
 import lightning as L
 import torch
+from torch import Tensor
 
+from vjepa.data.means import Means
 from vjepa.errors import require
 from vjepa.models.frozen import freeze
 from vjepa.training.optim import OptimConfig, Schedule, set_step
+from vjepa.training.sharded import share_out
 from vjepa.weights.files import weights_digest
 from vjepa.weights.load import Weights, load_encoder
 
@@ -49,6 +53,7 @@ class FrozenStage(L.LightningModule):
         self.weights = weights
         self.optim = optim
         self.seed = seed
+        self.step_means = Means()
 
     def configure_model(self) -> None:
         """Lightning calls this before `fit` and again before `test`; the networks are made once."""
@@ -59,6 +64,7 @@ class FrozenStage(L.LightningModule):
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             self.build()
+        share_out(self)  # with trainer.strategy fsdp2
 
     def load_frozen(self) -> None:
         """Load the networks that do not train. Runs before the random generator is seeded for `build`."""
@@ -85,7 +91,20 @@ class FrozenStage(L.LightningModule):
         step = self.global_step + 1
         # Lightning wraps the optimiser, and the groups to be set are those of the wrapped one.
         set_step(optimizer.optimizer, self.optim, step, self.total_steps, self.learning_rates())
-        optimizer.step(closure=optimizer_closure)
+        optimizer.step(closure=partial(self.finish_step, optimizer_closure))
+
+    def finish_step(self, closure: Callable[[], Tensor]) -> Tensor:
+        """Run the last batch of a step by `closure`. Its gradients are clipped after that."""
+        loss = closure()
+        self.end_step(self.step_means.compute(self.trainer.strategy))
+        return loss
+
+    def end_step(self, means: dict[str, float]) -> None:
+        """Log what `training_step` added to `step_means`: the means over all batches and devices of a step.
+
+        A single batch would be a device's share of it. The gradients are complete, and not yet clipped.
+        """
+        self.log_dict(means)
 
     def train(self, mode: bool = True) -> "FrozenStage":
         """Training mode for all but the frozen networks."""
@@ -124,3 +143,15 @@ class FrozenStage(L.LightningModule):
         unsaved = self.unsaved_keys()
         loaded = {key: value for key, value in self.state_dict().items() if key in unsaved}
         checkpoint["state_dict"] = loaded | checkpoint["state_dict"]
+
+
+def divide_gradients(stage: FrozenStage, count: int) -> None:
+    """Make gradients of sums, over the batches and devices of a step, those of a mean over `count` values.
+
+    Batches differ in how many values they add up, so that a mean of their means would depend on how a step is
+    cut into batches.
+    """
+    # Lightning has divided the gradients by these numbers, as if batches were equal.
+    batches = stage.trainer.accumulate_grad_batches * stage.trainer.world_size
+    gradients = [parameter.grad for parameter in stage.parameters() if parameter.grad is not None]
+    torch._foreach_mul_(gradients, batches / max(count, 1))

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from vjepa.errors import require
 from vjepa.features.clip_features import clip_of
@@ -108,12 +109,24 @@ class GridStage(FrozenStage):
             clip = self.trainer.datamodule.clip
             clip_of(self.source, clip.frames, clip.fps, clip.size)
 
+    def add_losses(self, row: str, losses: Float[Tensor, " heads"], clips: int) -> Float[Tensor, ""]:
+        """The sum of the losses of a row's heads, which are kept for the log: means over `clips` clips."""
+        self.step_means.add({f"{row}_{head}": loss for head, loss in enumerate(losses)}, clips)
+        return losses.sum()
+
+    def end_step(self, means: dict[str, float]) -> None:
+        """Log the loss of each row's best head."""
+        heads = range(len(self.heads))
+        best = {f"train/loss_{row}": min(means[f"{row}_{i}"] for i in heads) for row in self.probes}
+        super().end_step(best)
+
     def on_validation_epoch_start(self) -> None:
         self.scores.begin("val")
 
     def on_validation_epoch_end(self) -> None:
         if not self.trainer.sanity_checking:  # a few clips, of which perhaps none can be decoded
-            self.log_dict(self.scores.validation(), rank_zero_only=True)
+            # The same in every process, where checkpoints may be chosen by it.
+            self.log_dict(self.scores.validation(), sync_dist=True)
 
     def on_test_epoch_start(self) -> None:
         # The validation split too: the test chooses heads on it anew, with their last weights.

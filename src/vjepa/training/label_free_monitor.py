@@ -7,12 +7,14 @@ import lightning as L
 
 from vjepa.data.clip_data import ClipData
 from vjepa.data.manifest import NO_LABEL, Manifest
+from vjepa.data.means import Means
 from vjepa.drawing.event_writers import event_writers
 from vjepa.errors import UserError
 from vjepa.evaluation.collapse import mean_baseline
 from vjepa.evaluation.label_free import LabelFree, label_free
 from vjepa.evaluation.unlabelled_clips import read_unlabelled_clips
 from vjepa.training.pretraining_monitors import Outputs
+from vjepa.training.sharded import whole
 
 LAST = 20
 """Steps over which the loss is averaged."""
@@ -31,27 +33,33 @@ class LabelFreeMonitor(L.Callback):
             clips: Most clips that are read.
         """
         self.clips = clips
-        self.losses: list[float] = []
+        self.losses = Means(("loss",))
         self.result: LabelFree | None = None
 
     def on_train_batch_end(self, trainer, stage, outputs: Outputs, batch, batch_idx) -> None:
         if trainer.global_step > stage.total_steps - LAST:
-            self.losses.append(float(outputs["l1"] / mean_baseline(outputs["targets"])))
+            share = outputs["l1"] / mean_baseline(outputs["targets"])
+            self.losses.add({"loss": share}, len(outputs["targets"]))
 
     def on_train_end(self, trainer, stage) -> None:
+        with whole(stage.target):
+            self.read(trainer, stage)
+
+    def read(self, trainer: L.Trainer, stage: L.LightningModule) -> None:
+        """Say it in the first process, if there is something to say."""
+        means = self.losses.compute(trainer.strategy)
         manifests = manifests_without_labels(trainer.datamodule)
         # All processes hold the same target encoder. A run that was stopped continues later.
         finished = trainer.global_step >= stage.total_steps
         is_trial = trainer.overfit_batches or trainer.fast_dev_run
-        if not (manifests and finished and self.losses and trainer.is_global_zero) or is_trial:
+        if not (manifests and finished and means and trainer.is_global_zero) or is_trial:
             return
         try:
             clips = read_unlabelled_clips(manifests, trainer.datamodule.clip, self.clips)
         except UserError as error:
             print(f"order and speed are not read: {error}")
             return
-        loss = sum(self.losses) / len(self.losses)
-        self.result = label_free(stage.target, clips, loss, stage.seed)
+        self.result = label_free(stage.target, clips, means["loss"], stage.seed)
         self.report(trainer, self.result)
 
     def report(self, trainer: L.Trainer, result: LabelFree) -> None:

@@ -4,13 +4,20 @@ Clips in one tensor must keep equally many tokens, so masks are sampled for grou
 `vjepa.objectives.masks`). A batch is a part of a group, or holds several groups.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import lightning as L
+from jaxtyping import Int
+from torch import Tensor
 
 from vjepa.errors import require
 from vjepa.models.grid import Grid
 from vjepa.objectives.masks import MaskConfig, View, sample_masks
+
+HELD_OUT_SEED = 1_000_003
+HELD_OUT_GROUP = 64
+"""Masks of which each held-out clip has one. All keep equally many tokens, so any clips fit one batch."""
 
 
 class Group(NamedTuple):
@@ -39,6 +46,18 @@ def sample_groups(
         views = sample_masks(config, grid, count, seed=seed, step=step, rank=first + number)
         groups.append(Group(slice(start, start + count), views))
     return groups
+
+
+def held_out_masks(config: MaskConfig, grid: Grid, rows: Int[Tensor, " b"]) -> list[Group]:
+    """The masks of held-out clips, as one group.
+
+    They differ from those of training. They depend on a clip's row of the manifest alone, so a validation
+    measures the same whenever it comes, and however the clips are cut into batches.
+    """
+    config = replace(config, group=HELD_OUT_GROUP)
+    views = sample_masks(config, grid, HELD_OUT_GROUP, seed=HELD_OUT_SEED, step=0, rank=0)
+    place = rows.cpu() % HELD_OUT_GROUP
+    return [Group(slice(None), [View(view.keep[place], view.drop[place]) for view in views])]
 
 
 def check_groups(config: MaskConfig, grid: Grid, batch_size: int, seed: int) -> None:

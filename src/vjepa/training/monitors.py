@@ -1,17 +1,16 @@
-"""Monitors of every run: optimiser, speed and bad files in TensorBoard, and a clean end on a signal."""
+"""Monitors of every run: optimiser, speed and bad files in TensorBoard."""
 
-import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import lightning as L
-import torch
 from torch import Tensor
 
-from vjepa.data.clips import Batch
+from vjepa.data.means import sum_over_devices
 from vjepa.data.module import too_many_bad
 from vjepa.errors import DataError, counted
+from vjepa.training.optim import norm_of
 
 
 def is_logged(trainer: L.Trainer, steps: int) -> bool:
@@ -29,14 +28,23 @@ def completes_logged_step(trainer: L.Trainer, batch_idx: int) -> bool:
     return completes_step(trainer, batch_idx) and is_logged(trainer, trainer.global_step)
 
 
+def mean_over_devices(trainer: L.Trainer, values: Mapping[str, float | int | Tensor]) -> dict[str, float]:
+    """Each value averaged over all devices. Every process has to call it."""
+    sums = sum_over_devices(trainer.strategy, values.values())
+    return {name: total / trainer.world_size for name, total in zip(values, sums, strict=True)}
+
+
 def write(trainer: L.Trainer, values: Mapping[str, float | Tensor], steps: int) -> None:
-    """Log without Lightning's own bookkeeping, which would leave out the first step."""
+    """Log without Lightning's own bookkeeping, which would leave out the first step.
+
+    What the first process gives is logged; `mean_over_devices` makes it that of all.
+    """
     for logger in trainer.loggers:
         logger.log_metrics({name: float(value) for name, value in values.items()}, step=steps)
 
 
 class OptimizerMonitor(L.Callback):
-    """Logs learning rate, weight decay and gradient norm. Raises DataError if the gradient is not finite."""
+    """Logs learning rate, weight decay and gradient norm."""
 
     def on_fit_start(self, trainer, stage) -> None:
         steps = int(trainer.estimated_stepping_batches)
@@ -47,20 +55,13 @@ class OptimizerMonitor(L.Callback):
             print(f"note: {ramps}, but the run has only {steps}; lower {' and '.join(settings)}")
 
     def on_before_optimizer_step(self, trainer, stage, optimizer) -> None:
+        step = trainer.global_step + 1
+        if not is_logged(trainer, step):
+            return
         gradients = [
             p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
         ]
-        norm = torch.nn.utils.get_total_norm(gradients)  # before clipping, which Lightning does next
-        step = trainer.global_step + 1
-
-        # Checked at every step, before weights reach a checkpoint. A gradient scaler skips such steps itself.
-        if trainer.scaler is None and not torch.isfinite(norm):
-            raise DataError(
-                f"the gradient at step {step} is {norm}; lower optim.lr, set trainer.gradient_clip_val, "
-                "or look at train/loss in TensorBoard for where it began"
-            )
-        if not is_logged(trainer, step):
-            return
+        norm = norm_of(gradients)  # before clipping, which Lightning does next
         # Group 1 holds the vectors, whose weight decay is always 0.
         matrices = optimizer.param_groups[0]
         values = {
@@ -72,7 +73,7 @@ class OptimizerMonitor(L.Callback):
 
 
 class SpeedMonitor(L.Callback):
-    """Logs clips per second over all devices, and the share of time spent waiting for data."""
+    """Logs clips per second of all devices together, and their mean share of time spent waiting for data."""
 
     def on_train_start(self, trainer, stage) -> None:
         self.restart(trainer)
@@ -82,18 +83,16 @@ class SpeedMonitor(L.Callback):
         self.clips = 0
         self.waited = trainer.train_dataloader.waited
 
-    def on_train_batch_end(self, trainer, stage, outputs, batch: Batch, batch_idx) -> None:
-        # Of this device: the other ones are assumed to be as fast.
+    def on_train_batch_end(self, trainer, stage, outputs, batch, batch_idx) -> None:
         self.clips += len(batch.clip)
         if not completes_logged_step(trainer, batch_idx):
             return
         elapsed = time.perf_counter() - self.since
         waited = trainer.train_dataloader.waited - self.waited
-        values = {
-            "speed/clips_per_s": self.clips * trainer.world_size / elapsed,
-            "speed/data_wait_share": waited / elapsed,
-        }
-        write(trainer, values, trainer.global_step)
+        values = {"speed/clips_per_s": self.clips / elapsed, "speed/data_wait_share": waited / elapsed}
+        means = mean_over_devices(trainer, values)
+        means["speed/clips_per_s"] *= trainer.world_size
+        write(trainer, means, trainer.global_step)
         self.restart(trainer)
 
     def on_validation_end(self, trainer, stage) -> None:
@@ -112,6 +111,10 @@ class DataHealth(L.Callback):
         self.episodes = out / "left_out_episodes.txt"  # which robot data write
         self.draws = 0
         self.failed = 0
+        # Of this device and this step. They are added up over devices when the step is complete, so that a
+        # checkpoint holds the counts of all devices, and a resumed run goes on with them on any number.
+        self.pending = [0, 0]
+        self.last = ""
         self.excluded = 0
         # What an interrupted run has listed is not listed again.
         self.named = set(self.file.read_text().splitlines()) if self.file.exists() else set()
@@ -124,49 +127,55 @@ class DataHealth(L.Callback):
         self.draws = state["draws"]
         self.failed = state["failed"]
 
-    def on_train_batch_start(self, trainer, stage, batch: Batch, batch_idx) -> None:
-        # Every failed draw was replaced by another draw, so both count.
-        self.draws += len(batch.clip) + len(batch.bad)
-        self.failed += len(batch.bad)
+    def on_train_batch_start(self, trainer, stage, batch, batch_idx) -> None:
         self.write_down(batch.bad)
-        if is_logged(trainer, trainer.global_step + 1):
-            write(trainer, {"data/bad_draws": float(self.failed)}, trainer.global_step + 1)
-        self.check_share(batch, trainer.datamodule.max_bad_share)
-
-    def check_share(self, batch: Batch, limit: float) -> None:
-        """Raise DataError if a clip of the batch has no replacement, or too many of all draws failed."""
         if batch.lost:
             raise DataError(
                 f"several draws in a row could not be decoded, listed in {self.file}, "
                 f"the last: {batch.bad[-1]}"
             )
+        # Every failed draw was replaced by another draw, so both count.
+        self.pending[0] += len(batch.index) + len(batch.bad)
+        self.pending[1] += len(batch.bad)
+        self.last = f", the last: {batch.bad[-1]}" if batch.bad else self.last
+
+    def on_before_optimizer_step(self, trainer, stage, optimizer) -> None:
+        """Add up the counts of all devices. Raises DataError on each of them if too many draws failed."""
+        draws, failed = map(int, sum_over_devices(trainer.strategy, self.pending))
+        self.pending = [0, 0]
+        self.draws += draws
+        self.failed += failed
+        if is_logged(trainer, trainer.global_step + 1):
+            write(trainer, {"data/bad_draws": float(self.failed)}, trainer.global_step + 1)
+
+        limit = trainer.datamodule.max_bad_share
         if too_many_bad(self.failed, self.draws, limit):
             raise DataError(
                 f"{self.failed} of {self.draws} draws could not be decoded, more than "
-                f"data.max_bad_share={limit}; they are listed in {self.file}, the last: {batch.bad[-1]}"
+                f"data.max_bad_share={limit}; they are listed in {self.file}{self.last}"
             )
 
-    def on_validation_batch_start(self, trainer, stage, batch: Batch, batch_idx, dataloader_idx=0) -> None:
+    def on_validation_batch_start(self, trainer, stage, batch, batch_idx, dataloader_idx=0) -> None:
         self.excluded += batch.lost
         # A sanity check names no files: the first validation reads the same ones again.
         self.write_down([] if trainer.sanity_checking else batch.bad)
 
-    def on_test_batch_start(self, trainer, stage, batch: Batch, batch_idx, dataloader_idx=0) -> None:
+    def on_test_batch_start(self, trainer, stage, batch, batch_idx, dataloader_idx=0) -> None:
         self.on_validation_batch_start(trainer, stage, batch, batch_idx)
 
     def on_validation_end(self, trainer, stage) -> None:
-        if self.excluded and not trainer.sanity_checking:
-            lost = counted(self.excluded, "clip")
-            print(f"{lost} could not be decoded, which the score leaves out; see {self.file}")
+        [excluded] = sum_over_devices(trainer.strategy, [self.excluded])
         self.excluded = 0
+        if excluded and not trainer.sanity_checking:
+            lost = counted(int(excluded), "clip")
+            stage.print(f"{lost} could not be decoded, which the score leaves out; see {self.file}")
 
     def on_test_end(self, trainer, stage) -> None:
         self.on_validation_end(trainer, stage)
 
     def on_train_end(self, trainer, stage) -> None:
-        counts = torch.tensor([self.failed, self.draws], device=stage.device)
-        failed, draws = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
-        left_out = [f"{failed:,} of {draws:,} draws, listed in {self.file}"] if failed else []
+        draws = f"{self.failed:,} of {self.draws:,} draws, listed in {self.file}"
+        left_out = [draws] if self.failed else []
         if self.episodes.exists():
             episodes = len(self.episodes.read_text().splitlines())
             left_out.append(f"{counted(episodes, 'episode')}, listed in {self.episodes}")
@@ -182,30 +191,3 @@ class DataHealth(L.Callback):
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("a") as file:
             file.writelines(reason + "\n" for reason in sorted(new))
-
-
-class StopOnSignal(L.Callback):
-    """Ends the run after its current step, with a checkpoint, on Ctrl-C or SIGTERM (sent by schedulers)."""
-
-    def __init__(self, out: Path) -> None:
-        self.folder = out / "checkpoints"
-        self.requested = False
-
-    def on_train_start(self, trainer, stage) -> None:
-        # Lightning has registered its own handlers by now, and these replace them.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self.request_stop)
-
-    def request_stop(self, number: int, frame: object) -> None:
-        if self.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt  # a second Ctrl-C does not wait
-        self.requested = True
-
-    def on_train_batch_end(self, trainer, stage, outputs, batch, batch_idx) -> None:
-        # The signal may have reached one process alone, but all must save together, after a whole step.
-        if not completes_step(trainer, batch_idx):
-            return
-        if trainer.strategy.reduce_boolean_decision(self.requested, all=False):
-            checkpoint = self.folder / f"step={trainer.global_step}.ckpt"
-            trainer.save_checkpoint(checkpoint, weights_only=False)
-            trainer.should_stop = True

@@ -12,7 +12,7 @@ MOVED = {
     "vjepa.callbacks.OptimizerMonitor": "vjepa.training.monitors.OptimizerMonitor",
     "vjepa.callbacks.SpeedMonitor": "vjepa.training.monitors.SpeedMonitor",
     "vjepa.callbacks.DataHealth": "vjepa.training.monitors.DataHealth",
-    "vjepa.callbacks.StopOnSignal": "vjepa.training.monitors.StopOnSignal",
+    "vjepa.callbacks.StopOnSignal": "vjepa.training.signals.StopOnSignal",
     "vjepa.callbacks.CollapseMonitor": "vjepa.training.pretraining_monitors.CollapseMonitor",
     "vjepa.callbacks.ReadOut": "vjepa.training.pretraining_monitors.ReadOutMonitor",
     "vjepa.callbacks.LossByDistance": "vjepa.training.pretraining_monitors.LossByDistance",

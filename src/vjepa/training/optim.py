@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from vjepa.errors import UserError
 
@@ -105,3 +106,9 @@ def set_step(
         vectors["lr"] = matrices["lr"]
         matrices["weight_decay"] = config.weight_decay.at(step, total)
         vectors["weight_decay"] = 0.0  # as in the papers: only matrices decay
+
+
+def norm_of(tensors: Sequence[Tensor]) -> float:
+    """The norm of all tensors together; under FSDP2 that of the whole ones, which all processes ask for."""
+    norm = torch.nn.utils.get_total_norm(tensors)
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)

@@ -5,6 +5,7 @@ A recipe names them under `trainer.callbacks`:
     - {class_path: vjepa.training.pretraining_monitors.CollapseMonitor}
 """
 
+from statistics import mean
 from typing import TypedDict
 
 import lightning as L
@@ -13,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vjepa.data.clips import ClipConfig
+from vjepa.data.means import Means
 from vjepa.drawing.event_writers import event_writers
 from vjepa.evaluation import collapse
 from vjepa.evaluation.labelled_clips import read_labelled_clips
@@ -21,8 +23,13 @@ from vjepa.models.grid import Grid
 from vjepa.objectives import ema
 from vjepa.objectives.masked_prediction import Prediction
 from vjepa.objectives.masks import View
-from vjepa.training.monitors import completes_logged_step, write
+from vjepa.training.alarms import Alarm, AlarmConfig
+from vjepa.training.monitors import completes_logged_step, mean_over_devices, write
 from vjepa.training.projector import clip_vectors, show_in_projector
+from vjepa.training.sharded import whole
+
+RARE = 3
+"""Read-outs of which the median counts for the alarm, since a run has few of them."""
 
 
 class Outputs(TypedDict):
@@ -40,16 +47,36 @@ class Outputs(TypedDict):
 
 
 class CollapseMonitor(L.Callback):
-    """Logs whether the target encoder's features still differ between tokens, from the first step on."""
+    """Logs whether the target encoder's features still differ between tokens, from the first step on.
+
+    The loss is that of the whole optimiser step. The other numbers are of its last batch on each device,
+    averaged over devices. Raises UserError where the alarm goes off.
+    """
+
+    def __init__(self, alarm: AlarmConfig = AlarmConfig()) -> None:
+        """
+        Args:
+            alarm: When features count as collapsed.
+        """
+        self.loss = 0.0  # of the step's batches so far, added up
+        self.alarm = Alarm(alarm, alarm.window)
+
+    def state_dict(self) -> dict:
+        return {"alarm": self.alarm.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.alarm.load_state_dict(state["alarm"])
 
     def on_train_batch_end(self, trainer, stage, outputs: Outputs, batch, batch_idx) -> None:
+        batches = trainer.accumulate_grad_batches
+        self.loss = outputs["l1"] / batches + (0.0 if batch_idx % batches == 0 else self.loss)
         if not completes_logged_step(trainer, batch_idx):
             return
         targets = outputs["targets"]
         gaps = [prediction.context_gap for prediction in outputs["predictions"]]
         # The loss alone shows no collapse: constant features are easy to predict.
         values = {
-            "train/loss": outputs["l1"],
+            "train/loss": self.loss,
             "collapse/feature_std": collapse.feature_std(targets),
             "collapse/effective_rank": collapse.effective_rank(targets),
             "collapse/token_cosine": collapse.token_cosine(targets),
@@ -58,7 +85,11 @@ class CollapseMonitor(L.Callback):
             "collapse/target_context_l1": torch.stack(gaps).mean(),
             "collapse/target_weights_rms": ema.distance(stage.target, stage.encoder),
         }
-        write(trainer, values, trainer.global_step)
+        means = mean_over_devices(trainer, values)
+        write(trainer, means, trainer.global_step)
+        gained = 1 - means["collapse/loss_over_mean"]
+        watched = {"effective_rank": means["collapse/effective_rank"], "loss_over_mean": gained}
+        self.alarm.observe(trainer, watched)
 
 
 class ReadOutMonitor(L.Callback):
@@ -91,12 +122,17 @@ class ReadOutMonitor(L.Callback):
         self.first: dict[str, float] = {}  # of the untrained encoder
         self.last: dict[str, float] = {}
 
-    def state_dict(self) -> dict[str, dict[str, float]]:
-        # A resumed run has no untrained encoder any more, and says at its end what it was worth.
-        return {"first": self.first}
+    def setup(self, trainer, pl_module, stage: str) -> None:  # these names are Lightning's
+        config = pl_module.alarm
+        self.alarm = Alarm(config, min(config.window, RARE))
 
-    def load_state_dict(self, state: dict[str, dict[str, float]]) -> None:
+    def state_dict(self) -> dict[str, dict]:
+        # A resumed run has no untrained encoder any more, and says at its end what it was worth.
+        return {"first": self.first, "alarm": self.alarm.state_dict()}
+
+    def load_state_dict(self, state: dict[str, dict]) -> None:
         self.first = state["first"]
+        self.alarm.load_state_dict(state.get("alarm", {}))
 
     def on_fit_start(self, trainer, stage) -> None:
         columns = (*self.readout.classes, *self.readout.numbers)
@@ -111,19 +147,27 @@ class ReadOutMonitor(L.Callback):
 
     def on_train_end(self, trainer, stage) -> None:
         self.read(trainer, stage)
-        if event_writers(trainer):
-            vectors = clip_vectors(encode(stage.target, self.scored.clips))
+        with whole(stage.target):
+            vectors = (
+                clip_vectors(encode(stage.target, self.scored.clips)) if event_writers(trainer) else None
+            )
+        if vectors is not None:
             show_in_projector(trainer, vectors, self.scored.clips, self.scored.columns)
 
     def read(self, trainer: L.Trainer, stage: L.LightningModule) -> None:
         # All processes hold the same target encoder, so one of them is enough.
+        with whole(stage.target):
+            if trainer.is_global_zero:
+                self.last = read_out(stage.target, self.fitted, self.scored, self.readout)
         if trainer.is_global_zero:
-            self.last = read_out(stage.target, self.fitted, self.scored, self.readout)
             if trainer.global_step == 0:
                 self.first = self.last
             write(
                 trainer, {f"readout/{name}": value for name, value in self.last.items()}, trainer.global_step
             )
+        self.last = trainer.strategy.broadcast(self.last)
+        # An explained variance below 0 is no worse than one of 0, however far below it lies.
+        self.alarm.observe(trainer, {"readout": mean(max(value, 0.0) for value in self.last.values())})
 
 
 class LossByDistance(L.Callback):
@@ -134,28 +178,30 @@ class LossByDistance(L.Callback):
     """
 
     def on_validation_start(self, trainer, stage) -> None:
-        self.sums: dict[int, float] = {}
-        self.counts: dict[int, int] = {}
+        clip = trainer.datamodule.clip
+        steps, _, _ = stage.encoder.grid_of_size(clip.frames, clip.size, clip.size)
+        # All distances, also for a device that sees no clip.
+        self.means = Means(map(distance_name, range(steps)))
 
     def on_validation_batch_end(self, trainer, stage, outputs, batch, batch_idx, dataloader_idx=0) -> None:
         if outputs is None:  # no clip of the batch could be decoded
             return
         for prediction in outputs["predictions"]:
-            # Batches differ in the number of tokens at a distance, so sums and counts are kept, not means.
+            # Batches differ in the number of tokens at a distance, so they are weighted by it.
             distances = time_distance(prediction.view, outputs["grid"])
             for distance in distances.unique().tolist():
                 errors = prediction.errors[distances == distance]
-                self.sums[distance] = self.sums.get(distance, 0.0) + float(errors.sum())
-                self.counts[distance] = self.counts.get(distance, 0) + errors.numel()
+                self.means.add({distance_name(distance): errors.mean()}, errors.numel())
 
     def on_validation_end(self, trainer, stage) -> None:
-        if trainer.sanity_checking:
-            return
-        means = {
-            f"val/loss_{distance}_steps_from_kept": self.sums[distance] / self.counts[distance]
-            for distance in sorted(self.sums)
-        }
-        write(trainer, means, trainer.global_step)
+        means = self.means.compute(trainer.strategy)
+        if not trainer.sanity_checking:
+            write(trainer, means, trainer.global_step)
+
+
+def distance_name(distance: int) -> str:
+    """Its curve in TensorBoard."""
+    return f"val/loss_{distance}_steps_from_kept"
 
 
 def time_distance(view: View, grid: Grid) -> Int[Tensor, "b m"]:

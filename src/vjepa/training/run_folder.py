@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from vjepa.data.storage import is_address
 from vjepa.drawing.outputs import complete_file
 from vjepa.errors import UserError, announce, require
 from vjepa.training.moved import current_names
@@ -21,6 +22,12 @@ from vjepa.weights.checkpoints import FOLDER, checkpoint_files, newest_checkpoin
 
 NO_EFFECT = (
     *("config", "out", "ckpt_path", "weights_only", "checkpoint.", "data.workers", "data.max_bad_share"),
+    # The machine, and how the samples of a step are cut: `machine` compares their product.
+    *("data.batch_size", "trainer.devices", "trainer.num_nodes", "trainer.accumulate_grad_batches"),
+    *("trainer.accelerator", "trainer.strategy", "trainer.precision", "trainer.plugins"),
+    *("trainer.benchmark", "trainer.deterministic", "trainer.inference_mode"),
+    *("model.activation_checkpointing", "model.cache_bytes"),
+    *("data.timeout", "data.storage.", "model.alarm."),
     *("licence", "model.scales"),  # an export names them; nothing is trained with them
     *("trainer.enable_", "trainer.log_every_n_steps", "trainer.logger", "trainer.profiler"),
     *("trainer.max_time", "trainer.default_root_dir", "trainer.detect_anomaly"),
@@ -110,14 +117,11 @@ class RunFolder:
         return any(old.get(key) != new.get(key) for key in places)
 
     def write_recipe(self, recipe: dict) -> None:
-        """Write the recipe and the commit into the folder. Raises UserError if it cannot be made."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"--out {self.path} cannot be a folder: {error.strerror}") from error
+        """Write the recipe and the commit into the folder."""
+        with complete_file(self.path / "commit.txt") as unfinished:
+            unfinished.write_text(commit() + "\n")
         with complete_file(self.recipe) as unfinished:
             unfinished.write_text(yaml.safe_dump(recipe, sort_keys=False))
-        (self.path / "commit.txt").write_text(commit() + "\n")
 
 
 def commit() -> str:
@@ -143,8 +147,8 @@ def differences(recorded: dict, recipe: dict, places: Collection[str] = ()) -> l
 
     places: Settings that name a file or folder, whose content is compared instead.
     """
-    old = flat(without_watching(recorded))
-    new = flat(without_watching(recipe))
+    old = in_steps(flat(without_watching(recorded)))
+    new = in_steps(flat(without_watching(recipe)))
     keys = [key for key in sorted(old.keys() | new.keys()) if not key.startswith(NO_EFFECT)]
     changed = [key for key in keys if old.get(key) != new.get(key)]
     return [
@@ -154,9 +158,18 @@ def differences(recorded: dict, recipe: dict, places: Collection[str] = ()) -> l
     ]
 
 
+def in_steps(settings: dict[str, object]) -> dict[str, object]:
+    """The settings, with those that count batches in optimiser steps."""
+    batches = settings.get("trainer.accumulate_grad_batches") or 1
+    counts = ("trainer.limit_train_batches", "trainer.overfit_batches")
+    counted = {key: settings[key] for key in counts if isinstance(settings.get(key), int)}
+    rest = {key: value for key, value in settings.items() if key not in counted}
+    return rest | {f"{key}, in steps": value / batches for key, value in counted.items()}
+
+
 def is_there(place: object) -> bool:
     """Whether there is a file or folder whose content can be compared."""
-    return isinstance(place, str) and (is_box(place) or Path(place).exists())
+    return isinstance(place, str) and (is_box(place) or is_address(place) or Path(place).exists())
 
 
 def without_watching(recipe: dict) -> dict:

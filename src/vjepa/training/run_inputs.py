@@ -54,9 +54,10 @@ class RunInputs:
             return Record(None, weights or {}, {})
         try:
             return parsed_record(json.loads(self.file.read_text()))
-        except DAMAGES as error:
+        except (*DAMAGES, OSError) as error:
+            what = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else "is damaged"
             raise UserError(
-                f"{self.file} is damaged; remove it, and the run goes on without a comparison of its data"
+                f"{self.file} {what}; remove it, and the run goes on without a comparison of its data"
             ) from error
 
     @property
@@ -121,15 +122,18 @@ def parsed_source(fields: dict) -> DataDigest:
 
 
 def read_recipe(file: Path) -> dict:
-    """The settings in a run's `config.yaml`. Raises UserError if it is damaged."""
+    """The settings in a run's `config.yaml`. Raises UserError if it is damaged or cannot be read."""
+    what = "is empty or damaged"
     try:
         recipe = yaml.safe_load(file.read_text())
-    except (UnicodeDecodeError, yaml.YAMLError):
+    except OSError as error:
+        recipe = None
+        what = f"cannot be read ({error.strerror})"
+    except (*DAMAGES, yaml.YAMLError):
         recipe = None
     require(
         isinstance(recipe, dict),
-        f"{file} is empty or damaged, so nothing tells the recipe of this run; put it back, or choose "
-        "another --out",
+        f"{file} {what}, so nothing tells the recipe of this run; put it back, or choose another --out",
     )
     return recipe
 

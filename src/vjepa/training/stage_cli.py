@@ -14,29 +14,36 @@ A finished stage is not run again. A folder belongs to one recipe; a run of anot
 
 import inspect
 import sys
+from functools import partial
 from pathlib import Path
 
 import lightning as L
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from vjepa.command.mistakes import mistakes_as_sentences
 from vjepa.command.pages import typed_program
 from vjepa.data.clips import ClipConfig
 from vjepa.data.module import ResumableData
+from vjepa.data.workers import failures_as_errors
 from vjepa.errors import UserError, require
 from vjepa.models.encoder import Encoder
 from vjepa.models.grid import Grid
 from vjepa.training.checkpoint_settings import MonitoredMetric
 from vjepa.training.finish import finish_fit
 from vjepa.training.forecast import Forecast
+from vjepa.training.kept_checkpoints import KeptCheckpoints
 from vjepa.training.loggers import keep_earlier_tables, usual_logger
-from vjepa.training.monitors import DataHealth, OptimizerMonitor, SpeedMonitor, StopOnSignal
+from vjepa.training.loss_guard import LossGuard, SpikeConfig
+from vjepa.training.machine import MachineRecord, machine_of
+from vjepa.training.monitors import DataHealth, OptimizerMonitor, SpeedMonitor
 from vjepa.training.moved import accept_old_names
+from vjepa.training.processes import started_processes
 from vjepa.training.quiet import quiet
 from vjepa.training.run_folder import RunFolder
+from vjepa.training.sharded import check_sharding
+from vjepa.training.signals import StopOnSignal, take_over
 from vjepa.training.stage_parser import StageParser
 from vjepa.training.starting_point import (
     SettingsInside,
@@ -45,12 +52,15 @@ from vjepa.training.starting_point import (
     starting_checkpoint,
 )
 from vjepa.training.tensorboard_layout import RunDescription
-from vjepa.training.trainer_settings import check_trainer_settings, our_callbacks, our_plugins, our_precision
+from vjepa.training.trainer_settings import check_trainer_settings, our_callbacks, our_plugins
+from vjepa.training.watch import Watch, watched
 from vjepa.weights.checkpoints import step_of
 
 
 class StageCLI(LightningCLI):
     """Adds `--out`, the settings of checkpoints, the monitors, and the rules above."""
+
+    watch: Watch
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         out = f"runs/demo/{stage_name(self._model_class)}"
@@ -58,7 +68,9 @@ class StageCLI(LightningCLI):
         parser.add_argument("--out", type=str, default=out, help=text)
         text = "Licence of the weights, which the export names: MIT, CC-BY-4.0, ..."
         parser.add_argument("--licence", type=str | None, default=None, help=text)
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        text = "Look out for jumps of the loss, such as --spike.factor 5; null does not."
+        parser.add_argument("--spike", type=SpikeConfig | None, default=None, help=text)
+        parser.add_lightning_class_args(KeptCheckpoints, "checkpoint")
         parser.set_defaults({"checkpoint.filename": "{step}", "checkpoint.enable_version_counter": False})
         # Our loaders know their rank, and Lightning's table of modules counts no operation inside our steps.
         parser.set_defaults({"trainer.use_distributed_sampler": False, "trainer.enable_model_summary": False})
@@ -72,7 +84,9 @@ class StageCLI(LightningCLI):
         command = self.config.subcommand
         seed = self.config[command].seed_everything
         require(0 <= seed < 2**32, f"--seed_everything {seed}: give a whole number from 0 to {2**32 - 1}")
-        check_trainer_settings(self.config[command].trainer, is_fit=command == "fit")
+        trainer = self.config[command].trainer
+        check_trainer_settings(trainer, is_fit=command == "fit")
+        check_sharding(stage_name(self._model_class), trainer.strategy, trainer.precision)
         has_test = self._model_class.test_step is not L.LightningModule.test_step
         text = f"{stage_name(self._model_class)} has no test; `validate` measures it on data.val"
         require(command != "test" or has_test, text)
@@ -104,20 +118,18 @@ class StageCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """A fit claims its folder and continues there; the other commands look at a checkpoint."""
         settings = self.settings
-        self.resumed = starting_checkpoint(
-            self.subcommand, self.folder, self.recipe(), self.instantiated_data
-        )
+        self.processes = started_processes(settings.trainer)
+        self.machine = machine_of(settings, self.processes)
+        asked = (self.subcommand, self.folder, self.recipe(), self.machine, self.instantiated_data)
+        begin = partial(starting_checkpoint, *asked)
+        self.resumed = self.processes.first_decides(begin)
         settings.weights_only = True  # a checkpoint is read as plain values, and cannot run code
         if settings.trainer.precision is None:
-            settings.trainer.precision = our_precision()
-
+            settings.trainer.precision = self.machine["precision"]
         if self.resumed:
             settings.ckpt_path = str(self.resumed)
-            step = f"step {step_of(self.resumed)}"
-            going_on = f"{self.folder.path}: continuing after {step}"
-            print(going_on if self.subcommand == "fit" else f"{self.resumed}: looking at {step}")
-        found = self.subcommand == "fit" or self.resumed or settings.model.get("init_from")
-        require(bool(found), f"{self.folder.path} holds no checkpoint; train first, or give another --out")
+            if self.subcommand != "fit":
+                print(f"{self.resumed}: looking at step {step_of(self.resumed)}")
 
     def recipe(self) -> dict:
         """The resolved settings as plain values."""
@@ -133,8 +145,8 @@ class StageCLI(LightningCLI):
         """Lightning's; the data of a fit must be those that it began with."""
         super().instantiate_classes()
         self.model.continues = bool(self.resumed)
-        if self.subcommand == "fit" and self.trainer.is_global_zero:
-            claim_data(self.folder, self.datamodule)
+        if self.subcommand == "fit":
+            self.processes.first_decides(partial(claim_data, self.folder, self.datamodule))
 
     def instantiate_trainer(self, **kwargs: object) -> L.Trainer:
         """The recipe's Trainer with our logger, and our monitors before the recipe's own callbacks."""
@@ -149,12 +161,15 @@ class StageCLI(LightningCLI):
             raise UserError(f"trainer: {error}") from error
         keep_earlier_tables(trainer)
         # Ours come first, so that a gradient that is no number stops the run before others see it.
-        stop = StopOnSignal(out)
-        monitors = [OptimizerMonitor(), SpeedMonitor(), DataHealth(out), stop]
+        stop = StopOnSignal(out, self.watch)
+        take_over(trainer, self.watch)
+        guard = LossGuard(self._get(self.config_init, "spike"))
+        monitors = [guard, OptimizerMonitor(), SpeedMonitor(), DataHealth(out), stop]
         if self.subcommand == "fit":
             name = stage_name(self._model_class)
-            inside = SettingsInside(self.recipe()["model"])
+            inside = SettingsInside(self.recipe()["model"], self.folder)
             monitors += [Forecast(out), RunDescription(name, out), MonitoredMetric(), inside]
+            monitors.append(MachineRecord(self.machine))
         trainer.callbacks = [*monitors, *our_callbacks(trainer.callbacks, stop)]
         return trainer
 
@@ -184,7 +199,7 @@ def run(stage: type[L.LightningModule], data: type[L.LightningDataModule]) -> No
     accept_old_names()
     quiet()
     text = {"description": sys.modules[stage.__module__].__doc__}
-    with mistakes_as_sentences():
+    with mistakes_as_sentences(), watched() as StageCLI.watch, failures_as_errors():
         StageCLI(
             stage,
             data,

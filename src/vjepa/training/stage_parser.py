@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from vjepa.command.mistakes import mistakes_as_sentences
 from vjepa.command.pages import typed_program
 from vjepa.command.parser import PlainParser, call, parser_of_settings
+from vjepa.command.yaml_text import load_yaml
 from vjepa.errors import UserError
 from vjepa.training.moved import current_word
 from vjepa.training.run_folder import flat
@@ -75,12 +76,16 @@ def recipes_of(words: list[str]) -> list[str]:
 
 
 def keys_of(recipe: str) -> list[str]:
-    """The dotted keys of a recipe, without places in lists; none if it cannot be read."""
+    """The dotted keys of a recipe, without places in lists; none if it cannot be read.
+
+    Raises UserError for a text that is no YAML."""
     if not Path(recipe).is_file():  # what a pipe holds can be read once, and the parser needs it
         return []
     try:
-        settings = yaml.safe_load(Path(recipe).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        settings = load_yaml(Path(recipe).read_text())
+    except (OSError, UnicodeDecodeError):
         return []
+    except yaml.YAMLError as error:
+        raise UserError(f"{recipe}: not YAML: {' '.join(str(error).split())}") from error
     keys = flat(settings) if isinstance(settings, dict) else {}
     return [".".join(part for part in key.split(".") if not part.isdigit()) for key in keys]

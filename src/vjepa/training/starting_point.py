@@ -13,42 +13,55 @@ from pathlib import Path
 import lightning as L
 
 from vjepa.data.module import ResumableData
+from vjepa.drawing.folder_lock import check_owned, own
 from vjepa.errors import require
 from vjepa.training.checkpoint_settings import check_checkpoint_settings
 from vjepa.training.frozen_stage import DIGEST
+from vjepa.training.machine import Machine, going_on
 from vjepa.training.moved import current_names
 from vjepa.training.run_folder import RunFolder, differences
 from vjepa.training.run_inputs import weights_digests
 from vjepa.weights.checkpoints import FOLDER, checkpoint_in
-from vjepa.weights.files import CheckpointError, read_pickle
+from vjepa.weights.files import CheckpointError, as_checkpoint_error
+from vjepa.weights.pickles import read_pickle
 
 CHOICES = "give last, best, or a .ckpt file of a run's folder `checkpoints`"
 ONLY_TRAINING = (
     *("optim", "momentum", "masks", "init_from", "activation_checkpointing", "seed", "scales"),
-    *("grid", "selection"),
+    *("grid", "selection", "alarm"),
 )
 """Settings of a stage that may differ between the run of a checkpoint and a look at it."""
+MEMORY_AND_START = ("alarm.", "init_from:", "activation_checkpointing:", "cache_bytes:")
+"""Settings of a stage that may differ when its run goes on: none of them changes a weight any more."""
 SETTINGS = "model_settings"
 """Where a checkpoint holds the settings of `model` that it was trained with."""
 
 
 class SettingsInside(L.Callback):
-    """Writes the settings of `model` into every checkpoint, whose file may be moved away from its recipe."""
+    """Writes the settings of `model` into every checkpoint, whose file may be moved away from its recipe.
 
-    def __init__(self, model: dict) -> None:
+    No checkpoint is saved into a folder that was removed, or taken over by another run, since this one began.
+    """
+
+    def __init__(self, model: dict, folder: RunFolder) -> None:
         self.model = model
+        self.folder = folder
 
     def on_save_checkpoint(self, trainer, stage, checkpoint: dict) -> None:
+        check_owned(self.folder.path)
         checkpoint[SETTINGS] = self.model
 
 
-def claim_folder(folder: RunFolder, recipe: dict, load_data: Callable[[], ResumableData]) -> None:
-    """Make a folder that of a recipe; exit if the recipe is finished there.
+def claim_folder(folder: RunFolder, recipe: dict, load_data: Callable[[], ResumableData]) -> dict[str, str]:
+    """Take a folder for a recipe and this process alone; exit if the recipe is finished there.
 
-    Raises UserError if the folder holds a run of another recipe, of other weights, or, where it is finished,
-    of other data.
+    Returns the digests of the weights that the run starts from.
+
+    Raises UserError if another process has the folder, or if it holds a run of another recipe, of other
+    weights, or, where it is finished, of other data.
     """
-    require(str(folder.path) != ".", "--out is empty; name a folder")
+    # Before anything is read: of two that start together, the second would not see the first's recipe.
+    own(folder.path)
     folder.check_recipe(recipe)
     inputs = folder.inputs
     weights = weights_digests(recipe["model"], may_be_gone=folder.is_begun)
@@ -62,8 +75,7 @@ def claim_folder(folder: RunFolder, recipe: dict, load_data: Callable[[], Resuma
         folder.export.touch()  # newer than its YAML again, so that make knows that it is up to date
         print(f"{folder.path} is finished, nothing to do")
         raise SystemExit(0)
-    folder.write_recipe(recipe)
-    inputs.write(weights, inputs.data)
+    return weights
 
 
 def claim_data(folder: RunFolder, data: ResumableData) -> None:
@@ -75,17 +87,31 @@ def claim_data(folder: RunFolder, data: ResumableData) -> None:
 
 
 def starting_checkpoint(
-    command: str, folder: RunFolder, recipe: dict, load_data: Callable[[], ResumableData]
+    command: str, folder: RunFolder, recipe: dict, machine: Machine, load_data: Callable[[], ResumableData]
 ) -> Path | None:
-    """The checkpoint that a command begins with. A fit claims its folder and continues there."""
+    """The checkpoint that a command begins with. A fit claims its folder and continues there.
+
+    machine: What the recipe means on this one.
+    """
+    require(str(folder.path) != ".", "--out is empty; name a folder")
     asked = recipe["ckpt_path"]
     if command != "fit":
-        return asked_checkpoint(folder, asked, recipe["model"])
+        found = asked_checkpoint(folder, asked, recipe["model"])
+        there = found or recipe["model"].get("init_from")
+        require(bool(there), f"{folder.path} holds no checkpoint; train first, or give another --out")
+        own(folder.path / command)  # beside a fit that goes on, but not beside another look
+        return found
     text = "fit resumes by itself; to start from other weights give --model.init_from, not --ckpt_path"
     require(not asked, text)
     check_checkpoint_settings(recipe["checkpoint"])
-    claim_folder(folder, recipe, load_data)
-    return continued_checkpoint(folder, recipe["model"])
+    weights = claim_folder(folder, recipe, load_data)
+    found = continued_checkpoint(folder, recipe["model"])
+    if found:
+        print(going_on(folder, found, machine, has_precision=recipe["trainer"]["precision"] is not None))
+    # After all that may be refused, so that the folder keeps what its checkpoints were trained with.
+    folder.write_recipe(recipe)
+    folder.inputs.write(weights, folder.inputs.data)
+    return found
 
 
 def asked_checkpoint(folder: RunFolder, asked: str | None, model: dict) -> Path | None:
@@ -107,7 +133,7 @@ def continued_checkpoint(folder: RunFolder, model: dict) -> Path | None:
     found = folder.newest_checkpoint()
     if found:
         # Its place does not matter here, since `claim_folder` has compared the content.
-        check_same_model(found, model, may_differ=("init_from:",))
+        check_same_model(found, model, may_differ=MEMORY_AND_START)
     return found
 
 
@@ -162,6 +188,7 @@ def checkpoint_file(path: Path) -> Path:
     return file
 
 
+@as_checkpoint_error
 def check_same_model(file: Path, model: dict, may_differ: tuple[str, ...]) -> None:
     """Raise UserError if a checkpoint was trained with another model, as far as that is known.
 

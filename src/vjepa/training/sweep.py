@@ -32,10 +32,12 @@ import numpy as np
 import yaml
 
 from vjepa.command.parser import PlainParser
+from vjepa.command.yaml_text import load_yaml
 from vjepa.data.text_files import read_text
+from vjepa.drawing.folder_lock import owned
 from vjepa.drawing.outputs import check_folder
 from vjepa.drawing.style import new_figure, save_figure, style
-from vjepa.errors import UserError, check_positive, require
+from vjepa.errors import UserError, check_positive, damage_as_error, require
 from vjepa.evaluation.tables import markdown_table, mean_and_spread
 
 Curve = dict[int, float]  # step -> value
@@ -69,7 +71,7 @@ class Sweep:
 def read_sweep(path: Path) -> Sweep:
     """The sweep in a YAML file. Raises UserError for a file or settings that are no sweep."""
     try:
-        settings = yaml.safe_load(read_text(path))
+        settings = load_yaml(read_text(path))
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     known = ", ".join(field.name for field in fields(Sweep))
@@ -130,7 +132,8 @@ def read_curves(run: Path, names: Iterable[str]) -> dict[str, Curve]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})  # 0: all steps, not a sample of them
-    events.Reload()
+    with damage_as_error(run, advice="its curves cannot be drawn; remove the files of events to train anew"):
+        events.Reload()
     logged = events.Tags()["scalars"]
     return {name: {e.step: e.value for e in events.Scalars(name)} if name in logged else {} for name in names}
 
@@ -208,8 +211,9 @@ def run_sweep(file: Path, *, out: Path | None = None, jobs: int = 1) -> None:
         require(Path(config).is_file(), f"{file}: configs names {config}, and there is no such file")
     out = out or Path("runs") / file.stem
     check_folder(out)
-    run_all(sweep, out, jobs)
-    text = sweep_table(sweep, out)
-    (out / "table.md").write_text(text + "\n")
-    print(text)
-    print(f"curves: {draw(sweep, out)}")
+    with owned(out):
+        run_all(sweep, out, jobs)
+        text = sweep_table(sweep, out)
+        (out / "table.md").write_text(text + "\n")
+        print(text)
+        print(f"curves: {draw(sweep, out)}")

@@ -6,6 +6,7 @@ is what would be passed over, or would change a run in silence. All settings are
 """
 
 import re
+import signal
 import time
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -19,8 +20,8 @@ from lightning.pytorch.plugins import CheckpointIO
 
 from vjepa.errors import require
 from vjepa.training.checkpoint_files import CheckpointFiles
-from vjepa.training.monitors import StopOnSignal
 from vjepa.training.progress import StepProgress
+from vjepa.training.signals import StopOnSignal
 
 REFUSED = {
     "barebones": "a run needs its checkpoints to continue, and barebones leaves them out",
@@ -43,7 +44,7 @@ HALF = (16, "16", "16-mixed")
 PRECISIONS = (None, 32, "32", "32-true", "bf16", "bf16-mixed", *HALF)
 STRATEGIES = (
     *("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true"),
-    *("DDPStrategy", "SingleDeviceStrategy"),
+    *("DDPStrategy", "SingleDeviceStrategy", "fsdp2"),
 )
 PACKAGES = {
     "CometLogger": "comet_ml",
@@ -77,7 +78,7 @@ def check_trainer_settings(trainer: Namespace, is_fit: bool) -> None:
     check_numbers(trainer)
     check_precision(trainer)
     strategy = class_name(trainer.strategy)
-    text = "a stage runs on one device (auto) or on several (ddp), and with no other strategy"
+    text = "a stage runs on one device (auto) or on several (ddp; fsdp2 for networks too large for one)"
     require(strategy in STRATEGIES, f"trainer.strategy={strategy}: {text}")
     check_classes(trainer)
     if is_fit and not trainer.fast_dev_run:
@@ -112,9 +113,9 @@ def check_precision(trainer: Namespace) -> None:
     require(precision not in HALF or has_half, f"trainer.precision={precision}: {text}")
 
 
-def our_precision() -> str:
+def our_precision(accelerator: str) -> str:
     """bfloat16 where a GPU computes in it. On CPUs the gain at demo scale is not worth the lost digits."""
-    is_native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    is_native = accelerator == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16-mixed" if is_native else "32-true"
 
 
@@ -216,4 +217,5 @@ class TimeLimit(L.Callback):
         self.end = time.monotonic() + self.seconds
 
     def on_train_batch_end(self, trainer, stage, outputs, batch, batch_idx) -> None:
-        self.stop.requested |= time.monotonic() >= self.end
+        if time.monotonic() >= self.end:
+            self.stop.watch.request(signal.SIGUSR1)

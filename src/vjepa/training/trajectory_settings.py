@@ -10,12 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vjepa.errors import UserError, require
-from vjepa.models.ac_predictor import ACPredictor
+from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.models.cloned_policy import ClonedPolicyConfig
 from vjepa.models.encoder import EncoderConfig
 from vjepa.objectives.action_conditioned import ObjectiveConfig
 from vjepa.robots.schema import StateSchema
 from vjepa.robots.trajectory_data import TrajectoryData
+from vjepa.robots.window_batches import TrajectoryBatch
 from vjepa.training.frozen_stage import FrozenStage
 from vjepa.weights.facts import ActingFacts
 
@@ -61,6 +62,18 @@ def check_ac_predictor(
         predictor.check_frames(grid[0] * grid[1], 1)
     except UserError as error:
         raise UserError(f"data.window.size={data.window.size}: {error}") from error
+
+
+def camera_poses(batch: TrajectoryBatch, config: ACPredictorConfig) -> Float[Tensor, "b t e"] | None:
+    """The camera's pose, for a predictor that takes it."""
+    expected = config.extrinsics_dim  # 0: the predictor does not take it
+    given = batch.extrinsics.shape[-1]
+    require(
+        expected in (0, given),
+        f"model.predictor.extrinsics_dim={expected}, but the data have {given} numbers; "
+        "name their column in columns.extrinsics",
+    )
+    return batch.extrinsics if expected else None
 
 
 def check_policy(

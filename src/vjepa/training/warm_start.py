@@ -12,11 +12,11 @@ from pathlib import Path
 
 from torch import nn
 
-from vjepa.errors import UserError
+from vjepa.errors import UserError, damage_as_error
 from vjepa.weights.checkpoints import checkpoint_in
 from vjepa.weights.checksums import check_numbers
 from vjepa.weights.family import Family
-from vjepa.weights.files import State, as_checkpoint_error, load_strictly
+from vjepa.weights.files import CheckpointError, State, as_checkpoint_error, load_strictly
 from vjepa.weights.load import load_encoder, load_predictor
 from vjepa.weights.source import read_source
 
@@ -32,7 +32,8 @@ def start_from(source: str | Path, networks: Mapping[str, nn.Module]) -> None:
     """
     source = checkpoint_in(source)
     configs, state = read_networks(source)
-    check_same_configs(network_configs(networks), configs, source)
+    with damage_as_error(source, CheckpointError):
+        check_same_configs(networks, configs, source)
     # Strictly, since a missing key would leave a part of a network at its random start.
     load_strictly(nn.ModuleDict(networks), state, source)
 
@@ -60,12 +61,12 @@ def network_configs(networks: Mapping[str, nn.Module]) -> Configs:
     return {name: asdict(networks[name].config) for name in ("encoder", "predictor")}
 
 
-def check_same_configs(ours: Configs, loaded: Configs, source: str | Path) -> None:
+def check_same_configs(networks: Mapping[str, nn.Module], loaded: Configs | None, source: str | Path) -> None:
     """Raise UserError for networks with other settings. Checkpoints that name no settings pass."""
-    for name, config in ours.items():
+    for name, config in network_configs(networks).items():
         # The shapes of weights do not show the number of heads or the layout of the rotary embedding.
-        others = loaded.get(name, config)
-        different = {key: value for key, value in others.items() if value != config[key]}
+        others = (loaded or {}).get(name, config)
+        different = {key: value for key, value in others.items() if value != config.get(key)}
         if different:
             raise UserError(
                 f"{source} holds another {name} than model.{name}: {different}; give it the same settings"

@@ -15,6 +15,9 @@ huggingface  Hugging Face directories, likewise
 keymaps      the names of other people's tensors, and how they become ours
 checkpoints  Lightning's `.ckpt` files, from which a stage resumes
 checksums    whether the numbers in a file of torch are as they were written
-files        what all of them need: errors, strict loading, digests, safe unpickling
+files        what all of them need: an error, finding the file, strict loading, digests
+pickles      files of torch, read without running code and without believing what they claim
+settings     the settings that a file names, each of the right type
+build        networks of the settings and the tensors in a file, which are compared before memory is taken
 untrained    the command that writes an encoder with random weights
 """

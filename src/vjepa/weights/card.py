@@ -9,17 +9,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any
 
 from safetensors import safe_open
 from torch import Tensor
 
+from vjepa.errors import one_line
 from vjepa.weights.box import BOX, BOX_NOTE, is_box
-from vjepa.weights.facts import ActingFacts, ClipFacts
+from vjepa.weights.facts import ActingFacts, ClipFacts, clip_facts
 from vjepa.weights.family import Family, plain
 from vjepa.weights.files import CheckpointError, as_checkpoint_error
 from vjepa.weights.huggingface import HF_PARTS, hf_encoder_config, read_hf
 from vjepa.weights.meta import INSTEAD
+from vjepa.weights.settings import settings
 from vjepa.weights.source import Opened, how_to_say, read_source
 
 PAPER_FPS = 4.0
@@ -76,7 +77,7 @@ class Card:
         return rows + [("note", note) for note in self.notes]
 
     def __str__(self) -> str:
-        return "\n".join(f"{what:<10} {value}" for what, value in self.rows())
+        return "\n".join(f"{what:<10} {one_line(value)}" for what, value in self.rows())
 
 
 def parameters_text(count: int) -> str:
@@ -142,27 +143,14 @@ def export_card(name: str, found: Opened) -> Card:
     description = found.content
     info = description.get("info", {})
     acting = [ActingFacts.of(part) for key, part in description["parts"].items() if key in ACTING_PARTS]
-    return Card(
-        name,
-        "vjepa",
-        tuple(description["parts"]),
-        **{key: info.get(key) for key in ("stage", "steps", "seed", "data", "licence", "commit")},
-        clip=clip_facts(info["clip"]) if info.get("clip") else None,
-        acting=acting[0] if acting else None,
-        scores=info.get("scores", {}),
-        measure=MEASURES.get(description["parts"].get("probe", {}).get("schema", {}).get("targets")),
-        notes=tuple(info.get("notes", ())),
-        sizes=parameters_by_part(found.path),
-    )
-
-
-def clip_facts(clip: Mapping[str, Any]) -> ClipFacts:
-    """The clips that a file names. Raises TypeError or ValueError if their numbers are none."""
-    facts = ClipFacts(**clip)
-    whole = isinstance(facts.frames, int) and isinstance(facts.size, int)
-    if not whole or min(facts.frames, facts.size) < 1 or not 0 < facts.fps < float("inf"):
-        raise ValueError(f"clips of {facts}")
-    return facts
+    values = {key: info.get(key) for key in ("stage", "steps", "seed", "data", "licence", "commit")}
+    values |= {"source": name, "family": "vjepa", "parts": tuple(description["parts"])}
+    values["clip"] = clip_facts(info["clip"]) if info.get("clip") else None
+    values["acting"] = acting[0] if acting else None
+    values["scores"] = info.get("scores", {})
+    values["measure"] = MEASURES.get(description["parts"].get("probe", {}).get("schema", {}).get("targets"))
+    values["notes"] = info.get("notes", ())
+    return settings(Card, values | {"sizes": parameters_by_part(found.path)})
 
 
 def hugging_face_card(name: str, found: Opened) -> Card:

@@ -27,10 +27,8 @@ from vjepa.models.probe import AttentiveProbe
 from vjepa.weights.facts import ActingFacts
 from vjepa.weights.family import READABLE, REMEDIES, family_of
 from vjepa.weights.file_kind import check_kind
-from vjepa.weights.files import CheckpointError, State, check_exists
-
-SIZES = ("width", "depth", "heads", "mlp_width", "patch", "tubelet", "classes")
-"""Settings of a network of which none is larger than its largest tensor."""
+from vjepa.weights.files import CheckpointError, State, as_checkpoint_error, check_exists
+from vjepa.weights.settings import values
 
 
 @dataclass(frozen=True)
@@ -81,23 +79,42 @@ def policy_part(policy: ClonedPolicy, acting: ActingFacts) -> Part:
     return Part(policy, {"config": asdict(policy.config)} | asdict(acting))
 
 
+def whole_state(module: nn.Module, keep: bool) -> State:
+    """The weights of a module; empty for a process that does not keep them.
+
+    Where processes share the weights out among them, all call this, and take part in gathering each tensor.
+    """
+    own = module.state_dict(keep_vars=True)
+    # Tied weights have several names. Each is gathered once, and stays tied.
+    whole = {}
+    for value in own.values():
+        if id(value) not in whole:
+            tensor = value.detach().full_tensor().cpu() if hasattr(value, "full_tensor") else value.detach()
+            whole[id(value)] = tensor if keep else None
+    return {key: whole[id(value)] for key, value in own.items()} if keep else {}
+
+
 def export(
     path: Path,
     parts: Mapping[str, Part],
     info: Mapping[str, object],
     dtype: Literal["float32", "float16"] = "float32",
+    writes: bool = True,
 ) -> None:
     """Write the parts' weights and descriptions, and `info` (plain values) beside them.
 
     The file appears complete or not at all, so its existence means that the stage is done. With dtype
     `float16` it is half as large; networks that are loaded from it compute in float32 nevertheless.
+    Processes that share the weights out among them all call this, and one of them `writes`.
     """
     weights = {}
     for name, part in parts.items():
-        for key, value in part.module.state_dict().items():
+        for key, value in whole_state(part.module, writes).items():
             kept = value.half() if dtype == "float16" and value.is_floating_point() else value
             # Safetensors refuses tensors that share memory.
             weights[f"{name}.{key}"] = kept.detach().cpu().contiguous().clone()
+    if not writes:
+        return
     metadata = {"parts": {name: part.description for name, part in parts.items()}, "info": dict(info)}
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +125,7 @@ def export(
     os.replace(unfinished, path)
 
 
+@as_checkpoint_error
 def read_description(path: Path) -> dict:
     """The `parts` and `info` of an export. Raises CheckpointError if the file is not an export of ours."""
     if path.is_dir():
@@ -120,8 +138,9 @@ def read_description(path: Path) -> dict:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
+        reason = str(error)[:200]  # which may hold all of a header
         raise CheckpointError(
-            f"{path} cannot be read as a safetensors file, it is cut off or damaged ({error}); "
+            f"{path} cannot be read as a safetensors file, it is cut off or damaged ({reason}); "
             "copy or download it again"
         ) from error
     if "vjepa" not in metadata:
@@ -140,9 +159,9 @@ def not_ours(path: Path) -> str:
 def checked_description(path: Path, text: str) -> dict:
     """The description in a file's metadata. Raises CheckpointError if it is not as `export` writes it."""
     try:
-        description = json.loads(text)
+        description = values(text)
     except ValueError as error:
-        raise CheckpointError(f"{path}: its description is no JSON ({error}); give another file") from error
+        raise CheckpointError(f"{path}: its description is damaged ({error}); give another file") from error
     known = description if isinstance(description, dict) else {}
     whole = isinstance(known.get("info", {}), dict) and isinstance(known.get("parts"), dict)
     if not whole or not all(isinstance(part, dict) for part in known["parts"].values()):
@@ -150,6 +169,7 @@ def checked_description(path: Path, text: str) -> dict:
     return known
 
 
+@as_checkpoint_error
 def read_schema(source: str | Path, part: str = "ac_predictor") -> dict:
     """The schema of an export's part, such as what the states and actions of an AC predictor mean.
 
@@ -158,6 +178,7 @@ def read_schema(source: str | Path, part: str = "ac_predictor") -> dict:
     return part_description(source, part)["schema"]
 
 
+@as_checkpoint_error
 def read_acting(source: str | Path, part: str = "ac_predictor") -> ActingFacts:
     """What an export's predictor or policy was trained for. Raises CheckpointError as `read_schema`."""
     return ActingFacts.of(part_description(source, part))
@@ -180,16 +201,4 @@ def read_export(path: Path, part: str) -> tuple[dict, State]:
     prefix = f"{part}."
     weights = load_file(path).items()
     state = {key.removeprefix(prefix): value for key, value in weights if key.startswith(prefix)}
-    check_sizes(path, description, state)
     return description, state
-
-
-def check_sizes(path: Path, description: dict, state: State) -> None:
-    """Raise CheckpointError if a network were built far larger than the file's tensors: it might not end."""
-    largest = max((side for value in state.values() for side in value.shape), default=0)
-    for key, value in {**description, **description.get("config", {})}.items():
-        if key in SIZES and isinstance(value, int) and value > max(largest, len(state)):
-            raise CheckpointError(
-                f"{path}: its description says {key} {value}, but no tensor has more than {largest} rows; "
-                "give another file"
-            )

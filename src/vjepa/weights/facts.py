@@ -9,9 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from vjepa.errors import announce
+from vjepa.errors import announce, require
+from vjepa.weights.settings import settings
 
 Value = TypeVar("Value")
+
+MOST_FRAMES = 1 << 16
+MOST_SIZE = 1 << 14
+"""Frames of a clip, and its height and width in pixels, beyond which a file must be damaged."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,24 @@ class ActingFacts:
     weights: Literal["ema", "student"] = "ema"
     """Which of its source's encoders that is."""
 
+    def __post_init__(self) -> None:
+        known = [number for number in (self.size, self.fps, *(self.scales or ())) if number is not None]
+        possible = min(known, default=1) > 0 and (self.size or 0) <= MOST_SIZE
+        require(possible, f"images of {self.size} px, {self.fps} actions per second and scales {self.scales}")
+
     @classmethod
     def of(cls, description: Mapping[str, Any]) -> "ActingFacts":
-        """The facts in what an export says of such a part."""
+        """The facts in what an export says of such a part. Raises UserError for one of another type."""
         known = {key: description[key] for key in cls.__dataclass_fields__ if description.get(key)}
-        if "scales" in known:
-            known["scales"] = tuple(known["scales"])  # JSON has no tuples
-        return cls(**known)
+        return settings(cls, known)
+
+
+def clip_facts(clip: Mapping[str, Any]) -> ClipFacts:
+    """The clips that a file names. Raises UserError for numbers that no clip has."""
+    facts = settings(ClipFacts, clip)
+    possible = 0 < facts.frames <= MOST_FRAMES and 0 < facts.size <= MOST_SIZE and facts.fps > 0
+    require(possible, f"clips of {facts}")
+    return facts
 
 
 def chosen(

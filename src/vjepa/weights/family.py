@@ -137,12 +137,16 @@ def plain(network: Mapping[Any, Any]) -> State:
     return {WRAPPERS.sub("", key): value for key, value in tensors.items()}
 
 
-def tensors_of(content: Any, name: str = "") -> State:
-    """All tensors in dictionaries and lists within each other, by the names on the way, with dots."""
+def tensors_of(content: Any, name: str = "", seen: set[int] | None = None) -> State:
+    """All tensors in dictionaries and lists within each other, by the names on the way, with dots.
+
+    What is reached by several ways is named by the first of them.
+    """
     if isinstance(content, Tensor):
         return {name: content}
-    if isinstance(content, Mapping):
-        parts = content.items()
-    else:
-        parts = enumerate(content) if isinstance(content, list) else ()
-    return {k: v for key, part in parts for k, v in tensors_of(part, f"{name}.{key}").items()}
+    seen = set() if seen is None else seen
+    if id(content) in seen or not isinstance(content, Mapping | list | tuple):
+        return {}
+    seen.add(id(content))
+    parts = content.items() if isinstance(content, Mapping) else enumerate(content)
+    return {k: v for key, part in parts for k, v in tensors_of(part, f"{name}.{key}", seen).items()}

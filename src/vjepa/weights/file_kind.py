@@ -14,6 +14,8 @@ FileKind = Literal["torch", "safetensors"]
 
 HEAD = 512
 """Bytes that are looked at."""
+MOST_HEADER = 1 << 25
+"""Bytes of a safetensors header. A network of 2,000 tensors takes 0.3 million of them."""
 AGAIN = "download it again"
 OTHER = "expected a file of torch or safetensors"
 BEGINNINGS = {
@@ -51,7 +53,10 @@ def check_kind(path: Path) -> FileKind:
         check_archive(path)
         return "torch"
     # The length of a header of JSON, and its first brace.
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
+    length = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and length < 1 << 32:
+        if length > MOST_HEADER:
+            raise CheckpointError(f"{path} has a header of {length:,} bytes, more than any network; {AGAIN}")
         return "safetensors"
     if left := not_downloaded(head):
         raise CheckpointError(f"{path} is {left}")
@@ -92,7 +97,6 @@ def check_archive(path: Path) -> None:
         raise CheckpointError(f"{path} is cut off: the end of its archive is missing; {AGAIN}")
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
-        check_structure(path, archive)
     inside = {name.rpartition("/")[2] for name in names}
     if inside & {"constants.pkl", "archive_format"}:
         raise CheckpointError(
@@ -102,7 +106,19 @@ def check_archive(path: Path) -> None:
         raise CheckpointError(f"{path} is an archive of NumPy arrays (.npz); {OTHER}")
     if "data.pkl" not in inside:
         first = names[0] if names else "nothing"
-        raise CheckpointError(f"{path} is a zip archive (of {first}) and not torch's; unpack it first")
+        raise CheckpointError(f"{path} is a zip archive (of {first[:80]}) and not torch's; unpack it first")
+    with zipfile.ZipFile(path) as archive:
+        check_members(path, archive)
+        check_structure(path, archive)
+
+
+def check_members(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raise CheckpointError for members that claim to be larger than their file, as packed ones can be."""
+    members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise CheckpointError(f"{path} is compressed, which torch's files are not; unpack it first")
+    if sum(member.file_size for member in members) > path.stat().st_size:
+        raise CheckpointError(f"{path} is damaged: it claims to hold more bytes than it has; {AGAIN}")
 
 
 def check_structure(path: Path, archive: zipfile.ZipFile) -> None:

@@ -1,10 +1,8 @@
-"""What all weights files need: an error, strict loading, digests, and unpickling that runs no code."""
+"""What all weights files need: an error, finding the file, strict loading, and digests."""
 
 import hashlib
 import os
 import re
-import warnings
-import zipfile
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -24,6 +22,8 @@ Result = TypeVar("Result")
 DAMAGES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
 """What Python raises where a value is missing or of another type."""
 ADDRESS = re.compile(r"^(https?|hf|s3|gs):/+")
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Types of numbers that become weights without a loss that matters."""
 MOST_PROBLEMS = 6
 """How many problems of a file an error lists; the others are counted."""
 
@@ -91,28 +91,39 @@ def load_strictly(module: Module, state: State, source: Path) -> Module:
 
     Raises CheckpointError that lists missing, surplus and misshaped tensors; `source` is named in it.
     """
-    # Compared here first, because torch's own error names every tensor and not the file.
+    check_fits(module, state, source)
+    fill(module, state, source)
+    return module
+
+
+def check_fits(module: nn.Module, state: State, source: Path) -> None:
+    """Raise CheckpointError unless names, shapes and types of the tensors are those of the module."""
+    # Compared here, because torch's own error names every tensor and not the file.
     expected = module.state_dict()
     problems = [f"missing {key}" for key in expected if key not in state]
-    problems += [f"surplus {key}" for key in state if key not in expected]
+    problems += [f"surplus {str(key)[:80]}" for key in state if key not in expected]
     for key, value in expected.items():
-        if key in state and state[key].shape != value.shape:
+        if key in state and not isinstance(state[key], Tensor):
+            problems.append(f"{key} is a {type(state[key]).__name__}, expected a tensor")
+        elif key in state and state[key].shape != value.shape:
             problems.append(f"{key} is {tuple(state[key].shape)}, expected {tuple(value.shape)}")
-        elif key in state and value.is_floating_point() and not state[key].is_floating_point():
+        elif key in state and state[key].dtype not in FLOATS:
             problems.append(f"{key} holds {str(state[key].dtype)[6:]} (quantised?), expected floats")
     if problems:
         listed = "; ".join(problems[:MOST_PROBLEMS])
         more = f"; and {len(problems) - MOST_PROBLEMS} more" if len(problems) > MOST_PROBLEMS else ""
         raise CheckpointError(f"{source} does not fit the {type(module).__name__}: {listed}{more}")
-    if any(value.is_meta for value in expected.values()):
-        return module  # a network without numbers, which asks only whether these would fit
-    broken = [key for key, value in state.items() if not value.isfinite().all()]
-    if broken:
-        raise CheckpointError(
-            f"{source} holds numbers that are NaN or infinite, first in {broken[0]}; its training has failed"
-        )
+
+
+def fill(module: nn.Module, state: State, source: Path) -> None:
+    """Copy the tensors into the module. Raises CheckpointError for one that is not finite."""
+    for key, value in module.state_dict().items():
+        # In the module's type, in which a large number may be infinite.
+        if not state[key].to(value.dtype).isfinite().all():
+            raise CheckpointError(
+                f"{source} holds numbers that are NaN or infinite, first in {key}; its training has failed"
+            )
     module.load_state_dict(state, strict=True)
-    return module
 
 
 def digest(path: Path) -> str:
@@ -148,50 +159,3 @@ def check_same_encoder(encoder: nn.Module, expected: str | None, what: str) -> N
             f"{what} was trained on the tokens of another encoder (digest {expected}) than the one given "
             f"({given}); give the encoder that its stage was run with, or train that stage on this one"
         )
-
-
-class Unread:
-    """Stands for a NumPy value in a pickle, such as a loss. No network needs it, and none is built."""
-
-    def __init__(self, *content: object) -> None:
-        pass
-
-    def __setstate__(self, content: object) -> None:
-        pass
-
-
-NUMPY = (
-    "dtype",
-    "ndarray",
-    *(f"{core}.multiarray.{f}" for core in ("core", "_core") for f in ("scalar", "_reconstruct")),
-)
-"""What builds NumPy's values in a pickle, in versions 1 and 2 of it."""
-
-
-def read_pickle(path: Path) -> dict:
-    """A torch file of plain values and tensors: Lightning's `.ckpt` or Meta's `.pt`. Code in it is never run.
-
-    Raises CheckpointError for a file that holds anything else.
-    """
-    try:
-        # With the file mapped into memory, unused tensors are not read. Old files, which are no zip archives,
-        # cannot be mapped. Torch gives a path that ends so to another reader, but not an open file.
-        mapped = zipfile.is_zipfile(path) and path.suffix != ".safetensors"
-        # Warnings are of a strange pickle, before the error says the same.
-        plain = torch.serialization.safe_globals([(Unread, f"numpy.{name}") for name in NUMPY])
-        with warnings.catch_warnings(action="ignore"), path.open("rb") as file, plain:
-            checkpoint = torch.load(
-                path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped
-            )
-    except Exception as error:  # a broken pickle or archive makes torch raise errors of any kind
-        # Not torch's own text, which recommends to load the file in a way that runs its code.
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        why = f"holds Python code ({named[1]})" if named else "is cut off, of another kind, or holds code"
-        raise CheckpointError(
-            f"{path} cannot be read as a checkpoint of tensors: it {why}; give a file of tensors alone"
-        ) from error
-    if not isinstance(checkpoint, dict):
-        raise CheckpointError(
-            f"{path} holds a {type(checkpoint).__name__}, expected a dictionary of networks"
-        )
-    return checkpoint

@@ -1,7 +1,5 @@
 """Hugging Face VJEPA2 directories: their config and tensors. Reading them does not need transformers."""
 
-import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,10 @@ from vjepa.models.predictor import PredictorConfig
 from vjepa.weights.checksums import check_numbers
 from vjepa.weights.family import READABLE, REMEDIES, Family
 from vjepa.weights.file_kind import check_kind
-from vjepa.weights.files import CheckpointError, State, read_pickle
+from vjepa.weights.files import CheckpointError, State
 from vjepa.weights.keymaps import HF_PROBE, translate
+from vjepa.weights.pickles import read_pickle
+from vjepa.weights.settings import settings, values
 
 HF_SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "mlp_ratio")
 HF_PARTS = {"encoder.": "ema", "predictor.": "predictor", "pooler.": "probe", "classifier.": "probe"}
@@ -36,7 +36,7 @@ def read_hf_config(folder: Path) -> dict:
         raise CheckpointError(f"{folder}/config.json holds a {type(config).__name__}; expected settings")
     if config.get("model_type") != "vjepa2":
         raise CheckpointError(
-            f"{folder}/config.json says model_type={config.get('model_type')!r}, expected 'vjepa2'; "
+            f"{folder}/config.json says model_type={repr(config.get('model_type'))[:80]}, expected 'vjepa2'; "
             f"{READABLE}"
         )
     if any(config.get(key) for key in V21_SETTINGS):
@@ -47,8 +47,8 @@ def read_hf_config(folder: Path) -> dict:
 def read_json(path: Path) -> Any:
     """The values in a file of JSON. Raises CheckpointError if it is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+        return values(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is cut off or no JSON ({error}); download it again") from error
 
 
@@ -76,24 +76,31 @@ def hf_files(folder: Path) -> list[Path]:
     for kind in ("model*.safetensors", "pytorch_model*.bin"):
         files = sorted(folder.glob(kind))
         if files:
-            check_shards(files, folder.glob(f"{kind}.index.json"))
-            return files
+            return chosen_files(files, sorted(folder.glob(f"{kind}.index.json")))
     raise CheckpointError(f"{folder} holds a config.json but no model.safetensors; download it too")
 
 
-def check_shards(files: list[Path], indices: Iterable[Path]) -> None:
-    """Raise CheckpointError unless the files that an index names are there."""
-    for index in indices:
-        known = read_json(index)
-        places = known.get("weight_map") if isinstance(known, dict) else None
-        if not isinstance(places, dict):
-            raise CheckpointError(f"{index} does not say which file holds which tensor; download it again")
-        missing = sorted(set(map(str, places.values())) - {file.name for file in files})
-        if missing:
-            raise CheckpointError(
-                f"{index} names {missing[0]}, one of {len(missing)} files that are not there; "
-                "download the folder again"
-            )
+def chosen_files(files: list[Path], indices: list[Path]) -> list[Path]:
+    """Those of a folder's files that make up the model: the ones that an index names, or the whole one.
+
+    Raises CheckpointError for an index that names a file which is not in the folder.
+    """
+    if not indices:
+        whole = [file for file in files if file.stem in ("model", "pytorch_model")]
+        return whole or files
+    index = indices[0]
+    known = read_json(index)
+    places = known.get("weight_map") if isinstance(known, dict) else None
+    if not isinstance(places, dict) or not places:
+        raise CheckpointError(f"{index} does not say which file holds which tensor; download it again")
+    names = set(map(str, places.values()))
+    missing = sorted(names - {file.name for file in files})
+    if missing:
+        raise CheckpointError(
+            f"{index} names {missing[0][:80]}, one of {len(missing)} files that are not there; "
+            "download the folder again"
+        )
+    return [file for file in files if file.name in names]
 
 
 def read_hf(folder: Path) -> State:
@@ -104,6 +111,8 @@ def read_hf(folder: Path) -> State:
     tensors = [item for file in hf_files(folder) for item in read_tensors(file).items()]
     # A classifier's directory holds the encoder under a further prefix.
     named = {key.removeprefix("vjepa2."): value for key, value in tensors}
+    if len(named) < len(tensors):
+        raise CheckpointError(f"{folder} holds tensors of one name in several files; download it anew")
     known = {key: value for key, value in named.items() if key.startswith(tuple(HF_PARTS))}
     if not known:
         others = f" of V-JEPA 2, but {', '.join(list(named)[:2])}" if named else ""
@@ -125,7 +134,8 @@ def read_tensors(file: Path) -> State:
                 )
             return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise CheckpointError(f"{file} is cut off or damaged ({error}); download it again") from error
+        reason = str(error)[:200]  # which may hold all of a header
+        raise CheckpointError(f"{file} is cut off or damaged ({reason}); download it again") from error
 
 
 def check_known(config: dict, *keys: str) -> None:
@@ -138,27 +148,29 @@ def hf_encoder_config(config: dict) -> EncoderConfig:
     """Our config of the encoder, from the content of config.json. Raises UserError for one that is cut."""
     check_known(config, *HF_SIZES, "patch_size", "tubelet_size")
     # `rope` stays `released`, the layout with which all these weights were trained.
-    return EncoderConfig(
-        width=config["hidden_size"],
-        depth=config["num_hidden_layers"],
-        heads=config["num_attention_heads"],
+    sizes = {
+        "width": config["hidden_size"],
+        "depth": config["num_hidden_layers"],
+        "heads": config["num_attention_heads"],
         # Ratios such as 48/11 give a whole width only up to rounding.
-        mlp_width=int(config["hidden_size"] * config["mlp_ratio"]),
-        patch=config["patch_size"],
-        tubelet=config["tubelet_size"],
-    )
+        "mlp_width": int(config["hidden_size"] * config["mlp_ratio"]),
+        "patch": config["patch_size"],
+        "tubelet": config["tubelet_size"],
+    }
+    return settings(EncoderConfig, sizes)
 
 
 def hf_predictor_config(config: dict) -> PredictorConfig:
     """Our config of the predictor, from the content of config.json. Raises UserError for one that is cut."""
     check_known(config, *(f"pred_{key}" for key in HF_SIZES), "pred_num_mask_tokens")
-    return PredictorConfig(
-        width=config["pred_hidden_size"],
-        depth=config["pred_num_hidden_layers"],
-        heads=config["pred_num_attention_heads"],
-        mlp_width=int(config["pred_hidden_size"] * config["pred_mlp_ratio"]),
-        mask_tokens=config["pred_num_mask_tokens"],
-    )
+    sizes = {
+        "width": config["pred_hidden_size"],
+        "depth": config["pred_num_hidden_layers"],
+        "heads": config["pred_num_attention_heads"],
+        "mlp_width": int(config["pred_hidden_size"] * config["pred_mlp_ratio"]),
+        "mask_tokens": config["pred_num_mask_tokens"],
+    }
+    return settings(PredictorConfig, sizes)
 
 
 def read_hf_probe(folder: Path) -> State:

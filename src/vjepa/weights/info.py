@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch.overrides import TorchFunctionMode
 
+from vjepa.weights.build import ShapesAlone
 from vjepa.weights.card import Card, read_card
 from vjepa.weights.files import CheckpointError
 from vjepa.weights.load import (
@@ -80,16 +80,3 @@ def load_error(file: Path, part: str) -> CheckpointError | None:
     except CheckpointError as error:
         return error
     return None
-
-
-class ShapesAlone(TorchFunctionMode):
-    """Draws no numbers on torch's `meta` device, and copies none, for which torch would import a compiler."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        """The function's result, but for one that changes a tensor in place, that tensor as it is."""
-        named = kwargs or {}
-        first = args[0] if args else named.get("tensor")
-        if func is torch.cat and first[0].is_meta:
-            return first[0].new_empty(sum(map(len, first)), *first[0].shape[1:])
-        in_place = func.__name__.endswith("_") and not func.__name__.endswith("__")
-        return first if in_place and getattr(first, "is_meta", False) else func(*args, **named)

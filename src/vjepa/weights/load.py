@@ -16,9 +16,10 @@ from vjepa.models.cloned_policy import ClonedPolicy, ClonedPolicyConfig
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor, PredictorConfig
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
+from vjepa.weights.build import build
 from vjepa.weights.export import read_export
 from vjepa.weights.family import Family
-from vjepa.weights.files import State, as_checkpoint_error, check_exists, load_strictly
+from vjepa.weights.files import State, as_checkpoint_error, check_exists
 from vjepa.weights.huggingface import hf_encoder_config, hf_predictor_config, read_hf, read_hf_probe
 from vjepa.weights.keymaps import (
     HF_ENCODER,
@@ -30,13 +31,14 @@ from vjepa.weights.keymaps import (
     translate,
 )
 from vjepa.weights.meta import (
-    meta_ac_predictor,
+    meta_ac_predictor_configs,
     meta_encoder_config,
-    meta_predictor,
+    meta_predictor_configs,
     read_meta,
     read_meta_predictor,
     read_meta_probe,
 )
+from vjepa.weights.settings import settings
 from vjepa.weights.source import read_source
 
 Weights = Literal["ema", "student"]
@@ -60,13 +62,13 @@ def load_encoder(
         state = translate(read_hf(found.path), "encoder.", HF_ENCODER, found.path)
     elif found.family is Family.EXPORT:
         description, state = read_export(found.path, weights)
-        config = EncoderConfig(**description)
+        config = settings(EncoderConfig, description)
     else:
         # Heads leave no trace in the shapes, so they come from the width or from the caller.
         state = read_meta(found, "target_encoder" if weights == "ema" else "encoder")
         config = meta_encoder_config(state, heads, found.path)
         state = translate(state, "", META_ENCODER, found.path)
-    return load_strictly(Encoder(config), state, found.path)
+    return build(Encoder, config, state=state, source=found.path)
 
 
 @as_checkpoint_error
@@ -78,16 +80,17 @@ def load_predictor(source: str | Path, heads: int = 12, family: str | None = Non
     """
     found = read_source(source, family)
     if found.family is Family.HUGGING_FACE:
-        predictor = Predictor(hf_predictor_config(found.content), hf_encoder_config(found.content))
+        config = hf_predictor_config(found.content)
+        encoder = hf_encoder_config(found.content)
         state = translate(read_hf(found.path), "predictor.", HF_PREDICTOR, found.path)
     elif found.family is Family.EXPORT:
         description, state = read_export(found.path, "predictor")
-        config = PredictorConfig(**description["config"])
-        predictor = Predictor(config, EncoderConfig(**description["encoder"]))
+        config = settings(PredictorConfig, description["config"])
+        encoder = settings(EncoderConfig, description["encoder"])
     else:
         state = translate(read_meta_predictor(found), "", META_PREDICTOR, found.path)
-        predictor = meta_predictor(state, heads)
-    return load_strictly(predictor, state, found.path)
+        config, encoder = meta_predictor_configs(state, heads)
+    return build(Predictor, config, encoder, state=state, source=found.path)
 
 
 @as_checkpoint_error
@@ -99,23 +102,24 @@ def load_probe(source: str | Path, heads: int = 16) -> AttentiveProbe:
     found = read_source(source)
     if found.family is Family.EXPORT:
         description, state = read_export(found.path, "probe")
-        config = ProbeConfig(**description["config"])
-        probe = AttentiveProbe(config, description["width"], description["classes"])
+        config = settings(ProbeConfig, description["config"])
+        sizes = description["width"], description["classes"]
     elif found.family is Family.HUGGING_FACE:
         state = read_hf_probe(found.path)
-        probe = probe_of_shapes(state, found.content["num_attention_heads"])
+        heads = hf_encoder_config(found.content).heads
+        config, sizes = probe_of_shapes(state, heads)
     else:
         state = read_meta_probe(found)
-        probe = probe_of_shapes(state, heads)
-    return load_strictly(probe, state, found.path)
+        config, sizes = probe_of_shapes(state, heads)
+    return build(AttentiveProbe, config, *sizes, state=state, source=found.path)
 
 
-def probe_of_shapes(state: State, heads: int) -> AttentiveProbe:
-    """An untrained probe of the sizes that tensors under our names imply."""
+def probe_of_shapes(state: State, heads: int) -> tuple[ProbeConfig, tuple[int, int]]:
+    """Settings, and width and classes, of a probe of the sizes that tensors under our names imply."""
     classes, width = state["head.weight"].shape
     # The last block, which reads with a query, is not in the list of blocks.
     depth = block_count(state, "pool.blocks.") + 1
-    return AttentiveProbe(ProbeConfig(depth, heads), width, classes)
+    return ProbeConfig(depth, heads), (width, classes)
 
 
 @as_checkpoint_error
@@ -123,10 +127,9 @@ def load_anticipation(source: str | Path) -> AnticipationProbe:
     """The probe of coming actions in an anticipation stage's export, whose schema names its classes."""
     source = check_exists(source)
     description, state = read_export(source, "anticipation")
-    verbs, nouns, actions = (len(description["schema"][kind]) for kind in ("verbs", "nouns", "actions"))
-    config = ProbeConfig(**description["config"])
-    probe = AnticipationProbe(config, description["width"], (verbs, nouns, actions))
-    return load_strictly(probe, state, source)
+    sizes = tuple(len(description["schema"][kind]) for kind in ("verbs", "nouns", "actions"))
+    config = settings(ProbeConfig, description["config"])
+    return build(AnticipationProbe, config, description["width"], sizes, state=state, source=source)
 
 
 @as_checkpoint_error
@@ -143,12 +146,14 @@ def load_ac_predictor(source: str | Path, heads: int = 16, extrinsics: bool = Fa
         if not extrinsics:
             state = {k: v for k, v in state.items() if not k.startswith("extrinsics_encoder.")}
         state = translate(state, "", META_AC_PREDICTOR, found.path)
-        return load_strictly(meta_ac_predictor(state, heads), state, found.path)
+        config, encoder = meta_ac_predictor_configs(state, heads)
+        return build(ACPredictor, config, encoder, state=state, source=found.path)
     description, state = read_export(found.path, "ac_predictor")
-    config = ACPredictorConfig(**description["config"])
-    predictor = ACPredictor(config, EncoderConfig(**description["encoder"]))
+    config = settings(ACPredictorConfig, description["config"])
+    encoder = settings(EncoderConfig, description["encoder"])
+    predictor = build(ACPredictor, config, encoder, state=state, source=found.path)
     predictor.schema = description.get("schema") or None
-    return load_strictly(predictor, state, found.path)
+    return predictor
 
 
 @as_checkpoint_error
@@ -156,4 +161,5 @@ def load_policy(source: str | Path) -> ClonedPolicy:
     """The cloned policy in a clone stage's export."""
     source = check_exists(source)
     description, state = read_export(source, "policy")
-    return load_strictly(ClonedPolicy(ClonedPolicyConfig(**description["config"])), state, source)
+    config = settings(ClonedPolicyConfig, description["config"])
+    return build(ClonedPolicy, config, state=state, source=source)

@@ -5,9 +5,9 @@ They hold no config, so sizes are read off the tensors' shapes. The number of he
 
 from pathlib import Path
 
-from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
+from vjepa.models.ac_predictor import ACPredictorConfig
 from vjepa.models.encoder import EncoderConfig
-from vjepa.models.predictor import Predictor, PredictorConfig
+from vjepa.models.predictor import PredictorConfig
 from vjepa.weights.checksums import check_numbers
 from vjepa.weights.family import POSITIONS, READABLE, Family, plain
 from vjepa.weights.files import CheckpointError, State
@@ -77,8 +77,8 @@ def meta_encoder_config(state: State, heads: int | None, source: Path) -> Encode
     )
 
 
-def meta_predictor(state: State, heads: int) -> Predictor:
-    """An untrained predictor of the sizes that tensors under our names imply."""
+def meta_predictor_configs(state: State, heads: int) -> tuple[PredictorConfig, EncoderConfig]:
+    """The configs of a predictor, and of its encoder, that tensors under our names imply."""
     width, encoder_width = state["embed.weight"].shape
     config = PredictorConfig(
         width=width,
@@ -88,11 +88,11 @@ def meta_predictor(state: State, heads: int) -> Predictor:
         mask_tokens=state["mask_tokens"].shape[0],
     )
     # Of the encoder, a predictor needs only its width and its rotary layout.
-    return Predictor(config, EncoderConfig(width=encoder_width, heads=1))
+    return config, EncoderConfig(width=encoder_width, heads=1)
 
 
-def meta_ac_predictor(state: State, heads: int) -> ACPredictor:
-    """An untrained action-conditioned predictor of the sizes that tensors under our names imply."""
+def meta_ac_predictor_configs(state: State, heads: int) -> tuple[ACPredictorConfig, EncoderConfig]:
+    """The configs of an action-conditioned predictor, and of its encoder, likewise."""
     width, encoder_width = state["embed.weight"].shape
     extrinsics = state.get("embed_extrinsics.weight")
     config = ACPredictorConfig(
@@ -104,7 +104,7 @@ def meta_ac_predictor(state: State, heads: int) -> ACPredictor:
         state_dim=state["embed_state.weight"].shape[1],
         extrinsics_dim=0 if extrinsics is None else extrinsics.shape[1],
     )
-    return ACPredictor(config, EncoderConfig(width=encoder_width, heads=1))
+    return config, EncoderConfig(width=encoder_width, heads=1)
 
 
 def read_meta_probe(found: Opened) -> State:

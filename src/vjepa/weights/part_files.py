@@ -12,12 +12,14 @@ from pathlib import Path
 from vjepa.weights.box import is_box
 from vjepa.weights.card import read_card
 from vjepa.weights.export import part_description
+from vjepa.weights.files import as_checkpoint_error
 from vjepa.weights.source import is_export
 
 FIRST_CHOICE = ("cooldown", "vlm")
 """Stages of a run whose parts are taken, where several hold the same."""
 
 
+@as_checkpoint_error
 def part_files(source: str | Path) -> dict[str, str]:
     """Part -> the file that holds it. Raises CheckpointError if there is no such source."""
     files = stage_exports(Path(os.path.expanduser(source)))
@@ -40,13 +42,20 @@ def encoder_of(files: Mapping[str, str]) -> str | None:
     """Where the encoder was whose tokens a probe, a predictor or a projector reads, if it is still there."""
     for part in ("probe", "ac_predictor", "projector"):
         if part in files and is_export(files[part]):
-            known = part_description(files[part], part)
-            places = (known.get("encoder_source"), known.get("schema", {}).get("encoder"))
-            # A projector's `encoder` names its source; that of a predictor is a config.
-            named = next(filter(None, places), None) or known.get("encoder", {}).get("source")
+            named = encoder_named(files[part], part)
             if named and is_there(named):
-                return str(named)
+                return named
     return None
+
+
+@as_checkpoint_error
+def encoder_named(file: str | Path, part: str) -> str | None:
+    """The place of the encoder whose tokens a part of an export reads, if the file says so."""
+    known = part_description(file, part)
+    places = (known.get("encoder_source"), known.get("schema", {}).get("encoder"))
+    # A projector's `encoder` names its source; that of a predictor is a config.
+    named = next(filter(None, places), None) or known.get("encoder", {}).get("source")
+    return str(named) if named else None
 
 
 def is_there(source: str | Path) -> bool:

@@ -15,8 +15,9 @@ from vjepa.errors import announce
 from vjepa.weights.export import read_description
 from vjepa.weights.family import REMEDIES, Family, family_of
 from vjepa.weights.file_kind import check_kind
-from vjepa.weights.files import MOST_PROBLEMS, CheckpointError, check_exists, read_pickle
+from vjepa.weights.files import MOST_PROBLEMS, CheckpointError, check_exists
 from vjepa.weights.huggingface import read_hf_config
+from vjepa.weights.pickles import read_pickle
 
 GIVEN = "v-jepa-2"
 """What `family=` may be, where a file does not say whether it is V-JEPA 1 or 2."""

@@ -29,7 +29,6 @@ def untrained(*, encoder: Path, out: Path, seed: int = 0) -> None:
     overwritten = out.is_dir() or out.resolve() == encoder.resolve()
     require(not overwritten, f"{out} is a folder, or the encoder that is read; name another file to write")
     config = load_encoder(encoder).config
-    # After loading, which builds an encoder and draws random numbers for it.
     torch.manual_seed(seed)
     clip = read_card(encoder).clip
     info = {"stage": "untrained", "seed": seed, "clip": asdict(clip) if clip else None}

@@ -17,6 +17,8 @@ CONVERTER = "lerobot's convert_dataset_v21_to_v30"
 DEPTH_KEYS = ("video.is_depth_map", "is_depth_map")
 """How versions of LeRobot call depth: at the feature, in its `info` or in its `video_info`."""
 FORMAT_KEYS = ("video.pix_fmt", "pix_fmt")
+FIELD = re.compile(r"\{(video_key|(chunk|file)_index(:0?\d?d)?)\}")
+"""What is filled in. A width of nine digits would make a path of a gigabyte."""
 DEEP_GREY = re.compile(r"gray(9|1\d)")
 """Pixel formats of FFmpeg: grey with more than 8 bits."""
 
@@ -132,7 +134,7 @@ def _read_json(file: Path) -> dict:
         fields = json.loads(read_text(file))
     except ManifestError as error:
         raise TrajectoryError(str(error)) from error
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise TrajectoryError(f"{file}: cannot be read: {error}") from error
     if not isinstance(fields, dict):
         raise TrajectoryError(
@@ -165,12 +167,11 @@ def _check_template(file: Path, name: str, template: object) -> None:
     """Raise TrajectoryError unless it is a path in which only camera, chunk and file are to be filled in."""
     if "{file_index" not in str(template):
         raise TrajectoryError(f"{file}: {name} is {template!r}; images inside Parquet files are not read")
-    try:
-        str(template).format(video_key="camera", chunk_index=0, file_index=0)
-    except (KeyError, IndexError, ValueError) as error:
+    fixed = FIELD.sub("", template) if isinstance(template, str) else "{"
+    if "{" in fixed or "}" in fixed:
         raise TrajectoryError(
             f"{file}: {name} is {template!r}; expected {{video_key}}, {{chunk_index}} and {{file_index}}"
-        ) from error
+        )
 
 
 def _read_rate(file: Path, fps: object) -> float:

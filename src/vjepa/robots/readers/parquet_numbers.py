@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 from jaxtyping import Bool, Float, Float64
 
-from vjepa.errors import not_downloaded
+from vjepa.data.array_files import check_table
+from vjepa.errors import UserError, not_downloaded
 from vjepa.robots.episodes import TrajectoryError
 
 BATCH = 1_000_000
@@ -65,11 +66,14 @@ def _batches(
 
 def _read_table(file: Path, columns: list[str]) -> pa.Table:
     try:
+        check_table(file)
         with pa.parquet.ParquetFile(file) as parquet:
             absent = [name for name in columns if name not in parquet.schema_arrow.names]
             if not absent:
                 return parquet.read(columns).replace_schema_metadata(None)
-    except (OSError, pa.ArrowException) as error:
+    except UserError as error:
+        raise TrajectoryError(str(error)) from error
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise TrajectoryError(f"{file}: {file_fault(file) or f'cannot be read: {error}'}") from error
     raise TrajectoryError(f"{file}: no column {absent[0]!r}; the dataset is not complete")
 

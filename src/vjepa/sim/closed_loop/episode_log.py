@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from vjepa.errors import damage_as_error
 from vjepa.sim.closed_loop.episodes import Job, Outcome
 from vjepa.sim.closed_loop.setting import Setting
 from vjepa.weights.files import check_exists, digest
@@ -24,10 +25,11 @@ class EpisodeLog:
         self.outcome_of: dict[Job, Outcome | None] = {}
 
         header = json.dumps(identity(setting), default=str)
-        lines = path.read_text().split("\n") if path.is_file() else []
-        if lines[:1] == [header]:
-            # What follows the last line break is empty, or a line that an interruption cut off.
-            self.outcome_of = dict(parse_line(line) for line in lines[1:-1])
+        with damage_as_error(path, advice="remove it, and its episodes are played again"):
+            lines = path.read_text().split("\n") if path.is_file() else []
+            if lines[:1] == [header]:
+                # What follows the last line break is empty, or a line that an interruption cut off.
+                self.outcome_of = dict(parse_line(line) for line in lines[1:-1])
 
         # Write the file again, without a line that was cut off: `append` would continue that line.
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from vjepa.models.encoder import Encoder
 from vjepa.planning.load import load_world_model
 from vjepa.planning.mpc import MPCConfig
 from vjepa.planning.world_model import WorldModel, WorldModelConfig
-from vjepa.robots.schema import StateSchema, schema_from
+from vjepa.robots.schema import StateSchema
 from vjepa.sim.closed_loop.policies import (
     CloningPolicy,
     NoOpPolicy,
@@ -33,6 +33,7 @@ from vjepa.sim.world.env import ACTION_DIM, DemoWorld, WorldConfig
 from vjepa.weights.export import read_acting
 from vjepa.weights.files import check_same_encoder
 from vjepa.weights.load import load_encoder, load_policy
+from vjepa.weights.settings import settings
 
 
 class Job(NamedTuple):
@@ -169,7 +170,7 @@ class EpisodeRunner:
         source = self.setting.weights.clone
         acting = read_acting(source, "policy")
         check_same_encoder(self.encoder, acting.encoder_digest, source)
-        return load_policy(source).eval(), schema_from(acting.schema)
+        return load_policy(source).eval(), settings(StateSchema, acting.schema)
 
 
 def check_arm(world: WorldModel, ac: str) -> WorldModel:

@@ -6,13 +6,15 @@ each one completely or not at all, so that an interrupted run continues where it
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
 from tqdm import tqdm
 
+from vjepa.drawing.folder_lock import owned
 from vjepa.drawing.outputs import check_folder
 from vjepa.errors import UserError, require
 
@@ -32,12 +34,27 @@ def identity_of(settings: dict, version: int) -> dict:
     }
 
 
+@contextmanager
+def claimed(out: Path, identity: dict) -> Iterator[bool]:
+    """A folder that this process records alone. Yields whether it is finished; it is, after the block.
+
+    Raises UserError if another process records there, or if the folder was begun with other settings.
+    """
+    check_folder(out)
+    with owned(out):
+        finished = claim(out, identity)
+        if finished:
+            print(f"{out} is complete: nothing to do")
+        yield finished
+        if not finished:
+            write_text(out / "done.json", json.dumps(identity, indent=2))  # the last file of a folder
+
+
 def claim(out: Path, identity: dict) -> bool:
     """Write `config.json`, or check that it has the same identity. True if the folder is finished.
 
     Raises UserError if the folder was begun with other settings.
     """
-    check_folder(out)
     identity = json.loads(json.dumps(identity))  # as it reads back: tuples become lists
     note = out / "config.json"
     if note.exists() and (recorded := json.loads(note.read_text())) != identity:
@@ -46,11 +63,6 @@ def claim(out: Path, identity: dict) -> bool:
         raise UserError(f"{out} holds a demo world with {changes}: choose another folder or delete this one")
     write_text(note, json.dumps(identity, indent=2))
     return (out / "done.json").exists()
-
-
-def finish(out: Path, identity: dict) -> None:
-    """Write `done.json`, the last file of a folder."""
-    write_text(out / "done.json", json.dumps(identity, indent=2))
 
 
 def write_text(path: Path, text: str) -> None:

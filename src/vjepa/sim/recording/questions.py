@@ -15,7 +15,7 @@ from dataclasses import fields
 from itertools import starmap
 from pathlib import Path
 
-from vjepa.errors import require
+from vjepa.errors import damage_as_error, require
 from vjepa.sim.recording.clip_questions import about_clip, description
 from vjepa.sim.recording.dataset_folder import SPLITS
 from vjepa.sim.recording.episode_questions import about_episode
@@ -88,7 +88,8 @@ def read_episodes(world: Path) -> dict[str, list[dict]]:
     split_of = ("train",) * 7 + ("val", "test", "test")
     # By number, so that an episode keeps its split however many are recorded.
     for number, line in enumerate(lines):
-        episodes[split_of[number % 10]].append(json.loads(line))
+        with damage_as_error(f"{log}, line {number + 1}", advice="record the episodes again"):
+            episodes[split_of[number % 10]].append(json.loads(line))
     return episodes
 
 

@@ -24,8 +24,7 @@ from vjepa.sim.recording.dataset_folder import (
     MAX_SEEDS,
     SPLITS,
     check_recording,
-    claim,
-    finish,
+    claimed,
     identity_of,
     spread,
     write_text,
@@ -37,7 +36,7 @@ from vjepa.sim.world.env import WorldConfig
 
 PAIRS = len(CLASSES) // 2
 VERSION = 2
-"""Raise it when the same settings would give other images: `claim` then refuses old folders."""
+"""Raise it when the same settings would give other images: `claimed` then refuses old folders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +78,10 @@ class RecordConfig(MotionClipConfig):
 
 def record(config: RecordConfig) -> Path:
     """Record what is missing in the folder `out`, and return it. A finished folder stays as it is."""
-    if claim(config.out, config.identity):
-        print(f"{config.out} is complete: nothing to do")
-        return config.out
-    record_clips(config)
-    record_episodes(config)
-    finish(config.out, config.identity)
+    with claimed(config.out, config.identity) as finished:
+        if not finished:
+            record_clips(config)
+            record_episodes(config)
     return config.out
 
 

@@ -27,8 +27,7 @@ from vjepa.sim.recording.dataset_folder import (
     MAX_SEEDS,
     SPLITS,
     check_recording,
-    claim,
-    finish,
+    claimed,
     identity_of,
     spread,
 )
@@ -43,7 +42,7 @@ from vjepa.sim.world.scene import SceneConfig
 from vjepa.sim.world.skills import Actions
 
 VERSION = 3
-"""Raise it when the same settings would give other episodes: `claim` then refuses old folders."""
+"""Raise it when the same settings would give other episodes: `claimed` then refuses old folders."""
 FIRST_SEED = 2**40
 """First seed of these worlds. Seeds of the labelled clips, and numbers that people type, are below it."""
 SCRIPTS = (*PLANS, (skills.reach,), (skills.lift,), (skills.put_in_tray,))
@@ -114,10 +113,14 @@ class RobotConfig:
 
 def record_robot(config: RobotConfig) -> Path:
     """Record what is missing in the folder `out`, and return it. A finished folder stays as it is."""
-    if claim(config.out, config.identity):
-        print(f"{config.out} is complete: nothing to do")
-        return config.out
+    with claimed(config.out, config.identity) as finished:
+        if not finished:
+            record_splits(config)
+    return config.out
 
+
+def record_splits(config: RobotConfig) -> None:
+    """Record the files that are missing, and write the data set of every split."""
     # Rounded up: the last file of a split may have fewer episodes.
     files = {split: -(-count // config.per_file) for split, count in episodes_per_split(config).items()}
     jobs = [(split, number) for split, count in files.items() for number in range(count)]
@@ -128,8 +131,6 @@ def record_robot(config: RobotConfig) -> Path:
         rows = [read_rows(rows_file(config.out, split, number)) for number in range(count)]
         if rows:  # a split without episodes gets no folder
             write_dataset(config.out / split, rows, config.size, HERTZ)
-    finish(config.out, config.identity)
-    return config.out
 
 
 def episodes_per_split(config: RobotConfig) -> dict[str, int]:

@@ -1,0 +1,97 @@
+"""Small runs of every stage, on the demo's data, beside a reference that nothing disturbs."""
+
+import random
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from scripts.forked import Started, start
+from vjepa.errors import require
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MODULES = {"align": "vlm"}
+"""Phases whose stage has another name."""
+SMALL = (
+    *("--trainer.max_steps", "24", "--trainer.val_check_interval", "8", "--data.batch_size", "4"),
+    *("--checkpoint.every_n_train_steps", "3", "--trainer.enable_progress_bar", "false"),
+    *("--trainer.callbacks", "null"),
+)
+
+
+class Runs:
+    """Runs of small recipes below a folder that holds the demo's data.
+
+    seed: Decides the moments at which they are disturbed.
+    """
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder = folder
+        self.random = random.Random(seed)
+        self.seconds: dict[str, float] = {}
+
+    def out(self, stage: str, run: str) -> Path:
+        return self.folder / "runs" / run / stage
+
+    def log(self, stage: str, run: str) -> str:
+        """What a run has printed."""
+        return (self.out(stage, run) / "log.txt").read_text()
+
+    def start(self, stage: str, run: str, *more: str) -> Started:
+        """Start or continue a stage, with more of a command line."""
+        out = self.out(stage, run)
+        out.mkdir(parents=True, exist_ok=True)
+        recipe = str(REPOSITORY / "conf" / f"{stage}.yaml")
+        module = f"stages.{MODULES.get(stage, stage)}"
+        words = [module, "fit", "--config", recipe, "--out", str(out.relative_to(self.folder)), *SMALL, *more]
+        return start(words, self.folder, out / "log.txt")
+
+    def finish(self, stage: str, run: str, *more: str) -> None:
+        """Run a stage to its end. Raises UserError if it fails."""
+        started = self.start(stage, run, *more)
+        status = started.wait()
+        require(status == 0, f"{stage} ended with status {status}; {started.log} holds what it printed")
+
+    def reference(self, stage: str) -> float:
+        """Run a stage undisturbed, once; the seconds that it takes."""
+        if stage not in self.seconds:
+            shutil.rmtree(self.out(stage, "demo"), ignore_errors=True)
+            begin = time.monotonic()
+            self.finish(stage, "demo", "--checkpoint.save_top_k", "-1")
+            self.seconds[stage] = time.monotonic() - begin
+        return self.seconds[stage]
+
+    def fresh(self, stage: str, run: str) -> str:
+        """A run of which nothing is left of earlier tries; its name."""
+        shutil.rmtree(self.out(stage, run), ignore_errors=True)
+        return run
+
+    def unfinished(self, stage: str, run: str) -> Path:
+        """A copy of the reference without its export and its last step; its folder."""
+        self.reference(stage)
+        out = self.out(stage, self.fresh(stage, run))
+        shutil.copytree(self.out(stage, "demo"), out)
+        (out / "model.safetensors").unlink()
+        (out / "log.txt").unlink()
+        (out / "checkpoints" / "step=24.ckpt").unlink()
+        return out
+
+    def difference(self, stage: str, run: str) -> float:
+        """The largest difference of an exported weight from that of the reference."""
+        expected = load_file(self.out(stage, "demo") / "model.safetensors")
+        found = load_file(self.out(stage, run) / "model.safetensors")
+        require(expected.keys() == found.keys(), f"the export of {run} holds other tensors")
+        gaps = (
+            float(np.abs(found[name] - value).max(initial=0.0))
+            for name, value in expected.items()
+            if acts(name)
+        )
+        return max(gaps)
+
+
+def acts(name: str) -> bool:
+    """Whether a weight changes what a network computes, which not all biases of attention do."""
+    # A key's bias drops out of the softmax. Its gradient is rounding alone, which AdamW enlarges.
+    return not name.endswith("qkv.bias")

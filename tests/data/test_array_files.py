@@ -1,0 +1,90 @@
+"""Files of numbers that claim, or hold, more than a memory takes: refused by their headers, in a sentence."""
+
+import io
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.lib import format as npy
+
+from vjepa.data.array_files import check_table, read_arrays
+from vjepa.errors import UserError
+
+
+def header(shape: tuple, kind: str = "|u1") -> bytes:
+    """The header of an array of this shape."""
+    file = io.BytesIO()
+    npy.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def packed(path: Path, content: bytes, repeats: int = 1, rest: bytes = b"") -> Path:
+    """An .npz with one array `a` of these bytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file, file.open("a.npy", "w") as member:
+        member.write(content)
+        for _ in range(repeats):
+            member.write(rest)
+    return path
+
+
+def test_arrays_come_as_they_were_written(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {"a": rng.random((3, 4)), "b": np.arange(5, dtype=">i4"), "c": np.array(True)}
+    np.savez_compressed(tmp_path / "a.npz", **arrays)
+    read = read_arrays(tmp_path / "a.npz", ["c", "b", "a"])
+    assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
+    assert read["b"].dtype == np.dtype("i4")  # which PyTorch takes
+
+
+BOMBS = {
+    "holds": (header((300, 1024, 1024)), 300, bytes(2**20), "would take 314,572,800 bytes"),
+    "claims": (header((10**6, 10**6, 3)), 1, b"abc", "would take 3,000,000,000,000 bytes"),
+    "negative": (header((-1, 8)), 1, bytes(64), r"has the shape \(-1, 8\)"),
+    "objects": (header((3,), "|O"), 1, bytes(64), "holds object, expected numbers"),
+    "texts": (header((3,), "<U9"), 1, bytes(108), "holds <U9, expected numbers"),
+    "version": (b"\x93NUMPY\x09\x00" + bytes(100), 1, b"", "unknown version"),
+    "long": (b"\x93NUMPY\x02\x00\xff\xff\xff\x7f", 1, b"(" * 1000, "damaged, or of another program"),
+    "short": (header((100,)), 1, bytes(50), "damaged, or of another program"),
+    "no header": (b"hello", 1, b"", "damaged, or of another program"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_would_fill_the_memory_is_refused_by_its_header(tmp_path, name):
+    content, repeats, rest, sentence = BOMBS[name]
+    path = packed(tmp_path / "bomb.npz", content, repeats, rest)
+    tracemalloc.start()
+    with pytest.raises(UserError, match=rf"bomb\.npz: .*{sentence}"):
+        read_arrays(path, ["a"])
+    assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    tracemalloc.stop()
+
+
+def test_what_is_no_zip_or_lacks_an_array_is_named(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"\x1f\x8b" + bytes(100))
+    with pytest.raises(UserError, match=r"a\.npz: its content is damaged"):
+        read_arrays(tmp_path / "a.npz", ["a"])
+    np.savez(tmp_path / "b.npz", other=np.zeros(3))
+    with pytest.raises(UserError, match=r"b\.npz: it holds \['other'\]; expected a"):
+        read_arrays(tmp_path / "b.npz", ["a"])
+    whole = (tmp_path / "b.npz").read_bytes()
+    (tmp_path / "c.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"c\.npz: "):
+        read_arrays(tmp_path / "c.npz", ["other"])
+
+
+def test_a_small_table_of_very_many_numbers_is_refused(tmp_path):
+    rows = 10**6
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(rows, np.float32)), 1000)
+    with pq.ParquetWriter(tmp_path / "a.parquet", pa.schema([("a", lists.type)])) as file:
+        for _ in range(40):
+            file.write_table(pa.table({"a": lists}))
+    with pytest.raises(UserError, match=r"a\.parquet: the table of 40,000 rows would take 320,000,000 bytes"):
+        check_table(tmp_path / "a.parquet")
+    numbers = np.random.default_rng(0).random(10**6)
+    pq.write_table(pa.table({"a": numbers, "b": np.zeros(10**6)}), tmp_path / "b.parquet")
+    check_table(tmp_path / "b.parquet")
