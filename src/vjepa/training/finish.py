@@ -19,13 +19,10 @@ from vjepa.weights.export import export
 def finish_fit(
     trainer: L.Trainer, model: L.LightningModule, folder: RunFolder, resumed: Path | None, settings: Namespace
 ) -> None:
-    """Keep the last checkpoint, test if the stage has a test, and export; exit if the run was stopped.
+    """Keep the last checkpoint, test if the stage has a test, and export; no export before the last step.
 
     resumed: The checkpoint that the fit continued from, if there was one.
     """
-    if trainer.should_stop:
-        print(f"stopped after step {trainer.global_step}; the same command continues from there")
-        raise SystemExit(130)
     steps = trainer.global_step
     check_not_beyond(resumed, steps, model.total_steps)
     if steps < max(model.total_steps, 1) or trainer.fast_dev_run:
