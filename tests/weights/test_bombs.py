@@ -320,7 +320,7 @@ def test_lists_that_are_reached_in_many_ways_are_looked_at_once(tmp_path):
 
 def test_lists_within_lists(tmp_path):
     """Pickled by hand, since a pickler refuses them too."""
-    text = b"\x80\x02}X\x01\x00\x00\x00x" + b"]" * 100_000 + b"a" * 99_999 + b"s."
+    text = b"\x80\x02}X\x01\x00\x00\x00x" + b"]" * 30_000 + b"a" * 29_999 + b"s."
     file = torch_file(tmp_path / "vjepa2.pt", {"x": 1})
     replaced(file, "data.pkl", text)
     with told_at_once("vjepa2.pt"):
