@@ -78,9 +78,9 @@ class Runs:
         (out / "checkpoints" / "step=24.ckpt").unlink()
         return out
 
-    def difference(self, stage: str, run: str) -> float:
+    def difference(self, stage: str, run: str, reference: str = "demo") -> float:
         """The largest difference of an exported weight from that of the reference."""
-        expected = load_file(self.out(stage, "demo") / "model.safetensors")
+        expected = load_file(self.out(stage, reference) / "model.safetensors")
         found = load_file(self.out(stage, run) / "model.safetensors")
         require(expected.keys() == found.keys(), f"the export of {run} holds other tensors")
         gaps = (

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 
 import vjepa
 from tests.test_conf import STAGES as STAGE_CLASSES
@@ -143,6 +144,8 @@ def test_commands_parse(line):
         check_make(rest)
     elif first == "vjepa" or words[:3] == ["python", "-m", "vjepa"]:
         check_command(rest if first == "vjepa" else words[3:])
+    elif words[:2] == ["python", "-m"] and words[2].startswith("scripts."):
+        check_script(words[2], words[3:])
     elif words[:2] == ["python", "-m"]:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(ROOT)
@@ -175,6 +178,15 @@ def check_command(words: list[str]) -> None:
     name, rest = command_of(words)
     if name in COMMANDS:  # else the page of a group
         parser_of(load(COMMANDS[name].target), name).parse_args(rest)
+
+
+def check_script(module: str, words: list[str]) -> None:
+    """The script's function, which has its name, takes the words. Nothing is run."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_function_arguments(
+        getattr(import_module(module), module.rpartition(".")[2]), as_positional=False
+    )
+    parser.parse_args(words)
 
 
 def check_stage(command: str, stage: str, words: list[str]) -> None:
