@@ -16,14 +16,12 @@ from vjepa.errors import require
 TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--data.batch_size", "2")
 """Two processes, and the same clips in a step."""
 HALVES = (
-    "--trainer.accumulate_grad_batches",
-    "2",
-    "--data.batch_size",
-    "2",
-    "--trainer.val_check_interval",
-    "16",
+    *("--trainer.accumulate_grad_batches", "2", "--data.batch_size", "2"),
+    *("--trainer.val_check_interval", "16"),
 )
 """The same clips in a step, in two parts."""
+EPOCHS = ("--trainer.max_steps", "-1", "--trainer.max_epochs", "3", "--trainer.limit_train_batches", "8")
+"""The same steps, counted in epochs."""
 
 
 class Row(NamedTuple):
@@ -43,35 +41,46 @@ def lost(differences: Sequence[float], allowed: float = 0.0) -> str:
     return f"{'nothing: ' if worst <= allowed else ''}weights differ by {worst:.0e}"
 
 
-def interrupted(runs: Runs, stage: str, run: str, number: int, most: int) -> list[int]:
+def interrupted(runs: Runs, stage: str, run: str, number: int, most: int, more: Sequence[str]) -> list[int]:
     """Send a signal at random moments of a run until it is finished; the statuses that it ended with."""
     statuses: list[int] = []
     while len(statuses) < most:
-        started = runs.start(stage, run)
+        started = runs.start(stage, run, *more)
         time.sleep(runs.random.uniform(0.0, runs.reference(stage)))
         if not started.is_running():
             started.wait()
             return statuses
         started.kill(number)
         statuses.append(started.wait())
-    runs.finish(stage, run)
+    runs.finish(stage, run, *more)
     return statuses
 
 
-def kills(runs: Runs, stage: str, count: int, number: int = signal.SIGKILL) -> Row:
+def kills(
+    runs: Runs,
+    stage: str,
+    count: int,
+    number: int = signal.SIGKILL,
+    more: Sequence[str] = (),
+    where: str = "",
+) -> Row:
     """Interrupt a stage so often, in as many runs as that takes, and compare what each of them exports."""
     runs.reference(stage)
     name = signal.Signals(number).name
     statuses: list[int] = []
     differences: list[float] = []
     while len(statuses) < count:
-        run = runs.fresh(stage, f"{name}-{len(differences)}")
-        statuses += interrupted(runs, stage, run, number, count - len(statuses))
+        run = runs.fresh(stage, f"{name}{where.replace(' ', '-')}-{len(differences)}")
+        statuses += interrupted(runs, stage, run, number, count - len(statuses), more)
         differences.append(runs.difference(stage, run))
     found = ", ".join(map(str, sorted(set(statuses))))
     return Row(
-        f"{name}, {stage}", len(statuses), f"exit status {found}; all runs finished", lost(differences)
+        f"{name}, {stage}{where}", len(statuses), f"exit status {found}; all runs finished", lost(differences)
     )
+
+
+def kills_in_epochs(runs: Runs, count: int) -> Row:
+    return kills(runs, "pretrain", count, more=EPOCHS, where=" of 3 epochs")
 
 
 def signals(runs: Runs, count: int) -> list[Row]:
@@ -87,10 +96,10 @@ def damaged_checkpoints(runs: Runs) -> Row:
     for way in ways:
         run = f"damaged-{way.__name__}"
         checkpoints = runs.unfinished("pretrain", run) / "checkpoints"
-        newest = max(checkpoints.glob("*.ckpt"), key=lambda file: int(file.stem.partition("=")[2]))
-        way(newest)
+        file = checkpoints / f"step={newest(checkpoints)}.ckpt"
+        way(file)
         runs.finish("pretrain", run)
-        require(newest.name in runs.log("pretrain", run), f"{run}: the log does not name {newest.name}")
+        require(file.name in runs.log("pretrain", run), f"{run}: the log does not name {file.name}")
         differences.append(runs.difference("pretrain", run))
     return Row(
         "newest checkpoint damaged", len(ways), "named; went on from the one before", lost(differences)
@@ -222,11 +231,12 @@ def other_machines(runs: Runs) -> Row:
         started.kill(signal.SIGTERM)
         started.wait()
     runs.finish("pretrain", run)
-    return Row("another number of processes", 3, "continued", lost([runs.difference("pretrain", run)], 1e-6))
+    difference = runs.difference("pretrain", run, of_all=False)
+    return Row("another number of processes", 3, "continued", lost([difference], 1e-6))
 
 
 def bad_files(runs: Runs) -> Row:
-    """Damage one in ten clips of a list; they are replaced and named, and the run is the same each time."""
+    """Damage one in ten clips of a list; the run must replace and name those that it meets."""
     folder = runs.folder / "data" / "bad"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(runs.folder / "data" / "demo", folder)
@@ -234,14 +244,8 @@ def bad_files(runs: Runs) -> Row:
     ways = (cut_off, emptied, with_zeros, made_a_folder, made_a_dangling_link, Path.unlink)
     for number, clip in enumerate(clips):
         ways[number % len(ways)](clip)
-    bad = (
-        "--data.train",
-        f"[{{manifest: {folder}/train.csv}}]",
-        "--data.val",
-        "null",
-        "--data.max_bad_share",
-        "0.5",
-    )
+    rows = f"[{{manifest: {folder}/train.csv}}]"
+    bad = ("--data.train", rows, "--data.val", "null", "--data.max_bad_share", "0.5")
     runs.finish("pretrain", runs.fresh("pretrain", "bad-files"), *bad)
     named = len((runs.out("pretrain", "bad-files") / "bad_files.txt").read_text().splitlines())
     return Row("clips damaged or gone", len(clips), f"{named} met, replaced and named", "the damaged clips")
@@ -259,6 +263,7 @@ def diverging(runs: Runs) -> Row:
 
 
 def newest(checkpoints: Path) -> int:
+    """The step of the newest checkpoint in a folder; 0 if there is none."""
     return max((int(file.stem.partition("=")[2]) for file in checkpoints.glob("step=*.ckpt")), default=0)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import vjepa.training.stage_cli  # noqa: F401  what every stage imports
+from vjepa.command.exit_status import exit_on_signals
 
 
 class Started(NamedTuple):
@@ -67,6 +68,7 @@ def run_and_exit(words: Sequence[str], folder: Path, log: Path) -> None:
     sys.argv = list(words)
     status = 1
     try:
+        exit_on_signals()  # as the command of a stage does first
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
         status = 0
     except SystemExit as end:

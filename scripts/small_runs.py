@@ -78,20 +78,26 @@ class Runs:
         (out / "checkpoints" / "step=24.ckpt").unlink()
         return out
 
-    def difference(self, stage: str, run: str, reference: str = "demo") -> float:
-        """The largest difference of an exported weight from that of the reference."""
+    def difference(self, stage: str, run: str, reference: str = "demo", of_all: bool = True) -> float:
+        """The largest difference of an exported weight from that of the reference.
+
+        of_all: Also of the biases of keys, which change no output.
+        """
         expected = load_file(self.out(stage, reference) / "model.safetensors")
         found = load_file(self.out(stage, run) / "model.safetensors")
         require(expected.keys() == found.keys(), f"the export of {run} holds other tensors")
-        gaps = (
-            float(np.abs(found[name] - value).max(initial=0.0))
-            for name, value in expected.items()
-            if acts(name)
+        gaps = {name: np.abs(found[name] - value) for name, value in expected.items()}
+        return max(
+            float((gap if of_all else of_outputs(name, gap)).max(initial=0.0)) for name, gap in gaps.items()
         )
-        return max(gaps)
 
 
-def acts(name: str) -> bool:
-    """Whether a weight changes what a network computes, which not all biases of attention do."""
-    # A key's bias drops out of the softmax. Its gradient is rounding alone, which AdamW enlarges.
-    return not name.endswith("qkv.bias")
+def of_outputs(name: str, gap: np.ndarray) -> np.ndarray:
+    """The differences of a tensor, without those of the biases of keys.
+
+    They drop out of the softmax. Their gradient is rounding alone, which AdamW enlarges.
+    """
+    if not name.endswith("qkv.bias"):
+        return gap
+    queries, _, values = np.split(gap, 3)
+    return np.concatenate([queries, values])

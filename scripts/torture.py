@@ -1,7 +1,7 @@
 """Injects faults into small runs of every stage and prints what was lost, fault by fault.
 
-    python -m scripts.torture --folder /tmp/torture
-    python -m scripts.torture --folder /tmp/torture --stages '[pretrain]' --kills 5
+    python -m scripts.torture --folder runs/torture
+    python -m scripts.torture --folder runs/torture --stages '[pretrain]' --kills 5
 
 The folder must hold the demo's data (`scripts/torture_data.sh FOLDER` makes small ones). Every stage is run
 once without a fault. A run with faults has lost nothing if it exports the same weights, to the bit.
@@ -15,6 +15,7 @@ from jsonargparse import auto_cli
 from scripts import faults
 from scripts.faults import Row
 from scripts.small_runs import Runs
+from scripts.stored_faults import stored
 from vjepa.command.mistakes import mistakes_as_sentences
 from vjepa.evaluation.tables import markdown_table
 
@@ -25,6 +26,7 @@ def rows(runs: Runs, stages: Sequence[str], kills: int) -> Iterator[Row]:
     """Every fault in turn."""
     for stage in stages:
         yield faults.kills(runs, stage, kills)
+    yield faults.kills_in_epochs(runs, kills)
     yield from faults.signals(runs, max(kills // 4, 1))
     yield faults.damaged_checkpoints(runs)
     yield faults.two_at_once(runs, max(kills // 4, 1))
@@ -35,6 +37,7 @@ def rows(runs: Runs, stages: Sequence[str], kills: int) -> Iterator[Row]:
     yield faults.killed_process_of_two(runs)
     yield faults.other_machines(runs)
     yield faults.bad_files(runs)
+    yield from stored(runs)
     yield faults.diverging(runs)
 
 

@@ -3,7 +3,7 @@
 set -euo pipefail
 
 if [ $# -ne 1 ]; then
-    echo "error: give a folder, such as: scripts/torture_data.sh /tmp/torture" >&2
+    echo "error: give a folder, such as: scripts/torture_data.sh runs/torture" >&2
     exit 2
 fi
 python=$(realpath --no-symlinks "${PYTHON:-.venv/bin/python}")

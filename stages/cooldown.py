@@ -9,8 +9,11 @@ export holds only weights, so the moments then start at zero.
 
 from pathlib import Path
 
+import torch
+
 from stages.pretrain import Pretrain
 from vjepa.data.clip_data import ClipData
+from vjepa.errors import damage_as_error, require
 from vjepa.training.stage_cli import run
 from vjepa.weights.checkpoints import checkpoint_in
 from vjepa.weights.family import Family
@@ -28,7 +31,6 @@ class Cooldown(Pretrain):
         super().setup(stage)
 
     def on_fit_start(self) -> None:
-        super().on_fit_start()
         # A cooldown that continues from its own checkpoint has moments of its own.
         if self.trainer.ckpt_path:
             return
@@ -40,9 +42,25 @@ class Cooldown(Pretrain):
         """Load AdamW's moments of the pretraining run, for the same parameters in the same order."""
         optimizer = self.optimizers().optimizer
         # Only moments: learning rate and weight decay are those of this recipe.
-        moments = read_pickle(source)["optimizer_states"][0]["state"]
-        state = {"state": moments, "param_groups": optimizer.state_dict()["param_groups"]}
+        groups = optimizer.state_dict()["param_groups"]
+        state = {"state": read_moments(source, optimizer), "param_groups": groups}
         self.trainer.strategy.load_optimizer_state_dict({"optimizer_states": [state]})
+
+
+def read_moments(source: Path, optimizer: torch.optim.Optimizer) -> dict[int, dict]:
+    """AdamW's moments in a checkpoint, by the number of the parameter in `optimizer`.
+
+    Raises CheckpointError if it holds none, or such as do not fit the parameters.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    advice = "give another checkpoint, or the export of its run: moments then start at zero"
+    with damage_as_error(source, CheckpointError, advice):
+        moments = read_pickle(source)["optimizer_states"][0]["state"]
+        for number, moment in moments.items():
+            shapes = [moment[name].shape for name in ("step", "exp_avg", "exp_avg_sq")]
+            expected = [(), parameters[number].shape, parameters[number].shape]
+            require(shapes == expected, f"its moments of parameter {number} have other shapes; {advice}")
+    return moments
 
 
 if __name__ == "__main__":

@@ -127,8 +127,8 @@ class Pretrain(L.LightningModule):
     def configure_callbacks(self) -> list[L.Callback]:
         return [LabelFreeMonitor(), CollapseMonitor(self.alarm)]  # the first one only judges without labels
 
-    def on_fit_start(self) -> None:
-        self.total_steps = int(self.trainer.estimated_stepping_batches)
+    def on_train_start(self) -> None:
+        self.total_steps = int(self.trainer.estimated_stepping_batches)  # not earlier, see FrozenStage
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["networks"] = network_configs(dict(self.named_children()))

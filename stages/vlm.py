@@ -112,7 +112,6 @@ class VLM(FrozenStage):
         return [self.optim.lr, self.language_lr] if self.trains_language else [self.optim.lr]
 
     def on_fit_start(self) -> None:
-        super().on_fit_start()
         data = self.trainer.datamodule
         if self.cache:
             data.cache = fill_cache(self.cache, self.cache_bytes, self.video_chat, self.trainer)

@@ -21,7 +21,6 @@ RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 MOST_WORKERS = 1024
 """Processes of one command. More are a typing error, and would take the machine's memory."""
 
-
 MOST_LETTERS = 1500
 """Letters of a sentence. A longer one quotes a file at length, and is cut in its middle."""
 

@@ -10,7 +10,7 @@ from vjepa.data import storage
 def store():
     pytest.importorskip("s3fs")
     pytest.importorskip("moto")
-    from tests.object_store import ObjectStore
+    from scripts.object_store import ObjectStore
 
     store = ObjectStore()
     yield store

@@ -1,4 +1,4 @@
-"""Files of numbers that claim, or hold, more than a memory takes: refused by their headers, in a sentence."""
+"""Arrays and tables that claim, or hold, more than a memory takes: refused in a sentence, unread."""
 
 import io
 import tracemalloc
@@ -88,3 +88,20 @@ def test_a_small_table_of_very_many_numbers_is_refused(tmp_path):
     numbers = np.random.default_rng(0).random(10**6)
     pq.write_table(pa.table({"a": numbers, "b": np.zeros(10**6)}), tmp_path / "b.parquet")
     check_table(tmp_path / "b.parquet")
+
+
+def test_a_text_that_very_many_rows_share_counts_in_each(tmp_path):
+    """A dictionary holds it once, and the rows of its table need no byte each."""
+    once = pa.array([0] * 60_000, pa.int32())
+    shared = pa.DictionaryArray.from_arrays(once, pa.array(["x" * 5_000]))
+    offsets = pa.array(range(60_001), pa.int32())
+    lists = pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays([shared], ["said"]))
+    maps = pa.MapArray.from_arrays(offsets, pa.array(["key"] * 60_000), shared)
+    for name, column in {"texts": shared, "lists": lists, "maps": maps}.items():
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.table({"a": column, "b": [None] * 60_000}), path, store_schema=False)
+        assert path.stat().st_size < 10_000
+        with pytest.raises(UserError, match=rf"{name}\.parquet: the table of 60,000 rows would take 300,"):
+            check_table(path)
+        pq.write_table(pa.table({"a": column}).slice(0, 50_000), path, store_schema=False)
+        check_table(path)

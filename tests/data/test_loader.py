@@ -59,9 +59,7 @@ def no_worker_is_left():
 
 def test_a_worker_that_hangs_is_named_by_its_file_and_ended():
     begin = time.perf_counter()
-    with pytest.raises(
-        DataError, match=r"second.mp4 does not answer within data.timeout=1 seconds; .* last ch"
-    ):
+    with pytest.raises(DataError, match=r"second.mp4 does not answer within 1 seconds; .*data.timeout"):
         batches(lambda: time.sleep(60), timeout=1.0)
     assert time.perf_counter() - begin < 15
 

@@ -210,10 +210,10 @@ def test_a_damaged_cache_is_named_and_built_anew(tmp_path, mapped, monkeypatch, 
 
 def test_a_cache_of_another_version_or_home_is_built_anew(tmp_path, mapped, monkeypatch):
     path = write(tmp_path, {"path": ["~/a.mp4"]})
-    monkeypatch.setenv("HOME", "/home/one")
-    assert str(read_manifest(path).row(0).path) == "/home/one/a.mp4"
-    monkeypatch.setenv("HOME", "/home/two")
-    assert str(read_manifest(path).row(0).path) == "/home/two/a.mp4"
+    monkeypatch.setenv("HOME", "/one")
+    assert str(read_manifest(path).row(0).path) == "/one/a.mp4"
+    monkeypatch.setenv("HOME", "/two")
+    assert str(read_manifest(path).row(0).path) == "/two/a.mp4"
     before = (tmp_path / "list.parquet.cache").stat().st_ino
     monkeypatch.setattr(manifest_cache, "FORMAT", 99)
     read_manifest(path)
@@ -329,3 +329,12 @@ def test_a_million_rows_take_little_memory_and_open_at_once(tmp_path):
 def private_bytes() -> int:
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("Anonymous:",)))
+
+
+@pytest.mark.parametrize("fewest", [1, 10**9])
+def test_a_path_that_would_fill_the_memory_is_refused_before_it_is_read(tmp_path, monkeypatch, fewest):
+    monkeypatch.setattr(manifest_cache, "FEWEST", fewest)
+    once = pa.array([0] * 60_000, pa.int32())
+    path = write(tmp_path, {"path": pa.DictionaryArray.from_arrays(once, ["x" * 5_000 + ".mp4"])})
+    with pytest.raises(ManifestError, match=r"list.parquet: the table of 60,000 rows would take 300,240,000"):
+        read_manifest(path)

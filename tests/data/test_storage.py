@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from tests.object_store import cuts_off, says, waits
+from scripts.object_store import cuts_off, says, waits
 from tests.videos import even_times, write_picture, write_video
 from vjepa.data import file_cache
 from vjepa.data.clip_data import ClipData, Source

@@ -1,6 +1,8 @@
 """Outputs: refused before the work, complete or not there after it."""
 
+import errno
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 
 from vjepa.drawing import outputs
 from vjepa.drawing.film import write_gif, write_mp4, write_png
-from vjepa.drawing.outputs import check_outputs, complete_file
+from vjepa.drawing.outputs import check_outputs, complete_file, sync_folder
 from vjepa.errors import UserError
 
 
@@ -81,6 +83,18 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     with complete_file(path) as unfinished:
         unfinished.touch()
     assert synced == [(unfinished.name, False), (tmp_path.name, True)]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EIO])
+def test_a_folder_that_cannot_be_synced_is_passed_over_and_a_broken_disk_is_not(
+    number, tmp_path, monkeypatch
+):
+    def refuse(path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(outputs, "sync", refuse)
+    with pytest.raises(OSError, match="Input/output") if number == errno.EIO else nullcontext():
+        sync_folder(tmp_path)
 
 
 def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):

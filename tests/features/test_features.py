@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ from tests.videos import even_times, write_video
 from vjepa.__main__ import main
 from vjepa.data.clips import ClipConfig
 from vjepa.data.manifest import Row, read_manifest
+from vjepa.data.reading import note_file
 from vjepa.data.transforms import normalise
 from vjepa.data.views import Views
-from vjepa.data.windows import starts_in
+from vjepa.data.windows import WindowClips, starts_in
 from vjepa.drawing.captions import GAP, SMALLEST, line_height
 from vjepa.drawing.film import write_png
 from vjepa.drawing.palette import RIGHT, rgb
@@ -133,6 +135,16 @@ def test_the_encoder_stays_in_training_mode(clips_manifest):
     encoder = Encoder(TINY).train()
     clip_features(encoder, read_clip(clips_manifest.parent / "00.mp4", CLIP))
     assert all(module.training for module in encoder.modules())
+
+
+def test_a_video_that_does_not_answer_is_named(clips_manifest, source, tmp_path, monkeypatch):
+    def wait(samples: WindowClips, i: int) -> None:
+        note_file("/dead/mount/a.mp4")
+        time.sleep(60)
+
+    monkeypatch.setattr(WindowClips, "__getitem__", wait)
+    with pytest.raises(UserError, match=r"/dead/mount/a.mp4 does not answer within 1 seconds; .*--timeout"):
+        extract(config(source, clips_manifest, tmp_path / "out", workers=1, timeout=1.0))
 
 
 def test_an_interrupted_run_goes_on(clips_manifest, source, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stages.cooldown import Cooldown
+from stages.cooldown import Cooldown, read_moments
 from stages.pretrain import Pretrain
 from stages.probe import Probe
 from tests.stage_runs import equal, fit
@@ -34,6 +34,7 @@ from vjepa.training.monitors import DataHealth
 from vjepa.training.optim import OptimConfig, Schedule
 from vjepa.weights.card import read_card
 from vjepa.weights.export import encoder_part, export
+from vjepa.weights.files import CheckpointError
 from vjepa.weights.load import load_encoder, load_predictor, load_probe
 
 TINY = EncoderConfig(width=48, depth=2, heads=4, mlp_width=96, patch=8)
@@ -160,6 +161,34 @@ def test_cooldown_takes_over_and_ends_at_its_final_rate(clips_manifest, tmp_path
     trained = [*stage.encoder.parameters(), *stage.predictor.parameters()]
     assert moments[0] == len(trained)  # of the first run, before the first step of the second
     assert not torch.equal(stage.encoder.embed.weight, before["encoder.embed.weight"])
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        None,
+        [],
+        [{"state": None}],
+        [{"state": {7: {}}}],
+        [{"state": {0: {"step": torch.tensor(1.0), "exp_avg": torch.zeros(3)}}}],
+        [
+            {
+                "state": {
+                    0: {"step": torch.tensor(1.0), "exp_avg": torch.zeros(3), "exp_avg_sq": torch.zeros(2)}
+                }
+            }
+        ],
+    ],
+)
+def test_moments_that_are_none_are_one_sentence(states, tmp_path):
+    weight = torch.nn.Parameter(torch.zeros(3))
+    file = tmp_path / "step=3.ckpt"
+    torch.save({"optimizer_states": states} if states is not None else {}, file)
+    with pytest.raises(
+        CheckpointError, match=r"step=3\.ckpt: .*; give another checkpoint, or the export"
+    ) as told:
+        read_moments(file, torch.optim.AdamW([weight]))
+    assert "\n" not in str(told.value)
 
 
 def test_hand_over_round_trip(tmp_path):

@@ -189,6 +189,15 @@ def test_what_is_no_number_stops_the_run_and_names_the_clips(
     assert listed[0].partition(": ")[2] in str(stopped.value) and "and 5 more" in str(stopped.value)
 
 
+def test_weights_of_another_device_that_are_no_numbers_stop_the_run_here_too(clips_manifest, tmp_path):
+    class Elsewhere(L.Callback):
+        def on_train_batch_end(self, trainer, stage, outputs, batch, batch_idx) -> None:
+            trainer.strategy.reduce = lambda mine, reduce_op: mine + math.nan
+
+    with pytest.raises(DataError, match="the weights are not finite after step 1"):
+        fit(pretrain(), clip_data(clips_manifest), tmp_path, 6, callbacks=[Elsewhere(), LossGuard()])
+
+
 def test_the_clips_that_are_named_are_those_of_the_step(clips_manifest, tmp_path):
     """Also where a file could not be decoded and another one took its place."""
     (clips_manifest.parent / "torn.mp4").write_bytes(b"no video")

@@ -91,6 +91,15 @@ def test_whatever_the_system_refuses_is_one_warning(number, call, tmp_path, monk
     assert [file.name for file in tmp_path.iterdir()] == ["step=3.ckpt"]
 
 
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name_and_its_name_after_that(tmp_path, monkeypatch):
+    file = tmp_path / "step=3.ckpt"
+    synced = []
+    for name in ("sync", "sync_folder"):
+        monkeypatch.setattr(checkpoint_files, name, lambda path: synced.append((path.suffix, file.exists())))
+    CheckpointFiles().save_checkpoint(CHECKPOINT, file)
+    assert synced == [(UNFINISHED, False), ("", True)]
+
+
 def test_a_folder_that_is_a_file_or_gone_is_one_warning_and_is_not_made_anew(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/checkpoints").touch()

@@ -15,9 +15,17 @@ from tests.training.test_trainer_settings import RECIPE
 from vjepa.data.clip_data import ClipData
 from vjepa.errors import UserError
 from vjepa.training import machine
-from vjepa.training.machine import MACHINE, changes, check_same_batch, recorded_machine, recount
+from vjepa.training.machine import (
+    MACHINE,
+    changes,
+    check_same_batch,
+    going_on,
+    recorded_machine,
+    recount,
+)
 from vjepa.training.run_folder import RunFolder, differences
 from vjepa.training.stage_cli import run
+from vjepa.weights.files import CheckpointError
 
 HALF = "--checkpoint.every_n_train_steps 2 --checkpoint.save_top_k -1"
 ONE = {"batch_size": 8, "devices": 1, "num_nodes": 1, "accumulate_grad_batches": 1}
@@ -148,7 +156,6 @@ def test_a_checkpoint_within_a_step_goes_on_after_the_step_before(begin, half_do
         loop = checkpoint["loops"]["fit_loop"]
         for counts in (loop["epoch_loop.batch_progress"][part] for part in ("total", "current")):
             counts.update({name: count + 1 for name, count in counts.items()})
-        loop["state_dict"]["combined_loader"][0]["consumed"] += 1
 
     edit_checkpoint(other.parent / "checkpoints/step=2.ckpt", one_batch_more)
     assert begin("other", "--data.batch_size 8 --trainer.accumulate_grad_batches 1")[0] == 0
@@ -164,7 +171,6 @@ def state_after(steps: int, batches: int, epoch: int, extra: int = 0) -> dict:
         for name, count in (("total", total), ("current", current))
     }
     loop = {
-        "state_dict": {"combined_loader": [{"consumed": total}]},
         "epoch_loop.state_dict": {"_batches_that_stepped": steps - 1},
         "epoch_loop.batch_progress": progress | {"is_last_batch": current == epoch * batches},
     }
@@ -233,6 +239,19 @@ def test_only_what_changed_is_said():
 def test_an_older_recipe_says_what_it_knows(trainer, known, tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"trainer": trainer, "data": {"batch_size": 8}}))
     assert recorded_machine(RunFolder(tmp_path)) == known
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [7, "cpu", [1, 2], {"devices": "two"}, {"batch_size": 0}, {"num_nodes": 1.5}, {"devices": None}],
+)
+def test_a_checkpoint_whose_machine_is_none_is_one_sentence(damage, tmp_path):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"trainer": {}, "data": {"batch_size": 8}}))
+    file = tmp_path / "step=3.ckpt"
+    torch.save({"global_step": 3, MACHINE: damage}, file)
+    with pytest.raises(CheckpointError, match=r"step=3\.ckpt: its ") as told:
+        going_on(RunFolder(tmp_path), file, ONE, has_precision=True)
+    assert "\n" not in str(told.value)
 
 
 def test_limits_of_an_epoch_are_compared_in_steps():

@@ -393,7 +393,11 @@ def test_without_a_record_it_is_said_that_nothing_is_compared(begun, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("content", ["", "- a", "model: {", 'model:\n  a: "b', "\udc80"])
+CHAIN = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+"""References to references, which stand for 30 billion values."""
+
+
+@pytest.mark.parametrize("content", ["", "- a", "model: {", 'model:\n  a: "b', "\udc80", CHAIN, "[" * 10_000])
 def test_a_damaged_recipe_is_one_sentence(content, begun):
     begun.recipe.write_text(content, errors="surrogateescape")
     with pytest.raises(UserError, match=r"config\.yaml is empty or damaged") as error:

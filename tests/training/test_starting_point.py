@@ -258,6 +258,22 @@ def test_without_a_metric_none_is_the_best(clips_manifest, tmp_path):
         asked_checkpoint(RunFolder(tmp_path), "best", MODEL)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {},
+        {"callbacks": None},
+        {"callbacks": {"ModelCheckpoint": {}}},
+        {"callbacks": {7: {"monitor": "step"}}},
+    ],
+)
+def test_a_checkpoint_that_cannot_name_the_best_is_one_sentence(damage, tmp_path):
+    write_checkpoint(tmp_path / "checkpoints/step=3.ckpt", 3, **damage)
+    with pytest.raises(CheckpointError, match=r"step=3\.ckpt: its content is damaged") as told:
+        asked_checkpoint(RunFolder(tmp_path), "best", MODEL)
+    assert "\n" not in str(told.value)
+
+
 def test_a_checkpoint_of_another_model_is_refused(watched, clips_manifest, tmp_path):
     """Also where the weights would fit, as with another number of heads."""
     with pytest.raises(

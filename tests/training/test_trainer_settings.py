@@ -11,7 +11,7 @@ import pytest
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import loggers
-from lightning.pytorch.callbacks import BaseFinetuning
+from lightning.pytorch.callbacks import BaseFinetuning, ModelCheckpoint
 from lightning.pytorch.plugins import AsyncCheckpointIO
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -313,6 +313,19 @@ def test_the_length_may_be_epochs_and_schedules_know_it(pretraining, clips_manif
     assert stage.total_steps == 6
     fit(stage := pretrain(), clip_data(clips_manifest), tmp_path, 4, max_epochs=2)
     assert stage.total_steps == 4
+
+
+@pytest.mark.parametrize("validation", [{}, {"check_val_every_n_epoch": None, "val_check_interval": 2}])
+def test_a_run_of_epochs_resumes_exactly_wherever_it_ended(validation, clips_manifest, tmp_path):
+    every = {"dirpath": tmp_path, "filename": "{step}", "every_n_train_steps": 1, "save_top_k": -1}
+    settings = {"max_epochs": 3, "enable_checkpointing": True} | validation
+    straight = pretrain()
+    fit(straight, clip_data(clips_manifest), tmp_path, -1, callbacks=[ModelCheckpoint(**every)], **settings)
+    for step in range(1, 9):
+        resumed = pretrain()
+        file = tmp_path / f"step={step}.ckpt"
+        trainer = fit(resumed, clip_data(clips_manifest), tmp_path / "on", -1, ckpt_path=file, **settings)
+        assert trainer.global_step == 9 and equal(straight, resumed), step
 
 
 def test_a_look_says_what_it_lacks(pretraining):

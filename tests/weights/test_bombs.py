@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.fuzz_inputs import ACTING, NARROW, SMALL, hugging_face
+from tests.fuzz_weights import ACTING, NARROW, SMALL, hugging_face
 from tests.weights.meta_files import meta_encoder
 from vjepa.errors import UserError
 from vjepa.features.probe_answers import read_probe_schema

@@ -13,6 +13,7 @@ from vjepa.data.manifest_files import ManifestError
 from vjepa.data.text_files import read_utf8
 
 MOST_BYTES = 2**28
+"""Bytes of a file of annotations, which is read whole."""
 EPIC_COLUMNS = (
     "participant_id",
     "video_id",
@@ -51,7 +52,10 @@ def annotation_rows(source: Path) -> Iterator[tuple[int, list[str]]]:
     """(line, values) of the header and of each row. Raises ManifestError for a file that is no text."""
     size = source.stat().st_size
     if size > MOST_BYTES:
-        raise ManifestError(f"{source}: {size:,} bytes; the annotations of EPIC-KITCHENS-100 have 20 million")
+        raise ManifestError(
+            f"{source}: {size:,} bytes, more than the {MOST_BYTES:,} that are read; the annotations of "
+            "EPIC-KITCHENS-100 have 20 million: give its EPIC_100_train.csv or EPIC_100_validation.csv"
+        )
     data = read_utf8(source)
     header = data.partition(b"\n")[0].decode()
     # A spreadsheet saves a table with semicolons or tabs in many countries.

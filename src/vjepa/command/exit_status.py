@@ -5,7 +5,7 @@ import signal
 from types import FrameType
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: os.EX_TEMPFAIL}
-"""SIGUSR1 says that the time of a job is up: 75 asks for the same command again. Others are 128 + number."""
+"""Signal -> exit status: 128 + its number. SIGUSR1 says that a job's time is up, so 75 asks for a restart."""
 STARTER = os.getppid()
 """The process that started this one, noted before imports, which take seconds."""
 
@@ -17,4 +17,4 @@ def exit_on_signals() -> None:
 
 
 def exit_with_status(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(STATUS[signal.Signals(number)])
+    raise SystemExit(STATUS[number])

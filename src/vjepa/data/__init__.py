@@ -9,7 +9,7 @@ storage          files at addresses; `stored` opens them, and members of shards,
 shards           the command `data shards`, which packs a manifest into tar files (`shard_files`)
 media_files      the endings of videos, and the videos of a folder; `media_paths`: what paths in a list mean
 class_map        the numbers of classes that a list names
-array_files      files of numbers (.npz, Parquet), whose size in memory is known before they are read
+array_files      arrays and tables (.npz, Parquet), whose size in memory is known before they are read
 text_files       text in whatever encoding people have it, as UTF-8; it raises `manifest_error`
 check            the command `data check`: decodes a few frames of every row, and reports what is bad
 decode           frames of a video at given seconds; it uses `video_stream`, `orientation`, `decode_error`

@@ -1,7 +1,7 @@
-"""Files of numbers that others may have written: nothing is read before it is known how much it is.
+"""Arrays and tables that others may have written: nothing is read before it is known how much it is.
 
 arrays = read_arrays(Path("episode.npz"), ["states", "extrinsics"])
-check_table(Path("000000.parquet"))
+table = read_table(Path("000000.parquet"))
 """
 
 import math
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.lib import format as npy
 
@@ -21,6 +22,9 @@ USUAL_BYTES = 2**28
 MOST_TIMES = 100
 """Times that a larger array may be as large as its file. Images of a camera are compressed five times; what
 is compressed a thousand times holds nothing."""
+
+MOST_COUNTED = 2**24
+"""Bytes of a file whose texts are counted, which takes half a second for a million rows."""
 
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
@@ -52,8 +56,14 @@ def read_array(file: zipfile.ZipFile, name: str, size: int) -> np.ndarray:
     return array.astype(kind.newbyteorder("="), copy=False)  # PyTorch has one order of bytes
 
 
+def read_table(path: Path) -> pa.Table:
+    """A Parquet file whose size is checked (`check_table`). Raises UserError, or errors of pyarrow."""
+    check_table(path)
+    return pq.read_table(path)
+
+
 def check_table(path: Path) -> None:
-    """Raise UserError for a Parquet file that holds far more numbers than its size can mean.
+    """Raise UserError for a Parquet file that holds far more numbers or texts than its size can mean.
 
     Raises errors of pyarrow for other files."""
     facts = pq.read_metadata(path)
@@ -63,6 +73,32 @@ def check_table(path: Path) -> None:
     values = facts.num_rows * (facts.num_columns - len(lists) + sum(lists))
     what = f"{path}: the table of {facts.num_rows:,} rows"
     check_expansion(what, max(unpacked, 8 * values), path.stat().st_size)
+    if path.stat().st_size < MOST_COUNTED:
+        check_expansion(what, text_bytes(path), path.stat().st_size)
+
+
+def text_bytes(path: Path) -> int:
+    """Bytes of all texts of a Parquet file, in which one that many rows share may lie once."""
+    with pq.ParquetFile(path) as file:
+        columns = map(file.schema.column, range(len(file.schema)))
+        texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+    # As dictionaries, so that it is in memory once, too.
+    with pq.ParquetFile(path, read_dictionary=texts) as file:
+        batches = file.iter_batches(columns=texts) if texts else ()
+        return sum(text_bytes_in(column) for batch in batches for column in batch.columns)
+
+
+def text_bytes_in(column: pa.Array) -> int:
+    """Bytes of the texts of a column, in lists and structures too, each as often as it is named."""
+    if pa.types.is_dictionary(column.type):
+        return pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
+    if not pa.types.is_nested(column.type):
+        return 0
+    if pa.types.is_map(column.type):  # a list of pairs, which Arrow cannot flatten
+        pair = pa.struct({"key": column.type.key_type, "value": column.type.item_type})
+        column = column.cast(pa.list_(pair))
+    parts = column.flatten()
+    return sum(map(text_bytes_in, [parts] if isinstance(parts, pa.Array) else parts))
 
 
 def check_expansion(what: str, in_memory: int, in_file: int) -> None:

@@ -3,11 +3,19 @@
 import io
 import os
 from collections import OrderedDict
+from typing import BinaryIO
 
 from vjepa.data.storage import BLOCK, StorageConfig, read_range
 
 BLOCKS = 4
 """Blocks of a file that is read by ranges which stay in memory."""
+
+
+def first_and_last(file: BinaryIO, size: int, count: int) -> tuple[bytes, bytes]:
+    """The first and the last `count` bytes of an open file of `size` bytes."""
+    first = file.read(count)
+    file.seek(max(0, size - count))
+    return first, file.read(count)
 
 
 class SeekableFile(io.RawIOBase):

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
+from vjepa.data.array_files import check_table
 from vjepa.data.class_map import cleaned
 from vjepa.data.column_files import NumberFile, TextFile, without
 from vjepa.data.list_dialect import column_names
@@ -61,6 +62,7 @@ class Builder:
     Raises ManifestError for the first mistake, like the reader of small files."""
 
     def __init__(self, source: Path, folder: Path) -> None:
+        check_table(source)
         self.source = source
         self.folder = folder
         self.file = pa.parquet.ParquetFile(source, buffer_size=BUFFER, pre_buffer=False)

@@ -173,7 +173,8 @@ class Video:
             raise DecodeError(self.path, reason)
 
     def _decoded(self, times: Float[np.ndarray, "t"]) -> Iterator[Image]:
-        converted = shape = None
+        converted = None
+        shape = None
         with as_decode_error(self.path):
             for time in times:
                 frame = self.stream.frame_at(self.stream.tick_at(time))

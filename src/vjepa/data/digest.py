@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vjepa.data.byte_files import first_and_last
 from vjepa.data.manifest import Manifest
 from vjepa.data.row_digest import DIGITS, table_digest, without_common_folder
 from vjepa.data.storage import StorageError
@@ -122,6 +123,4 @@ def edges_of(path: Path) -> tuple[int, bytes, bytes]:
         raise FileNotFoundError(errno.ENOENT, "no file", str(path))
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        begin = file.read(EDGE)
-        file.seek(max(0, size - EDGE))
-        return size, begin, file.read(EDGE)
+        return size, *first_and_last(file, size, EDGE)

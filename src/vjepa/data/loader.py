@@ -1,7 +1,8 @@
 """The order of an endless stream of samples, the replacement of bad ones, and a loader that resumes exactly.
 
 A training sample is a pure function of (seed, k), where k counts the samples of the whole run over all ranks
-and epochs. So the state of a run's data is one number: how many batches it has consumed.
+and epochs. So the state of a run's data is one number: how many batches it has consumed. It follows from the
+number of finished steps.
 """
 
 import time
@@ -122,7 +123,7 @@ class Loader(DataLoader):
 
 
 class ResumableLoader(Loader):
-    """A loader whose state Lightning saves: the batches it handed over, not those it prefetched."""
+    """A loader that counts the batches it has handed over, and not those it prefetched."""
 
     def __iter__(self) -> Iterator[NamedTuple]:
         for batch in super().__iter__():
@@ -131,11 +132,11 @@ class ResumableLoader(Loader):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        # The same number on all ranks: Lightning saves that of rank 0 alone.
-        return {"consumed": self.batch_sampler.consumed}
+        # Lightning warns of a loader without a state, and loads a state only in the middle of an epoch.
+        return {}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        self.batch_sampler.consumed = state["consumed"]
+        pass
 
 
 def loader_settings(workers: int, timeout: float) -> dict:

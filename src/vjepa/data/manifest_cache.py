@@ -18,10 +18,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet
 
+from vjepa.data.byte_files import first_and_last
 from vjepa.data.cache_builder import Builder, RowFacts
 from vjepa.data.manifest_error import ManifestError
 from vjepa.data.manifest_files import with_column
@@ -71,9 +73,7 @@ def source_key(source: Path) -> str:
     """What tells whether a source is still the same: size, time and first and last bytes."""
     with source.open("rb") as file:
         state = os.fstat(file.fileno())
-        begin = file.read(EDGE)
-        file.seek(max(0, state.st_size - EDGE))
-        edges = hashlib.sha256(begin + file.read(EDGE)).hexdigest()
+        edges = hashlib.sha256(b"".join(first_and_last(file, state.st_size, EDGE))).hexdigest()
     return f"{FORMAT} {state.st_size} {state.st_mtime_ns} {edges[:24]}"
 
 
@@ -105,21 +105,21 @@ def opened(place: Path, key: str) -> tuple[pa.Table, RowFacts] | None:
 
 def is_whole(place: Path) -> bool:
     """Whether the checksum at the end of a file is that of what comes before."""
-    checksum = 0
     with place.open("rb") as file:
-        left = max(0, place.stat().st_size - 4)
-        while left and (piece := file.read(min(left, PIECE))):
-            checksum = zlib.crc32(piece, checksum)
-            left -= len(piece)
-        return file.read() == checksum.to_bytes(4)
+        return checksum_of(file, place.stat().st_size - 4) == file.read()
 
 
 def append_checksum(file: Path) -> None:
     with file.open("rb") as content, file.open("ab") as end:
-        checksum = 0
-        while piece := content.read(PIECE):
-            checksum = zlib.crc32(piece, checksum)
-        end.write(checksum.to_bytes(4))
+        end.write(checksum_of(content, file.stat().st_size))
+
+
+def checksum_of(file: BinaryIO, size: int) -> bytes:
+    """The checksum of the first `size` bytes of an open file, which is then at their end."""
+    checksum = 0
+    for first in range(0, size, PIECE):
+        checksum = zlib.crc32(file.read(min(PIECE, size - first)), checksum)
+    return checksum.to_bytes(4)
 
 
 @contextmanager

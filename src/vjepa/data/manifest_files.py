@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet
 
+from vjepa.data import array_files
 from vjepa.data.class_map import cleaned
 from vjepa.data.list_dialect import NAMES_OF_PATH, column_names
 from vjepa.data.manifest_error import ManifestError
@@ -46,7 +46,7 @@ def read_table(source: Path) -> pa.Table:
             _check_binary(source)
         return pa.table({"path": pa.array([source.name], pa.large_string())})
     if suffix == ".parquet":
-        return with_paths(source, pa.parquet.read_table(source))
+        return with_paths(source, array_files.read_table(source))
     return with_paths(source, read_text_table(source), trimmed=True)
 
 

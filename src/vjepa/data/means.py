@@ -38,7 +38,7 @@ class Means:
             self.weights[name] = self.weights.get(name, 0.0) + weight
 
     def compute(self, strategy: Strategy) -> dict[str, float]:
-        """The means over all devices, and begin anew. A name without any sample is left out.
+        """Return the means over all devices, and forget all values. A name without a sample is left out.
 
         Every process has to call it.
         """

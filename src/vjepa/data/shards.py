@@ -66,7 +66,7 @@ def pack_shards(manifest: str | Path, *, out: str, size: int = 10**9) -> None:
     rows = read_manifest(manifest)
     plan = planned(rows, size)
     count = int(plan.shards[-1]) + 1
-    packed = [part for part in tqdm(parts(rows, plan, folder), total=count, unit="shard", disable=None)]
+    packed = list(tqdm(parts(rows, plan, folder), total=count, unit="shard", disable=None))
     write_index(rows, plan, np.concatenate(packed), folder)
     folder.remove_parts()
     videos = counted(len(plan.first_rows), "video")
@@ -110,7 +110,8 @@ def check_rows_differ(manifest: Manifest, codes: np.ndarray) -> None:
 def shard_numbers(sizes: Sequence[int], most: int) -> np.ndarray:
     """For each video the number of its shard: in their order, as many in each as fit."""
     numbers = []
-    number = filled = 0
+    number = 0
+    filled = 0
     for size in sizes:
         if filled and filled + size > most:
             number += 1
@@ -173,7 +174,7 @@ def write_index(manifest: Manifest, plan: Packing, packed: np.ndarray, folder: S
         writer = None
         for first in range(0, len(plan.codes), ROWS):
             codes = plan.codes[first : first + ROWS]
-            rows = with_members(table.slice(first, ROWS), plan.shards[codes], packed[codes])
+            rows = with_places(table.slice(first, ROWS), plan.shards[codes], packed[codes])
             writer = writer or pa.parquet.ParquetWriter(target, rows.schema, compression="zstd")
             writer.write_table(rows)
         writer.close()
@@ -184,13 +185,13 @@ def write_index(manifest: Manifest, plan: Packing, packed: np.ndarray, folder: S
     folder.write(INDEX, write)
 
 
-def with_members(rows: pa.Table, shards: np.ndarray, packed: np.ndarray) -> pa.Table:
+def with_places(rows: pa.Table, shards: np.ndarray, packed: np.ndarray) -> pa.Table:
     """Rows with the columns that say where their videos lie."""
     columns = {
-        "shard": pa.array([f"{shard:06d}.tar" for shard in shards]),
+        "shard": [f"{shard:06d}.tar" for shard in shards],
         "offset": packed["offset"],
         "size": packed["size"],
-        "digest": pa.array(packed["digest"].astype(str)),
+        "digest": packed["digest"].astype(str),
     }
     for name, column in columns.items():
         rows = rows.append_column(name, pa.array(column))

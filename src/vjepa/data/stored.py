@@ -15,7 +15,7 @@ from io import BufferedIOBase, BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from vjepa.data.byte_files import MemoryFile, RangedFile, WindowFile
+from vjepa.data.byte_files import MemoryFile, RangedFile, WindowFile, first_and_last
 from vjepa.data.file_cache import Held, held, kept
 from vjepa.data.reading import note_file
 from vjepa.data.storage import BLOCK, StorageConfig, StorageError, is_address, read_range, status
@@ -118,9 +118,7 @@ class Stored:
         """Its size, and its first and last `count` bytes. Raises StorageError, or OSError."""
         if not is_address(self.address):
             with self.opened() as media, media.open() as file:
-                begin = file.read(count)
-                file.seek(max(0, media.size - count))
-                return media.size, begin, file.read(count)
+                return media.size, *first_and_last(file, media.size, count)
         size = self.size if self.size is not None else status(self.address, self.config).size
         first, end = self.offset, self.offset + size
         begin = read_range(self.address, first, min(first + count, end), self.config)

@@ -67,7 +67,8 @@ def steady_span(stamps: Iterable[Stamp], longest: Fraction | float) -> Span | No
     A frame may refer to a later one, which is then stored before it, so stamps need not rise. But times of
     decoding rise, and a key frame is shown after all frames before it in the file.
     """
-    span = decoded = None
+    span = None
+    decoded = None
     for stamp in stamps:
         if stamp.decoded is not None:
             if decoded is not None and stamp.decoded < decoded:

@@ -79,7 +79,8 @@ class VideoStream(StreamReader):
         return float((tick - self.facts.first_tick) * self.seconds_per_tick)
 
     def close(self) -> None:
-        self._shown = self._following = None
+        self._shown = None
+        self._following = None
         self._frames = iter(())
         super().close()
 

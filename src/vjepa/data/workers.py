@@ -17,10 +17,10 @@ from vjepa.errors import DataError, UserError
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """Signals that end a run after its step. A scheduler sends them to every process of a job."""
-AGAIN = "the same command continues from the last checkpoint"
+AGAIN = "the same command continues from what was saved"
 CAUSES = {
-    "Killed": "most likely because memory ran out; make data.workers, data.batch_size or the clips smaller",
-    "Bus error": "because shared memory (/dev/shm) ran out; make it larger, or data.workers smaller",
+    "Killed": "most likely because memory ran out; take fewer workers, or smaller batches or clips",
+    "Bus error": "because shared memory (/dev/shm) ran out; make it larger, or take fewer workers",
 }
 """What torch says about a worker's end -> why, and what to do."""
 
@@ -119,8 +119,8 @@ def workers_unanswered(reading: WorkerNotes, seconds: float) -> str:
 def unanswered(what: str, seconds: float) -> str:
     """The sentence for a file, or workers, that take longer than `seconds`."""
     return (
-        f"{what} within data.timeout={seconds:g} seconds; look at its disk or network, leave it out, or "
-        f"raise data.timeout; {AGAIN}"
+        f"{what} within {seconds:g} seconds; look at its disk or network, leave it out, or raise the timeout "
+        f"(data.timeout in a recipe, --timeout of a command); {AGAIN}"
     )
 
 

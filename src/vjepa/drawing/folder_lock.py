@@ -45,7 +45,7 @@ def owned(folder: Path) -> Iterator[None]:
 
 
 def own(folder: Path) -> None:
-    """The same until this process ends. A folder that this process has already stays its own."""
+    """Like `owned`, until this process ends. A folder that this process has already stays its own."""
     make(folder)
     place = folder.resolve()
     if place in HELD and is_same_file(HELD[place], place / NAME):
@@ -72,6 +72,8 @@ def check_owned(folder: Path) -> None:
 
 
 def make(folder: Path) -> None:
+    """Make the folder, if it is not there. Raises UserError."""
+    require(not os.path.isfile(folder), f"{folder} is a file; choose another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -6,9 +6,10 @@ with complete_file(out) as unfinished:
     unfinished.write_text(page)
 """
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from uuid import uuid4
@@ -73,10 +74,19 @@ def complete_file(path: Path) -> Iterator[Path]:
         yield unfinished
         sync(unfinished)
         unfinished.replace(target)
-        with suppress(OSError):  # some file systems cannot do this with a folder
-            sync(target.parent)
+        sync_folder(target.parent)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names in a folder, without which a loss of power takes a new file away."""
+    try:
+        sync(folder)
+    except OSError as error:
+        # Some network file systems cannot, and need not. A folder that lists no names cannot be opened.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES):
+            raise
 
 
 def sync(path: Path) -> None:

@@ -20,7 +20,7 @@ from vjepa.weights.checkpoints import checkpoint_in
 from vjepa.weights.files import digest
 from vjepa.weights.load import Weights
 
-WITHOUT_EFFECT = {"out", "part", "parts", "batch_size", "workers", "device"}
+WITHOUT_EFFECT = {"out", "part", "parts", "batch_size", "workers", "timeout", "device"}
 """Settings that change neither the numbers nor the files."""
 SOURCES = ("encoder", "videos", "probe")
 """Settings that are paths. `FeatureConfig.identity` has digests in their place."""
@@ -62,6 +62,8 @@ class FeatureConfig:
     """Clips encoded at once."""
     workers: int = 2
     """Processes that decode."""
+    timeout: float = 300.0
+    """Seconds that a batch may take to decode before the command ends with the name of its file."""
     part: int = 0
     """Number of this process, from 0 to `parts` - 1: several can fill one folder, on as many devices."""
     parts: int = 1
@@ -72,7 +74,7 @@ class FeatureConfig:
     def __post_init__(self) -> None:
         require(not Path(self.out).is_file(), f"--out {self.out} is a file; name a folder")
         check_positive(frames=self.frames, fps=self.fps, size=self.size, parts=self.parts)
-        check_positive(shard=self.shard, batch_size=self.batch_size)
+        check_positive(shard=self.shard, batch_size=self.batch_size, timeout=self.timeout)
         known_overlap = self.overlap is None or 0 <= self.overlap < 1
         require(known_overlap, f"--overlap {self.overlap} is a share: 0 to below 1")
         known_part = 0 <= self.part < self.parts

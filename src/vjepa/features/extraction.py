@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from vjepa.data.clips import Sample
+from vjepa.data.loader import Loader, loader_settings
 from vjepa.data.manifest import Manifest
 from vjepa.data.windows import Window, WindowClips, windows_of
 from vjepa.errors import counted, require
@@ -164,7 +164,8 @@ def read_batches(
     ]
     clips = WindowClips(manifest, windows, config.clip)
     # Collated into a list, because samples that could not be decoded have no clip to stack.
-    return iter(DataLoader(clips, batch_sampler=order, num_workers=config.workers, collate_fn=list))
+    settings = loader_settings(config.workers, config.timeout)
+    return iter(Loader(clips, batch_sampler=order, collate_fn=list, **settings))
 
 
 def shard_features(

@@ -21,7 +21,7 @@ import pyarrow.parquet
 from jaxtyping import Float
 from safetensors import safe_open
 
-from vjepa.data.array_files import check_table
+from vjepa.data.array_files import read_table
 from vjepa.data.manifest import Manifest
 from vjepa.data.windows import Window
 from vjepa.errors import damage_as_error, require
@@ -162,8 +162,7 @@ def is_empty(file: Path) -> bool:
 
 
 def read_parquet(path: Path) -> Features:
-    check_table(path)
-    table = pa.parquet.read_table(path)
+    table = read_table(path)
     columns = {name: table[name].to_pylist() for name in TYPES}
     if not table.num_rows:
         return Features(np.empty((0, 0), np.float32), columns)

@@ -6,7 +6,7 @@ and far predictions are averaged alike everywhere. Beside it stands the baseline
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from jaxtyping import Float64, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
-from vjepa.data.decode import open_video
+from vjepa.data.decode import Video, open_video
 from vjepa.data.forward_reader import ForwardReader
 from vjepa.data.manifest import Row
 from vjepa.data.transforms import resized
@@ -93,25 +93,33 @@ def curve_of(row: Row, timing: Timing, forecaster: Forecaster) -> Curve:
             steps >= timing.steps > 1,
             f"{row.path} is too short to be predicted: a window of this encoder is {length:g} s long",
         )
-        size = picture_size(video.height, video.width, timing.clip.size, forecaster.target.config.patch)
-        plan = VideoPlan(row, end - start, size, [], 0)
-        reader = ForwardReader(video, partial(resized, size=size))
         errors = np.zeros((2, steps))
         counts = np.zeros(steps)
         hidden = hidden_steps(timing.steps)
-        stride = -(-hidden // TIMES_PREDICTED)
-        firsts = range(0, steps - timing.steps + 1, stride)
-        times = [film_times(video, plan, start + first * timing.step_seconds, timing) for first in firsts]
-        for number, first in enumerate(tqdm(firsts, unit="window", desc=row.path.name)):
-            later = times[number + 1 : number + 1 + timing.steps]  # windows that begin later do not overlap
-            clip = reader.clip(times[number], np.concatenate([times[number][:0], *later]))
+        firsts = range(0, steps - timing.steps + 1, -(-hidden // TIMES_PREDICTED))
+        size = picture_size(video.height, video.width, timing.clip.size, forecaster.target.config.patch)
+        plan = VideoPlan(row, end - start, size, [], 0)
+        begins = [start + first * timing.step_seconds for first in firsts]
+        clips = window_clips(video, plan, begins, timing)
+        for first, clip in zip(tqdm(firsts, unit="window", desc=row.path.name), clips, strict=True):
             places = slice(first + timing.steps - hidden, first + timing.steps)
-            errors[:, places] += window_errors(torch.from_numpy(clip), forecaster)
+            errors[:, places] += window_errors(clip, forecaster)
             counts[places] += 1
     known = counts > 0
     starts = start + np.arange(steps)[known] * timing.step_seconds
     predicted, unchanged = errors[:, known] / counts[known]
     return Curve(row, starts, timing.step_seconds, predicted, unchanged)
+
+
+def window_clips(
+    video: Video, plan: VideoPlan, begins: Sequence[float], timing: Timing
+) -> Iterator[UInt8[Tensor, "t h w c"]]:
+    """The frames of windows that begin at rising seconds, resized; what they share is decoded once."""
+    reader = ForwardReader(video, partial(resized, size=plan.size))
+    times = [film_times(video, plan, begin, timing) for begin in begins]
+    for number, own in enumerate(times):
+        later = times[number + 1 : number + 1 + timing.steps]  # windows that begin later do not overlap
+        yield torch.from_numpy(reader.clip(own, np.concatenate([own[:0], *later])))
 
 
 def window_errors(clip: UInt8[Tensor, "t h w c"], forecaster: Forecaster) -> Float64[np.ndarray, "2 m"]:

@@ -19,7 +19,7 @@ import pyarrow.compute
 import pyarrow.parquet
 from jaxtyping import Int64
 
-from vjepa.data.array_files import check_table
+from vjepa.data.array_files import read_table
 from vjepa.data.digest import table_digest
 from vjepa.data.manifest_files import ManifestError
 from vjepa.data.text_files import read_text
@@ -117,8 +117,7 @@ def json_texts(source: Path) -> Iterator[str]:
     """One JSON text for each row of the file. Raises ManifestError for another kind of file."""
     ending = source.suffix.lower()
     if ending == ".parquet":
-        check_table(source)
-        for number, row in enumerate(pa.parquet.read_table(source).to_pylist(), 1):
+        for number, row in enumerate(read_table(source).to_pylist(), 1):
             # A table gives every row every column. Null stands for a column that the row does not have.
             yield json.dumps(without_nulls(row, f"{source}, row {number}"), default=name_of_type)
     elif ending in ENDINGS:

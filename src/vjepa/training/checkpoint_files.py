@@ -1,12 +1,11 @@
-"""Checkpoints are written beside their place, and are complete and on the disk, or not there.
+"""Checkpoints are written beside their place. Each is complete and on the disk, or it is not there.
 
 Lightning writes them by way of TMPDIR, which may be full or small where the run's own disk is not. A disk
-that is full, or a folder that is gone for a while, does not end a run: it warns and tries again at its next
-save.
+that is full, or a folder that is gone for a while, does not end a run: the run warns, and tries again at its
+next save.
 """
 
 import errno
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from uuid import uuid4
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from vjepa.drawing.outputs import sync, sync_folder
 from vjepa.weights.checkpoints import FOLDER
 
 UNFINISHED = ".unfinished"
@@ -22,10 +22,10 @@ UNFINISHED = ".unfinished"
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Saves checkpoints without another folder than theirs. Loading is Lightning's.
+    """Saves a checkpoint by way of its own folder alone. Loading is Lightning's.
 
     A save that fails raises nothing: only the first process writes, and the others would wait for it for
-    ever. It says so in `failure`, which all of them read (`vjepa.training.kept_checkpoints`).
+    ever. `failure` says why it failed, and all processes read that (`vjepa.training.kept_checkpoints`).
     """
 
     failure: str | None = None
@@ -57,14 +57,13 @@ class CheckpointFiles(TorchCheckpointIO):
 def write(checkpoint: dict, target: Path) -> None:
     """Write beside `target`, wait until the disk has it, and move it there. Raises OSError."""
     make_folder(target.parent)
-    # Of its own, so that no other process writes into it; shortened, since a name has a longest length.
+    # A name of its own, so that no other process writes into it; shortened, since a name may be too long.
     unfinished = target.with_name(f".{target.stem[:40]}.{uuid4().hex[:8]}{UNFINISHED}")
     try:
         # An open file and not a path, for which torch does not say at all why it failed.
         with unfinished.open("wb") as file:
             torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
+        sync(unfinished)
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -80,15 +79,3 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in top.rglob(f"*{UNFINISHED}"):
         leftover.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the disk has the names in a folder, without which a loss of power takes a new file away."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:  # some network file systems cannot, and need not
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)

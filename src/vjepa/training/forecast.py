@@ -28,6 +28,7 @@ from vjepa.training.kept_checkpoints import NEWEST
 from vjepa.training.monitors import completes_step
 from vjepa.training.step_timer import StepTimer
 from vjepa.weights.card import parameters_text
+from vjepa.weights.checkpoints import FOLDER
 
 WARM_UP = 3
 """Steps that are not timed: the first ones start data workers and choose kernels."""
@@ -50,7 +51,7 @@ class Forecast(L.Callback):
         kept = checkpoints_kept(trainer)
         free = shutil.disk_usage(self.out).free
         # Another one is written before the oldest is deleted, and the export holds the weights once more.
-        check_disk(self.out, (kept + 2) * size - bytes_in(self.out / "checkpoints"), free)
+        check_disk(self.out, (kept + 2) * size - bytes_in(self.out / FOLDER), free)
         trained = sum(p.numel() for p in stage.parameters() if p.requires_grad)
         tokens = tokens_per_clip(stage, trainer.datamodule)
         clip = f", a clip is {tokens} tokens" if tokens else ""

@@ -83,7 +83,8 @@ class FrozenStage(L.LightningModule):
         """One schedule for each pair (matrices, vectors) of the optimiser's parameter groups."""
         return [self.optim.lr]
 
-    def on_fit_start(self) -> None:
+    def on_train_start(self) -> None:
+        # Not earlier: for it, Lightning asks for the data, which begin where a loaded checkpoint ended.
         self.total_steps = int(self.trainer.estimated_stepping_batches)
 
     def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None) -> None:

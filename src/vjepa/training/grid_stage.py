@@ -98,7 +98,6 @@ class GridStage(FrozenStage):
         return GridAdamW(self.optim, self.heads, self.probes)
 
     def on_fit_start(self) -> None:
-        super().on_fit_start()
         clip = self.trainer.gradient_clip_val
         require(
             not clip or self.trainer.gradient_clip_algorithm == "value",

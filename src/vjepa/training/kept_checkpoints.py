@@ -15,6 +15,8 @@ from torch import Tensor
 from vjepa.errors import UserError
 from vjepa.training.alarms import good_step
 from vjepa.training.checkpoint_files import CheckpointFiles
+from vjepa.weights.files import as_checkpoint_error
+from vjepa.weights.pickles import read_pickle
 
 NEWEST = 2
 """How many of the newest checkpoints stay, whatever the recipe says."""
@@ -79,6 +81,17 @@ class KeptCheckpoints(ModelCheckpoint):
             if entry not in kept:
                 super()._remove_checkpoint(trainer, str(Path(self.dirpath) / entry[1]))
         self.written = tuple(entry for entry in self.written if entry in kept)
+
+
+@as_checkpoint_error
+def best_names(checkpoint: Path) -> list[tuple[str, str]]:
+    """Each `checkpoint.monitor` of a run, and the name of the best file by it, as a checkpoint says.
+
+    The name is relative to the folder of checkpoints, since a run may have been moved.
+    """
+    states = read_pickle(checkpoint)["callbacks"].items()
+    watching = [state for key, state in states if key.startswith("ModelCheckpoint") and state["monitor"]]
+    return [(s["monitor"], os.path.relpath(s["best_model_path"] or ".", s["dirpath"])) for s in watching]
 
 
 def save_now(trainer: L.Trainer, file: Path) -> None:

@@ -134,7 +134,9 @@ class LossGuard(L.Callback):
     def on_train_batch_end(self, trainer, stage, outputs, batch, batch_idx) -> None:
         if not completes_step(trainer, batch_idx):
             return
-        self.norm = norm_of(trained(stage))  # before a checkpoint is saved
+        # Before a checkpoint is saved; the mean, so that a fault of one device ends the run on all of them.
+        norm = torch.tensor(norm_of(trained(stage)), device=stage.device)
+        self.norm = float(trainer.strategy.reduce(norm, reduce_op="mean"))
         if not math.isfinite(self.norm):
             raise DataError(
                 f"the weights are not finite after step {trainer.global_step}; lower optim.lr"

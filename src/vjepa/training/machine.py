@@ -19,6 +19,7 @@ from vjepa.training.run_folder import RunFolder
 from vjepa.training.sharded import NAME
 from vjepa.training.trainer_settings import our_precision
 from vjepa.weights.checkpoints import step_of
+from vjepa.weights.files import as_checkpoint_error
 from vjepa.weights.pickles import read_pickle
 
 MACHINE = "machine"
@@ -90,13 +91,22 @@ def recorded_machine(folder: RunFolder) -> Machine:
     return known | ({} if precision is None else {"precision": precision_name(precision)})
 
 
+@as_checkpoint_error
+def read_machine(checkpoint: Path) -> Machine:
+    """What a checkpoint says of its machine; an older one says nothing. Raises CheckpointError for damage."""
+    machine = dict(read_pickle(checkpoint).get(MACHINE, {}))
+    wrong = [name for name in CUT if type(machine.get(name, 1)) is not int or machine.get(name, 1) < 1]
+    require(not wrong, f"its {MACHINE} has no number for {', '.join(wrong)}")
+    return machine
+
+
 def going_on(folder: RunFolder, checkpoint: Path, now: Machine, has_precision: bool) -> str:
     """The line that says from which step a run continues, and what has changed since then.
 
     has_precision: Whether the recipe names one. Raises UserError if a step would have another number of
     samples, or if the precision would change unasked.
     """
-    before = recorded_machine(folder) | read_pickle(checkpoint).get(MACHINE, {})
+    before = {**recorded_machine(folder), **read_machine(checkpoint)}
     check_same_batch(folder.path, before, now)
     if not has_precision:
         check_same_precision(folder.path, before, now)
@@ -179,5 +189,3 @@ def recount(checkpoint: dict, before: int | None, batches: int) -> None:
         counts.update(ready=taken, started=taken, processed=taken, completed=taken - unfinished)
     if within_step:  # Lightning will count the last whole step once more
         loop["epoch_loop.state_dict"]["_batches_that_stepped"] = steps - 1
-    for loader in loop["state_dict"].get("combined_loader", []):
-        loader["consumed"] = steps * batches

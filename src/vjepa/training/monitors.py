@@ -46,7 +46,7 @@ def write(trainer: L.Trainer, values: Mapping[str, float | Tensor], steps: int) 
 class OptimizerMonitor(L.Callback):
     """Logs learning rate, weight decay and gradient norm."""
 
-    def on_fit_start(self, trainer, stage) -> None:
+    def on_train_start(self, trainer, stage) -> None:
         steps = int(trainer.estimated_stepping_batches)
         lr = stage.optim.lr
         if trainer.is_global_zero and steps < lr.warmup + lr.decay:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import yaml
 
+from vjepa.command.yaml_text import load_yaml
 from vjepa.data.digest import DataDigest, files_digest
 from vjepa.drawing.outputs import complete_file
 from vjepa.errors import UserError, require
@@ -125,7 +126,7 @@ def read_recipe(file: Path) -> dict:
     """The settings in a run's `config.yaml`. Raises UserError if it is damaged or cannot be read."""
     what = "is empty or damaged"
     try:
-        recipe = yaml.safe_load(file.read_text())
+        recipe = load_yaml(file.read_text())
     except OSError as error:
         recipe = None
         what = f"cannot be read ({error.strerror})"

@@ -18,6 +18,7 @@ from lightning.pytorch.strategies.launchers import subprocess_script
 
 from vjepa.training.kept_checkpoints import save_now
 from vjepa.training.monitors import completes_step
+from vjepa.training.run_folder import RunFolder
 from vjepa.training.watch import Stopped, Watch
 
 
@@ -50,7 +51,7 @@ class StopOnSignal(L.Callback):
             out: Folder of the run.
             watch: What hears the signals.
         """
-        self.folder = out / "checkpoints"
+        self.folder = RunFolder(out)
         self.watch = watch
         self.stopped: Stopped | None = None
 
@@ -102,6 +103,6 @@ class StopOnSignal(L.Callback):
 
     def save(self, trainer: L.Trainer) -> None:
         step = trainer.global_step
-        save_now(trainer, self.folder / f"step={step}.ckpt")
+        save_now(trainer, self.folder.checkpoint(step))
         sentence = f"stopped after step {step}; the same command continues from there"
         self.stopped = Stopped(self.watch.requested, sentence)

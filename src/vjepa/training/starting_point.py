@@ -5,7 +5,6 @@
 A score of weights that nobody trained is impossible: what does not lead to a checkpoint is refused.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from vjepa.drawing.folder_lock import check_owned, own
 from vjepa.errors import require
 from vjepa.training.checkpoint_settings import check_checkpoint_settings
 from vjepa.training.frozen_stage import DIGEST
+from vjepa.training.kept_checkpoints import best_names
 from vjepa.training.machine import Machine, going_on
 from vjepa.training.moved import current_names
 from vjepa.training.run_folder import RunFolder, differences
@@ -156,17 +156,15 @@ def chosen(folder: RunFolder, asked: str | None) -> Path | None:
 
 def best_checkpoint(folder: RunFolder, newest: Path) -> Path:
     """The checkpoint with the best value of `checkpoint.monitor` so far, which the newest one names."""
-    states = read_pickle(newest)["callbacks"].items()
-    watching = [state for key, state in states if key.startswith("ModelCheckpoint") and state["monitor"]]
+    choices = best_names(newest)
     require(
-        bool(watching),
+        bool(choices),
         f"{folder.path} was trained without checkpoint.monitor, so none of its checkpoints is the best; "
         "give --ckpt_path last, or a file",
     )
-    state = watching[0]
-    # Below the folder as it is now, since it may have been moved.
-    best = folder.checkpoints / os.path.relpath(state["best_model_path"] or ".", state["dirpath"])
-    require(best.is_file(), f"{best}, the best checkpoint by {state['monitor']}, is not there; {CHOICES}")
+    monitor, name = choices[0]
+    best = folder.checkpoints / name
+    require(best.is_file(), f"{best}, the best checkpoint by {monitor}, is not there; {CHOICES}")
     return best
 
 

@@ -35,7 +35,6 @@ from vjepa.command.parser import PlainParser
 from vjepa.command.yaml_text import load_yaml
 from vjepa.data.text_files import read_text
 from vjepa.drawing.folder_lock import owned
-from vjepa.drawing.outputs import check_folder
 from vjepa.drawing.style import new_figure, save_figure, style
 from vjepa.errors import UserError, check_positive, damage_as_error, require
 from vjepa.evaluation.tables import markdown_table, mean_and_spread
@@ -210,7 +209,6 @@ def run_sweep(file: Path, *, out: Path | None = None, jobs: int = 1) -> None:
     for config in sweep.configs:
         require(Path(config).is_file(), f"{file}: configs names {config}, and there is no such file")
     out = out or Path("runs") / file.stem
-    check_folder(out)
     with owned(out):
         run_all(sweep, out, jobs)
         text = sweep_table(sweep, out)

@@ -21,7 +21,6 @@ import lightning as L
 from vjepa.command.exit_status import STARTER, STATUS
 from vjepa.data.reading import Process, read_now, read_of
 from vjepa.data.workers import (
-    AGAIN,
     end_with_parent,
     give_up_workers,
     kill_workers,
@@ -30,6 +29,7 @@ from vjepa.data.workers import (
 )
 from vjepa.errors import RANKS
 
+AGAIN = "the same command continues from the last checkpoint"
 PERIOD = 0.5
 """Seconds between two looks."""
 ONE_SIGNAL = 1.0
@@ -43,7 +43,7 @@ class Stopped(SystemExit):
     """A signal, or the limit of time, ends the run. `sentence` says where it continues."""
 
     def __init__(self, number: int, sentence: str) -> None:
-        super().__init__(STATUS[signal.Signals(number)])
+        super().__init__(STATUS[number])
         self.sentence = sentence
 
 
@@ -97,7 +97,7 @@ class Watch(threading.Thread):
 
     @property
     def status(self) -> int:
-        return STATUS[signal.Signals(self.requested)]
+        return STATUS[self.requested]
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
         """Python's handler, in the main thread: ends whatever it does, unless training ends itself."""

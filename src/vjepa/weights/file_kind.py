@@ -16,7 +16,7 @@ HEAD = 512
 """Bytes that are looked at."""
 MOST_HEADER = 1 << 25
 """Bytes of a safetensors header. A network of 2,000 tensors takes 0.3 million of them."""
-AGAIN = "download it again"
+AGAIN = "copy or download it again"
 OTHER = "expected a file of torch or safetensors"
 BEGINNINGS = {
     b"\x1f\x8b": ("is compressed (gzip)", "unpack it first"),
