@@ -79,17 +79,25 @@ class Runs:
         return out
 
     def difference(self, stage: str, run: str, reference: str = "demo", of_all: bool = True) -> float:
-        """The largest difference of an exported weight from that of the reference.
+        """The largest difference of an exported weight from that of the reference, the language model's too.
 
         of_all: Also of the biases of keys, which change no output.
         """
-        expected = load_file(self.out(stage, reference) / "model.safetensors")
-        found = load_file(self.out(stage, run) / "model.safetensors")
+        expected = weights_in(self.out(stage, reference))
+        found = weights_in(self.out(stage, run))
         require(expected.keys() == found.keys(), f"the export of {run} holds other tensors")
         gaps = {name: np.abs(found[name] - value) for name, value in expected.items()}
         return max(
             float((gap if of_all else of_outputs(name, gap)).max(initial=0.0)) for name, gap in gaps.items()
         )
+
+
+def weights_in(out: Path) -> dict[str, np.ndarray]:
+    """The tensors of all exports in the folder of a run."""
+    files = [out / "model.safetensors", *out.glob("language/*.safetensors")]
+    return {
+        f"{file.relative_to(out)}: {name}": value for file in files for name, value in load_file(file).items()
+    }
 
 
 def of_outputs(name: str, gap: np.ndarray) -> np.ndarray:

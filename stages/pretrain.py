@@ -109,8 +109,7 @@ class Pretrain(L.LightningModule):
         """The schedules, AdamW and the moving average, once per step however many batches are accumulated."""
         step = self.global_step + 1
         set_step(optimizer.optimizer, self.optim, step, self.total_steps)
-        optimizer.step(closure=optimizer_closure)
-        # Here and not in the batch-end hook, because checkpoints are saved between the two.
+        optimizer.step(closure=optimizer_closure)  # checkpoints are saved before the batch-end hook
         ema.update(self.target, self.encoder, self.momentum.at(step, self.total_steps))
 
     def setup(self, stage: str) -> None:
@@ -127,8 +126,9 @@ class Pretrain(L.LightningModule):
     def configure_callbacks(self) -> list[L.Callback]:
         return [LabelFreeMonitor(), CollapseMonitor(self.alarm)]  # the first one only judges without labels
 
-    def on_train_start(self) -> None:
-        self.total_steps = int(self.trainer.estimated_stepping_batches)  # not earlier, see FrozenStage
+    @property
+    def total_steps(self) -> int:
+        return int(self.trainer.estimated_stepping_batches)  # not before `on_train_start`, see FrozenStage
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["networks"] = network_configs(dict(self.named_children()))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -518,6 +519,10 @@ def validations(run: Path) -> dict[str, float]:
     return {tag: events.Scalars(tag)[-1].value for tag in tags}
 
 
+FILES = ("model.safetensors", "language/model.safetensors")
+"""What a run with a trained language model leaves."""
+
+
 @pytest.mark.slow
 def test_two_processes_equal_one_and_the_command_leaves_a_folder_that_talks(world, tmp_path):
     """Some batches hold words alone, and no validation has the same kinds of questions in both processes."""
@@ -533,20 +538,13 @@ def test_two_processes_equal_one_and_the_command_leaves_a_folder_that_talks(worl
     for word, name in (("ENCODER", "encoder.safetensors"), ("LANGUAGE", "language")):
         recipe = recipe.replace(word, str(world / name))
     (tmp_path / "recipe.yaml").write_text(recipe)
-    one = command(
-        tmp_path,
-        "--out",
-        "one",
-        "--trainer.accumulate_grad_batches",
-        "2",
-        "--trainer.val_check_interval",
-        "6",
-    )
+    cut = ("--out", "one", "--trainer.accumulate_grad_batches", "2", "--trainer.val_check_interval", "6")
+    one = command(tmp_path, *cut)
     assert one.returncode == 0, one.stderr
     spread = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.val_check_interval", "3")
     two = command(tmp_path, "--out", "two", *spread)
     assert two.returncode == 0, two.stderr
-    for name in ("model.safetensors", "language/model.safetensors"):
+    for name in FILES:
         ours, theirs = (load_file(tmp_path / run / name) for run in ("one", "two"))
         for key, value in ours.items():
             torch.testing.assert_close(
@@ -558,15 +556,14 @@ def test_two_processes_equal_one_and_the_command_leaves_a_folder_that_talks(worl
         and {"val/loss", "val/accuracy_side", "val/accuracy_word1"} <= ours.keys()
     )
     assert isinstance(VideoChat.load(tmp_path / "one").ask(None, "Which way?", limit=3), str)
-    again = command(
-        tmp_path,
-        "--out",
-        "one",
-        "--trainer.accumulate_grad_batches",
-        "2",
-        "--trainer.val_check_interval",
-        "6",
-    )
+    # A run that was killed after its last step writes what belongs to its end.
+    before = {name: load_file(tmp_path / "one" / name) for name in FILES}
+    shutil.rmtree(tmp_path / "one/language")
+    (tmp_path / "one/model.safetensors").unlink()
+    assert command(tmp_path, *cut).returncode == 0
+    for name, tensors in before.items():
+        torch.testing.assert_close(load_file(tmp_path / "one" / name), tensors, atol=0, rtol=0)
+    again = command(tmp_path, *cut)
     assert again.returncode == 0 and "finished, nothing to do" in again.stdout
 
 

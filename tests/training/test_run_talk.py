@@ -9,6 +9,7 @@ from unittest.mock import Mock
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -18,6 +19,7 @@ from vjepa.errors import UserError
 from vjepa.evaluation.label_free import LabelFree, Reading
 from vjepa.evaluation.readouts import ReadOutConfig
 from vjepa.training import closing_lines, forecast, progress
+from vjepa.training.finish import end_training
 from vjepa.training.forecast import Forecast, check_disk, checkpoint_bytes, duration, size_text
 from vjepa.training.image_monitor import ImageMonitor
 from vjepa.training.label_free_monitor import LabelFreeMonitor
@@ -236,8 +238,7 @@ def judged(ours: float) -> LabelFreeMonitor:
     ],
 )  # fmt: skip
 def test_who_learned_nothing_is_told_to_train_longer(typed, command, clips_manifest, monkeypatch):
-    stage = pretrain()
-    stage.total_steps = 2000
+    stage = SimpleNamespace(total_steps=2000)
     data = clip_data(unlabelled(clips_manifest))
     monkeypatch.delenv("MAKELEVEL", raising=False)
     monkeypatch.setattr(closing_lines.sys, "orig_argv", typed.split())
@@ -320,9 +321,25 @@ def test_a_stopped_run_is_not_judged(clips_manifest, tmp_path):
     trainer = fit(stage, data, tmp_path, steps=2, callbacks=[monitor])
     assert monitor.result is not None
     monitor.result = None
-    stage.total_steps = 3
+    trainer.fit_loop.epoch_loop.max_steps = 3
     monitor.on_train_end(trainer, stage)
     assert monitor.result is None
+
+
+def test_a_run_that_was_stopped_after_its_last_step_is_judged_all_the_same(clips_manifest, tmp_path):
+    data = clip_data(unlabelled(clips_manifest))
+    results = []
+    for file in (None, tmp_path / "step=2.ckpt"):
+        stage = pretrain()
+        stage.configure_callbacks = lambda: []
+        monitor = LabelFreeMonitor()
+        callbacks = [monitor, ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=2)]
+        more = {"callbacks": callbacks, "enable_checkpointing": True}
+        trainer = fit(stage, data, tmp_path, 2, ckpt_path=file, **more)
+        if file:
+            end_training(trainer, stage)
+        results.append(monitor.result)
+    assert results[0] == results[1] and results[0].loss_over_mean
 
 
 def test_read_outs_begin_with_the_untrained_encoder_and_survive_a_resume(clips_manifest, tmp_path):

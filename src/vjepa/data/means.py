@@ -29,6 +29,15 @@ class Means:
         self.totals: dict[str, float | Tensor] = dict.fromkeys(self.names, 0.0)
         self.weights: dict[str, float] = dict.fromkeys(self.names, 0.0)
 
+    def state_dict(self) -> dict[str, dict[str, float]]:
+        """What was added on this device since the last `compute`."""
+        totals = {name: float(total) for name, total in self.totals.items()}
+        return {"totals": totals, "weights": dict(self.weights)}
+
+    def load_state_dict(self, state: dict[str, dict[str, float]]) -> None:
+        self.totals = dict(state["totals"])
+        self.weights = dict(state["weights"])
+
     def add(self, values: Mapping[str, float | Tensor], weight: float | int) -> None:
         """Add the means of a batch. weight: how many samples, or tokens, they are means of."""
         for name, value in values.items():

@@ -10,9 +10,12 @@ from vjepa.drawing.folder_lock import check_owned
 from vjepa.training.closing_lines import closing_lines
 from vjepa.training.export_info import training_facts
 from vjepa.training.kept_checkpoints import save_now
+from vjepa.training.label_free_monitor import LabelFreeMonitor
 from vjepa.training.loss_guard import LossGuard
+from vjepa.training.pretraining_monitors import ReadOutMonitor
 from vjepa.training.run_folder import RunFolder
 from vjepa.training.starting_point import check_not_beyond
+from vjepa.weights.checkpoints import step_of
 from vjepa.weights.export import export
 
 
@@ -28,11 +31,24 @@ def finish_fit(
     if steps < max(model.total_steps, 1) or trainer.fast_dev_run:
         print(f"stopped after {steps} of {model.total_steps} steps, so nothing is exported")
         return
+    if resumed and step_of(resumed) == steps:
+        end_training(trainer, model)
     keep_last_checkpoint(trainer, folder, steps)
     check_converged(trainer, folder)
     if is_overridden("test_step", model):
         trainer.test(model, datamodule=trainer.datamodule, verbose=False, weights_only=True)
     export_stage(trainer, model, folder, steps, settings)
+
+
+def end_training(trainer: L.Trainer, model: L.LightningModule) -> None:
+    """The last read-outs and files of a run that was stopped after its last step.
+
+    Lightning trains nothing then, and calls none of the hooks at the end of training.
+    """
+    for callback in trainer.callbacks:
+        if isinstance(callback, (ReadOutMonitor, LabelFreeMonitor)):
+            callback.on_train_end(trainer, model)
+    model.on_train_end()
 
 
 def keep_last_checkpoint(trainer: L.Trainer, folder: RunFolder, steps: int) -> None:

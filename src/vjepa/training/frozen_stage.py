@@ -83,9 +83,11 @@ class FrozenStage(L.LightningModule):
         """One schedule for each pair (matrices, vectors) of the optimiser's parameter groups."""
         return [self.optim.lr]
 
-    def on_train_start(self) -> None:
-        # Not earlier: for it, Lightning asks for the data, which begin where a loaded checkpoint ended.
-        self.total_steps = int(self.trainer.estimated_stepping_batches)
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run. To be asked for once a checkpoint is loaded, since Lightning then makes the
+        data loader, which begins where that ended."""
+        return int(self.trainer.estimated_stepping_batches)
 
     def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None) -> None:
         # Lightning counts finished steps; schedules count the step that is about to be taken.

@@ -36,6 +36,13 @@ class LabelFreeMonitor(L.Callback):
         self.losses = Means(("loss",))
         self.result: LabelFree | None = None
 
+    def state_dict(self) -> dict:
+        # Lightning saves that of the first device. Each goes on from it, which leaves the mean as it is.
+        return {"losses": self.losses.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.losses.load_state_dict(state["losses"])
+
     def on_train_batch_end(self, trainer, stage, outputs: Outputs, batch, batch_idx) -> None:
         if trainer.global_step > stage.total_steps - LAST:
             share = outputs["l1"] / mean_baseline(outputs["targets"])
