@@ -31,7 +31,8 @@ def finish_fit(
     if steps < max(model.total_steps, 1) or trainer.fast_dev_run:
         print(f"stopped after {steps} of {model.total_steps} steps, so nothing is exported")
         return
-    if resumed and step_of(resumed) == steps:
+    # A run that went on from it may have removed it since.
+    if resumed and resumed.exists() and step_of(resumed) == steps:
         end_training(trainer, model)
     keep_last_checkpoint(trainer, folder, steps)
     check_converged(trainer, folder)
