@@ -47,11 +47,12 @@ def interrupted(runs: Runs, stage: str, run: str, number: int, most: int, more: 
     while len(statuses) < most:
         started = runs.start(stage, run, *more)
         time.sleep(runs.random.uniform(0.0, runs.reference(stage)))
-        if not started.is_running():
-            started.wait()
+        if started.is_running():
+            started.kill(number)
+        status = started.wait()
+        if status == 0:  # the signal came too late
             return statuses
-        started.kill(number)
-        statuses.append(started.wait())
+        statuses.append(status)
     runs.finish(stage, run, *more)
     return statuses
 
