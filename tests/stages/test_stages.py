@@ -272,7 +272,7 @@ def test_a_gradient_that_is_no_number_stops_before_it_is_saved(clips_manifest, t
     stage = pretrain()
     with torch.no_grad():
         stage.encoder.norm.bias.fill_(torch.nan)
-    with pytest.raises(DataError, match=r"loss at step 1 is (nan|inf); lower optim\.lr"):
+    with pytest.raises(DataError, match=r"loss at step 1 is (nan|inf); lower model\.optim\.lr"):
         fit(stage, clip_data(clips_manifest), tmp_path, steps=3, callbacks=[LossGuard()])
 
 

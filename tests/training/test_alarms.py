@@ -183,7 +183,7 @@ def test_what_is_no_number_stops_the_run_and_names_the_clips(
             callbacks=[spoil, LossGuard()],
             accumulate_grad_batches=accumulated,
         )
-    assert "lower optim.lr" in str(stopped.value) and "\n" not in str(stopped.value)
+    assert "lower model.optim.lr" in str(stopped.value) and "\n" not in str(stopped.value)
     listed = (tmp_path / "suspect_clips.txt").read_text().splitlines()
     assert len(listed) == 8 and all(line.endswith(".mp4") for line in listed)
     assert listed[0].partition(": ")[2] in str(stopped.value) and "and 5 more" in str(stopped.value)

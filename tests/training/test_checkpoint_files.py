@@ -20,7 +20,7 @@ from tests.stages.test_stages import clip_data, pretrain
 from vjepa.errors import UserError
 from vjepa.training import checkpoint_files
 from vjepa.training.checkpoint_files import UNFINISHED, CheckpointFiles
-from vjepa.training.kept_checkpoints import KeptCheckpoints, save_now
+from vjepa.training.kept_checkpoints import KeptCheckpoints, best_names, save_now
 from vjepa.training.loggers import usual_logger
 from vjepa.weights.checkpoints import newest_checkpoint
 from vjepa.weights.files import CheckpointError
@@ -233,6 +233,18 @@ def names(out: Path) -> list[str]:
 def test_the_newest_two_stay_beside_the_best(settings, kept, clips_manifest, tmp_path):
     run(clips_manifest, tmp_path, 6, **settings)
     assert names(tmp_path) == kept
+
+
+def test_a_run_that_was_moved_keeps_its_best(clips_manifest, tmp_path):
+    best = {"monitor": "step", "mode": "min"}
+    (tmp_path / "here").mkdir()
+    run(clips_manifest, tmp_path / "here", 6, **best)
+    assert names(tmp_path / "here") == ["step=2.ckpt", "step=4.ckpt", "step=6.ckpt"]
+    there = (tmp_path / "here").rename(tmp_path / "there")
+    run(clips_manifest, there, 10, there / "checkpoints/step=6.ckpt", **best)
+    assert names(there) == ["step=10.ckpt", "step=2.ckpt", "step=8.ckpt"]
+    newest = there / "checkpoints/step=10.ckpt"
+    assert best_names(newest) == [("step", "step=2.ckpt")]
 
 
 def test_starts_and_stops_do_not_pile_checkpoints_up(clips_manifest, tmp_path):

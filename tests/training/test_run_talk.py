@@ -271,7 +271,9 @@ def test_ramps_that_are_longer_than_the_run_name_their_settings(clips_manifest, 
     stage = pretrain()
     stage.optim = OptimConfig(lr=Schedule(1e-3, start=0.0, warmup=2, final=0.0, decay=1))
     fit(stage, clip_data(clips_manifest), tmp_path, 2, callbacks=[OptimizerMonitor()])
-    (note,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: optim.lr")]
+    (note,) = [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("note: model.optim.lr")
+    ]
     assert note.endswith("only 2; lower --model.optim.lr.warmup and --model.optim.lr.decay")
 
 

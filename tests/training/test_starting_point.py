@@ -80,7 +80,7 @@ def straight(clips_manifest, tmp_path_factory) -> Pretrain:
     "settings",
     [
         {"filename": "{epoch}-{step}"},
-        {"filename": "mine"},
+        {"filename": "mine", "monitor": "step", "mode": "max"},
         {"filename": "of/two/folders-{step}"},
         {"filename": "{step:08d}", "save_top_k": -1},
         {"filename": None, "save_last": True},

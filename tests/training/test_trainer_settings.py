@@ -28,6 +28,7 @@ from vjepa.models.encoder import Encoder
 from vjepa.models.probe import ProbeConfig
 from vjepa.training import trainer_settings
 from vjepa.training.image_monitor import ImageMonitor
+from vjepa.training.machine import MachineRecord
 from vjepa.training.pretraining_monitors import CollapseMonitor
 from vjepa.training.stage_cli import run
 from vjepa.training.tensorboard_layout import RunDescription
@@ -315,17 +316,30 @@ def test_the_length_may_be_epochs_and_schedules_know_it(pretraining, clips_manif
     assert stage.total_steps == 4
 
 
-@pytest.mark.parametrize("validation", [{}, {"check_val_every_n_epoch": None, "val_check_interval": 2}])
-def test_a_run_of_epochs_resumes_exactly_wherever_it_ended(validation, clips_manifest, tmp_path):
-    every = {"dirpath": tmp_path, "filename": "{step}", "every_n_train_steps": 1, "save_top_k": -1}
-    settings = {"max_epochs": 3, "enable_checkpointing": True} | validation
-    straight = pretrain()
-    fit(straight, clip_data(clips_manifest), tmp_path, -1, callbacks=[ModelCheckpoint(**every)], **settings)
-    for step in range(1, 9):
-        resumed = pretrain()
-        file = tmp_path / f"step={step}.ckpt"
-        trainer = fit(resumed, clip_data(clips_manifest), tmp_path / "on", -1, ckpt_path=file, **settings)
-        assert trainer.global_step == 9 and equal(straight, resumed), step
+CUTS = {
+    "epochs": {"max_epochs": 3},
+    "validations": {"max_epochs": 3, "check_val_every_n_epoch": None, "val_check_interval": 2},
+    "halves": {"max_epochs": 3, "accumulate_grad_batches": 2, "val_check_interval": 0.5},
+    "no validation": {"max_epochs": 3, "accumulate_grad_batches": 2, "limit_val_batches": 0},
+    "steps": {},
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_run_that_is_interrupted_after_every_step_ends_as_one_that_is_not(cut, clips_manifest, tmp_path):
+    settings = {"enable_checkpointing": True} | CUTS[cut]
+    steps = -1 if "max_epochs" in settings else 9
+    batches = settings.get("accumulate_grad_batches", 1)
+    file = None
+    for step in range(1, 10):
+        every = {"dirpath": tmp_path / f"{step}", "every_n_train_steps": 1, "save_top_k": -1}
+        record = MachineRecord({"accumulate_grad_batches": batches})
+        settings["callbacks"] = [record, ModelCheckpoint(filename="{step}", **every)]
+        stage = pretrain()
+        trainer = fit(stage, clip_data(clips_manifest, 8 // batches), tmp_path, steps, file, **settings)
+        file = tmp_path / f"{step}/step={step}.ckpt"
+        straight = stage if step == 1 else straight
+        assert trainer.global_step == 9 and equal(straight, stage), step
 
 
 def test_a_look_says_what_it_lacks(pretraining):

@@ -24,11 +24,11 @@ class AlarmConfig:
     """How much of its best a number may lose until it has collapsed; null for one that is not watched."""
 
     effective_rank: float | None = 0.7
-    """Share of the effective rank of the targets."""
+    """Share of its best that the effective rank of the targets may lose."""
     loss_over_mean: float | None = 0.7
-    """Share of 1 - loss / loss of predicting the mean."""
+    """Share of its best that 1 - loss / loss of predicting the mean may lose."""
     readout: float | None = 0.7
-    """Share of the mean of all read-outs, where the recipe has any."""
+    """Share of its best that the mean of all read-outs may lose, where the recipe has any."""
     after: int = 100
     """Steps at the beginning that are not judged; their best counts later."""
     window: int = 10
@@ -129,7 +129,9 @@ def last_good(trainer: L.Trainer, step: int) -> str:
     """Which checkpoint is not yet collapsed, and what to do with it."""
     found = newest_checkpoint(Path(trainer.default_root_dir) / FOLDER, up_to=step)
     if found is None:
-        return "there is no checkpoint from before; start again with a lower model.optim.lr"
+        return (
+            f"no checkpoint is as old as the last good step, {step}; start again with a lower model.optim.lr"
+        )
     return (
         f"the last good checkpoint is {found}; lower model.optim.lr, and start from it in another --out with "
         f"--model.init_from {found}"

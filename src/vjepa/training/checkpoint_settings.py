@@ -45,7 +45,13 @@ def check_checkpoint_settings(settings: Mapping[str, object]) -> None:
         f"checkpoint.save_top_k={top} counts the best by checkpoint.monitor; for the newest {top} add "
         "--checkpoint.monitor step --checkpoint.mode max",
     )
-    check_filename(settings["filename"])
+    name = settings["filename"]
+    check_filename(name)
+    require(
+        name is None or "{step" in name or bool(monitor) or settings["enable_version_counter"],
+        f"checkpoint.filename={name} would write each checkpoint over the one before, and one of them may be "
+        "damaged; put {step} into it",
+    )
 
 
 def check_filename(filename: str | None) -> None:
@@ -71,7 +77,8 @@ class MonitoredMetric(L.Callback):
     def on_train_batch_end(self, trainer, stage, outputs, batch, batch_idx) -> None:
         # Lightning waits for the first validation, which may never come. Values are of complete steps.
         validates = trainer.num_val_batches and sum(trainer.num_val_batches)
-        if completes_step(trainer, batch_idx) and not validates:
+        is_due = trainer.check_val_every_n_epoch in (None, 1)  # in every epoch, so that it is known by now
+        if completes_step(trainer, batch_idx) and is_due and not validates:
             self.check(trainer, "; values of validation need data.val, and trainer.limit_val_batches above 0")
 
     def on_validation_end(self, trainer, stage) -> None:

@@ -37,7 +37,7 @@ class KeptCheckpoints(ModelCheckpoint):
         return super().state_dict() | {"written": self.written}
 
     def load_state_dict(self, state: dict) -> None:
-        super().load_state_dict(state)
+        super().load_state_dict(moved(state, self.dirpath))
         self.written = state.get("written", ())
 
     def _save_topk_checkpoint(self, trainer: L.Trainer, monitor_candidates: dict[str, Tensor]) -> None:
@@ -81,6 +81,19 @@ class KeptCheckpoints(ModelCheckpoint):
             if entry not in kept:
                 super()._remove_checkpoint(trainer, str(Path(self.dirpath) / entry[1]))
         self.written = tuple(entry for entry in self.written if entry in kept)
+
+
+def moved(state: dict, folder: str) -> dict:
+    """The state of a ModelCheckpoint with its files in another folder, which Lightning would forget."""
+
+    def here(file: str) -> str:
+        return str(Path(folder) / os.path.relpath(file, state["dirpath"])) if file else file
+
+    paths = {
+        name: here(state[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")
+    }
+    best = {here(file): score for file, score in state["best_k_models"].items()}
+    return state | paths | {"dirpath": folder, "best_k_models": best}
 
 
 @as_checkpoint_error

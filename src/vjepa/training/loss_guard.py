@@ -82,6 +82,9 @@ class LossGuard(L.Callback):
 
     def on_train_start(self, trainer, stage) -> None:
         self.begin_norm = self.begin_norm or norm_of(trained(stage))
+        steps = int(trainer.estimated_stepping_batches)
+        if self.spike and self.spike.window >= steps:
+            stage.print(f"note: spike.window={self.spike.window} judges none of {steps} steps; lower it")
 
     def on_train_batch_start(self, trainer, stage, batch, batch_idx) -> None:
         if batch_idx % trainer.accumulate_grad_batches == 0:
@@ -109,7 +112,7 @@ class LossGuard(L.Callback):
     def check_finite(self, trainer: L.Trainer, name: str, value: float) -> None:
         if not math.isfinite(value):
             raise DataError(
-                f"the {name} at step {trainer.global_step + 1} is {value}; lower optim.lr, set "
+                f"the {name} at step {trainer.global_step + 1} is {value}; lower model.optim.lr, set "
                 "trainer.gradient_clip_val, or look at train/loss in TensorBoard for where it began"
                 f"{self.blamed(trainer, trainer.global_step + 1)}"
             )
@@ -139,7 +142,7 @@ class LossGuard(L.Callback):
         self.norm = float(trainer.strategy.reduce(norm, reduce_op="mean"))
         if not math.isfinite(self.norm):
             raise DataError(
-                f"the weights are not finite after step {trainer.global_step}; lower optim.lr"
+                f"the weights are not finite after step {trainer.global_step}; lower model.optim.lr"
                 f"{self.blamed(trainer, trainer.global_step)}"
             )
 
@@ -191,12 +194,14 @@ def suspects(loader: ResumableLoader, finite: Sequence[bool]) -> tuple[bool, lis
 
 
 def sample_name(samples: Dataset, k: int) -> str:
-    """The file of a training clip; the number of any other sample."""
+    """The file of a training clip, and its segment if it is one; the number of any other sample."""
     if not isinstance(samples, TrainingClips):
         return f"sample {k}"
 
     def path(source: int, row: int, generator: np.random.Generator) -> str:
         samples.read(source, row, generator)  # raises DecodeError for a row that another one replaced
-        return str(samples.manifests[source].row(row).path)
+        found = samples.manifests[source].row(row)
+        segment = "" if found.start is None else f" from {found.start:g} s"
+        return f"{found.path}{segment}"
 
     return draw_sample(samples.mixture, k, path)[0] or f"sample {k}"

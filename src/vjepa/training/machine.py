@@ -52,6 +52,9 @@ class MachineRecord(L.Callback):
     def on_load_checkpoint(self, trainer, stage, checkpoint: dict) -> None:
         before = checkpoint.get(MACHINE, {}).get("accumulate_grad_batches")
         recount(checkpoint, before, trainer.accumulate_grad_batches)
+        validation = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]["total"]
+        if validation["completed"] == validation["ready"] or not trainer.limit_val_batches:
+            end_epoch(checkpoint)
 
 
 def machine_of(settings: Namespace, processes: Processes) -> Machine:
@@ -189,3 +192,21 @@ def recount(checkpoint: dict, before: int | None, batches: int) -> None:
         counts.update(ready=taken, started=taken, processed=taken, completed=taken - unfinished)
     if within_step:  # Lightning will count the last whole step once more
         loop["epoch_loop.state_dict"]["_batches_that_stepped"] = steps - 1
+
+
+def end_epoch(checkpoint: dict) -> None:
+    """Count an epoch as over if its last batch is done. Its validation must be over, or not be asked for.
+
+    Lightning 2.6 counts the end of such an epoch and not its beginning, so a second interruption loses one.
+    Without a validation, it takes one more batch.
+    """
+    loop = checkpoint["loops"]["fit_loop"]
+    progress = loop["epoch_loop.batch_progress"]
+    if not progress["is_last_batch"]:
+        return
+    for counts in loop["epoch_progress"].values():
+        counts.update(dict.fromkeys(counts, counts["ready"]))
+    progress["total"]["completed"] = progress["total"]["processed"]
+    progress["current"].update(dict.fromkeys(progress["current"], 0))
+    progress["is_last_batch"] = False
+    loop["epoch_loop.state_dict"]["_batches_that_stepped"] = checkpoint["global_step"]

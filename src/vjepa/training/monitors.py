@@ -50,7 +50,7 @@ class OptimizerMonitor(L.Callback):
         steps = int(trainer.estimated_stepping_batches)
         lr = stage.optim.lr
         if trainer.is_global_zero and steps < lr.warmup + lr.decay:
-            ramps = f"optim.lr warms up over {lr.warmup} and decays over {lr.decay} steps"
+            ramps = f"model.optim.lr warms up over {lr.warmup} and decays over {lr.decay} steps"
             settings = [f"--model.optim.lr.{name}" for name in ("warmup", "decay") if getattr(lr, name)]
             print(f"note: {ramps}, but the run has only {steps}; lower {' and '.join(settings)}")
 

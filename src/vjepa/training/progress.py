@@ -88,6 +88,10 @@ class StepProgress(ProgressBar):
         self.line.close()
         self.line = None
 
+    def on_exception(self, trainer, stage, exception) -> None:
+        if self.line:
+            self.line.close()
+
     def on_validation_start(self, trainer, stage) -> None:
         self.begin_evaluation(trainer.num_val_batches)
 

@@ -27,7 +27,7 @@ NO_EFFECT = (
     *("trainer.accelerator", "trainer.strategy", "trainer.precision", "trainer.plugins"),
     *("trainer.benchmark", "trainer.deterministic", "trainer.inference_mode"),
     *("model.activation_checkpointing", "model.cache_bytes"),
-    *("data.timeout", "data.storage.", "model.alarm."),
+    *("data.timeout", "data.storage.", "model.alarm.", "spike"),
     *("licence", "model.scales"),  # an export names them; nothing is trained with them
     *("trainer.enable_", "trainer.log_every_n_steps", "trainer.logger", "trainer.profiler"),
     *("trainer.max_time", "trainer.default_root_dir", "trainer.detect_anomaly"),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies.launchers import subprocess_script
 
 from vjepa.training.kept_checkpoints import save_now
@@ -42,8 +43,11 @@ def take_over(trainer: L.Trainer, watch: Watch) -> None:
     watch.trainer = trainer
 
 
-class StopOnSignal(L.Callback):
-    """Saves a checkpoint and ends the run, on all devices at the same step, if one of them got a signal."""
+class StopOnSignal(Checkpoint):
+    """Saves a checkpoint and ends the run, on all devices at the same step, if one of them got a signal.
+
+    Lightning calls a Checkpoint after all other callbacks, whose states then know of the step.
+    """
 
     def __init__(self, out: Path, watch: Watch) -> None:
         """
@@ -53,7 +57,6 @@ class StopOnSignal(L.Callback):
         """
         self.folder = RunFolder(out)
         self.watch = watch
-        self.stopped: Stopped | None = None
 
     def setup(self, trainer, network, stage: str) -> None:
         self.watch.timeout = trainer.datamodule.timeout
@@ -64,14 +67,8 @@ class StopOnSignal(L.Callback):
     def on_train_batch_end(self, trainer, stage, outputs, batch, batch_idx) -> None:
         # All must save together, after a whole step.
         if completes_step(trainer, batch_idx) and self.is_requested(trainer):
-            self.save(trainer)
-            trainer.should_stop = True
-            trainer.limit_val_batches = 0  # Lightning would validate before it ends
-
-    def on_train_end(self, trainer, stage) -> None:
-        # The last read-outs of other callbacks, which come after this one, belong to a finished run.
-        if self.stopped:
-            raise self.stopped
+            # Lightning's own way to stop validates once more, and counts the epoch as a whole one.
+            raise self.saved(trainer)
 
     def on_validation_start(self, trainer, stage) -> None:
         # Devices may have one batch more or less, and all must ask each other equally often.
@@ -82,8 +79,7 @@ class StopOnSignal(L.Callback):
         # A validation may take an hour. The step before it is whole.
         self.batches -= 1
         if self.watch.defers and self.batches >= 0 and self.is_requested(trainer):
-            self.save(trainer)
-            raise self.stopped
+            raise self.saved(trainer)
 
     def on_test_start(self, trainer, stage) -> None:
         # The last checkpoint is kept by now.
@@ -101,8 +97,10 @@ class StopOnSignal(L.Callback):
             self.watch.request(number)
         return bool(number)
 
-    def save(self, trainer: L.Trainer) -> None:
+    def saved(self, trainer: L.Trainer) -> Stopped:
+        """Save a checkpoint of this step. What ends the run is returned."""
         step = trainer.global_step
         save_now(trainer, self.folder.checkpoint(step))
-        sentence = f"stopped after step {step}; the same command continues from there"
-        self.stopped = Stopped(self.watch.requested, sentence)
+        return Stopped(
+            self.watch.requested, f"stopped after step {step}; the same command continues from there"
+        )

@@ -52,7 +52,12 @@ from vjepa.training.starting_point import (
     starting_checkpoint,
 )
 from vjepa.training.tensorboard_layout import RunDescription
-from vjepa.training.trainer_settings import check_trainer_settings, our_callbacks, our_plugins
+from vjepa.training.trainer_settings import (
+    check_callbacks,
+    check_trainer_settings,
+    our_callbacks,
+    our_plugins,
+)
 from vjepa.training.watch import Watch, watched
 from vjepa.weights.checkpoints import step_of
 
@@ -164,13 +169,14 @@ class StageCLI(LightningCLI):
         stop = StopOnSignal(out, self.watch)
         take_over(trainer, self.watch)
         guard = LossGuard(self._get(self.config_init, "spike"))
-        monitors = [guard, OptimizerMonitor(), SpeedMonitor(), DataHealth(out), stop]
+        monitors = [guard, OptimizerMonitor(), SpeedMonitor(), DataHealth(out)]
         if self.subcommand == "fit":
             name = stage_name(self._model_class)
             inside = SettingsInside(self.recipe()["model"], self.folder)
             monitors += [Forecast(out), RunDescription(name, out), MonitoredMetric(), inside]
             monitors.append(MachineRecord(self.machine))
-        trainer.callbacks = [*monitors, *our_callbacks(trainer.callbacks, stop)]
+        check_callbacks(trainer.callbacks, self.model)
+        trainer.callbacks = [*monitors, *our_callbacks(trainer.callbacks, stop), stop]
         return trainer
 
     def after_fit(self) -> None:

@@ -20,6 +20,9 @@ from lightning.pytorch.plugins import CheckpointIO
 
 from vjepa.errors import require
 from vjepa.training.checkpoint_files import CheckpointFiles
+from vjepa.training.image_monitor import ImageMonitor
+from vjepa.training.label_free_monitor import LabelFreeMonitor
+from vjepa.training.pretraining_monitors import CollapseMonitor, LossByDistance, ReadOutMonitor
 from vjepa.training.progress import StepProgress
 from vjepa.training.signals import StopOnSignal
 
@@ -183,6 +186,16 @@ def our_plugins(given: object) -> list:
     text = "a stage writes its checkpoints with a plugin of its own; leave it out"
     require(not foreign, f"trainer.plugins: {', '.join(foreign)}: {text}")
     return [*plugins, CheckpointFiles()]
+
+
+def check_callbacks(callbacks: Iterable[Callback], stage: L.LightningModule) -> None:
+    """Raise UserError for a monitor of pretraining in a stage that trains no encoder."""
+    of_pretraining = (CollapseMonitor, ImageMonitor, LabelFreeMonitor, LossByDistance, ReadOutMonitor)
+    misplaced = [type(callback).__name__ for callback in callbacks if isinstance(callback, of_pretraining)]
+    require(
+        hasattr(stage, "target") or not misplaced,
+        f"trainer.callbacks: {', '.join(misplaced)} watches only pretraining and cooldown; leave it out here",
+    )
 
 
 def our_callbacks(callbacks: Iterable[Callback], stop: StopOnSignal) -> list[Callback]:
