@@ -5,7 +5,7 @@ import resource
 import shutil
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,8 +80,13 @@ def kills(
     )
 
 
-def kills_in_epochs(runs: Runs, count: int) -> Row:
-    return kills(runs, "pretrain", count, more=EPOCHS, where=" of 3 epochs")
+def kills_in_epochs(runs: Runs, count: int) -> Iterator[Row]:
+    for number, often in (
+        (signal.SIGKILL, count),
+        (signal.SIGTERM, count // 4),
+        (signal.SIGUSR1, count // 4),
+    ):
+        yield kills(runs, "pretrain", max(often, 1), number, EPOCHS, " of 3 epochs")
 
 
 def signals(runs: Runs, count: int) -> list[Row]:

@@ -26,7 +26,7 @@ def rows(runs: Runs, stages: Sequence[str], kills: int) -> Iterator[Row]:
     """Every fault in turn."""
     for stage in stages:
         yield faults.kills(runs, stage, kills)
-    yield faults.kills_in_epochs(runs, kills)
+    yield from faults.kills_in_epochs(runs, kills)
     yield from faults.signals(runs, max(kills // 4, 1))
     yield faults.damaged_checkpoints(runs)
     yield faults.two_at_once(runs, max(kills // 4, 1))
