@@ -64,6 +64,38 @@ def test_recipes_are_loaded_as_they_were():
     assert load_yaml(shared) == yaml.safe_load(shared)
 
 
+def test_a_key_that_stands_twice_is_named_and_a_merged_one_may_be_given_anew():
+    with pytest.raises(yaml.YAMLError, match=r"^line 4: the key .seed. stands in line 2 already; remove one"):
+        load_yaml("a:\n  seed: 1\n  b: 2\n  seed: 3\n")
+    with pytest.raises(yaml.YAMLError, match="line 1: the key 'b' stands in line 1 already"):
+        load_yaml("[{b: 1, 'b': 2}]")
+    merged = "a: &a {x: 1, y: 2}\nb: &b {z: 0}\nc:\n  <<: *a\n  <<: *b\n  x: 3\nd: {<<: [*a, *b], z: 4}"
+    assert load_yaml(merged) == yaml.safe_load(merged)
+    assert load_yaml(merged)["c"] == {"x": 3, "y": 2, "z": 0}
+
+
+def test_times_are_texts():
+    text = "é: 190:20:30 # 1:30\nlist: [1:30, -1:30, 1:30.5, '1:30', 00:00:10:00, 12]\n1:30: x"
+    times = ["1:30", "-1:30", "1:30.5", "1:30", "00:00:10:00", 12]
+    assert load_yaml(text) == {"é": "190:20:30", "list": times, "1:30": "x"}
+    assert load_yaml("\ufeffa: 1:30") == {"a": "1:30"}
+    assert load_yaml("&a 1:30") == "1:30"
+    begin = time.process_time()
+    load_yaml("- 1:30\n" * 90_000)
+    assert time.process_time() - begin < 10
+
+
+def test_times_of_a_recipe_are_texts_too(tmp_path):
+    command = PlainParser()
+    command.add_argument("--config", action="config")
+    command.add_argument("--a", type=dict)
+    (tmp_path / "a.yaml").write_text("a:\n  time: 10:00:00:00\n")
+    assert command.parse_args([f"--config={tmp_path / 'a.yaml'}"]).a == {"time": "10:00:00:00"}
+    (tmp_path / "a.yaml").write_text("a:\n  b: 1\na:\n  b: 2\n")
+    with pytest.raises(UserError, match="line 3: the key 'a' stands in line 1 already"):
+        command.parse_args([f"--config={tmp_path / 'a.yaml'}"])
+
+
 def test_a_command_reads_no_other_yaml(tmp_path):
     """Neither in a file nor in a word; what is refused as YAML is a plain text, which fits no dictionary."""
     command = PlainParser()

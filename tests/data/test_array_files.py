@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.lib import format as npy
 
-from vjepa.data.array_files import check_table, read_arrays
+from vjepa.data import array_files
+from vjepa.data.array_files import check_table, read_arrays, read_table
 from vjepa.errors import UserError
 
 
@@ -104,4 +105,41 @@ def test_a_text_that_very_many_rows_share_counts_in_each(tmp_path):
         with pytest.raises(UserError, match=rf"{name}\.parquet: the table of 60,000 rows would take 300,"):
             check_table(path)
         pq.write_table(pa.table({"a": column}).slice(0, 50_000), path, store_schema=False)
+        check_table(path)
+
+
+def test_a_large_file_is_counted_where_its_dictionaries_could_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(array_files, "MOST_COUNTED", 0)
+    counted = []
+    count = array_files.text_bytes
+    monkeypatch.setattr(array_files, "text_bytes", lambda path: counted.append(path) or count(path))
+    path = tmp_path / "a.parquet"
+    for rows, texts, places in ((60_000, "x" * 5_000, [0]), (60_000, "x" * 5_000, [0] * 8 + [None] * 2)):
+        once = pa.array(places * (rows // len(places)), pa.int32())
+        shared = pa.DictionaryArray.from_arrays(once, pa.array([texts]))
+        pq.write_table(pa.table({"a": shared}), path, row_group_size=25_000, store_schema=False)
+        if None in places:  # fewer rows have a text than the dictionaries allow for
+            check_table(path)
+        else:
+            with pytest.raises(UserError, match=r"a\.parquet: the table of 60,000 rows would take 300,"):
+                check_table(path)
+    assert counted == [path] * 2
+    pq.write_table(pa.table({"a": [f"{i:09}" for i in range(100_000)], "b": range(100_000)}), path)
+    check_table(path)
+    pq.write_table(pa.table({"b": range(1000)}), path)
+    check_table(path)
+    assert len(counted) == 2
+
+
+@pytest.mark.parametrize("counted", [0, array_files.MOST_COUNTED])
+def test_texts_that_begin_alike_are_read_and_counted(tmp_path, monkeypatch, counted):
+    """An encoding that Arrow does not read as a dictionary."""
+    monkeypatch.setattr(array_files, "MOST_COUNTED", counted)
+    path = tmp_path / "a.parquet"
+    options = {"use_dictionary": False, "column_encoding": {"a": "DELTA_BYTE_ARRAY", "b": "PLAIN"}}
+    table = pa.table({"a": ["x" * 5_000 + str(i) for i in range(60_000)], "b": range(60_000)})
+    pq.write_table(table.slice(0, 1000), path, **options)
+    assert read_table(path).num_rows == 1000
+    pq.write_table(table, path, **options)
+    with pytest.raises(UserError, match=r"a\.parquet: the table of 60,000 rows would take 300,"):
         check_table(path)

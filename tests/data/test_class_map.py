@@ -150,6 +150,13 @@ def data(folder: Path, train: list[str], val: str, test: str) -> LabelledClipDat
     )
 
 
+def test_half_of_a_character_in_a_map_is_named(tmp_path):
+    (tmp_path / "labels.json").write_text('{"a": 1, "\\ud800": 0}')
+    words = r"labels\.json: the name '\\ud800' holds half of a character; correct it"
+    with pytest.raises(ManifestError, match=words):
+        read_class_map(tmp_path / "labels.json")
+
+
 def test_every_list_of_a_run_has_the_numbers_of_training(tmp_path):
     """Validation lacks the first class, and each training list another one."""
     clips = data(tmp_path, ["a.mp4 b\nb.mp4 c\n", "c.mp4,a\nd.mp4,c\n"], "e.mp4 c\n", "path;label\nf.mp4;b\n")

@@ -1,6 +1,8 @@
 """Frames that no memory takes: a file that claims or holds one is refused, in a sentence with their size."""
 
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -12,18 +14,19 @@ from tests.videos import even_times, stamp, write_video
 from vjepa.data import container, frame_size
 from vjepa.data.decode import decode_frames, open_video
 from vjepa.data.decode_error import DecodeError
+from vjepa.data.stored import Stored
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def write_png(path: Path, width: int, height: int, rows: int) -> Path:
-    """A PNG of one bit a pixel that holds so many rows of those that it claims."""
+def write_png(path: Path, width: int, height: int, rows: int, depth: int = 1, colour: int = 0) -> Path:
+    """A PNG, by default of one bit a pixel, that holds so many rows of those that it claims."""
     packer = zlib.compressobj(9)
-    row = bytes(width // 8 + 1)
+    row = bytes(width * depth * {0: 1, 2: 3, 6: 4}[colour] // 8 + 1)
     body = b"".join([*(packer.compress(row) for _ in range(rows)), packer.flush()])
-    start = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    start = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", start) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
     )
@@ -88,3 +91,54 @@ def test_a_video_that_is_too_large_is_refused_with_its_size(tmp_path, monkeypatc
     monkeypatch.setattr(container, "LIMIT", limit)
     with pytest.raises(DecodeError, match=r"frames of 307,200 pixels, more than the 10,000"):
         decode_frames(path, [0.1])
+
+
+GROWTH = """
+import resource, sys
+from vjepa.data.decode import open_video
+from vjepa.errors import UserError
+most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = most()
+try:
+    open_video(sys.argv[1])
+except UserError as error:
+    print(error)
+print((most() - before) // 2**10)
+"""
+
+
+def megabytes(path: Path) -> tuple[int, str]:
+    """By how much the memory of a process grows at most that opens a file, and what it says."""
+    told = subprocess.run([sys.executable, "-c", GROWTH, path], capture_output=True, text=True, check=True)
+    *words, grown = told.stdout.splitlines()
+    return int(grown), " ".join(words)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_an_image_whose_pixels_have_many_bytes_is_refused_before_it_is_decoded(tmp_path, name):
+    path = write_png(tmp_path / name, 11_000, 11_000, 1000, depth=16, colour=6)
+    grown, words = megabytes(path)
+    assert f"{name}: frames of 121,000,000 pixels of 8 bytes, more than the 402,653,184 bytes" in words
+    assert grown < 100
+
+
+def test_an_animation_of_large_frames_is_refused(tmp_path):
+    _, words = megabytes(write_gif(tmp_path / "a.gif", 11_500, 11_500))
+    assert "a.gif: frames of 132,250,000 pixels of 4 bytes, more than the 402,653,184 bytes" in words
+
+
+def test_photographs_of_100_megapixels_are_decoded(tmp_path):
+    with open_video(write_png(tmp_path / "a.png", 10_000, 10_000, 10_000, depth=8, colour=2)) as video:
+        assert (video.width, video.height) == (10_000, 10_000)
+    # With transparency too; 8K with four channels of 16 bits; 16K with 10 bits.
+    for pixels, bits in ((100_000_000, 32), (7680 * 4320, 64), (15_360 * 8640, 24)):
+        assert frame_size.too_heavy(pixels, bits) is None
+
+
+def test_a_member_of_a_shard_is_looked_at_too(tmp_path):
+    path = write_png(tmp_path / "a.png", 11_000, 11_000, 10, depth=16, colour=2)
+    small = write_png(tmp_path / "b.png", 64, 64, 64, depth=16, colour=2)
+    with pytest.raises(DecodeError, match="pixels of 6 bytes"):
+        open_video(Stored(str(path), "a.png", 0, path.stat().st_size))
+    with open_video(Stored(str(small), "b.png", 0, small.stat().st_size)) as video:
+        assert video.frames([0.0]).shape == (1, 64, 64, 3)

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import signal
 import stat
 import time
 from pathlib import Path
@@ -174,8 +175,21 @@ def test_a_source_that_changed_is_read_anew(tmp_path, mapped):
     state = path.stat()
     write(tmp_path, {"path": ["a.mp4", "b.mp4"], "label": [1, 0]})
     assert path.stat().st_size == state.st_size
-    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))  # only its bytes tell
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert read_manifest(path).labels.tolist() == [1, 0]
+
+
+def test_a_source_that_changed_in_its_middle_under_its_old_time_is_read_anew(tmp_path, mapped, monkeypatch):
+    monkeypatch.setattr(manifest_cache, "EDGE", 8)
+    rows = {"path": ["a.mp4", "b.mp4", "c.mp4", "d.mp4"], "label": [0, 1, 2, 3]}
+    path = write(tmp_path, rows, use_dictionary=False, compression="none")
+    read_manifest(path)
+    state = path.stat()
+    time.sleep(0.02)  # the clock of a file system has a few milliseconds
+    write(tmp_path, rows | {"label": [0, 2, 1, 3]}, use_dictionary=False, compression="none")
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert path.stat().st_size == state.st_size
+    assert read_manifest(path).labels.tolist() == [0, 2, 1, 3]
 
 
 def damage_byte(path: Path, place: int) -> None:
@@ -262,6 +276,58 @@ def test_where_nothing_at_all_can_be_written_a_sentence_says_so(tmp_path, mapped
         read_manifest(path, storage=StorageConfig(cache=str(tmp_path / "cache")))
 
 
+def read_in_a_full_folder(folder: Path, path: Path, monkeypatch, storage: StorageConfig) -> Manifest:
+    """As where a disk is full: what is written fails, and the error names no file."""
+    append = cache_builder.Builder.append
+
+    def full(self, table):
+        if self.folder.is_relative_to(folder):
+            raise OSError(28, "No space left on device")
+        append(self, table)
+
+    monkeypatch.setattr(cache_builder.Builder, "append", full)
+    return read_manifest(path, storage=storage)
+
+
+def test_where_the_disk_is_full_the_cache_lies_elsewhere(tmp_path, mapped, monkeypatch):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    path = write(folder, columns())
+    elsewhere = StorageConfig(cache=str(tmp_path / "cache"))
+    assert len(read_in_a_full_folder(folder, path, monkeypatch, elsewhere)) == ROWS
+    assert list(folder.iterdir()) == [path]
+    with pytest.raises(ManifestError, match=r"neither .*data nor .* can be written to.*make room"):
+        read_in_a_full_folder(tmp_path, path, monkeypatch, StorageConfig(cache=str(tmp_path / "other")))
+
+
+def test_where_a_folder_has_its_name_the_cache_lies_elsewhere(tmp_path, mapped, capsys):
+    path = write(tmp_path, columns())
+    (tmp_path / "list.parquet.cache").mkdir()
+    elsewhere = StorageConfig(cache=str(tmp_path / "cache"))
+    assert len(read_manifest(path, storage=elsewhere)) == ROWS
+    assert "list.parquet.cache cannot be written (it is a folder)" in capsys.readouterr().err
+    assert len(list((tmp_path / "cache").rglob("list.parquet.cache"))) == 1
+
+
+def build_and_die(path: Path) -> None:
+    manifest_cache.FEWEST = 1
+    cache_builder.Builder.write_others = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    read_manifest(path)
+
+
+def test_what_a_killed_build_left_is_removed_and_what_a_running_one_needs_is_not(tmp_path, mapped):
+    path = write(tmp_path, columns())
+    process = multiprocessing.get_context("fork").Process(target=build_and_die, args=(path,))
+    process.start()
+    process.join()
+    assert len(list(tmp_path.iterdir())) == 2
+    with manifest_cache.build_folder(tmp_path, "list.parquet.cache") as running:
+        assert len(list(tmp_path.iterdir())) == 2  # the killed one's is gone
+        read_manifest(path)
+        names = {"list.parquet", "list.parquet.cache", running.name}
+        assert {each.name for each in tmp_path.iterdir()} == names
+
+
 def open_and_tell(path: Path, barrier, told) -> None:
     manifest_cache.FEWEST = 1
     count = []
@@ -338,3 +404,38 @@ def test_a_path_that_would_fill_the_memory_is_refused_before_it_is_read(tmp_path
     path = write(tmp_path, {"path": pa.DictionaryArray.from_arrays(once, ["x" * 5_000 + ".mp4"])})
     with pytest.raises(ManifestError, match=r"list.parquet: the table of 60,000 rows would take 300,240,000"):
         read_manifest(path)
+
+
+def not_utf8(texts: list[bytes]) -> pa.Array:
+    """A column of text whose bytes nobody has checked."""
+    return pa.Array.from_buffers(pa.string(), len(texts), pa.array(texts).buffers())
+
+
+@pytest.mark.parametrize("fewest", [1, 10**9])
+@pytest.mark.parametrize("name", ["path", "label_name", "shard", "digest"])
+def test_text_that_is_not_utf8_is_named_when_the_manifest_is_read(
+    tmp_path, monkeypatch, mapped, fewest, name
+):
+    monkeypatch.setattr(manifest_cache, "FEWEST", fewest)
+    rows = {"path": ["a.mp4"] * 600, "label": [0] * 600, **SHARDS}
+    path = write(tmp_path, rows | {name: not_utf8([b"a"] * 150 + [b"\xff"] + [b"a"] * 449)})
+    words = rf"list\.parquet, row 150 \(counted from 0\): {name} is not UTF-8; write it anew"
+    with pytest.raises(ManifestError, match=words):
+        read_manifest(path)
+    write(tmp_path, rows | {name: not_utf8([b"a"] * 600).dictionary_encode()})
+    read_manifest(path)
+
+
+@pytest.mark.parametrize("fewest", [1, 10**9])
+def test_names_of_classes_that_are_bytes_are_checked_too(tmp_path, monkeypatch, fewest):
+    monkeypatch.setattr(manifest_cache, "FEWEST", fewest)
+    path = write(tmp_path, {"path": ["a.mp4"], "label": [0], "label_name": [b"\xff"]})
+    with pytest.raises(ManifestError, match=r"list\.parquet, row 0 .*label_name is not UTF-8"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize("fewest", [1, 10**9])
+def test_a_column_of_the_users_own_may_hold_bytes(tmp_path, monkeypatch, fewest):
+    monkeypatch.setattr(manifest_cache, "FEWEST", fewest)
+    path = write(tmp_path, {"path": ["a.mp4"], "digest": [b"\xff"], "said": not_utf8([b"\xff"])})
+    assert len(read_manifest(path)) == 1

@@ -5,6 +5,7 @@ import json
 import tarfile
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
@@ -19,6 +20,7 @@ from vjepa.data.decode import open_video
 from vjepa.data.decode_error import DecodeError
 from vjepa.data.digest import manifest_digest
 from vjepa.data.manifest import Row, read_manifest, read_manifests
+from vjepa.data.shard_files import append
 from vjepa.data.shards import pack_shards
 from vjepa.data.storage import StorageConfig
 from vjepa.data.stored import Stored
@@ -181,6 +183,35 @@ def test_what_cannot_be_packed_is_one_sentence_and_leaves_nothing(videos, tmp_pa
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.parametrize("ending", ["x" * 95, "Película", "é", "dvr-ms", "cls", "mp4"])
+def test_a_name_in_a_shard_is_short_whatever_the_ending(videos, tmp_path, ending):
+    path = tmp_path / f"What he did. An end.{ending}"
+    path.write_bytes((videos / "a.mp4").read_bytes())
+    rows = "{0}/a.mp4,0,,\n" + f"{path},0,,\n" + "{0}/b.mkv,0,,\n"
+    pack_shards(lists(videos, rows, tmp_path), out=str(tmp_path / "out"))
+    known = f".{ending}" if ending == "dvr-ms" else ".mp4"
+    with tarfile.open(tmp_path / "out/000000.tar") as tar:
+        names = [name for name in tar.getnames() if not name.endswith((".json", ".cls"))]
+    assert names == ["000000000.mp4", f"000000001{known}", "000000002.mkv"]
+    index = read_manifest(tmp_path / "out/index.parquet")
+    for i, source in enumerate([videos / "a.mp4", videos / "a.mp4", videos / "b.mkv"]):
+        np.testing.assert_array_equal(frames(index.row(i).path), frames(source))
+
+
+def test_a_header_that_has_no_room_never_damages_a_shard():
+    with pytest.raises(AssertionError, match="need more than one header"):
+        append(io.BytesIO(), "x" * 101, io.BytesIO(b"a"))
+
+
+def test_a_nul_in_a_path_is_one_sentence_with_its_row(videos, tmp_path):
+    paths = [str(videos / "a.mp4"), str(videos / "b\0.mp4")]
+    pa.parquet.write_table(pa.table({"path": paths, "label": [0, 0]}), tmp_path / "list.parquet")
+    with pytest.raises(
+        UserError, match=r"b\\x00\.mp4 \(row 1.*\): a NUL character in its path; correct the row"
+    ):
+        pack_shards(tmp_path / "list.parquet", out=str(tmp_path / "out"))
+
+
 def test_shards_are_not_packed_over_others(videos, packed):
     with pytest.raises(UserError, match="holds shards already; choose another --out"):
         pack_shards(videos / "list.csv", out=str(packed.parent))
@@ -291,6 +322,20 @@ def test_a_damaged_index_is_one_sentence(tmp_path, column, values, words):
     pa.parquet.write_table(pa.table(columns), tmp_path / "index.parquet")
     with pytest.raises(UserError, match=words):
         read_manifest(tmp_path / "index.parquet")
+
+
+@pytest.mark.parametrize("offset", [0, 511])
+@pytest.mark.parametrize("shard", ["000000.tar", "memory://early/000000.tar"])
+def test_a_member_that_leaves_no_room_for_its_header_is_one_sentence(packed, tmp_path, shard, offset):
+    folder = tampered(packed, tmp_path)
+    fsspec.filesystem("memory").pipe("/early/000000.tar", (folder / "000000.tar").read_bytes())
+    table = pa.parquet.read_table(folder / "index.parquet").slice(0, 1)
+    for name, value in {"shard": shard, "offset": offset}.items():
+        table = table.set_column(table.column_names.index(name), name, pa.array([value]))
+    pa.parquet.write_table(table, folder / "index.parquet")
+    row = read_manifest(folder / "index.parquet", storage=StorageConfig(str(tmp_path / "cache"))).row(0)
+    with pytest.raises(DecodeError, match=rf"the index says that it begins at byte {offset} of the shard"):
+        open_video(row.path)
 
 
 def test_a_column_of_sizes_alone_is_no_index(videos, tmp_path):

@@ -332,3 +332,113 @@ def test_a_data_module_has_the_settings(bucket, videos, config):
     assert data.trained_on() == local.trained_on()
     assert read_manifests(["s3://clips/set/list.csv"], storage=config)[0].storage == config
     assert load_frames(data.train_manifests[0].row(0), CLIP, None).shape[0] == 4
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ftp://host/a.mp4",
+        "github://host/a.mp4",
+        "zip://host/a.mp4",
+        "tar://host/a.mp4",
+        "reference://host/a.mp4",
+        "simplecache://host/a.mp4",
+        "dir://host/a.mp4",
+    ],
+)
+def test_a_protocol_that_needs_more_than_an_address_is_one_sentence_with_the_row(config, tmp_path, address):
+    (tmp_path / "list.csv").write_text(f"path,label\n{address},0\n")
+    with pytest.raises(ManifestError) as error:
+        read_manifest(tmp_path / "list.csv", storage=config)
+    protocol = address.partition(":")[0]
+    begin = f"{tmp_path}/list.csv, first row: {address}: {protocol}:// cannot be read by an address alone ("
+    assert str(error.value).startswith(begin) and "download the files" in str(error.value)
+    with pytest.raises(DecodeError, match="cannot be read by an address alone"):
+        open_video(Stored(address, config=config))
+
+
+def test_a_video_and_a_list_at_the_root_of_a_storage(bucket, videos, config):
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/root.mp4", (videos / "v0.mp4").read_bytes())
+    memory.pipe("/root.csv", b"path,label\nroot.mp4,0\n")
+    for address in ("memory://root.mp4", "memory://root.csv"):
+        row = read_manifest(address, storage=config).row(0)
+        assert str(row.path) == "memory://root.mp4"
+        np.testing.assert_array_equal(frames(row.path), frames(videos / "v0.mp4"))
+    with pytest.raises(ManifestError, match=r"s3://x\.mp4"):
+        read_manifest("s3://x.mp4", storage=config)
+
+
+def test_odd_names_in_a_folder_stay_below_it(bucket, videos, config):
+    content = (videos / "v0.mp4").read_bytes()
+    names = ["/z.mp4", "s3://elsewhere/y.mp4", "a.mp4", "../x.mp4"]
+    for name in names:
+        bucket.pipe(f"clips/d/{name}", content)
+    listed = read_manifest("s3://clips/d", storage=config)
+    paths = [str(listed.row(i).path) for i in range(len(listed))]
+    assert set(paths) == {f"s3://clips/d/{name}" for name in names}
+    np.testing.assert_array_equal(frames(listed.row(0).path), frames(videos / "v0.mp4"))
+
+
+def test_a_server_that_never_stops_sending_takes_no_memory_and_is_left(bucket, store, config):
+    bucket.pipe("clips/a.bin", bytes(1000))
+    sent = [0]
+
+    def endless(request, start):
+        if request["REQUEST_METHOD"] != "GET":
+            return None
+        start("206 Partial Content", [])
+
+        def body():
+            while sent[0] < 2000:
+                sent[0] += 1
+                yield bytes(2**20)
+
+        return body()
+
+    with store.faulty(endless), pytest.raises(StorageError, match="bytes 0 to 1000 are wanted"):
+        read_range("s3://clips/a.bin", 0, 1000, config)
+    assert sent[0] < 100
+
+
+def test_a_request_ends_with_its_time_limit(bucket, store, config):
+    bucket.pipe("clips/a.bin", bytes(1000))
+    sent = [0]
+
+    def drips(request, start):
+        if request["REQUEST_METHOD"] != "GET":
+            return None
+        start("206 Partial Content", [])
+
+        def body():
+            while sent[0] < 1000:
+                sent[0] += 1
+                yield b"a"
+                time.sleep(0.02)
+
+        return body()
+
+    quick = StorageConfig(config.cache, retries=0, timeout=0.5)
+    with store.faulty(drips), pytest.raises(StorageError, match=r"no answer within 0\.5 s"):
+        read_range("s3://clips/a.bin", 0, 1000, quick)
+    time.sleep(0.5)
+    left = sent[0]
+    time.sleep(0.5)
+    assert sent[0] == left
+
+
+def test_two_versions_of_a_file_are_never_mixed(bucket, config, monkeypatch):
+    monkeypatch.setattr("vjepa.data.byte_files.BLOCK", 1000)
+    bucket.pipe("clips/a.bin", b"a" * 3000)
+    ranged = StorageConfig(config.cache, cache_gb=0)
+    media = [
+        Stored("s3://clips/a.bin", config=ranged),
+        Stored("s3://clips/a.bin", "a", 10, 2500, config=ranged),
+    ]
+    for stored in media:
+        with stored.opened() as opened, opened.open() as file:
+            assert file.read(500) == b"a" * 500
+            bucket.pipe("clips/a.bin", b"b" * 3000)
+            with pytest.raises(StorageError, match="it was written anew while it was read; start again"):
+                file.read()
+        bucket.pipe("clips/a.bin", b"a" * 3000)

@@ -1,10 +1,14 @@
 """Text in whatever encoding is read as its author meant it, or refused in one sentence."""
 
 import gzip
+import os
 import re
+import threading
+from pathlib import Path
 
 import pytest
 
+from vjepa.data import class_map
 from vjepa.data.manifest_error import ManifestError
 from vjepa.data.text_files import read_text
 
@@ -82,3 +86,36 @@ def test_another_rank_says_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LOCAL_RANK", "1")
     read_text(path)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("begin", [b"", b"path,label\na.mp4,0\n"])
+def test_what_is_no_text_is_refused_before_all_of_it_is_read(tmp_path, monkeypatch, begin):
+    path = tmp_path / "a.csv"
+    path.write_bytes(begin)
+    os.truncate(path, 2**30)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("it is read"))
+    with pytest.raises(ManifestError, match=r"a\.csv, line [13]: a binary file \(it holds the byte 0x00\)"):
+        read_text(path)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(ManifestError, match="a binary file"):
+        read_text(path)
+
+
+def test_a_text_of_too_many_bytes_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.csv"
+    path.write_text(TEXT)
+    with pytest.raises(ManifestError, match=r"a\.csv: 43 bytes, more than the 42 that such a text may have"):
+        read_text(path, 42)
+    assert read_text(path, 43) == TEXT
+    monkeypatch.setattr(class_map, "MOST_BYTES", 42)
+    with pytest.raises(ManifestError, match="more than the 42"):
+        class_map.read_class_map(path)
+
+
+def test_a_pipe_is_read_once(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    writer = threading.Thread(target=(tmp_path / "a.csv").write_text, args=(TEXT,))
+    writer.start()
+    assert read_text(tmp_path / "a.csv") == TEXT
+    writer.join()

@@ -15,6 +15,7 @@ from tests.videos import even_times, write_video
 from vjepa.__main__ import main
 from vjepa.data.loader import Epoch
 from vjepa.data.manifest_files import ManifestError
+from vjepa.language import conversation_files
 from vjepa.language.batches import EvaluationCaptions, LikeLengths, TrainingCaptions, collate_captions
 from vjepa.language.caption_data import CaptionSource
 from vjepa.language.conversation_files import read_captions
@@ -598,3 +599,22 @@ def test_a_video_that_cannot_be_decoded_is_replaced_in_training_and_left_out_of_
 
 def test_a_source_says_where_its_media_are():
     assert CaptionSource("a.json").folder is None
+
+
+@pytest.mark.parametrize("ending", [".json", ".jsonl"])
+def test_a_number_of_more_digits_than_python_reads_is_one_sentence(tmp_path, ending):
+    (tmp_path / f"a{ending}").write_text('{"id": 1}\n[1' + "0" * 5000 + "]")
+    (tmp_path / "b.json").write_text("[1" + "0" * 5000 + "]")
+    with pytest.raises(ManifestError, match=rf"a{ending}, line 2: a number of thousands of digits; expected"):
+        read_captions(tmp_path / f"a{ending}")
+    with pytest.raises(ManifestError, match=r"b\.json: a number of thousands of digits"):
+        read_captions(tmp_path / "b.json")
+
+
+def test_a_row_of_very_many_keys_is_refused_soon(tmp_path, monkeypatch):
+    compared = []
+    monkeypatch.setattr(conversation_files, "misspelt", lambda row: compared.append(len(row)) or "")
+    (tmp_path / "a.json").write_text(json.dumps({f"a{number}": number for number in range(5000)}))
+    with pytest.raises(ManifestError, match=r"a\.json, row 1: "):
+        read_captions(tmp_path / "a.json")
+    assert compared == [conversation_files.MOST_KEYS]

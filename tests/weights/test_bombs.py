@@ -436,3 +436,18 @@ def test_an_error_in_the_middle_of_a_terminal_stays_a_line(tmp_path):
     with pytest.raises(CheckpointError) as error:
         load_encoder(file)
     assert str(error.value).isprintable() and len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json"])
+def test_a_file_of_json_that_would_fill_the_memory_is_not_read(tmp_path, name):
+    hugging_face(tmp_path)
+    file = tmp_path / "split" / name
+    file.unlink()
+    with file.open("wb") as sparse:
+        sparse.truncate(6 * 2**30)
+    with told_at_once(f"{name} has 6,442,450,944 bytes, more than the 67,108,864"):
+        load_encoder(tmp_path / "split")
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    with told_at_once("is a folder, a device or a pipe" if "index" in name else "has no config.json"):
+        load_encoder(tmp_path / "split")

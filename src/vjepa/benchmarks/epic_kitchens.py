@@ -4,6 +4,7 @@ read_epic(Path("EPIC_100_validation.csv"), videos=Path("EPIC-KITCHENS"))
 """
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,9 @@ EPIC_COLUMNS = (
     "noun",
 )
 """Columns that the public files have. Classes are read from the numbers, not from the names."""
+TIMESTAMP = re.compile(r"([0-9]{1,9}):([0-9]{1,9}):([0-9]{1,9}(?:\.[0-9]*)?)")
+NAME = re.compile(r"\w[\w.-]*")
+"""A part of a path, which leads to no other folder."""
 
 
 def read_epic(source: Path, videos: Path | None) -> list[Action]:
@@ -70,6 +74,9 @@ def epic_action(place: str, names: list[str], values: list[str], videos: Path) -
     row = dict(zip(names, values, strict=True))
     if not (row["participant_id"] and row["video_id"]):
         raise ManifestError(f"{place}: participant_id or video_id is empty; both name the video")
+    for name in ("participant_id", "video_id"):
+        if not NAME.fullmatch(row[name]):
+            raise ManifestError(f"{place}: {name} is {row[name]!r}; expected a name such as P01 or P01_01")
     path = videos / row["participant_id"] / "videos" / f"{row['video_id']}.MP4"
     try:
         start = parse_timestamp(row["start_timestamp"])
@@ -92,5 +99,8 @@ def whole_number(text: str) -> int:
 
 def parse_timestamp(timestamp: str) -> float:
     """HH:MM:SS.sss in seconds. Raises ValueError for another format."""
-    hours, minutes, seconds = timestamp.split(":")
+    found = TIMESTAMP.fullmatch(timestamp.strip())
+    if not found:
+        raise ValueError(f"{timestamp!r} is no time")
+    hours, minutes, seconds = found.groups()
     return 3600 * int(hours) + 60 * int(minutes) + float(seconds)

@@ -4,10 +4,14 @@
 
 A text of a kilobyte can stand for more than any memory holds: by references to references, and by values
 within values, which also overflow the stack of the C library. Recipes have a handful of levels.
+
+A key that stands twice is refused, since one of its values would win unseen. A time such as 10:20:30 stays a
+text, as in YAML 1.2: the loaders know 1.1, in which it is a number of base 60.
 """
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 import yaml
 
@@ -23,6 +27,8 @@ MOST_VALUES = 100_000
 IN_LINE = re.compile(rf"(?:[-?:]\s+){{{DEEPEST}}}")
 """Lists of lists in one line: `- - - a`."""
 NUMBER = re.compile(r"[-+0-9a-fox_:.]+")
+NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+MERGE_TAG = "tag:yaml.org,2002:merge"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -44,7 +50,7 @@ def checked(load: Callable[[str], object]) -> Callable[[str], object]:
     def load_checked(text: str) -> object:
         check_text(text)
         try:
-            return load(text)
+            return load(with_plain_times(text))
         except yaml.YAMLError:
             raise
         except Exception as error:  # the constructors of YAML's types raise errors of many kinds
@@ -61,9 +67,13 @@ def check_text(text: str) -> None:
     # First by the letters, because the parser itself takes minutes for a hundred thousand levels.
     if any(depth > DEEPEST for depth in levels(text)) or IN_LINE.search(text):
         raise yaml.YAMLError(f"values within values, more than {DEEPEST} levels deep")
-    if text.isascii() and text.replace("_", "").replace("-", "").isalnum():
-        return  # a plain word
-    check_size(yaml.parse(text, LOADER))
+    if not is_word(text):
+        check_size(yaml.parse(text, LOADER))
+
+
+def is_word(text: str) -> bool:
+    """Whether the text is a plain word, as most values of a command line are."""
+    return text.isascii() and text.replace("_", "").replace("-", "").isalnum()
 
 
 def levels(text: str) -> Iterator[int]:
@@ -97,3 +107,52 @@ def check_size(events: Iterator[yaml.Event]) -> None:
             total += sizes.get(event.anchor, 1)
         if len(opened) > DEEPEST or total > MOST_VALUES:
             raise yaml.YAMLError(f"more than {DEEPEST} levels or {MOST_VALUES:,} values, references followed")
+
+
+def with_plain_times(text: str) -> str:
+    """The text with quotes around times. Raises yaml.YAMLError for a key that stands twice."""
+    text = text.removeprefix("\ufeff")  # which counts in no place
+    pieces = []
+    done = 0
+    for last, time in sorted(times_in(text)):
+        first = last - len(time)
+        if text[first:last] == time:
+            pieces += [text[done:first], f'"{time}"']
+            done = last
+    return "".join([*pieces, text[done:]])
+
+
+def times_in(text: str) -> Iterator[tuple[int, str]]:
+    """(end, time) of each number of base 60. Raises yaml.YAMLError for a key that stands twice."""
+    root = None if is_word(text) else yaml.compose(text, LOADER)
+    for node in nodes_below(root):
+        if isinstance(node, yaml.MappingNode):
+            check_keys(node)
+        elif node.tag in NUMBER_TAGS and ":" in node.value and not node.style:
+            yield node.end_mark.index, node.value
+
+
+def nodes_below(root: yaml.Node | None) -> Iterator[yaml.Node]:
+    """All values of a text, each once however often it is referred to."""
+    waiting = [root] if root else []
+    seen = set()
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            yield node
+            if isinstance(node, yaml.CollectionNode):
+                waiting += chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
+
+
+def check_keys(node: yaml.MappingNode) -> None:
+    """Raise yaml.YAMLError for a key that stands twice. One that is merged may be given anew."""
+    lines: dict[str, int] = {}
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE_TAG:
+            continue
+        line = key.start_mark.line + 1
+        if key.value in lines:
+            place = f"stands in line {lines[key.value]} already"
+            raise yaml.YAMLError(f"line {line}: the key {key.value[:80]!r} {place}; remove one of them")
+        lines[key.value] = line

@@ -5,7 +5,7 @@ import os
 from collections import OrderedDict
 from typing import BinaryIO
 
-from vjepa.data.storage import BLOCK, StorageConfig, read_range
+from vjepa.data.storage import BLOCK, Status, StorageConfig, check_same, read_range
 
 BLOCKS = 4
 """Blocks of a file that is read by ranges which stay in memory."""
@@ -82,13 +82,18 @@ class MemoryFile(SeekableFile):
 
 
 class RangedFile(SeekableFile):
-    """`size` bytes of a file in a storage, read block by block; the last few blocks stay in memory."""
+    """`size` bytes of a file in a storage, read block by block; the last few blocks stay in memory.
 
-    def __init__(self, address: str, offset: int, size: int, name: str, config: StorageConfig) -> None:
+    state: What the storage says of the file. A file that is written anew meanwhile is an error."""
+
+    def __init__(
+        self, address: str, offset: int, size: int, name: str, config: StorageConfig, state: Status
+    ) -> None:
         super().__init__(name, size)
         self.address = address
         self.offset = offset
         self.config = config
+        self.state = state
         self.blocks: OrderedDict[int, bytes] = OrderedDict()
 
     def part(self, start: int, end: int) -> bytes:
@@ -96,7 +101,9 @@ class RangedFile(SeekableFile):
         if number not in self.blocks:
             first = self.offset + number * BLOCK
             last = min(first + BLOCK, self.offset + self.size)
-            self.blocks[number] = read_range(self.address, first, last, self.config)
+            block = read_range(self.address, first, last, self.config)
+            check_same(self.address, self.state, self.config)
+            self.blocks[number] = block
             if len(self.blocks) > BLOCKS:
                 self.blocks.popitem(last=False)
         self.blocks.move_to_end(number)

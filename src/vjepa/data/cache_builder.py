@@ -1,7 +1,8 @@
 """Reads a Parquet manifest in batches, checks every value, and writes the Arrow streams of its cache."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from vjepa.data.array_files import check_table
+from vjepa.data.array_files import check_table, check_utf8
 from vjepa.data.class_map import cleaned
 from vjepa.data.column_files import NumberFile, TextFile, without
 from vjepa.data.list_dialect import column_names
@@ -107,14 +108,7 @@ class Builder:
 
     def write(self, target: Path, key: str) -> None:
         """Write all columns, and facts about them, into a file."""
-        wanted = [name for name in self.names if name in self.columns]
-        rows = 0
-        for table in self.batches(wanted):
-            try:
-                self.append(table)
-            except RowError as error:
-                raise error.moved(rows) from error
-            rows += table.num_rows
+        self.each_batch([name for name in self.names if name in self.columns], self.append)
         columns = {name: file.column() for name, file in self.columns.items()}
         home = str(Path.home()) if self.has_home else ""
         facts = RowFacts(key, home, sorted(self.protocols), self.digests(columns))
@@ -128,6 +122,16 @@ class Builder:
             with pa.ipc.new_stream(file, table.schema) as stream:
                 stream.write_table(table)
             self.write_others(file)
+
+    def each_batch(self, names: Sequence[str], use: Callable[[pa.Table], None]) -> None:
+        """Call a function with the rows of these columns. Its RowError is told with the row of the file."""
+        rows = 0
+        for table in self.batches(names) if names else ():
+            try:
+                use(table)
+            except RowError as error:
+                raise error.moved(rows) from error
+            rows += table.num_rows
 
     def append(self, table: pa.Table) -> None:
         """Check some rows, and add them to the columns."""
@@ -166,8 +170,11 @@ class Builder:
         names = [name for name in self.names if name not in self.columns]
         first = next(self.batches(names)) if names else pa.table({})
         with pa.ipc.new_stream(file, first.schema) as stream:
-            for table in self.batches(names) if names else ():
-                stream.write_table(table)
+            self.each_batch(names, partial(self.write_checked, stream))
+
+    def write_checked(self, stream: pa.ipc.RecordBatchStreamWriter, table: pa.Table) -> None:
+        check_utf8(self.source, table, ("label_name",))
+        stream.write_table(table)
 
 
 def column_file(path: Path, kind: pa.DataType) -> NumberFile | TextFile:

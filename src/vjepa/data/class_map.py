@@ -21,9 +21,11 @@ from vjepa.data.media_files import MEDIA
 from vjepa.data.row_errors import RowError, check_rows
 from vjepa.data.text_files import read_text
 from vjepa.drawing.outputs import complete_file
-from vjepa.errors import UserError, announce
+from vjepa.errors import UserError, announce, damage_as_error
 
 ENDINGS = (".json", ".txt", ".csv")
+MOST_BYTES = 2**26
+"""Bytes of a map: a million names."""
 NO_CLASS = -1
 """The number of a row without a class."""
 PLAIN = "^[!-~]+( [!-~]+)*$"
@@ -132,8 +134,9 @@ def check_names(tables: Mapping[Path, pa.Table]) -> None:
     for source, table in tables.items():
         if "label_name" not in table.column_names or pa.types.is_nested(table["label_name"].type):
             continue
-        pairs = table.select(["label", "label_name"]).group_by(["label", "label_name"]).aggregate([])
-        names = cleaned(pairs["label_name"].cast(pa.large_string())).to_pylist()
+        with damage_as_error(source, ManifestError, "write it anew"):
+            pairs = table.select(["label", "label_name"]).group_by(["label", "label_name"]).aggregate([])
+            names = cleaned(pairs["label_name"].cast(pa.large_string())).to_pylist()
         for label, name in zip(pairs["label"].to_pylist(), names, strict=True):
             for key, value in ((label, name), (name, label)) if label >= 0 and name else ():
                 other, where = seen.setdefault(key, (value, source))
@@ -146,7 +149,7 @@ def read_class_map(path: Path) -> dict[str, int]:
     """The number of each class. Lines of names, lines of a number and a name, or JSON.
 
     Raises ManifestError unless the classes have the numbers from 0, each of them once."""
-    text = read_text(path)
+    text = read_text(path, MOST_BYTES)
     pairs = pairs_of_json(path, text) if path.suffix.lower() == ".json" else pairs_of_lines(text)
     names = cleaned(pa.chunked_array([[name for name, _ in pairs]], pa.large_string())).to_pylist()
     found = sorted(number for _, number in pairs)
@@ -175,6 +178,8 @@ def pairs_of_json(path: Path, text: str) -> list[tuple[str, int]]:
     for name, number in pairs:
         if not isinstance(name, str) or not is_whole(number):
             raise ManifestError(f"{expected}, not {name!r}: {number!r}")
+        if any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise ManifestError(f"{path}: the name {name!r} holds half of a character; correct it")
     return [(name, int(number)) for name, number in pairs]
 
 

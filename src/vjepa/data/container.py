@@ -5,13 +5,14 @@ import os
 import re
 from collections.abc import Iterator
 from fractions import Fraction
+from io import BufferedIOBase
 from numbers import Rational
 
 import av
 from av.stream import Discard, Disposition
 
 from vjepa.data.decode_error import DecodeError
-from vjepa.data.frame_size import LIMIT
+from vjepa.data.frame_size import ALONE, LIMIT, heavy_png, too_heavy
 from vjepa.data.media import Media, content_of, ffmpeg_source
 from vjepa.data.reading import note_file
 
@@ -31,6 +32,9 @@ their stamps, so they are counted."""
 
 JUMPY = {"mpegts", "mpeg"}
 """The clocks of these may jump forward, where two recordings were joined. In all others a gap is a gap."""
+
+HEADER_BYTES = 64
+"""Those of a file that tell how large the image in it is."""
 
 HEADERS = {
     "flv": rb"FLV\x01[\0-\x05]\0\0\0\t\0{4}",
@@ -52,10 +56,15 @@ def open_container(path: Media) -> av.container.InputContainer:
     if path.exists() and not path.is_file():
         raise DecodeError(path, "a directory, a pipe or a device, not a file")
 
-    container = av.open(ffmpeg_source(path), options=LIMIT, **LENIENT)
+    source = ffmpeg_source(path)
+    if reason := heavy_png(beginning(path, source)):
+        raise DecodeError(path, reason)
+
+    container = av.open(source, options=LIMIT | ALONE, **LENIENT)
     try:
         stream = container.streams.best("video")
         check_stream(path, container, stream)
+        check_weight(path, stream.codec_context)
     except DecodeError:
         container.close()
         raise
@@ -82,6 +91,23 @@ def check_stream(path: Media, container: av.container.InputContainer, stream: av
         )
     if stream.codec_context is None:
         raise DecodeError(path, "no decoder for its video stream")
+
+
+def beginning(path: Media, source: str | BufferedIOBase) -> bytes:
+    """The first bytes of a file. What FFmpeg will read is read here, where that is an open file."""
+    if isinstance(source, str):
+        with path.open("rb") as file:
+            return file.read(HEADER_BYTES)
+    begin = source.read(HEADER_BYTES)
+    source.seek(0)
+    return begin
+
+
+def check_weight(path: Media, context: av.VideoCodecContext) -> None:
+    """Raise DecodeError if a frame takes too much memory."""
+    bits = context.format.padded_bits_per_pixel if context.format else 0
+    if reason := too_heavy(context.width * context.height, bits):
+        raise DecodeError(path, reason)
 
 
 def check_not_joined(path: Media, container: av.container.InputContainer) -> None:

@@ -193,7 +193,7 @@ class Video:
         width, height = self.stream.facts.size
         # One thread, because every worker of a loader converts frames of its own.
         rgb = self._reformatter.reformat(frame, width, height, format="rgb24", threads=1).to_ndarray()
-        return upright(rgb, display_matrix(frame))
+        return upright(rgb, display_matrix(frame, self.codec))
 
     @cached_property
     def _size_and_rotation(self) -> tuple[int, int, int]:
@@ -201,7 +201,7 @@ class Video:
         with as_decode_error(self.path):
             frame = self.stream.frame_at(self.stream.facts.first_tick)
             size = (frame.width, frame.height)  # as stored
-            width, height = size[::-1] if is_sideways(display_matrix(frame)) else size
+            width, height = size[::-1] if is_sideways(display_matrix(frame, self.codec)) else size
             return width, height, -frame.rotation % 360  # PyAV counts counter-clockwise
 
 

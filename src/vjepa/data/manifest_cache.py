@@ -8,14 +8,17 @@ file is mapped, so it opens at once, all processes share its memory, and a row i
 memory of both does not grow with the number of rows.
 """
 
+import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
+import shutil
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
@@ -27,7 +30,7 @@ from vjepa.data.byte_files import first_and_last
 from vjepa.data.cache_builder import Builder, RowFacts
 from vjepa.data.manifest_error import ManifestError
 from vjepa.data.manifest_files import with_column
-from vjepa.drawing.outputs import complete_file
+from vjepa.drawing.outputs import complete_file, sync
 from vjepa.errors import announce
 
 FEWEST = 200_000
@@ -40,6 +43,10 @@ PIECE = 2**22
 """Bytes that are read at once for the checksum."""
 LONGEST_WAIT = 3600.0
 """Seconds to wait for another process that builds the cache."""
+LOCK = "lock"
+"""A file that is locked in the folder of a build as long as its process runs."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""What only writing can meet. Such an error need not name a file."""
 
 
 def is_large(source: Path) -> bool:
@@ -70,11 +77,14 @@ def cached_table(source: Path, folder: Path) -> tuple[pa.Table, RowFacts]:
 
 
 def source_key(source: Path) -> str:
-    """What tells whether a source is still the same: size, time and first and last bytes."""
+    """What tells whether a source is still the same: size, times and first and last bytes.
+
+    A program may set the time of the content back, as `cp -p` and `rsync` do, but not that of the last change
+    of the file. A copy has another one, so a cache that was copied with its source is built anew."""
     with source.open("rb") as file:
         state = os.fstat(file.fileno())
         edges = hashlib.sha256(b"".join(first_and_last(file, state.st_size, EDGE))).hexdigest()
-    return f"{FORMAT} {state.st_size} {state.st_mtime_ns} {edges[:24]}"
+    return f"{FORMAT} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {edges[:24]}"
 
 
 def opened(place: Path, key: str) -> tuple[pa.Table, RowFacts] | None:
@@ -87,7 +97,7 @@ def opened(place: Path, key: str) -> tuple[pa.Table, RowFacts] | None:
             table = pa.ipc.open_stream(file).read_all()
             others = pa.ipc.open_stream(file).read_all()
             facts = RowFacts(**json.loads(table.schema.metadata[b"facts"]))
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return None
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         whole = False
@@ -143,14 +153,43 @@ def one_at_a_time(source: Path) -> Iterator[None]:
 def built(source: Path, place: Path, key: str) -> tuple[pa.Table, RowFacts] | None:
     """Build a cache and open it; None where it cannot be written. Raises ManifestError."""
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with complete_file(place) as unfinished, TemporaryDirectory(dir=place.parent) as folder:
-            Builder(source, Path(folder)).write(unfinished, key)
-            append_checksum(unfinished)
-        pa.default_memory_pool().release_unused()
+        write(source, place, key)
     except OSError as error:
-        if error.filename is None or Path(error.filename) == source:
+        if error.errno not in FULL and (error.filename is None or Path(error.filename) == source):
             raise
         announce(f"{place} cannot be written ({error.strerror})")
         return None
     return opened(place, key)
+
+
+def write(source: Path, place: Path, key: str) -> None:
+    """Build a cache. Raises OSError where it cannot be written."""
+    if place.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(place))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with complete_file(place) as unfinished, build_folder(unfinished.parent, place.name) as folder:
+        cache = folder / "cache"
+        Builder(source, folder).write(cache, key)
+        append_checksum(cache)
+        sync(cache)
+        cache.replace(unfinished)
+    pa.default_memory_pool().release_unused()
+
+
+@contextmanager
+def build_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A folder for all that is not finished. Removes those of killed processes, whose locks are gone."""
+    prefix = f".{name[:40]}."
+    for left in parent.glob(f"{glob.escape(prefix)}*.unfinished"):
+        remove_left(left)
+    with TemporaryDirectory(".unfinished", prefix, parent) as folder, Path(folder, LOCK).open("wb") as lock:
+        with suppress(OSError):  # without locks on a disk, nothing is removed there
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield Path(folder)
+
+
+def remove_left(folder: Path) -> None:
+    """Remove the folder of a build, unless its process runs."""
+    with suppress(OSError), (folder / LOCK).open("r+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -56,6 +56,7 @@ def with_paths(source: Path, table: pa.Table, trimmed: bool = False) -> pa.Table
     trimmed: Whether spaces around a path do not belong to it. Raises ManifestError."""
     table = without_views(table.rename_columns(column_names(table.column_names)))
     check_columns_named(source, table.schema)
+    array_files.check_utf8(source, table, ("path", "label_name"))
     path = table["path"].cast(pa.large_string())
     if trimmed:
         path = pc.utf8_trim_whitespace(path)
@@ -175,6 +176,7 @@ def with_members(source: Path, table: pa.Table) -> pa.Table:
         wrong = pc.less(pc.fill_null(column, -1), least)
         check_rows(source, wrong, column, (name + f" is {{}}; expected bytes, {least} or more").format)
         table = with_column(table, name, column)
+    array_files.check_utf8(source, table, ("shard", "digest"))
     for name in {"shard", "digest"} & {*table.column_names}:
         column = table[name].cast(pa.large_string())
         missing = pc.equal(pc.fill_null(column, ""), "")
@@ -195,8 +197,7 @@ def class_names_in(labels: pa.ChunkedArray) -> pa.ChunkedArray | None:
     if pa.types.is_dictionary(labels.type):
         labels = labels.cast(pa.large_string())
     labels = blanks_as_nulls(labels)
-    is_text = pa.types.is_large_string(labels.type) or pa.types.is_string(labels.type)
-    if not is_text or _are_numbers(labels, pa.int64()):
+    if labels.type not in (pa.string(), pa.large_string()) or _are_numbers(labels, pa.int64()):
         return None
     # A name holds a letter. Among numbers, a name is a mistake.
     has_letter = pc.match_substring_regex(labels, r"\pL")
@@ -206,7 +207,7 @@ def class_names_in(labels: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 def blanks_as_nulls(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column of text without spaces around its values, null where that leaves nothing."""
-    if pa.types.is_large_string(column.type) or pa.types.is_string(column.type):
+    if column.type in (pa.string(), pa.large_string()):
         column = pc.utf8_trim_whitespace(column)
         column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
     return column

@@ -17,22 +17,32 @@ QUARTER_TURNS: tuple[Matrix, ...] = (
 )
 """Turns by 0, 90, 180 and 270 degrees, counter-clockwise."""
 
+WITH_PROFILE = ("png", "apng")
+"""Codecs whose frames may have a colour profile with a name. PyAV 18 frees that name twice, which ends the
+process, wherever it lists the side data of such a frame."""
 
-def display_matrix(frame: av.VideoFrame) -> Matrix:
-    """How a player displays a decoded frame."""
+
+def display_matrix(frame: av.VideoFrame, codec: str) -> Matrix:
+    """How a player displays a frame that `codec` decoded."""
+    if codec in WITH_PROFILE:
+        return quarter_turn(frame)
     try:
         # Not `frame.side_data`: its reference cycle would keep the image until a garbage collection.
         matrix = SideDataContainer(frame).get(Type.DISPLAYMATRIX)
     except ValueError:
-        # PyAV 18 cannot list side data of a kind newer than itself, such as EXIF. Its `rotation` still works;
-        # mirroring is lost.
-        return QUARTER_TURNS[round(frame.rotation / 90) % 4]
+        # PyAV 18 cannot list side data of a kind newer than itself, such as EXIF.
+        return quarter_turn(frame)
 
     if matrix is None:
         return QUARTER_TURNS[0]
     # Nine fixed-point numbers, a b u c d v x y w: u and v are 0, x and y the shift, w the scale.
     a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
     return (a, b), (c, d)
+
+
+def quarter_turn(frame: av.VideoFrame) -> Matrix:
+    """The turn alone, for which PyAV lists no side data; mirroring is lost."""
+    return QUARTER_TURNS[round(frame.rotation / 90) % 4]
 
 
 def is_sideways(matrix: Matrix) -> bool:

@@ -14,8 +14,10 @@ from vjepa.data.storage import (
     Status,
     StorageConfig,
     StorageError,
+    answer,
     check_protocol,
-    files_below,
+    check_same,
+    is_address,
     protocol_of,
     read_range,
     status,
@@ -35,8 +37,10 @@ class ListFile(NamedTuple):
     @property
     def folder(self) -> str:
         """The address that paths are relative to."""
-        is_folder = self.table is not None and not is_media(self.address)
-        return self.address.rstrip("/") if is_folder else self.address.rpartition("/")[0]
+        if self.table is not None and not is_media(self.address):
+            return self.address.rstrip("/")
+        folder = self.address.rpartition("/")[0]
+        return folder if is_address(folder) else f"{folder}/"  # at the root of a storage, such as memory://
 
 
 def remote_list(address: str, config: StorageConfig) -> ListFile:
@@ -56,6 +60,17 @@ def remote_list(address: str, config: StorageConfig) -> ListFile:
     if not names:
         raise ManifestError(f"{address}: no videos there or below; give a list, or another folder")
     return ListFile(Path(address), address, videos(names))
+
+
+def files_below(address: str, config: StorageConfig) -> list[str]:
+    """The files in a folder and below it, relative to it, sorted. Raises StorageError.
+
+    Names that would be paths or addresses by themselves, such as `/a.mp4` for `s3://bucket/folder//a.mp4`,
+    are whole addresses."""
+    root, names = answer(address, config, lambda fs, path: (path.rstrip("/"), fs.find(path)), paged=True)
+    below = sorted(name[len(root) + 1 :] for name in names if name.startswith(f"{root}/"))
+    folder = address.rstrip("/")
+    return [f"{folder}/{name}" if is_address(name) or name.startswith("/") else name for name in below]
 
 
 def is_media(name: str, suffixes: tuple[str, ...] = VIDEO_SUFFIXES + IMAGE_SUFFIXES) -> bool:
@@ -91,6 +106,8 @@ def copy(address: str, state: Status, target: Path, config: StorageConfig) -> No
     with complete_file(target) as unfinished, unfinished.open("wb") as file:
         for start in range(0, state.size, BLOCK):
             file.write(read_range(address, start, min(start + BLOCK, state.size), config))
-    if status(address, config) != state:
+    try:
+        check_same(address, state, config)
+    except StorageError:
         target.unlink(missing_ok=True)
-        raise StorageError("it was written anew while it was read; start again")
+        raise

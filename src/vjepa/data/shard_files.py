@@ -65,6 +65,8 @@ def size_of(media: Path | Stored) -> tuple[int, int] | str:
         return str(error)
     except OSError as error:
         return error.strerror
+    except ValueError:
+        return "a NUL character in its path; correct the row"
     if not media.is_file():
         return "no file"
     return (state.st_size, state.st_mtime_ns) if state.st_size else "the file is empty"
@@ -93,7 +95,7 @@ def opened(media: Path | Stored) -> io.BufferedIOBase:
     """A video, open for reading. Raises UserError."""
     try:
         return media.opened().open() if isinstance(media, Stored) else media.open("rb")
-    except StorageError as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{media}: {error}") from error
 
 
@@ -117,8 +119,10 @@ def append(
     info = tarfile.TarInfo(name)
     info.size = size
     info.uname = "" if most is None else text
+    block = info.tobuf(tarfile.GNU_FORMAT)
+    assert len(block) == HEADER, f"{name} and its {size} bytes need more than one header"
     tar.seek(header)
-    tar.write(info.tobuf(tarfile.GNU_FORMAT))
+    tar.write(block)
     tar.seek(0, os.SEEK_END)
     return header + HEADER, size, text.encode()
 

@@ -11,6 +11,7 @@ the first shard that is not complete.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -160,7 +161,9 @@ def video_of(manifest: Manifest, plan: Packing, number: int, rows: np.ndarray) -
 def suffix_of(path: str) -> str:
     """The ending of a video's name in a shard, in lower case. The notes have endings of their own."""
     suffix = Path(path).suffix.lower()
-    return suffix if suffix not in ("", ".json", ".cls") else VIDEO_SUFFIXES[0]
+    # A longer name than 100 bytes would need a second header.
+    is_short = re.fullmatch(r"\.[a-z0-9-]{1,15}", suffix)
+    return suffix if is_short and suffix not in (".json", ".cls") else VIDEO_SUFFIXES[0]
 
 
 def write_index(manifest: Manifest, plan: Packing, packed: np.ndarray, folder: ShardFolder) -> None:

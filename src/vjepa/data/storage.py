@@ -13,23 +13,28 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from inspect import signature
 from pathlib import Path
 from threading import Thread
 from typing import NamedTuple, TypeVar
 
 import fsspec
+from fsspec.asyn import AsyncFileSystem, sync
 
 from vjepa.errors import UserError, counted, require
 
 ADDRESS = r"^(?P<protocol>[A-Za-z][A-Za-z0-9+.-]+)://"
 BLOCK = 8 * 2**20
 """Bytes of one request for a large file."""
+SOME = 2**18
+"""Bytes of an answer that are taken at once."""
 HOPELESS = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 """Answers that do not change by asking again."""
 FIRST_WAIT = 0.5
 """Seconds before a request is tried again; twice as many before the next time."""
 PACKAGES = {"s3": "vjepa[cloud]", "s3a": "vjepa[cloud]", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs"}
+OTHER_PLACES = "download the files and give their paths, or give addresses such as s3://bucket/a.mp4"
 
 Answer = TypeVar("Answer")
 
@@ -87,7 +92,10 @@ def protocol_of(address: str) -> str:
 
 def joined(folder: object, name: str) -> str:
     """The address, or the path, of a file that a list in `folder` names."""
-    return name if is_address(name) or name.startswith("/") else f"{str(folder).rstrip('/')}/{name}"
+    if is_address(name) or name.startswith("/"):
+        return name
+    root = str(folder)
+    return f"{root}{name}" if root.endswith("://") else f"{root.rstrip('/')}/{name}"
 
 
 def check_protocol(protocol: str) -> None:
@@ -99,8 +107,7 @@ def check_protocol(protocol: str) -> None:
         advice = f"pip install '{package}'" if package else str(error)
         raise StorageError(f"{protocol}:// needs a package that is missing; {advice}") from error
     except ValueError as error:
-        advice = "download the files and give their paths, or give addresses such as s3://bucket/a.mp4"
-        raise StorageError(f"{protocol}:// is no storage that is known here; {advice}") from error
+        raise StorageError(f"{protocol}:// is no storage that is known here; {OTHER_PLACES}") from error
 
 
 def status(address: str, config: StorageConfig) -> Status:
@@ -110,6 +117,12 @@ def status(address: str, config: StorageConfig) -> Status:
         raise StorageError("a folder, or of unknown size")
     version = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or ""
     return Status(int(info["size"]), str(version))
+
+
+def check_same(address: str, state: Status, config: StorageConfig) -> None:
+    """Raise StorageError if the file is no longer the one whose state was `state`."""
+    if status(address, config) != state:
+        raise StorageError("it was written anew while it was read; start again")
 
 
 def check_place(address: str, config: StorageConfig) -> None:
@@ -126,16 +139,32 @@ def check_place(address: str, config: StorageConfig) -> None:
 
 def read_range(address: str, start: int, end: int, config: StorageConfig) -> bytes:
     """Bytes `start` to `end` of a file. Raises StorageError, also if the file ends before."""
-    data = answer(address, config, lambda fs, path: fs.cat_file(path, start=start, end=end))
+    data = answer(address, config, lambda fs, path: part_of(fs, path, start, end, config.timeout))
     if len(data) != end - start:
-        raise StorageError(f"cut off: bytes {start} to {end} are wanted, and {len(data)} of them are there")
+        what = "cut off" if len(data) < end - start else "more than was asked for"
+        raise StorageError(f"{what}: bytes {start} to {end} are wanted, and {len(data)} are there")
     return data
 
 
-def files_below(address: str, config: StorageConfig) -> list[str]:
-    """The files in a folder and below it, relative to it, sorted. Raises StorageError."""
-    root, names = answer(address, config, lambda fs, path: (path.rstrip("/"), fs.find(path)), paged=True)
-    return sorted(name[len(root) + 1 :] for name in names if name.startswith(f"{root}/"))
+def part_of(fs: fsspec.AbstractFileSystem, path: str, start: int, end: int, timeout: float | int) -> bytes:
+    """Bytes `start` to `end` of a file, or fewer, or more. The request ends with the time limit, too."""
+    if not isinstance(fs, AsyncFileSystem):
+        return fs.cat_file(path, start=start, end=end)
+    read = partial(part_of_object, fs) if hasattr(fs, "_call_s3") else fs._cat_file
+    return sync(fs.loop, read, path, start=start, end=end, timeout=timeout)
+
+
+async def part_of_object(fs: AsyncFileSystem, path: str, start: int, end: int) -> bytes:
+    """The same in S3, from a server that may never stop sending: hardly more than is wanted, at most."""
+    bucket, key, _ = fs.split_path(path)
+    response = await fs._call_s3("get_object", Bucket=bucket, Key=key, Range=f"bytes={start}-{end - 1}")
+    data = bytearray()
+    try:
+        while len(data) <= end - start and (some := await response["Body"].read(SOME)):
+            data += some
+    finally:
+        response["Body"].close()
+    return bytes(data)
 
 
 def answer(
@@ -144,21 +173,34 @@ def answer(
     """What `ask(file system, path)` returns, within the time limit, or after another try.
 
     paged: Whether it makes many requests, such as a listing. Raises StorageError."""
-    fs = file_system(protocol_of(address), config.timeout, os.getpid())
-    path = fs._strip_protocol(address)
     limit = config.timeout * (100 if paged else 1)
     for attempt in range(config.retries + 1):
         if attempt:
             # Of different length for each process, so that they do not all come back at once.
             time.sleep(FIRST_WAIT * 2 ** (attempt - 1) * (1 + os.getpid() % 10 / 10))
         try:
-            return within(limit, lambda: ask(fs, path))
+            return within(limit, lambda: ask(*place_of(address, config)))
+        except StorageError:
+            raise
         except HOPELESS as error:
             raise StorageError(reason_of_refusal(error)) from error
         except Exception as error:  # noqa: BLE001  each protocol has errors of its own
             last = error
     words = f"no answer within {limit:g} s" if isinstance(last, TimeoutError) else in_short(last)
     raise StorageError(f"{words} (tried {counted(config.retries + 1, 'time')})") from last
+
+
+def place_of(address: str, config: StorageConfig) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of an address, and its path there. Raises StorageError."""
+    protocol = protocol_of(address)
+    try:
+        fs = file_system(protocol, config.timeout, os.getpid())
+        return fs, fs._strip_protocol(address)
+    except StorageError:
+        raise
+    except Exception as error:  # each protocol has errors of its own, such as that it needs a host
+        reason = f"{protocol}:// cannot be read by an address alone ({in_short(error)})"
+        raise StorageError(f"{reason}; {OTHER_PLACES}") from error
 
 
 def reason_of_refusal(error: OSError) -> str:
@@ -193,6 +235,8 @@ def within(seconds: float | int, call: Callable[[], Answer]) -> Answer:
 def file_system(protocol: str, timeout: float | int, process: int) -> fsspec.AbstractFileSystem:
     """The file system of a protocol. One for each process, since connections do not survive a fork."""
     check_protocol(protocol)
+    # Some complain only when they are removed, in a text of many lines.
+    signature(fsspec.get_filesystem_class(protocol).__init__).bind(None)
     if protocol not in ("s3", "s3a"):
         return fsspec.filesystem(protocol)
     # `answer` tries again, and the library should not do so too within one try.

@@ -18,7 +18,16 @@ from typing import NamedTuple
 from vjepa.data.byte_files import MemoryFile, RangedFile, WindowFile, first_and_last
 from vjepa.data.file_cache import Held, held, kept
 from vjepa.data.reading import note_file
-from vjepa.data.storage import BLOCK, StorageConfig, StorageError, is_address, read_range, status
+from vjepa.data.storage import (
+    BLOCK,
+    Status,
+    StorageConfig,
+    StorageError,
+    check_same,
+    is_address,
+    read_range,
+    status,
+)
 
 IN_MEMORY = 64 * 2**20
 """Most bytes of a member that is read as a whole, so that its digest can be compared, without a cache."""
@@ -70,14 +79,17 @@ class Stored:
         note_file(str(self))
         if not is_address(self.address):
             return OpenMedia(self, *local_window(self))
+        if self.digest:
+            return self._fetched(f"{self.digest} {self.size}", self.size)
+        state = status(self.address, self.config)
         if self.size is not None:
-            key = self.digest or f"{self.address} {self.offset} {status(self.address, self.config)}"
-            return self._fetched(f"{key} {self.size}", self.size)
-        size, version = status(self.address, self.config)
-        return self._fetched(f"{self.address} {size} {version}", size)
+            return self._fetched(f"{self.address} {self.offset} {state} {self.size}", self.size, state)
+        return self._fetched(f"{self.address} {state.size} {state.version}", state.size, state)
 
-    def _fetched(self, key: str, size: int) -> "OpenMedia":
-        """From the disk, where it is kept; if there is no room for that, from memory or by ranges."""
+    def _fetched(self, key: str, size: int, state: Status | None = None) -> "OpenMedia":
+        """From the disk, where it is kept; if there is no room for that, from memory or by ranges.
+
+        state: That of the file, if it is known."""
         name = hashlib.sha256(key.encode()).hexdigest()[:32] + self.suffix.lower()
         file = held(self.config.folder, name) or kept(self.config, name, size, self._write)
         if file is not None:
@@ -85,9 +97,10 @@ class Stored:
         if self.digest and size <= IN_MEMORY:
             content = b"".join(self._blocks())
             return OpenMedia(self, lambda: BufferedReader(MemoryFile(content, self.name)), size, 0)
+        state = state or status(self.address, self.config)
         if self.digest:
             self._check_header()
-        ranged = partial(RangedFile, self.address, self.offset, size, self.name, self.config)
+        ranged = partial(RangedFile, self.address, self.offset, size, self.name, self.config, state)
         return OpenMedia(self, lambda: BufferedReader(ranged()), size, 0)
 
     def _write(self, target: Path) -> None:
@@ -106,13 +119,13 @@ class Stored:
             block = read_range(self.address, start, min(start + BLOCK, end), self.config)
             digest.update(block)
             yield block
-        if before and status(self.address, self.config) != before:
-            raise StorageError("it was written anew while it was read")
+        if before:
+            check_same(self.address, before, self.config)
         if self.digest and digest.hexdigest()[: len(self.digest)] != self.digest:
             raise StorageError(OTHER_CONTENT)
 
     def _check_header(self) -> None:
-        check_header(self, read_range(self.address, self.offset - HEADER, self.offset, self.config))
+        check_header(self, read_range(self.address, header_of(self), self.offset, self.config))
 
     def edges(self, count: int) -> tuple[int, bytes, bytes]:
         """Its size, and its first and last `count` bytes. Raises StorageError, or OSError."""
@@ -205,13 +218,21 @@ def local_window(media: Stored) -> tuple[Callable[[], BufferedIOBase], int, int]
         raise StorageError(f"the shard is cut off: it has {state.st_size} bytes; pack the videos again")
     if media.digest:
         with open(media.address, "rb") as file:
-            file.seek(media.offset - HEADER)
+            file.seek(header_of(media))
             check_header(media, file.read(HEADER))
     return (
         lambda: BufferedReader(WindowFile(media.address, media.offset, media.size, media.name)),
         media.size,
         state.st_mtime_ns,
     )
+
+
+def header_of(media: Stored) -> int:
+    """Where the header of a member begins. Raises StorageError."""
+    if media.offset < HEADER:
+        begin = f"the index says that it begins at byte {media.offset} of the shard, where its header lies"
+        raise StorageError(f"{begin}; pack the videos again")
+    return media.offset - HEADER
 
 
 def check_header(media: Stored, header: bytes) -> None:

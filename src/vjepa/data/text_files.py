@@ -7,6 +7,7 @@ A note names an encoding that is assumed. What is no text at all is refused in a
 """
 
 import codecs
+import os
 import re
 from pathlib import Path
 
@@ -22,34 +23,58 @@ PACKED = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"\x1f\x8b", b"BZh9", b"\xfd7zX", 
 """How files of Excel, .zip, .gz, .bz2, .xz, .zst and .7z begin."""
 NOT_WESTERN = re.compile(rb"[\x80-\xff]{4}|[\xc2\xc3][\x80-\xbf]")
 """Accented letters stand alone or in pairs. Longer runs are another script, and the pairs are UTF-8."""
+BEGIN = 2**16
+"""Bytes that are looked at before all others are read."""
+MOST_BYTES = 2**32
+"""Bytes of a text, which is read whole: a list of forty million videos."""
 
 
-def read_text(source: Path) -> str:
+def read_text(source: Path, most: int = MOST_BYTES) -> str:
     """The text of a file, with one line feed at the end of each line and no byte order mark.
 
-    Raises ManifestError for a file that cannot be read or holds no text. A note names an assumed encoding."""
-    return read_utf8(source).decode()
+    Raises ManifestError for a file that cannot be read, holds no text, or has more than `most` bytes. A note
+    names an assumed encoding."""
+    return read_utf8(source, most).decode()
 
 
-def read_utf8(source: Path) -> bytes:
+def read_utf8(source: Path, most: int = MOST_BYTES) -> bytes:
     """The same as bytes of UTF-8, for a parser. No line changes its number."""
     try:
+        if not source.is_fifo():  # which can be read only once
+            _check_begin(source, most)
         data = source.read_bytes()
     except OSError as error:
         raise ManifestError(f"{source}: cannot be read: {error.strerror}") from error
 
     if data.startswith(UTF16_MARKS):
         data = _decoded(source, data, "utf-16").encode()
-    # A mark in the middle is that of a file which was joined to another.
-    data = data.removeprefix(codecs.BOM_UTF8).replace(b"\n" + codecs.BOM_UTF8, b"\n")
-    # Windows ends a line with \r\n, an old Mac with \r.
-    data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    data = _plain(data)
     _check_text(source, data)
     try:
         data.decode()
     except UnicodeDecodeError as error:
         return _from_western(source, data, error.start)
     return data
+
+
+def _check_begin(source: Path, most: int) -> None:
+    """Raise ManifestError for a file that is no text by its first bytes, or too large, before it is read."""
+    with source.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        begin = file.read(BEGIN)
+    if not begin.startswith(UTF16_MARKS):
+        _check_text(source, _plain(begin))
+    if size > most:
+        reason = f"{size:,} bytes, more than the {most:,} that such a text may have"
+        raise ManifestError(f"{source}: {reason}; split it, or give another file")
+
+
+def _plain(data: bytes) -> bytes:
+    """Text without marks of its encoding, and with one line feed at the end of each line."""
+    # A mark in the middle is that of a file which was joined to another.
+    data = data.removeprefix(codecs.BOM_UTF8).replace(b"\n" + codecs.BOM_UTF8, b"\n")
+    # Windows ends a line with \r\n, an old Mac with \r.
+    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 def check_unpacked(source: Path, data: bytes) -> None:

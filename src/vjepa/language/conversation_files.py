@@ -11,6 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,9 @@ from vjepa.language.row_keys import misspelt, unread_keys, unread_line
 ENDINGS = (".json", ".jsonl", ".ndjson")
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 """How JSON writes each half of a character such as an emoji, which is good only beside the other half."""
+
+MOST_KEYS = 1000
+"""Keys of a row that are looked through for a typing error."""
 
 
 class Captions:
@@ -61,7 +65,8 @@ class Captions:
                 check_characters(row)
             return parse_row(row, self.folder)
         except ManifestError as error:
-            raise ManifestError(f"{self.source}, row {i + 1}: {error}{misspelt(row)}") from error
+            hint = misspelt(first_keys(row))
+            raise ManifestError(f"{self.source}, row {i + 1}: {error}{hint}") from error
 
     def keys_and_values(self, i: int) -> object:
         """What the file holds for conversation `i`, not parsed."""
@@ -172,6 +177,8 @@ def parse_json(text: str, place: str) -> object:
         line = f"line {error.lineno}, " if "\n" in text else ""
         reason = f"not JSON: {error.msg} ({line}column {error.colno}){advice(text, error)}"
         raise ManifestError(f"{place}: {reason}") from error
+    except ValueError as error:  # Python's limit is 4300 digits
+        raise ManifestError(f"{place}: a number of thousands of digits; expected rows; correct it") from error
 
 
 def advice(text: str, error: json.JSONDecodeError) -> str:
@@ -181,6 +188,11 @@ def advice(text: str, error: json.JSONDecodeError) -> str:
     if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string"):
         return "; is its end cut off?"
     return "; is there a comma too many before it?" if text[: error.pos].rstrip().endswith(",") else ""
+
+
+def first_keys(row: object) -> object:
+    """The row without its keys after the first ones, all of which would take minutes to compare."""
+    return dict(islice(row.items(), MOST_KEYS)) if isinstance(row, dict) else row
 
 
 def check_characters(row: object) -> None:

@@ -1,5 +1,6 @@
 """Hugging Face VJEPA2 directories: their config and tensors. Reading them does not need transformers."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ HF_PARTS = {"encoder.": "ema", "predictor.": "predictor", "pooler.": "probe", "c
 ENDINGS = (".pt", ".pth", ".pth.tar", ".safetensors")
 V21_SETTINGS = ("use_modality_embeddings", "interpolate_rope", "img_temporal_dim_size", "teacher_embed_dim")
 """Settings in config.json that only V-JEPA 2.1 has."""
+MOST_BYTES = 2**26
+"""Bytes of a file of JSON. The index of a network of ten thousand tensors takes 1 million of them."""
 
 
 def read_hf_config(folder: Path) -> dict:
@@ -46,10 +49,23 @@ def read_hf_config(folder: Path) -> dict:
 
 def read_json(path: Path) -> Any:
     """The values in a file of JSON. Raises CheckpointError if it is none."""
+    check_json(path)
     try:
         return values(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is cut off or no JSON ({error}); download it again") from error
+
+
+def check_json(path: Path) -> None:
+    """Raise CheckpointError for what cannot be a file of JSON, and would fill the memory."""
+    if not os.path.exists(path):  # also where the system refuses to look, which reading it tells
+        return
+    if not path.is_file():
+        raise CheckpointError(f"{path} is a folder, a device or a pipe; download the file again")
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        reason = f"has {size:,} bytes, more than the {MOST_BYTES:,} that such a file takes"
+        raise CheckpointError(f"{path} {reason}; download it again")
 
 
 def instead_of(folder: Path) -> str:

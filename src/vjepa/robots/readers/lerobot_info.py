@@ -134,7 +134,7 @@ def _read_json(file: Path) -> dict:
         fields = json.loads(read_text(file))
     except ManifestError as error:
         raise TrajectoryError(str(error)) from error
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise TrajectoryError(f"{file}: cannot be read: {error}") from error
     if not isinstance(fields, dict):
         raise TrajectoryError(
