@@ -173,6 +173,7 @@ def torch_files(folder: Path) -> dict[str, Reader]:
         "networks": {"encoder": asdict(SMALL), "predictor": asdict(NARROW)},
         "optimizer_states": [{"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 1e-3}]}],
         "callbacks": {"x": {"best": 0.5}},
+        **{"lr_schedulers": [], "loops": {"fit_loop": {"epoch_progress": {"total": {"ready": 1}}}}},
         "model_settings": {"encoder": asdict(SMALL), "seed": 0},
     }
     contents = {

@@ -9,6 +9,12 @@ QUIET = dict.fromkeys(
     ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False
 )
 
+RESUMABLE = {
+    "optimizer_states": [{"state": {0: {}}}],
+    **{"state_dict": {}, "lr_schedulers": [], "callbacks": {}, "loops": {}},
+}
+"""What a checkpoint holds beside its step, as far as a folder is searched for the newest one."""
+
 
 def fit(
     stage: L.LightningModule,

@@ -15,7 +15,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.stage_runs import equal, fit
+from tests.stage_runs import RESUMABLE, equal, fit
 from tests.stages.test_stages import clip_data, pretrain
 from vjepa.errors import UserError
 from vjepa.training import checkpoint_files
@@ -138,7 +138,7 @@ def test_a_run_goes_on_from_such_a_checkpoint(clips_manifest, tmp_path: Path):
 
 def damaged_files(folder: Path) -> dict[str, str]:
     """Files from which no run continues, by name, and a word of why."""
-    whole = {"optimizer_states": [], "weight": torch.arange(5_000.0)}
+    whole = RESUMABLE | {"weight": torch.arange(5_000.0)}
     torch.save({"global_step": 9} | whole, folder / "cut.ckpt")
     content = (folder / "cut.ckpt").read_bytes()
     (folder / "cut.ckpt").write_bytes(content[: len(content) // 2])
@@ -155,6 +155,8 @@ def damaged_files(folder: Path) -> dict[str, str]:
         torch.save({"global_step": step} | whole, folder / f"{name}.ckpt")
     torch.save([9], folder / "list.ckpt")
     torch.save({"global_step": 9}, folder / "weights.ckpt")
+    torch.save({"global_step": 9} | whole | {"optimizer_states": [{"state": {}}]}, folder / "moments.ckpt")
+    torch.save({"global_step": 9, "optimizer_states": whole["optimizer_states"]}, folder / "bare.ckpt")
     plain = dict.fromkeys(("folder", "dangling", "loop", "pipe"), "no plain file")
     steps = dict.fromkeys(("word", "tensor", "minus", "truth"), "no number of steps")
     cut = {
@@ -164,12 +166,17 @@ def damaged_files(folder: Path) -> dict[str, str]:
         "letters": "damaged",
         "zeros": "damaged inside",
     }
-    return plain | steps | cut | {"list": "holds a list", "weights": "without the state of an optimiser"}
+    parts = {
+        "weights": "without the state of an optimiser",
+        "moments": "is empty",
+        "bare": "lacks state_dict",
+    }
+    return plain | steps | cut | parts | {"list": "holds a list"}
 
 
 def test_what_cannot_be_continued_from_is_passed_over_and_named(tmp_path, capsys):
     expected = damaged_files(tmp_path)
-    torch.save({"global_step": 3, "optimizer_states": []}, tmp_path / "good.ckpt")
+    torch.save({"global_step": 3} | RESUMABLE, tmp_path / "good.ckpt")
     assert newest_checkpoint(tmp_path) == tmp_path / "good.ckpt"
     lines = capsys.readouterr().err.splitlines()
     told = {name: [line for line in lines if f"/{name}.ckpt" in line] for name in expected}
@@ -182,7 +189,7 @@ def test_what_cannot_be_continued_from_is_passed_over_and_named(tmp_path, capsys
 
 def test_a_disk_that_fails_while_it_is_read_is_named(tmp_path, monkeypatch, capsys):
     for step in (3, 9):
-        torch.save({"global_step": step, "optimizer_states": []}, tmp_path / f"step={step}.ckpt")
+        torch.save({"global_step": step} | RESUMABLE, tmp_path / f"step={step}.ckpt")
 
     def fail(archive: zipfile.ZipFile) -> None:
         if archive.filename.endswith("step=9.ckpt"):
@@ -195,7 +202,7 @@ def test_a_disk_that_fails_while_it_is_read_is_named(tmp_path, monkeypatch, caps
 
 def test_only_the_newest_file_is_read_to_its_end(tmp_path, monkeypatch):
     for step in (3, 6, 9):
-        torch.save({"global_step": step, "optimizer_states": []}, tmp_path / f"step={step}.ckpt")
+        torch.save({"global_step": step} | RESUMABLE, tmp_path / f"step={step}.ckpt")
     read = []
     monkeypatch.setattr(zipfile.ZipFile, "testzip", lambda archive: read.append(archive.filename))
     for _ in range(3):

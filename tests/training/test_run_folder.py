@@ -8,6 +8,7 @@ from importlib.metadata import version
 import pytest
 import torch
 
+from tests.stage_runs import RESUMABLE
 from vjepa.drawing import folder_lock
 from vjepa.drawing.folder_lock import NAME
 from vjepa.errors import UserError
@@ -51,7 +52,7 @@ def begun(folder, damage) -> RunFolder:
     """A run with a checkpoint, and something wrong with one of its files."""
     run = RunFolder(folder / "run")
     run.checkpoints.mkdir(parents=True)
-    torch.save({"global_step": 3, "optimizer_states": []}, run.checkpoints / "step=3.ckpt")
+    torch.save({"global_step": 3} | RESUMABLE, run.checkpoints / "step=3.ckpt")
     run.write_recipe({"model": {"seed": 0}})
     run.inputs.write({}, {})
     damage(run)

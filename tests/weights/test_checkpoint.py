@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.stage_runs import RESUMABLE
 from tests.weights.meta_files import meta_encoder, meta_predictor
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor, PredictorConfig
@@ -97,7 +98,7 @@ def test_an_export_is_complete_or_absent(tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_cut_off_by_a_kill_is_passed_over(tmp_path):
-    torch.save({"global_step": 9, "optimizer_states": []}, tmp_path / "step=9.ckpt")
+    torch.save({"global_step": 9} | RESUMABLE, tmp_path / "step=9.ckpt")
     (tmp_path / "step=20.ckpt").write_bytes((tmp_path / "step=9.ckpt").read_bytes()[:40])
     assert newest_checkpoint(tmp_path) == tmp_path / "step=9.ckpt"
     (tmp_path / "step=7-v1.ckpt").write_bytes(b"somebody's copy")

@@ -10,6 +10,8 @@ from vjepa.weights.pickles import read_pickle
 
 FOLDER = "checkpoints"
 """The folder of a run in which its checkpoints lie."""
+NEEDED = ("state_dict", "lr_schedulers", "callbacks", "loops")
+"""What a run needs of a checkpoint beside the state of its optimiser, as Lightning calls it."""
 
 
 def newest_checkpoint(folder: Path, up_to: float | int = float("inf")) -> Path | None:
@@ -59,7 +61,11 @@ def step_to_continue(file: Path) -> int:
         checkpoint = read_pickle(file)
         step = checkpoint.get("global_step")
         require(type(step) is int and step >= 0, "it holds no number of steps")
-        require("optimizer_states" in checkpoint, "it holds weights without the state of an optimiser")
+        states = checkpoint.get("optimizer_states")
+        require(bool(states), "it holds weights without the state of an optimiser")
+        require(step == 0 or all(state["state"] for state in states), "the state of its optimiser is empty")
+        missing = [name for name in NEEDED if name not in checkpoint]
+        require(not missing, f"it lacks {', '.join(missing)}")
         return step
 
 
