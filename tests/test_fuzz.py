@@ -232,8 +232,8 @@ def main() -> None:
         if options.reader:
             found = {name: made for name, made in found.items() if name.startswith(options.reader)}
         begin = time.perf_counter()
-        seed, first = options.seed, options.first
-        told = fuzz(found, Path(place) / "copy", options.count, seed, first, options.show)
+        copy = Path(place) / "copy"
+        told = fuzz(found, copy, options.count, options.seed, options.first, options.show)
         seconds = time.perf_counter() - begin
     print(f"{'reader':<26} {'inputs':>6} {'read':>6} {'told':>6} {'against the law':>16}")
     unlawful = 0

@@ -198,6 +198,19 @@ def test_weights_of_another_device_that_are_no_numbers_stop_the_run_here_too(cli
         fit(pretrain(), clip_data(clips_manifest), tmp_path, 6, callbacks=[Elsewhere(), LossGuard()])
 
 
+def test_a_segment_is_named_with_its_begin(clips_manifest, tmp_path):
+    manifest = clips_manifest.with_name("segments.csv")
+    manifest.write_text(f"path,label,start,end\n{clips_manifest.parent}/00.mp4,0,0.25,1.0\n")
+    with pytest.raises(DataError, match=r"00\.mp4 from 0\.25 s"):
+        fit(pretrain(), clip_data(manifest), tmp_path, 6, callbacks=[Spoil("loss", 1, math.nan), LossGuard()])
+
+
+def test_a_run_that_is_shorter_than_what_a_jump_is_judged_by_is_told(clips_manifest, tmp_path, capsys):
+    guard = LossGuard(SpikeConfig(window=2))
+    fit(pretrain(), clip_data(clips_manifest), tmp_path, 2, callbacks=[guard])
+    assert "spike.window=2 judges none of 2 steps" in capsys.readouterr().out
+
+
 def test_the_clips_that_are_named_are_those_of_the_step(clips_manifest, tmp_path):
     """Also where a file could not be decoded and another one took its place."""
     (clips_manifest.parent / "torn.mp4").write_bytes(b"no video")

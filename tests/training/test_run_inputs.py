@@ -439,6 +439,11 @@ def test_how_many_batches_are_validated_or_tested_may_change():
     assert differences({"trainer": {"limit_train_batches": 1}}, {"trainer": {"limit_train_batches": 2}})
 
 
+def test_what_happens_at_a_jump_of_the_loss_may_change():
+    assert differences({"spike": None}, {"spike": {"factor": 5.0, "action": "stop"}}) == []
+    assert differences({"spike": {"action": "stop"}}, {"spike": {"action": "warn"}}) == []
+
+
 @pytest.mark.parametrize("place", [0, EDGE - 1, -EDGE, -1])
 def test_one_byte_at_either_end_of_a_large_file_counts(tmp_path, place):
     content = bytearray(5 * EDGE)

@@ -149,6 +149,20 @@ def test_a_signal_saves_after_the_whole_step_and_the_run_goes_on_to_the_same_wei
         assert goes_on_to_the_same_weights(pretraining, tmp_path)
 
 
+def test_what_a_stop_saves_knows_of_the_step(pretraining, tmp_path):
+    """Monitors have counted the step by then, so a run that goes on counts each step once."""
+    words = "--trainer.log_every_n_steps 1"
+    status, _ = pretraining(
+        "on_train_batch_start", when=lambda trainer, i: trainer.global_step == 2, words=words
+    )
+    assert status == 143
+    state = torch.load(tmp_path / "run/checkpoints/step=3.ckpt")["callbacks"]["CollapseMonitor"]
+    assert {name: len(values) for name, values in state["alarm"]["last"].items()} == {
+        "effective_rank": 3,
+        "loss_over_mean": 3,
+    }
+
+
 def test_a_signal_does_not_wait_for_the_end_of_a_validation(pretraining, tmp_path):
     status, output = pretraining(
         "on_validation_batch_start", signal.SIGUSR1, lambda trainer, batch_idx: batch_idx == 1

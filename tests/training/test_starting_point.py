@@ -149,6 +149,12 @@ def test_every_setting_of_model_checkpoint_works_or_is_refused():
     check_checkpoint_settings(steps | {"every_n_train_steps": None, "every_n_epochs": 1})
     check_checkpoint_settings(steps | {"monitor": "step"})
 
+    one = usual | {"filename": "mine", "enable_version_counter": False}
+    with pytest.raises(UserError, match=r"filename=mine would write each .* over the one before.* \{step\}"):
+        check_checkpoint_settings(one)
+    check_checkpoint_settings(one | {"filename": "mine-{step:06d}"})
+    check_checkpoint_settings(one | {"monitor": "step"})
+
 
 def test_a_metric_that_is_never_measured_is_refused(clips_manifest, tmp_path):
     callbacks = [MonitoredMetric(), saving(tmp_path, monitor="val/loss")]
@@ -164,6 +170,13 @@ def test_a_metric_with_a_typing_mistake_is_told_at_the_first_validation(clips_ma
     more = {"val_check_interval": 1, "check_val_every_n_epoch": None, "enable_checkpointing": True}
     with pytest.raises(UserError, match=r"measured are .*val/loss_over_mean.*; did you mean val/loss\?$"):
         fit(pretrain(), validated(clips_manifest), tmp_path, 4, callbacks=callbacks, **more)
+
+
+def test_a_metric_of_a_validation_that_comes_every_other_epoch_is_waited_for(clips_manifest, tmp_path):
+    callbacks = [MonitoredMetric(), saving(tmp_path, monitor="val/loss", every_n_train_steps=None)]
+    more = {"max_epochs": 2, "check_val_every_n_epoch": 2, "enable_checkpointing": True}
+    trainer = fit(pretrain(), validated(clips_manifest), tmp_path, -1, callbacks=callbacks, **more)
+    assert trainer.checkpoint_callback.best_model_path.endswith("step=6.ckpt")
 
 
 def test_a_step_is_a_metric_too(clips_manifest, tmp_path):

@@ -32,7 +32,13 @@ from vjepa.training.machine import MachineRecord
 from vjepa.training.pretraining_monitors import CollapseMonitor
 from vjepa.training.stage_cli import run
 from vjepa.training.tensorboard_layout import RunDescription
-from vjepa.training.trainer_settings import REFUSED, check_trainer_settings, is_installed, our_plugins
+from vjepa.training.trainer_settings import (
+    REFUSED,
+    check_callbacks,
+    check_trainer_settings,
+    is_installed,
+    our_plugins,
+)
 from vjepa.weights.export import encoder_part, export
 
 SETTINGS = inspect.signature(L.Trainer.__init__).parameters.keys() - {"self"}
@@ -297,6 +303,14 @@ def test_a_grid_of_heads_is_not_clipped_together(clips_manifest, tmp_path):
     with pytest.raises(UserError, match="norm over all heads"):
         train()
     assert train(gradient_clip_algorithm="value").global_step == 1
+
+
+def test_a_monitor_of_pretraining_is_refused_in_other_stages():
+    monitors = [CollapseMonitor(), L.Callback()]
+    check_callbacks(monitors, pretrain())
+    check_callbacks(monitors[1:], L.LightningModule())
+    with pytest.raises(UserError, match=r"trainer\.callbacks: CollapseMonitor watches only pretraining"):
+        check_callbacks(monitors, L.LightningModule())
 
 
 def test_a_run_whose_time_is_up_keeps_its_step_and_goes_on(pretraining, tmp_path):

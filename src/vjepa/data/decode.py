@@ -159,7 +159,8 @@ class Video:
             if not images or image is not images[-1]:
                 if images and (len(images) + 1) * image.nbytes > AT_ONCE:
                     yield stacked(images), places
-                    images, places = [], []
+                    images = []
+                    places = []
                 images.append(image)
             places.append(len(images) - 1)
         if images:

@@ -133,7 +133,8 @@ class Stored:
             with self.opened() as media, media.open() as file:
                 return media.size, *first_and_last(file, media.size, count)
         size = self.size if self.size is not None else status(self.address, self.config).size
-        first, end = self.offset, self.offset + size
+        first = self.offset
+        end = first + size
         begin = read_range(self.address, first, min(first + count, end), self.config)
         last = begin if size <= count else read_range(self.address, end - count, end, self.config)
         return size, begin, last
