@@ -174,7 +174,8 @@ def test_a_metric_with_a_typing_mistake_is_told_at_the_first_validation(clips_ma
 
 def test_a_metric_of_a_validation_that_comes_every_other_epoch_is_waited_for(clips_manifest, tmp_path):
     callbacks = [MonitoredMetric(), saving(tmp_path, monitor="val/loss", every_n_train_steps=None)]
-    more = {"max_epochs": 2, "check_val_every_n_epoch": 2, "enable_checkpointing": True}
+    more = {"max_epochs": 2, "check_val_every_n_epoch": 2, "num_sanity_val_steps": 0}
+    more["enable_checkpointing"] = True
     trainer = fit(pretrain(), validated(clips_manifest), tmp_path, -1, callbacks=callbacks, **more)
     assert trainer.checkpoint_callback.best_model_path.endswith("step=6.ckpt")
 
