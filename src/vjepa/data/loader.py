@@ -132,7 +132,7 @@ class ResumableLoader(Loader):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        # Lightning warns of a loader without a state, and loads a state only in the middle of an epoch.
+        # Empty, since the place follows from the step. Lightning warns of a loader without these methods.
         return {}
 
     def load_state_dict(self, state: dict[str, int]) -> None:

@@ -81,7 +81,7 @@ class ResumableData(L.LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         samples = self.training_samples()
         order = self.order_of(samples)
-        # Lightning asks for a loader after it has loaded a checkpoint; its steps took whole batches.
+        # By now Lightning has loaded the checkpoint. Every finished step took so many batches.
         order.consumed = self.trainer.global_step * self.trainer.accumulate_grad_batches
         return ResumableLoader(samples, batch_sampler=order, **self.loader_settings(self.collate))
 

@@ -31,7 +31,7 @@ def finish_fit(
     if steps < max(model.total_steps, 1) or trainer.fast_dev_run:
         print(f"stopped after {steps} of {model.total_steps} steps, so nothing is exported")
         return
-    # A run that went on from it may have removed it since.
+    # A run that has trained on may have removed the checkpoint that it began with.
     if resumed and resumed.exists() and step_of(resumed) == steps:
         end_training(trainer, model)
     keep_last_checkpoint(trainer, folder, steps)

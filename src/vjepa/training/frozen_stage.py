@@ -85,8 +85,8 @@ class FrozenStage(L.LightningModule):
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole run. To be asked for once a checkpoint is loaded, since Lightning then makes the
-        data loader, which begins where that ended."""
+        """Steps of the whole run. Ask for it only when a checkpoint is loaded: to answer, Lightning makes the
+        data loader, which begins where the checkpoint ended."""
         return int(self.trainer.estimated_stepping_batches)
 
     def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None) -> None:
