@@ -37,7 +37,7 @@ class LabelFreeMonitor(L.Callback):
         self.result: LabelFree | None = None
 
     def state_dict(self) -> dict:
-        # Lightning saves that of the first device, and all devices go on from it: the mean is then of that one.
+        # Lightning saves that of the first device, and all devices go on from it.
         return {"losses": self.losses.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
