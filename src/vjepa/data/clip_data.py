@@ -1,13 +1,14 @@
 """The data module of clips: manifests in, batches out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from vjepa.data.clips import ClipConfig, EvaluationClips, TrainingClips, collate_clips
+from vjepa.data.clips import ClipConfig, EvaluationClips, TrainingClips, WithImages, collate_clips
 from vjepa.data.digest import DataDigest, joint_digest, manifest_digest, rows_digest
 from vjepa.data.manifest import Manifest, read_manifest
 from vjepa.data.module import ResumableData, check_sources
 from vjepa.data.storage import StorageConfig
+from vjepa.errors import require
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,23 @@ class Source:
     """Folder of videos, `path label` file, CSV or TSV with a header, Parquet; or the address of one."""
     weight: float = 1.0
     """Share of the draws, relative to the other sources."""
+
+
+@dataclass(frozen=True)
+class ImageSources:
+    """Single images beside the clips of a batch: image files, or random frames of videos."""
+
+    train: tuple[Source, ...]
+    """Manifests to draw them from."""
+    size: int = 256
+    """Height and width, pixels; all other settings are those of the clips."""
+    per_clip: int = 3
+    """Images for each clip of a batch."""
+
+    def __post_init__(self) -> None:
+        check_sources(self.train, "one manifest")
+        counts = f"size={self.size} and per_clip={self.per_clip}"
+        require(self.size > 0 and self.per_clip > 0, f"data.images: {counts} must both be positive")
 
 
 class ClipData(ResumableData):
@@ -36,6 +54,7 @@ class ClipData(ResumableData):
         seed: int = 0,
         timeout: float = 300.0,
         storage: StorageConfig = StorageConfig(),
+        images: ImageSources | None = None,
     ) -> None:
         """
         Args:
@@ -48,6 +67,7 @@ class ClipData(ResumableData):
             seed: Decides the order of files, the moments and the crops.
             timeout: Seconds that a batch, or a single file, may take before the run ends with its name.
             storage: How files at addresses, such as s3://bucket/a.mp4, are read.
+            images: Single images that join the clips of each batch.
         """
         super().__init__(batch_size, workers, max_bad_share, seed, timeout)
         check_sources(train, "one manifest")
@@ -55,10 +75,16 @@ class ClipData(ResumableData):
         self.val = val
         self.clip = clip
         self.storage = storage
+        self.images = images
 
     @cached_property
     def train_manifests(self) -> list[Manifest]:
         return [read_manifest(source.manifest, storage=self.storage) for source in self.sources]
+
+    @cached_property
+    def image_manifests(self) -> list[Manifest]:
+        sources = self.images.train if self.images else ()
+        return [read_manifest(source.manifest, storage=self.storage) for source in sources]
 
     # None or "" means no validation.
     @cached_property
@@ -69,21 +95,29 @@ class ClipData(ResumableData):
         """Read what this stage needs, so that a malformed manifest stops the run before it starts."""
         # The properties are cached, so that the loaders read nothing again.
         if stage == "fit":
-            _ = self.train_manifests
+            _ = self.train_manifests, self.image_manifests
         if stage in ("fit", "validate"):
             _ = self.val_manifest
 
     def trained_on(self) -> dict:
         clip = {"frames": self.clip.frames, "fps": self.clip.fps, "size": self.clip.size}
-        return {"clip": clip, "data": joint_digest(map(rows_digest, self.train_manifests))}
+        manifests = [*self.train_manifests, *self.image_manifests]
+        return {"clip": clip, "data": joint_digest(map(rows_digest, manifests))}
 
     def data_digests(self) -> dict[str, DataDigest]:
         digests = {f"train.{i}": manifest_digest(each) for i, each in enumerate(self.train_manifests)}
+        digests |= {f"images.train.{i}": manifest_digest(each) for i, each in enumerate(self.image_manifests)}
         return digests | ({"val": manifest_digest(self.val_manifest)} if self.val_manifest else {})
 
-    def training_samples(self) -> TrainingClips:
+    def training_samples(self) -> TrainingClips | WithImages:
         weights = [source.weight for source in self.sources]
-        return TrainingClips(self.train_manifests, weights, self.clip, self.seed)
+        clips = TrainingClips(self.train_manifests, weights, self.clip, self.seed)
+        if self.images is None:
+            return clips
+        weights = [source.weight for source in self.images.train]
+        frame = replace(self.clip, frames=1, size=self.images.size)
+        images = TrainingClips(self.image_manifests, weights, frame, self.seed)
+        return WithImages(clips, images, self.images.per_clip)
 
     def validation_samples(self) -> EvaluationClips | None:
         manifest = self.val_manifest

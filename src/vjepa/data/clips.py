@@ -71,6 +71,8 @@ class Sample(NamedTuple):
     """Training: the global sample number. Evaluation: the manifest's row."""
     bad: list[str]
     """Files that failed on the way, each with its reason."""
+    images: Sequence[UInt8[Tensor, "1 c h w"]] = ()
+    """Single images that go with it, where a recipe has any."""
 
 
 class Batch(NamedTuple):
@@ -81,6 +83,8 @@ class Batch(NamedTuple):
     """Files that failed, each with its reason, replaced or not."""
     lost: int
     """Samples that are missing from this batch."""
+    images: UInt8[Tensor, "images 1 c h w"] | None = None
+    """Those of all samples; None in a recipe without images."""
 
 
 def collate_clips(samples: Sequence[Sample]) -> Batch:
@@ -90,7 +94,9 @@ def collate_clips(samples: Sequence[Sample]) -> Batch:
     labels = torch.tensor([sample.label for sample in good], dtype=torch.long)
     indices = torch.tensor([sample.index for sample in good], dtype=torch.long)
     bad = [reason for sample in samples for reason in sample.bad]
-    return Batch(clips, labels, indices, bad, lost=len(samples) - len(good))
+    images = [image for sample in good for image in sample.images]
+    together = stack_clips(images) if images else None
+    return Batch(clips, labels, indices, bad, lost=len(samples) - len(good), images=together)
 
 
 def stack_clips(clips: Sequence[UInt8[Tensor, "t c h w"]]) -> UInt8[Tensor, "b t c h w"]:
@@ -165,6 +171,25 @@ class TrainingClips(Dataset):
         # Without jitter only the moment is fixed; the crop stays random.
         clip = load_frames(row, config, rng if config.jitter else None, random_crop)
         return Sample(clip, row.label_number, i, [])
+
+
+class WithImages(Dataset):
+    """Sample k of the clips, with the images number k * count to k * count + count - 1."""
+
+    def __init__(self, clips: TrainingClips, images: TrainingClips, count: int) -> None:
+        self.clips = clips
+        self.images = images
+        self.count = count
+        self.mixture = clips.mixture
+
+    def __getitem__(self, k: int) -> Sample:
+        sample = self.clips[k]
+        images = [self.images[k * self.count + i] for i in range(self.count)]
+        bad = [reason for image in images for reason in image.bad]
+        shown = [image.clip for image in images if image.clip is not None]
+        # Masks are drawn for so many images, so a sample that lacks one is lost as a whole.
+        clip = sample.clip if len(shown) == self.count else None
+        return sample._replace(clip=clip, bad=sample.bad + bad, images=shown)
 
 
 class EvaluationClips(Dataset):

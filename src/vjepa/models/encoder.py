@@ -7,6 +7,7 @@ A tubelet is a box of `tubelet` frames, `patch` rows and `patch` columns; each b
     T, H, W = encoder.grid(clip)    # n = T * H * W
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
 
@@ -18,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vjepa.errors import UserError, require
 from vjepa.models.grid import Grid, take
-from vjepa.models.layers import EPS, Block, check_heads, initialise, plain_norm
+from vjepa.models.layers import EPS, Block, Modality, check_heads, initialise, plain_norm
 from vjepa.models.rope import Layout, Rotation, rotation_of
 
 
@@ -41,6 +42,15 @@ class EncoderConfig:
     rope: Layout = "released"
     """Frequency layout of the rotary positions: `released` as in Meta's weights, or the correct
     `interleaved`."""
+    rope_grid: int | None = None
+    """Rows and columns to which positions of every grid are stretched: 16 in V-JEPA 2.1; null leaves them."""
+    levels: tuple[int, ...] = ()
+    """Blocks, from 0, whose tokens are predicted together, the last one among them (V-JEPA 2.1). Each has a
+    norm of its own in place of the final one. Without levels it is the last block alone."""
+    image_tokenizer: bool = False
+    """Whether single images have tubelets of one frame, with weights of their own (V-JEPA 2.1)."""
+    modality: bool = False
+    """Whether a learned vector tells images from videos (V-JEPA 2.1)."""
     init_std: float = 0.02
     """Standard deviation of the initial matrices. Narrow networks want about 1 over the root of the width."""
 
@@ -48,6 +58,17 @@ class EncoderConfig:
         check_heads("encoder", self.width, self.heads)
         positive = min(self.depth, self.mlp_width, self.patch, self.tubelet, self.init_std) > 0
         require(positive, "encoder: depth, mlp_width, patch, tubelet and init_std must be positive")
+        ordered = [*range(self.depth)] if self.levels else []
+        rising = [*self.levels] == sorted({*self.levels}) and {*self.levels} <= {*ordered}
+        require(
+            rising and (not self.levels or self.levels[-1] == self.depth - 1),
+            f"encoder.levels={list(self.levels)} must be rising numbers of blocks, and end with the last, "
+            f"{self.depth - 1}",
+        )
+        require(
+            self.rope_grid is None or self.rope_grid > 1,
+            f"encoder.rope_grid={self.rope_grid} must be 2 or more",
+        )
         layouts = get_args(Layout)
         require(self.rope in layouts, f"encoder.rope={self.rope!r} must be one of {', '.join(layouts)}")
 
@@ -64,7 +85,14 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, config.mlp_width) for _ in range(config.depth)
         )
-        self.norm = nn.LayerNorm(config.width, eps=EPS)
+        if config.levels:
+            self.norms = nn.ModuleList(nn.LayerNorm(config.width, eps=EPS) for _ in config.levels)
+        else:
+            self.norm = nn.LayerNorm(config.width, eps=EPS)
+        if config.image_tokenizer:
+            self.embed_image = nn.Linear(3 * config.patch**2, config.width)
+        if config.modality:
+            self.modality = Modality(config.width)
         initialise(self, config.init_std)
 
     def grid(self, clip: Float[Tensor, "b c t h w"]) -> Grid:
@@ -84,7 +112,7 @@ class Encoder(nn.Module):
         tubelet = self.config.tubelet
         patch = self.config.patch
         if frames == 1:
-            frames = tubelet  # `fill_tubelet` repeats the frame
+            frames = tubelet  # an image fills one tubelet
         # Zero is divisible too, but an empty clip has no tokens.
         if frames % tubelet or height % patch or width % patch or not frames * height * width:
             raise UserError(
@@ -102,18 +130,40 @@ class Encoder(nn.Module):
         self, clip: Float[Tensor, "b c t h w"], keep: Int[Tensor, "b k"] | None = None
     ) -> Float[Tensor, "b k d"]:
         """Tokens in (T H W) order. With `keep`, only those tokens are embedded, and see only one another."""
+        *_, last = self.after_blocks(clip, keep)
+        return self.normed(last, len(self.blocks) - 1)
+
+    def all_levels(
+        self, clip: Float[Tensor, "b c t h w"], keep: Int[Tensor, "b k"] | None = None
+    ) -> Float[Tensor, "b k l d"]:
+        """Tokens of all levels, each through the norm of its level; without levels, of the last block."""
+        levels = self.config.levels or (len(self.blocks) - 1,)
+        after = enumerate(self.after_blocks(clip, keep))
+        return torch.stack([self.normed(x, number) for number, x in after if number in levels], dim=2)
+
+    def after_blocks(
+        self, clip: Float[Tensor, "b c t h w"], keep: Int[Tensor, "b k"] | None
+    ) -> Iterator[Float[Tensor, "b k d"]]:
+        """The tokens after each block in turn."""
         x, rotation = self.embed_tubelets(clip, keep)
         for block in self.blocks:
             if self.activation_checkpointing and self.training:
                 x = checkpoint(block, x, rotation, use_reentrant=False)
             else:
                 x = block(x, rotation)
-        return self.norm(x)
+            yield x
+
+    def normed(self, x: Float[Tensor, "b n d"], number: int) -> Float[Tensor, "b n d"]:
+        """Tokens after a block through the norm of its level, or through the final one."""
+        levels = self.config.levels
+        return self.norms[levels.index(number)](x) if levels else self.norm(x)
 
     def layers(
         self, clip: Float[Tensor, "b c t h w"], layers: tuple[int, ...]
     ) -> Float[Tensor, "b layers n d"]:
         """Tokens after several blocks, each through the final norm, as in the released evaluation.
+
+        Where there are levels, each has a norm of its own, and no other block has one.
 
         layers: Numbers of blocks, from 0, or from the end: -1 is the last. Raises UserError for others.
         """
@@ -125,35 +175,39 @@ class Encoder(nn.Module):
             f"layers={list(layers)}: the encoder has {depth} blocks; give numbers from 0 to {depth - 1}",
         )
 
-        x, rotation = self.embed_tubelets(clip, None)
-        tokens_after = {}
+        levels = self.config.levels
+        require(
+            not levels or {*numbers} <= {*levels},
+            f"layers={list(layers)}: only the blocks {', '.join(map(str, levels))} of this one have a norm",
+        )
         # Blocks after the last one that is read are not computed.
-        for number, block in enumerate(self.blocks[: max(numbers) + 1]):
-            x = block(x, rotation)
-            if number in numbers:
-                tokens_after[number] = self.norm(x)
+        after = zip(range(max(numbers) + 1), self.after_blocks(clip, None), strict=False)
+        found = {number: self.normed(x, number) for number, x in after if number in numbers}
         # In the order that was asked for.
-        return torch.stack([tokens_after[number] for number in numbers], dim=1)
+        return torch.stack([found[number] for number in numbers], dim=1)
 
     def embed_tubelets(
         self, clip: Float[Tensor, "b c t h w"], keep: Int[Tensor, "b k"] | None
     ) -> tuple[Float[Tensor, "b k d"], Rotation]:
         """What the first block reads: embedded tubelets, and the rotation of each by its place."""
         grid = self.grid(clip)
-        t = self.config.tubelet
+        is_image = clip.shape[2] == 1
+        own = is_image and self.config.image_tokenizer
+        clip = clip if own else self.fill_tubelet(clip)
+        t = 1 if own else self.config.tubelet
         p = self.config.patch
         # (c t h w) is the order of the released kernel, so its weights fit.
-        pixels = rearrange(
-            self.fill_tubelet(clip), "b c (T t) (H h) (W w) -> b (T H W) (c t h w)", t=t, h=p, w=p
-        )
+        pixels = rearrange(clip, "b c (T t) (H h) (W w) -> b (T H W) (c t h w)", t=t, h=p, w=p)
         if keep is None:
             index = torch.arange(pixels.shape[1], device=clip.device)[None]
         else:
             # Dropped tubelets are never embedded: that is what makes masked pretraining cheap.
             index = keep
             pixels = take(pixels, keep)
-        rotation = rotation_of(index, grid, self.config.width // self.config.heads, self.config.rope)
-        return self.embed(pixels), rotation
+        head_width = self.config.width // self.config.heads
+        rotation = rotation_of(index, grid, head_width, self.config.rope, self.config.rope_grid)
+        x = self.embed_image(pixels) if own else self.embed(pixels)
+        return self.modality(x, is_image) if self.config.modality else x, rotation
 
 
 def encode_frames(encoder: Encoder, clip: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b n d"]:

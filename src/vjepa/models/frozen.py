@@ -14,6 +14,13 @@ def freeze(module: Module) -> Module:
     return module.requires_grad_(False).eval()
 
 
+def freeze_image_parts(*modules: nn.Module) -> None:
+    """Take the gradients from what only images train: a run without images leaves it as it is."""
+    for name, parameter in (named for module in modules for named in module.named_parameters()):
+        if name.startswith(("embed_image.", "modality.image")):
+            parameter.requires_grad_(False)
+
+
 def freeze_copy(module: Module) -> Module:
     """A frozen copy: it starts with equal weights and does not follow the original."""
     return freeze(copy.deepcopy(module))

@@ -75,7 +75,20 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-def plain_norm(tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+class Modality(nn.Module):
+    """A learned vector for tokens of images, and one for those of videos (V-JEPA 2.1)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        # As released. Nearly zero, so that at first it tells nothing apart.
+        self.image = nn.Parameter(1e-6 * torch.randn(width))
+        self.video = nn.Parameter(1e-6 * torch.randn(width))
+
+    def forward(self, x: Float[Tensor, "b n d"], is_image: bool) -> Float[Tensor, "b n d"]:
+        return x + (self.image if is_image else self.video).to(x.dtype)
+
+
+def plain_norm(tokens: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
     """Layer norm without affine parameters, in float32 whatever the precision of the tokens."""
     return layer_norm(tokens.float(), tokens.shape[-1:])
 

@@ -32,8 +32,24 @@ def grid_positions(index: Int[Tensor, "b n"], grid: Grid) -> Int[Tensor, "b n 3"
     return torch.stack([index // (H * W), index // W % H, index % W], dim=-1)
 
 
-def rotation_of(index: Int[Tensor, "b n"], grid: Grid, head_width: int, layout: Layout) -> Rotation:
+def stretched(positions: Int[Tensor, "b n 3"], grid: Grid, side: int | None) -> Float[Tensor, "b n 3"]:
+    """Positions whose rows and columns run from 0 to side - 1, whatever the grid; as they are without a side.
+
+    A grid of one row, or of one column, has it at 0.
+    """
+    _, H, W = grid
+    if side is None:
+        return positions.float()
+    scale = [1.0, (side - 1) / max(H - 1, 1), (side - 1) / max(W - 1, 1)]
+    return positions * torch.tensor(scale, device=positions.device)
+
+
+def rotation_of(
+    index: Int[Tensor, "b n"], grid: Grid, head_width: int, layout: Layout, side: int | None = None
+) -> Rotation:
     """Cosine and sine tables for the tokens `index`, always in float32.
+
+    side: Rows and columns to which every grid is stretched (V-JEPA 2.1); None leaves them as they are.
 
     `interleaved` gives both members of a rotated pair (2i, 2i+1) the same frequency. `released` tiles the
     frequencies instead, so the members of a pair turn at different rates. That is not a rotation, but the
@@ -46,7 +62,8 @@ def rotation_of(index: Int[Tensor, "b n"], grid: Grid, head_width: int, layout: 
     frequency = BASE**exponent
 
     pattern = "b n x f -> b n (x r f)" if layout == "released" else "b n x f -> b n (x f r)"
-    angle = repeat(grid_positions(index, grid)[..., None] * frequency, pattern, r=2)
+    positions = stretched(grid_positions(index, grid), grid, side)
+    angle = repeat(positions[..., None] * frequency, pattern, r=2)
     angle = pad(angle, (0, head_width - 3 * segment))[:, None]  # an angle of zero does not rotate
     return Rotation(angle.cos(), angle.sin())
 

@@ -17,6 +17,7 @@ processes             are there as many as the recipe asks for? the first one de
 checkpoint_settings   which settings of Lightning's ModelCheckpoint work
 quiet                 warnings that do not apply
 moved                 class paths of old recipes, and where the classes are today
+averaged_stage        the base of stages that train an encoder beside its moving average
 frozen_stage          the base of stages on a frozen encoder
 grid_stage            the base of stages that train a grid of heads on a frozen encoder
 frame_tokens          tokens of robot trajectories, encoded with every batch or kept on disk
@@ -38,6 +39,8 @@ monitors              monitors of every run: optimiser, speed, bad files
 signals               what a signal does: save after the step, on all devices, and end
 watch                 a thread that hears signals, misses lost processes, and ends what does not answer
 pretraining_monitors  monitors of pretraining: collapse, read-outs, loss by distance in time
+pretraining_outputs   what a step of pretraining returns: its loss, its parts, and what monitors show
+pretraining_checks    whether the settings of a pretraining agree with each other and with its data
 image_monitor         films of masks and images of tokens while pretraining
 sweep                 the command `sweep`: recipes side by side, over seeds
 """

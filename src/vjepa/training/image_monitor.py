@@ -17,7 +17,7 @@ from vjepa.models.grid import Grid
 from vjepa.objectives.masks import BlockConfig, View
 from vjepa.training.mask_groups import batch_in_step, sample_groups
 from vjepa.training.monitors import completes_step
-from vjepa.training.pretraining_monitors import Outputs
+from vjepa.training.pretraining_outputs import Outputs
 
 KEPT = 1.0  # brightness of a tubelet
 DROPPED = 0.35

@@ -13,7 +13,7 @@ from vjepa.errors import UserError
 from vjepa.evaluation.collapse import mean_baseline
 from vjepa.evaluation.label_free import LabelFree, label_free
 from vjepa.evaluation.unlabelled_clips import read_unlabelled_clips
-from vjepa.training.pretraining_monitors import Outputs
+from vjepa.training.pretraining_outputs import Outputs
 from vjepa.training.sharded import whole
 
 LAST = 20

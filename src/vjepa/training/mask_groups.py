@@ -4,15 +4,19 @@ Clips in one tensor must keep equally many tokens, so masks are sampled for grou
 `vjepa.objectives.masks`). A batch is a part of a group, or holds several groups.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import lightning as L
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vjepa.errors import require
+from vjepa.models.encoder import Encoder
 from vjepa.models.grid import Grid
+from vjepa.models.predictor import Predictor
+from vjepa.objectives.masked_prediction import Prediction, predict_masked
 from vjepa.objectives.masks import MaskConfig, View, sample_masks
 
 HELD_OUT_SEED = 1_000_003
@@ -46,6 +50,20 @@ def sample_groups(
         views = sample_masks(config, grid, count, seed=seed, step=step, rank=first + number)
         groups.append(Group(slice(start, start + count), views))
     return groups
+
+
+def predict_groups(
+    encoder: Encoder,
+    predictor: Predictor,
+    clip: Float[Tensor, "b c t h w"],
+    targets: Float[Tensor, "b n d"],
+    groups: Sequence[Group],
+) -> list[Prediction]:
+    """The predictions of all groups of a batch, by group, then by mask kind."""
+    predictions = []
+    for clips, views in groups:
+        predictions += predict_masked(encoder, predictor, clip[clips], targets[clips], views)
+    return predictions
 
 
 def held_out_masks(config: MaskConfig, grid: Grid, rows: Int[Tensor, " b"]) -> list[Group]:

@@ -6,11 +6,10 @@ A recipe names them under `trainer.callbacks`:
 """
 
 from statistics import mean
-from typing import TypedDict
 
 import lightning as L
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from vjepa.data.clips import ClipConfig
@@ -21,29 +20,15 @@ from vjepa.evaluation.labelled_clips import read_labelled_clips
 from vjepa.evaluation.readouts import ReadOutConfig, encode, read_out
 from vjepa.models.grid import Grid
 from vjepa.objectives import ema
-from vjepa.objectives.masked_prediction import Prediction
 from vjepa.objectives.masks import View
 from vjepa.training.alarms import Alarm, AlarmConfig
 from vjepa.training.monitors import completes_logged_step, mean_over_devices, write
+from vjepa.training.pretraining_outputs import Outputs, last_level
 from vjepa.training.projector import clip_vectors, show_in_projector
 from vjepa.training.sharded import whole
 
 RARE = 3
 """Read-outs of which the median counts for the alarm, since a run has few of them."""
-
-
-class Outputs(TypedDict):
-    """What a step of pretraining returns to its monitors."""
-
-    loss: Float[Tensor, ""]
-    """Equation 1. Lightning divides it by the number of accumulated batches before monitors see it."""
-    l1: Float[Tensor, ""]
-    """The same value without gradient, and never divided."""
-    grid: Grid
-    targets: Float[Tensor, "b n d"]
-    """The target encoder's tokens of the whole clips, layer-normed."""
-    predictions: list[Prediction]
-    """By group of clips, then by mask kind; without gradient."""
 
 
 class CollapseMonitor(L.Callback):
@@ -72,19 +57,21 @@ class CollapseMonitor(L.Callback):
         self.loss = outputs["l1"] / batches + (0.0 if batch_idx % batches == 0 else self.loss)
         if not completes_logged_step(trainer, batch_idx):
             return
-        targets = outputs["targets"]
-        gaps = [prediction.context_gap for prediction in outputs["predictions"]]
+        targets = last_level(outputs["targets"], stage.predictor.levels)
         # The loss alone shows no collapse: constant features are easy to predict.
         values = {
             "train/loss": self.loss,
             "collapse/feature_std": collapse.feature_std(targets),
             "collapse/effective_rank": collapse.effective_rank(targets),
             "collapse/token_cosine": collapse.token_cosine(targets),
-            "collapse/loss_over_mean": outputs["l1"] / collapse.mean_baseline(targets),
+            "collapse/loss_over_mean": outputs["l1"] / collapse.mean_baseline(outputs["targets"]),
             "optim/ema_momentum": stage.momentum.at(trainer.global_step, stage.total_steps),
-            "collapse/target_context_l1": torch.stack(gaps).mean(),
             "collapse/target_weights_rms": ema.distance(stage.target, stage.encoder),
         }
+        # Which of them there are is the same on all devices.
+        others = {"train/loss_context": "context_l1", "train/loss_images": "images_l1"}
+        others |= {"collapse/target_context_l1": "context_gap"}
+        values |= {name: outputs[key] for name, key in others.items() if key in outputs}
         means = mean_over_devices(trainer, values)
         write(trainer, means, trainer.global_step)
         gained = 1 - means["collapse/loss_over_mean"]

@@ -20,6 +20,8 @@ from vjepa.training.run_inputs import RunInputs, read_recipe
 from vjepa.weights.box import is_box
 from vjepa.weights.checkpoints import FOLDER, checkpoint_files, newest_checkpoint, resumable_step
 
+OFF = (None, False, [], {})
+"""Values of a setting that is not used."""
 NO_EFFECT = (
     *("config", "out", "ckpt_path", "weights_only", "checkpoint.", "data.workers", "data.max_bad_share"),
     # The machine, and how the samples of a step are cut: `machine` compares their product.
@@ -150,7 +152,9 @@ def differences(recorded: dict, recipe: dict, places: Collection[str] = ()) -> l
     old = in_steps(flat(without_watching(recorded)))
     new = in_steps(flat(without_watching(recipe)))
     keys = [key for key in sorted(old.keys() | new.keys()) if not key.startswith(NO_EFFECT)]
-    changed = [key for key in keys if old.get(key) != new.get(key)]
+    # A setting that the record lacks came with a newer version, and changes nothing where it is off.
+    came = {key for key, value in new.items() if key not in old and value in OFF}
+    changed = [key for key in keys if old.get(key) != new.get(key) and key not in came]
     return [
         f"{key}: {old.get(key)} -> {new.get(key)}"
         for key in changed

@@ -9,6 +9,7 @@ so a run continues under either strategy, and on another number of devices.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -25,6 +26,8 @@ NAME = "fsdp2"
 """What a recipe says: `trainer.strategy: fsdp2`."""
 STAGES = ("pretrain", "cooldown", "ac", "vlm")
 """Stages whose networks may be too large for one device."""
+FORWARDS = ("all_levels", "dense")
+"""Methods that compute with a network's weights, beside `forward`."""
 UNITS = ("blocks", "layers")
 """Attributes that hold a network's blocks, here and in transformers. Each block is gathered by itself."""
 
@@ -119,6 +122,8 @@ def shard(network: nn.Module, mesh: torch.distributed.device_mesh.DeviceMesh) ->
                 fully_shard(block, mesh=mesh)
     # True, so that weights read between two steps (moving average, monitors, checkpoints) are parts again.
     fully_shard(network, mesh=mesh, reshard_after_forward=True)
+    for name in filter(partial(hasattr, network), FORWARDS):
+        register_fsdp_forward_method(network, name)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from vjepa.weights.checksums import check_numbers
 from vjepa.weights.family import Family
 from vjepa.weights.files import CheckpointError, State, as_checkpoint_error, load_strictly
 from vjepa.weights.load import load_encoder, load_predictor
+from vjepa.weights.settings import settings
 from vjepa.weights.source import read_source
 
 Configs = dict[str, dict]
@@ -64,9 +65,10 @@ def network_configs(networks: Mapping[str, nn.Module]) -> Configs:
 def check_same_configs(networks: Mapping[str, nn.Module], loaded: Configs | None, source: str | Path) -> None:
     """Raise UserError for networks with other settings. Checkpoints that name no settings pass."""
     for name, config in network_configs(networks).items():
-        # The shapes of weights do not show the number of heads or the layout of the rotary embedding.
-        others = (loaded or {}).get(name, config)
-        different = {key: value for key, value in others.items() if value != config.get(key)}
+        # The shapes of weights do not show the number of heads or the layout of the rotary embedding. A
+        # checkpoint of an older version has the defaults of the settings that it does not name.
+        others = asdict(settings(type(networks[name].config), (loaded or {}).get(name, config)))
+        different = {key: value for key, value in others.items() if value != config[key]}
         if different:
             raise UserError(
                 f"{source} holds another {name} than model.{name}: {different}; give it the same settings"

@@ -28,7 +28,13 @@ PAPER_FPS = 4.0
 ACTING_PARTS = ("ac_predictor", "policy")
 MEASURES = {"classes": "accuracy", "multilabel": "mean average precision", "regression": "R2"}
 """What the scores of a probe are, by the targets it predicts."""
-META_PARTS = {"target_encoder": "ema", "encoder": "student", "predictor": "predictor", "classifiers": "probe"}
+META_PARTS = {
+    "target_encoder": "ema",
+    "ema_encoder": "ema",
+    "encoder": "student",
+    "predictor": "predictor",
+    "classifiers": "probe",
+}
 
 
 @dataclass(frozen=True)
@@ -170,7 +176,8 @@ def hugging_face_card(name: str, found: Opened) -> Card:
 
 def meta_card(name: str, found: Opened) -> Card:
     """The card of a file of Meta's, which holds tensors and says little about them."""
-    networks = {META_PARTS[key]: value for key, value in found.content.items() if key in META_PARTS}
+    # Of two averaged encoders the one that is loaded, whose name comes last in the table.
+    networks = {part: found.content[key] for key, part in META_PARTS.items() if key in found.content}
     if not networks:
         raise CheckpointError(f"{found.path} holds {found.family}; {INSTEAD[found.family]}")
     if any("action_encoder" in key for key in networks.get("predictor", ())):

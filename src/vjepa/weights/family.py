@@ -41,7 +41,6 @@ class Family(StrEnum):
 
 READABLE = "give V-JEPA 2's vitl.pt, vith.pt, vitg.pt or vitg-384.pt, or its Hugging Face folder"
 REMEDIES = {
-    Family.V21: f"this version does not read V-JEPA 2.1; {READABLE}",
     Family.V1: f"its positions are added to the tokens, which these networks do not do; {READABLE}",
     Family.V1_PROBE: "it reads tokens of V-JEPA 1; give a probe of V-JEPA 2, as ssv2-vitl-16x2x3.pt",
     Family.ANTICIPATION: "it is not read here; train one on your encoder with `vjepa fit anticipate`",

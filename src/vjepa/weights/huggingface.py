@@ -11,7 +11,7 @@ from vjepa.errors import require
 from vjepa.models.encoder import EncoderConfig
 from vjepa.models.predictor import PredictorConfig
 from vjepa.weights.checksums import check_numbers
-from vjepa.weights.family import READABLE, REMEDIES, Family
+from vjepa.weights.family import READABLE, Family
 from vjepa.weights.file_kind import check_kind
 from vjepa.weights.files import CheckpointError, State
 from vjepa.weights.keymaps import HF_PROBE, translate
@@ -43,7 +43,10 @@ def read_hf_config(folder: Path) -> dict:
             f"{READABLE}"
         )
     if any(config.get(key) for key in V21_SETTINGS):
-        raise CheckpointError(f"{folder} holds {Family.V21}; {REMEDIES[Family.V21]}")
+        raise CheckpointError(
+            f"{folder} holds {Family.V21} in a form that is not known here; give Meta's file of it, such as "
+            "vjepa2_1_vitl_dist_vitG_384.pt"
+        )
     return config
 
 

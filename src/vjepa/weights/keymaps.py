@@ -23,16 +23,24 @@ META_BLOCK = {
     "{}.mlp.fc1": "blocks.{}.mlp.0",
     "{}.mlp.fc2": "blocks.{}.mlp.2",
 }
+# What V-JEPA 2.1 adds to both: vectors that tell images from videos.
+META_MODALITY = {"img_mod_embed": "modality.image", "video_mod_embed": "modality.video"}
 META_ENCODER = {
     "patch_embed.proj": "embed",
+    "patch_embed_img.proj": "embed_image",
+    **META_MODALITY,
     "norm": "norm",
+    "norms_block.{}": "norms.{}",
     **{f"blocks.{name}": ours for name, ours in META_BLOCK.items()},
 }
 META_PREDICTOR = {
     "predictor_embed": "embed",
+    "predictor_embed.{}": "embed.{}",
     "mask_tokens.{}": "mask_tokens#{}",
+    **META_MODALITY,
     "predictor_norm": "norm",
     "predictor_proj": "out",
+    "predictor_proj_context": "out_kept",
     **{f"predictor_blocks.{name}": ours for name, ours in META_BLOCK.items()},
 }
 # Public AC files also hold the map of the extrinsics, which training never used (`load_ac_predictor`).
@@ -138,13 +146,15 @@ def rename(key: str, patterns: Mapping[re.Pattern, str], source: Path) -> str:
 
 def our_shape(key: str, value: Tensor) -> Tensor:
     """A tensor under our name, in our shape."""
-    if key == "embed.weight" and value.ndim == 5:
+    if key in ("embed.weight", "embed_image.weight") and value.ndim == 5:
         # Tubelets are embedded by a 3-D convolution there; here the same weights are a matrix. The
         # `embed.weight` of a predictor is a matrix in both.
         return rearrange(value, "d c t h w -> d (c t h w)")
     if "mask_tokens" in key or key == "pool.query":
         # Learned tokens have a batch axis there; here they are rows.
         return rearrange(value, "... d -> (...) d")
+    if key.startswith("modality."):
+        return rearrange(value, "... d -> (... d)")
     return value
 
 

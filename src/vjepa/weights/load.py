@@ -47,13 +47,18 @@ Weights = Literal["ema", "student"]
 
 @as_checkpoint_error
 def load_encoder(
-    source: str | Path, weights: Weights = "ema", heads: int | None = None, family: str | None = None
+    source: str | Path,
+    weights: Weights = "ema",
+    heads: int | None = None,
+    family: str | None = None,
+    levels: tuple[int, ...] | None = None,
 ) -> Encoder:
     """The encoder in our export, in Meta's `.pt` file, or in a Hugging Face directory.
 
     weights: Which encoder, where the source holds both.
     heads: Only for a file of Meta's whose width is not a published network's.
     family: `v-jepa-2`, only for a file of Meta's that could be V-JEPA 1's too.
+    levels: Only for a file of V-JEPA 2.1 whose depth is not a published network's: the blocks of its levels.
     """
     found = read_source(source, family)
     # These directories hold a single encoder, so `weights` has no effect on them.
@@ -66,7 +71,7 @@ def load_encoder(
     else:
         # Heads leave no trace in the shapes, so they come from the width or from the caller.
         state = read_meta(found, "target_encoder" if weights == "ema" else "encoder")
-        config = meta_encoder_config(state, heads, found.path)
+        config = meta_encoder_config(state, heads, levels, found.path)
         state = translate(state, "", META_ENCODER, found.path)
     return build(Encoder, config, state=state, source=found.path)
 

@@ -3,6 +3,7 @@
 They hold no config, so sizes are read off the tensors' shapes. The number of heads leaves no trace there.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from vjepa.models.ac_predictor import ACPredictorConfig
@@ -19,6 +20,18 @@ INSTEAD = {
     Family.PROBE: READABLE,
 }
 """What to give instead of a file that lacks a network."""
+RELEASED_LEVELS = {
+    12: (2, 5, 8, 11),
+    24: (5, 11, 17, 23),
+    40: (9, 19, 29, 39),
+    48: (11, 23, 37, 47),
+}
+"""Blocks of V-JEPA 2.1's levels, by depth. Those of depth 48 are the code's, which made the weights; the
+paper has 35 instead of 37."""
+ROPE_PIXELS = 256
+"""Side of the frames in V-JEPA 2.1's pretraining, to whose grid positions are stretched."""
+AVERAGED = ("ema_encoder", "target_encoder")
+"""Names of the averaged encoder in a file; distilled ones of V-JEPA 2.1 hold the first."""
 RELEASED_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 22, 1664: 26}
 """Heads of the published encoders, by width."""
 
@@ -31,6 +44,8 @@ def read_meta(found: Opened, network: str) -> State:
     path = found.path
     if found.family is Family.V1_OR_V2:
         raise CheckpointError(f"{path} holds {found.family}; {how_to_say(path)}")
+    if network == "target_encoder":
+        network = next((name for name in AVERAGED if name in found.content), network)
     if network not in found.content:
         of_student = network == "target_encoder" and "encoder" in found.content
         student = "give --weights student for its encoder" if of_student else None
@@ -39,6 +54,12 @@ def read_meta(found: Opened, network: str) -> State:
             f"{student or INSTEAD.get(found.family, 'give another file')}"
         )
     state = {key: value for key, value in plain(found.content[network]).items() if key not in POSITIONS}
+    is_old = network != "predictor" and "norms_block.0.weight" not in state
+    if found.family is Family.V21 and is_old:
+        raise CheckpointError(
+            f"{path} is V-JEPA 2.1 by its name or other networks, but its '{network}' has no norms of levels; "
+            "give the file as it was published, or another name to one of V-JEPA 2"
+        )
     check_numbers(path, state)
     return state
 
@@ -54,10 +75,13 @@ def read_meta_predictor(found: Opened, of_actions: bool = False) -> State:
     return state
 
 
-def meta_encoder_config(state: State, heads: int | None, source: Path) -> EncoderConfig:
+def meta_encoder_config(
+    state: State, heads: int | None, levels: tuple[int, ...] | None, source: Path
+) -> EncoderConfig:
     """The config that the shapes of tensors under Meta's names imply.
 
-    heads: Needed for an encoder of unpublished width. Raises CheckpointError if it is not given then.
+    heads, levels: Needed for an encoder of unpublished width, or depth. Raises CheckpointError if they are
+    not given then.
     """
     # The kernel of a 3-D convolution: output channels, colours, frames, rows, columns.
     width, _, tubelet, patch, _ = state["patch_embed.proj.weight"].shape
@@ -66,29 +90,71 @@ def meta_encoder_config(state: State, heads: int | None, source: Path) -> Encode
         raise CheckpointError(
             f"{source}: width {width} is not a published network's, so its heads are unknown; pass heads="
         )
-    # `rope` stays `released`. V-JEPA 2.1, whose layout differs, is refused before.
-    return EncoderConfig(
+    depth = block_count(state, "blocks.")
+    config = EncoderConfig(
         width=width,
-        depth=block_count(state, "blocks."),
+        depth=depth,
         heads=heads,
         mlp_width=state["blocks.0.mlp.fc1.weight"].shape[0],
         patch=patch,
         tubelet=tubelet,
     )
+    norms = block_count(state, "norms_block.")
+    if not norms:
+        return config
+    return replace(
+        config,
+        rope="interleaved",
+        rope_grid=ROPE_PIXELS // config.patch,
+        levels=levels or levels_of(depth, norms, source),
+        image_tokenizer="patch_embed_img.proj.weight" in state,
+        modality="video_mod_embed" in state,
+    )
+
+
+def levels_of(depth: int, norms: int, source: Path) -> tuple[int, ...]:
+    """The blocks of an encoder's levels, which leave no trace in a file of so many blocks and norms.
+
+    Raises CheckpointError if no published encoder is like that.
+    """
+    published = RELEASED_LEVELS.get(depth, ())
+    if norms not in (depth, len(published)):
+        raise CheckpointError(
+            f"{source}: no published network of V-JEPA 2.1 has {depth} blocks and {norms} levels, so it is "
+            "unknown which blocks they are; pass levels="
+        )
+    return tuple(range(depth)) if norms == depth else published
 
 
 def meta_predictor_configs(state: State, heads: int) -> tuple[PredictorConfig, EncoderConfig]:
     """The configs of a predictor, and of its encoder, that tensors under our names imply."""
-    width, encoder_width = state["embed.weight"].shape
+    # With several levels a first map leads from all of them to the width of one.
+    first = state.get("embed.0.weight", state.get("embed.weight"))
+    levels = first.shape[1] // first.shape[0] if "embed.0.weight" in state else 1
+    width = state["mask_tokens"].shape[1]
+    encoder_width = first.shape[1] // levels
+    answer = state["out.weight"].shape[0] // levels
+    is_new = "modality.video" in state
     config = PredictorConfig(
         width=width,
         depth=block_count(state, "blocks."),
         heads=heads,
         mlp_width=state["blocks.0.mlp.0.weight"].shape[0],
         mask_tokens=state["mask_tokens"].shape[0],
+        dense="out_kept.weight" in state,
+        target_width=answer if is_new and levels == 1 else None,  # such a one was distilled
     )
-    # Of the encoder, a predictor needs only its width and its rotary layout.
-    return config, EncoderConfig(width=encoder_width, heads=1)
+    return config, predicted_encoder(encoder_width, levels, is_new)
+
+
+def predicted_encoder(width: int, levels: int, is_new: bool) -> EncoderConfig:
+    """What a predictor needs to know of its encoder. is_new: Whether it is of V-JEPA 2.1."""
+    config = EncoderConfig(width=width, heads=1)
+    if not is_new:
+        return config
+    numbers = tuple(range(config.depth - levels, config.depth)) if levels > 1 else ()
+    side = ROPE_PIXELS // config.patch
+    return replace(config, rope="interleaved", rope_grid=side, levels=numbers, modality=True)
 
 
 def meta_ac_predictor_configs(state: State, heads: int) -> tuple[ACPredictorConfig, EncoderConfig]:

@@ -1,0 +1,36 @@
+"""Whether the settings of a pretraining agree with each other and with its data."""
+
+from dataclasses import replace
+
+import lightning as L
+
+from vjepa.data.clip_data import ClipData
+from vjepa.errors import require
+from vjepa.objectives import ema
+from vjepa.training.mask_groups import check_groups
+from vjepa.training.stage_cli import check_divisible
+
+
+def check_objective(stage: L.LightningModule, data: ClipData) -> None:
+    """Raise UserError for masks, momentum, context or images that do not fit."""
+    check_groups(stage.masks, check_divisible(stage.encoder, data.clip), data.batch_size, stage.seed)
+    ema.check_momentum(stage.momentum.peak)
+    check_images(stage, data)
+    contexts = [stage.context, *([stage.images.context] if stage.images else [])]
+    for context in contexts:
+        require(
+            (context is not None) == stage.predictor.config.dense,
+            "model.predictor.dense is the output that model.context trains, and images.context if there are "
+            "images: give all of them or none",
+        )
+
+
+def check_images(stage: L.LightningModule, data: ClipData) -> None:
+    """Raise UserError unless the data has images if the stage trains on them, and masks fit them."""
+    text = "model.images says how single images are trained on, and data.images where they are; "
+    text += "give both or neither"
+    require((stage.images is None) == (data.images is None), text)
+    if stage.images:
+        clip = replace(data.clip, frames=1, size=data.images.size)
+        count = data.batch_size * data.images.per_clip
+        check_groups(stage.images.masks, check_divisible(stage.encoder, clip), count, stage.seed)
