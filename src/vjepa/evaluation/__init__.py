@@ -2,6 +2,8 @@
 
 readouts        read-outs that run while an encoder trains, by name
 linear          linear read-outs: ridge regressions on averaged tokens
+token_ridge     ridge regressions on single tokens
+dense_readouts  what single tokens say about their own place, beside pixels and places
 attentive       the attentive read-out: a small probe trained on tokens in memory
 labelled_clips  labelled clips in memory, which read-outs are fitted and scored on
 label_free      what an encoder learned from video without labels, beside an untrained one

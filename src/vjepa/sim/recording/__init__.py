@@ -3,6 +3,7 @@
 record             the command `data record-clips`: labelled clips, scripted episodes, manifests
 shots              labelled motions, drawn at random before anything is simulated
 motion_clips       films of them in time-reversed pairs
+dense_targets      what every pixel of those films shows, simulated again
 scripted_episodes  skills on several objects, filmed, with the log of what happened
 director           runs skills and keeps that log
 robot_episodes     the command `data record-robot`: robot episodes as LeRobot folders
