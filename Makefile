@@ -4,44 +4,43 @@ RUN      ?= demo
 CLIPS    ?= 1600
 EPISODES ?= 400
 PROTOCOL ?= quick
+TEACHER  ?= runs/teacher/pretrain/$(EXPORT)
 EPISODES_train ?= --seed 0 --episodes 120
 EPISODES_val   ?= --seed 1 --episodes 20
 EPISODES_test  ?= --seed 2 --episodes 40
 PY     := .venv/bin/python
 R      := runs/$(RUN)
 EXPORT := model.safetensors
-STAGES := pretrain cooldown probe anticipate ac clone align vlm
+STAGES := pretrain cooldown distil probe anticipate ac clone align vlm
 DEMO   := $(if $(SCALE)$(TASK),,yes)
 EVENTS := $(foreach split,train val test,data/anticipate/$(split)/done.json)
 pip     = $(PY) -m pip install -q --disable-pip-version-check -c constraints.txt
 MAKEFLAGS += --no-print-directory
 help:  ## this page
 	@awk -F ':.*## ' '/^[a-z].*:.*## / {printf "  %-12s %s\n", $$1, $$2} /^#  / {print substr($$0, 2)}' $(MAKEFILE_LIST)
-#
 #  RUN    folder under runs/ (demo)          ARGS      for every stage's command line; give them again to continue
 #  SCALE  folder under conf/scale: a size    TASK      folder under conf/task: a data set
 #  CLIPS  size of the demo's data (1600)     EPISODES  robot episodes of the demo (400)
-#  SEEDS  with demo: a run for each seed     PROTOCOL  of plan: quick or full (quick)     PYTHON  makes .venv (python3)
+#  SEEDS  with demo: a run for each seed     PROTOCOL  of plan: quick or full (quick)
+#  TEACHER  weights of distil's teacher      PYTHON    makes .venv (python3)
 demo: $(if $(SEEDS),.venv/ready,probe)  ## everything: set-up, data, pretrain, cooldown, probe, and the table of scores
 	@$(if $(SEEDS),ARGS="$(ARGS)" scripts/seeds.sh $(RUN) $(SEEDS),echo && $(PY) -m vjepa report $(R)/probe/scores.json)
 	@echo "Finished stages are not run again. Curves and images: make tensorboard"
 test: .venv/test-ready  ## all tests, the slow ones too
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
-# A recipe is conf/<stage>.yaml, then what TASK and SCALE lay over it. A stage that has to run needs the overlay of TASK (or
-# of SCALE alone). Pretrain and cooldown need both, unless SCALE brings its own data: no large encoder on the demo's clips.
+# A recipe is conf/<stage>.yaml, then what TASK and SCALE lay over it.
 overlay  = $(wildcard $(TASK:%=conf/task/%/$1.yaml) $(SCALE:%=conf/scale/%/$1.yaml))
 both     = conf/task/$(or $(TASK),TASK)/$1.yaml conf/scale/$(or $(SCALE),SCALE)/$1.yaml
 own_data = $(findstring train:,$(shell cat conf/scale/$(SCALE)/$1.yaml 2>/dev/null))
 either   = conf/$(if $(TASK),task/$(TASK),scale/$(SCALE))/$1.yaml
-absent   = $(if $(DEMO),,$(filter-out $(overlay),$(if $(filter pretrain cooldown,$1),$(if $(own_data),,$(both)),$(either))))
+absent   = $(if $(DEMO),,$(filter-out $(overlay),$(if $(filter pretrain cooldown distil,$1),$(if $(own_data),,$(both)),$(either))))
 recipe   = conf/$1.yaml $(overlay) $(if $(absent),$(error $1 of $(R) is not finished, and to run it needs $(absent); see docs/cluster.md))
 encoder  = --model.encoder $(R)/$(if $(findstring untrained,$@),untrained,cooldown)/$(EXPORT)
-input    = $(if $(filter-out pretrain,$1),$(or $($1_INPUT),$(encoder)))
-fit      = $(PY) -m stages.$(1:align=vlm) fit $(addprefix --config ,$(recipe)) --out $(@D) $(input) $(ARGS)
+fit      = $(PY) -m stages.$(1:align=vlm) fit $(addprefix --config ,$(recipe)) --out $(@D) $(if $(filter-out pretrain,$1),$(or $($1_INPUT),$(encoder))) $(ARGS)
 cooldown_INPUT = --model.init_from $(R)/pretrain/checkpoints
+distil_INPUT   = --model.teacher $(TEACHER)
 align_INPUT    = $(if $(DEMO),--model.language.source $(R)/language) $(encoder)
 vlm_INPUT      = $(encoder) --model.init_from $(subst vlm,align,$@)
-# A stage is finished when its export exists. An interrupted stage resumes; a changed recipe is refused.
 $(R)/%/$(EXPORT): conf/%.yaml | .venv/ready
 	$(call fit,$*)
 $(R)/%-untrained/$(EXPORT): conf/%.yaml $(R)/untrained/$(EXPORT) | .venv/ready
@@ -50,6 +49,7 @@ $(R)/untrained/$(EXPORT): $(R)/cooldown/$(EXPORT)
 	@$(PY) -m vjepa weights untrained --encoder $< --out $@
 pretrain: $(R)/pretrain/$(EXPORT)  ## learn an encoder from video
 cooldown: $(R)/cooldown/$(EXPORT)  ## sharpen it: longer clips, larger frames, falling rate
+distil: $(R)/distil/$(EXPORT)  ## a small encoder learns from a frozen, larger one
 probe: $(R)/probe/$(EXPORT)  ## read the frozen encoder, beside controls
 anticipate: $(R)/anticipate/$(EXPORT)  ## name what happens a second from now, from the frozen encoder and predictor
 ac: $(R)/ac/$(EXPORT)  ## predict the frozen encoder's tokens after a robot's action
@@ -57,10 +57,11 @@ clone: $(R)/clone/$(EXPORT)  ## behaviour cloning, a baseline of planning
 plan: $(R)/plan-$(PROTOCOL)/results.json  ## plan to goal images in the demo world, beside baselines
 align: $(R)/align/$(EXPORT)  ## project the frozen encoder's tokens into a language model's words
 vlm: $(R)/vlm/$(if $(DEMO),scores.json,$(EXPORT))  ## answer questions about video, beside controls
-# What depends on what, one edge per line.
 $(foreach stage,$(STAGES),$(eval $(R)/$(stage)/$(EXPORT): $(call overlay,$(stage))))
 $(R)/pretrain/$(EXPORT): $(if $(DEMO),data/demo/done.json)
 $(R)/cooldown/$(EXPORT): $(R)/pretrain/$(EXPORT)
+$(R)/distil/$(EXPORT): $(TEACHER)
+$(if $(filter teacher,$(RUN)),,$(eval runs/teacher/pretrain/$(EXPORT): | data/demo/done.json ; $$(MAKE) pretrain SCALE=teacher TASK= RUN=teacher))
 $(R)/probe/$(EXPORT) $(R)/align/$(EXPORT): $(R)/cooldown/$(EXPORT)
 $(R)/anticipate/$(EXPORT): $(R)/cooldown/$(EXPORT) $(if $(DEMO),$(EVENTS))
 $(R)/ac/$(EXPORT) $(R)/clone/$(EXPORT): $(R)/cooldown/$(EXPORT) $(if $(DEMO),data/robot/done.json)

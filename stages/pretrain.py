@@ -49,6 +49,7 @@ class Pretrain(AveragedStage):
         seed: int = 0,
         context: Context = None,
         images: ImageConfig | None = None,
+        half_life: float | None = None,
     ) -> None:
         """
         Args:
@@ -63,8 +64,9 @@ class Pretrain(AveragedStage):
             seed: Decides the initial weights (through seed_everything) and the masks.
             context: The loss at kept places; null without it.
             images: Single images beside the clips; null without them.
+            half_life: Clips after which half of the average is new, at any batch; it replaces `momentum`.
         """
-        super().__init__(optim, momentum, init_from, alarm, seed)
+        super().__init__(optim, momentum, half_life, init_from, alarm, seed)
         self.masks = masks
         self.context = context
         self.images = images

@@ -19,11 +19,13 @@ from vjepa.training.grid_optim import GridConfig
 from vjepa.training.optim import OptimConfig, Schedule
 from vjepa.training.stage_cli import StageCLI
 from vjepa.training.sweep import command, read_sweep
+from vjepa.weights.settings import settings as typed
 
 CONF = Path(__file__).parents[1] / "conf"
 STAGES = {
     "pretrain": ("Pretrain", ClipData),
     "cooldown": ("Cooldown", ClipData),
+    "distil": ("Distil", ClipData),
     "probe": ("Probe", LabelledClipData),
 }
 STAGES |= dict.fromkeys(("align", "vlm"), ("VLM", CaptionData))  # two phases of one stage
@@ -36,6 +38,10 @@ PARAMETERS = {
     "vitl16": 304e6,
     "vith16": 632e6,
     "vitg16": 1012e6,
+    "vitb16-2.1": 86e6,
+    "vitl16-2.1": 304e6,
+    "vitg16-2.1": 1012e6,
+    "vitgigantic16-2.1": 1.85e9,
 }  # as published
 
 
@@ -51,8 +57,10 @@ class Parsed(StageCLI):
 
 def layers_of(recipe: Path) -> list[Path]:
     """The demo's recipe and what is laid over it. A size of pretraining goes with a data set: VideoMix22M."""
-    below = CONF / "task/vm22m" / recipe.name
-    is_size = recipe.parent.parent.name == "scale" and recipe.parent.name != "own" and below.exists()
+    mixture = "vm163m" if recipe.parent.name.endswith("-2.1") else "vm22m"
+    below = CONF / "task" / mixture / recipe.name
+    brings_data = recipe.parent.name.startswith(("own", "teacher", "continue"))
+    is_size = recipe.parent.parent.name == "scale" and not brings_data and below.exists()
     return list(dict.fromkeys([CONF / recipe.name, *([below] if is_size else []), recipe]))
 
 
@@ -103,7 +111,7 @@ def test_parses_and_builds_on_the_meta_device(recipe):
 @pytest.mark.parametrize("file", sorted((CONF / "encoder").glob("*.yaml")), ids=lambda f: f.stem)
 def test_encoders_have_the_published_sizes(file):
     with torch.device("meta"):
-        encoder = Encoder(EncoderConfig(**yaml.safe_load(file.read_text())))
+        encoder = Encoder(typed(EncoderConfig, yaml.safe_load(file.read_text())))
     count = sum(p.numel() for p in encoder.parameters())
     assert file.stem == "tiny" or count == pytest.approx(PARAMETERS[file.stem], rel=0.02)
 

@@ -117,9 +117,9 @@ def test_mujoco_stays_in_the_simulator():
     assert [found for file in others for found in imports_any(file, "mujoco")] == []
 
 
-def test_the_one_import_between_stages_is_cooldown_of_pretrain():
+def test_cooldown_and_distillation_alone_import_another_stage():
     found = [line for file in STAGES for line in imports_any(file, "stages")]
-    assert found == ["stages/cooldown.py imports stages.pretrain"]
+    assert found == [f"stages/{name}.py imports stages.pretrain" for name in ("cooldown", "distil")]
 
 
 @pytest.mark.parametrize("file", [*LIBRARY, *STAGES], ids=lambda file: str(file.relative_to(ROOT)))

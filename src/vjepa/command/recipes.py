@@ -15,7 +15,7 @@ from vjepa.command.yaml_text import load_yaml
 from vjepa.errors import UserError, require
 
 PACKAGE = Path(__file__).parents[1]
-BOTH = ("pretrain", "cooldown")
+BOTH = ("pretrain", "cooldown", "distil")
 """Stages that need a size and a data set: a large encoder is not trained on the demo's clips."""
 
 

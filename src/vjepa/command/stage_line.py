@@ -127,7 +127,10 @@ def inputs(stage: str, own: Mapping[str, str], demo: bool) -> Iterator[Input]:
         texts = "data/demo/captions.jsonl data/demo/train.jsonl"
         made_by = f"vjepa weights tiny-language-model --texts {texts} --out {folder}/language"
         yield Input(f"{folder}/language", made_by, "--model.language.source")
-    if stage not in ("pretrain", "cooldown"):
+    if stage == "distil":
+        made_by = "vjepa fit pretrain --scale teacher --run teacher"
+        yield Input("runs/teacher/pretrain/model.safetensors", made_by, "--model.teacher")
+    if stage not in ("pretrain", "cooldown", "distil"):
         yield encoder_input(folder, own)
     if stage == "vlm":
         yield Input(f"{folder}/align/model.safetensors", fit_line("align", own), "--model.init_from")
@@ -157,7 +160,7 @@ def encoder_input(folder: str, own: Mapping[str, str]) -> Input:
 def demo_data(stage: str) -> Iterator[Input]:
     """The recordings that the demo's recipe of a stage reads."""
     given = "--data.train"
-    if stage in ("pretrain", "cooldown", "probe"):
+    if stage in ("pretrain", "cooldown", "distil", "probe"):
         yield Input("data/demo/done.json", "vjepa data record-clips --out data/demo", instead=given)
     if stage in ("ac", "clone"):
         yield Input("data/robot/done.json", "vjepa data record-robot --out data/robot", instead=given)

@@ -130,8 +130,10 @@ class Encoder(nn.Module):
         self, clip: Float[Tensor, "b c t h w"], keep: Int[Tensor, "b k"] | None = None
     ) -> Float[Tensor, "b k d"]:
         """Tokens in (T H W) order. With `keep`, only those tokens are embedded, and see only one another."""
-        *_, last = self.after_blocks(clip, keep)
-        return self.normed(last, len(self.blocks) - 1)
+        # No block's tokens are kept: of large clips they would take tens of gigabytes.
+        for x in self.after_blocks(clip, keep):
+            pass
+        return self.normed(x, len(self.blocks) - 1)
 
     def all_levels(
         self, clip: Float[Tensor, "b c t h w"], keep: Int[Tensor, "b k"] | None = None

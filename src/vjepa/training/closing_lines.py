@@ -17,7 +17,10 @@ from vjepa.training.label_free_monitor import LabelFreeMonitor, manifests_withou
 from vjepa.training.pretraining_monitors import ReadOutMonitor
 
 EXPORT = "model.safetensors"
-FOLLOWING = {"pretrain": "cooldown", "cooldown": "probe", "align": "vlm", "ac": "plan", "clone": "plan"}
+FOLLOWING = {
+    **{"pretrain": "cooldown", "cooldown": "probe", "distil": "probe"},
+    **{"align": "vlm", "ac": "plan", "clone": "plan"},
+}
 """By stage, the target of make that goes on from it."""
 INPUTS = {
     "cooldown": "--model.init_from {out}/checkpoints",
@@ -27,6 +30,7 @@ INPUTS = {
 """By stage, the options that name what earlier stages have trained."""
 USES = {
     "cooldown": "vjepa look VIDEO --encoder {export}",
+    "distil": "vjepa look VIDEO --encoder {export}",
     "probe": "vjepa predict VIDEO --probe {export}",
     "anticipate": "vjepa report {out}/scores.json",
     "ac": "vjepa plan --encoder {encoder} --ac {export}",
@@ -46,7 +50,7 @@ def score_line(name: str, trainer: L.Trainer, out: Path) -> str | None:
     """The main score of a finished stage beside its control."""
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
     match name:
-        case "pretrain" | "cooldown":
+        case "pretrain" | "cooldown" | "distil":
             return pretraining_score(trainer, metrics)
         case "probe":
             rows = json.loads((out / "scores.json").read_text())
@@ -103,7 +107,7 @@ def next_command(name: str, trainer: L.Trainer, out: Path) -> str:
     if name == "pretrain" and learned_nothing(trainer):
         return longer_command(name, 2 * int(stage.total_steps), out)
     following = FOLLOWING.get(name)
-    if name == "cooldown" and manifests_without_labels(trainer.datamodule):
+    if name in ("cooldown", "distil") and manifests_without_labels(trainer.datamodule):
         following = None
     if following and "MAKELEVEL" in os.environ:
         return shlex.join(["make", following, *make_variables(os.environ.get("MAKEFLAGS", ""))])

@@ -14,7 +14,7 @@ from vjepa.training.stage_cli import check_divisible
 def check_objective(stage: L.LightningModule, data: ClipData) -> None:
     """Raise UserError for masks, momentum, context or images that do not fit."""
     check_groups(stage.masks, check_divisible(stage.encoder, data.clip), data.batch_size, stage.seed)
-    ema.check_momentum(stage.momentum.peak)
+    ema.check_momentum(stage.momentum.peak, stage.half_life)
     check_images(stage, data)
     contexts = [stage.context, *([stage.images.context] if stage.images else [])]
     for context in contexts:
@@ -23,6 +23,17 @@ def check_objective(stage: L.LightningModule, data: ClipData) -> None:
             "model.predictor.dense is the output that model.context trains, and images.context if there are "
             "images: give all of them or none",
         )
+
+
+def check_teacher(stage: L.LightningModule, data: ClipData) -> None:
+    """Raise UserError unless a teacher's tokens are as wide as the answers, and in the same places."""
+    width = stage.teacher.config.width
+    answer = stage.predictor.config.target_width
+    text = f"model.predictor.target_width={answer}, and the tokens of the teacher {stage.source} have {width}"
+    require(answer == width, f"{text}; give {width}")
+    grids = [check_divisible(network, data.clip) for network in (stage.encoder, stage.teacher)]
+    text = f"model.encoder makes {grids[0]} tokens of a clip, and the teacher {stage.source} {grids[1]}"
+    require(grids[0] == grids[1], f"{text}; give the student the teacher's patch and tubelet")
 
 
 def check_images(stage: L.LightningModule, data: ClipData) -> None:

@@ -65,7 +65,7 @@ class CollapseMonitor(L.Callback):
             "collapse/effective_rank": collapse.effective_rank(targets),
             "collapse/token_cosine": collapse.token_cosine(targets),
             "collapse/loss_over_mean": outputs["l1"] / collapse.mean_baseline(outputs["targets"]),
-            "optim/ema_momentum": stage.momentum.at(trainer.global_step, stage.total_steps),
+            "optim/ema_momentum": stage.momentum_at(trainer.global_step),
             "collapse/target_weights_rms": ema.distance(stage.target, stage.encoder),
         }
         # Which of them there are is the same on all devices.

@@ -20,8 +20,6 @@ from vjepa.training.run_inputs import RunInputs, read_recipe
 from vjepa.weights.box import is_box
 from vjepa.weights.checkpoints import FOLDER, checkpoint_files, newest_checkpoint, resumable_step
 
-OFF = (None, False, [], {})
-"""Values of a setting that is not used."""
 NO_EFFECT = (
     *("config", "out", "ckpt_path", "weights_only", "checkpoint.", "data.workers", "data.max_bad_share"),
     # The machine, and how the samples of a step are cut: `machine` compares their product.
@@ -153,13 +151,18 @@ def differences(recorded: dict, recipe: dict, places: Collection[str] = ()) -> l
     new = in_steps(flat(without_watching(recipe)))
     keys = [key for key in sorted(old.keys() | new.keys()) if not key.startswith(NO_EFFECT)]
     # A setting that the record lacks came with a newer version, and changes nothing where it is off.
-    came = {key for key, value in new.items() if key not in old and value in OFF}
+    came = {key for key, value in new.items() if key not in old and is_off(value)}
     changed = [key for key in keys if old.get(key) != new.get(key) and key not in came]
     return [
         f"{key}: {old.get(key)} -> {new.get(key)}"
         for key in changed
         if not (key in places and old.get(key) and is_there(new.get(key)))
     ]
+
+
+def is_off(value: object) -> bool:
+    """Whether a setting is not used; 0 is a value like others."""
+    return value is None or value is False or value in ([], {})
 
 
 def in_steps(settings: dict[str, object]) -> dict[str, object]:

@@ -24,7 +24,7 @@ from vjepa.errors import require
 
 NAME = "fsdp2"
 """What a recipe says: `trainer.strategy: fsdp2`."""
-STAGES = ("pretrain", "cooldown", "ac", "vlm")
+STAGES = ("pretrain", "cooldown", "distil", "ac", "vlm")
 """Stages whose networks may be too large for one device."""
 FORWARDS = ("all_levels", "dense")
 """Methods that compute with a network's weights, beside `forward`."""

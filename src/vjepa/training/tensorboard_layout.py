@@ -24,6 +24,7 @@ PRETRAINING: Charts = {
 WATCH: dict[str, Charts] = {
     "pretrain": PRETRAINING,
     "cooldown": PRETRAINING,
+    "distil": PRETRAINING,
     "probe": {"score on validation clips": [r"val/.*_(encoder|random|frame)$"], "loss": ["train/loss_.*"]},
     "anticipate": {
         "recall of actions": ["val/recall_.*_action$"],

@@ -194,7 +194,7 @@ def check_callbacks(callbacks: Iterable[Callback], stage: L.LightningModule) -> 
     misplaced = [type(callback).__name__ for callback in callbacks if isinstance(callback, of_pretraining)]
     require(
         hasattr(stage, "target") or not misplaced,
-        f"trainer.callbacks: {', '.join(misplaced)} watches only pretraining and cooldown; leave it out here",
+        f"trainer.callbacks: {', '.join(misplaced)} watches how an encoder is trained; leave it out here",
     )
 
 

@@ -62,6 +62,12 @@ def network_configs(networks: Mapping[str, nn.Module]) -> Configs:
     return {name: asdict(networks[name].config) for name in ("encoder", "predictor")}
 
 
+def option(value: object) -> str:
+    """A setting as a command line takes it."""
+    text = str(list(value) if isinstance(value, tuple) else value)
+    return "null" if value is None else text.replace(" ", "")
+
+
 def check_same_configs(networks: Mapping[str, nn.Module], loaded: Configs | None, source: str | Path) -> None:
     """Raise UserError for networks with other settings. Checkpoints that name no settings pass."""
     for name, config in network_configs(networks).items():
@@ -71,5 +77,6 @@ def check_same_configs(networks: Mapping[str, nn.Module], loaded: Configs | None
         different = {key: value for key, value in others.items() if value != config[key]}
         if different:
             raise UserError(
-                f"{source} holds another {name} than model.{name}: {different}; give it the same settings"
+                f"{source} holds another {name} than model.{name}: {different}; give it the same settings "
+                f"({' '.join(f'--model.{name}.{key} {option(value)}' for key, value in different.items())})"
             )
