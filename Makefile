@@ -28,7 +28,6 @@ demo: $(if $(SEEDS),.venv/ready,probe)  ## everything: set-up, data, pretrain, c
 	@echo "Finished stages are not run again. Curves and images: make tensorboard"
 test: .venv/test-ready  ## all tests, the slow ones too
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
-# A recipe is conf/<stage>.yaml, then what TASK and SCALE lay over it.
 overlay  = $(wildcard $(TASK:%=conf/task/%/$1.yaml) $(SCALE:%=conf/scale/%/$1.yaml))
 both     = conf/task/$(or $(TASK),TASK)/$1.yaml conf/scale/$(or $(SCALE),SCALE)/$1.yaml
 own_data = $(findstring train:,$(shell cat conf/scale/$(SCALE)/$1.yaml 2>/dev/null))

@@ -102,7 +102,7 @@ def table_of(scores: Scores, controls: dict[str, float], clips: int) -> str:
     return f"{table}\n\n{clips} clips; seeds: {counts}"
 
 
-def main(
+def dense_evidence(
     runs: list[Path],
     score: str,
     fit: str = "data/demo/train.csv",
@@ -143,4 +143,4 @@ def main(
 
 if __name__ == "__main__":
     with mistakes_as_sentences():
-        auto_cli(main, as_positional=False)
+        auto_cli(dense_evidence, as_positional=False)

@@ -12,6 +12,7 @@ from tests.videos import even_times, write_video
 from vjepa import torchvision_ops  # noqa: F401  before lightning imports torchvision
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a name on a hub is never asked for
 torch.set_num_threads(1)  # the suite runs in two processes on two cores
 
 

@@ -21,6 +21,7 @@ FIRST_WORDS = {
     "data check": ["none.csv"],
     "data check-conversations": ["none.json"],
     "weights info": ["none"],
+    "weights convert": ["none", "--to", "hf"],
     "data shards": ["none.csv", "--out", "none"],
 }
 """What these commands need in front of their options. None of the files exists."""

@@ -58,6 +58,7 @@ def finish(run: str, *, before: str | None = None) -> None:
     for stage in stages[: stages.index(before) if before in stages else None]:
         made.append(f"{stage}/model.safetensors")
     pretend(Path(f"runs/{run}"), *made)
+    pretend(Path("runs/teacher/pretrain"), "model.safetensors")
 
 
 def test_the_demo_runs_what_make_demo_runs(clone, monkeypatch):
@@ -86,6 +87,7 @@ def test_every_stage_of_the_demo_runs_as_make_runs_it(stage, clone):
         ("pretrain", {"scale": "vitl16", "task": "vm22m"}),
         ("pretrain", {"scale": "own"}),
         ("cooldown", {"scale": "own"}),
+        ("distil", {"scale": "vitl16-2.1", "task": "vm163m"}),
         ("probe", {"task": "ssv2"}),
         ("ac", {"task": "droid"}),
         ("align", {"scale": "vitg16"}),

@@ -152,12 +152,25 @@ def test_one_batch_is_overfitted_at_dropped_and_at_kept_places():
         ({"images": None}, True, "data.images where they are; give both or neither"),
         ({}, False, "data.images where they are; give both or neither"),
         ({}, "odd", "must be a multiple of the other"),
+        ({"predictor": replace(DENSE, target_width=24)}, True, "is for predictors of a teacher's tokens"),
+        ({"half_life": 0.0}, True, "half_life=0.0 is a number of clips"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(clips_manifest, tmp_path, changes, images, sentence):
     data = clip_data(clips_manifest, per_clip=3 if images == "odd" else 2, images=bool(images))
     with pytest.raises(UserError, match=sentence):
         fit(pretrain(**changes), data, tmp_path, steps=1)
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_a_half_life_counts_clips_however_a_step_is_cut(clips_manifest, tmp_path, accumulate):
+    stage = pretrain(images=None, half_life=16.0)  # two steps of eight clips
+    data = clip_data(clips_manifest, 8 // accumulate, images=False)
+    before = {key: value.clone() for key, value in stage.target.state_dict().items()}
+    fit(stage, data, tmp_path, steps=1, accumulate_grad_batches=accumulate)
+    for key, online in stage.encoder.state_dict().items():
+        expected = before[key] + (1 - 0.5**0.5) * (online - before[key])
+        torch.testing.assert_close(stage.target.state_dict()[key], expected)
 
 
 @pytest.mark.parametrize("changes", [{"weight": 0.0}, {"begin": 0.5}, {"begin": -0.1}, {"full": 1.5}])

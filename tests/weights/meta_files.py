@@ -14,18 +14,26 @@ BLOCK = {"attention.qkv": "attn.qkv", "attention.out": "attn.proj", "mlp.0": "ml
 def meta_encoder(encoder: Encoder, prefix: str = "module.backbone.") -> dict[str, Tensor]:
     """An encoder's tensors as the public trainer writes them."""
     config = encoder.config
-    state = {meta_name(key): value for key, value in encoder.state_dict().items()}
-    state["patch_embed.proj.bias"] = state.pop("embed.bias")
-    kernel = (config.width, 3, config.tubelet, config.patch, config.patch)
-    state["patch_embed.proj.weight"] = state.pop("embed.weight").reshape(kernel)
-    return {f"{prefix}{key}": value for key, value in state.items()}
+    state = with_modality({meta_name(key): value for key, value in encoder.state_dict().items()})
+    names = {"embed": ("patch_embed", config.tubelet), "embed_image": ("patch_embed_img", 1)}
+    for ours, (public, frames) in names.items():
+        if f"{ours}.bias" in state:
+            kernel = (config.width, 3, frames, config.patch, config.patch)
+            state[f"{public}.proj.bias"] = state.pop(f"{ours}.bias")
+            state[f"{public}.proj.weight"] = state.pop(f"{ours}.weight").reshape(kernel)
+    return {f"{prefix}{key.replace('norms.', 'norms_block.')}": value for key, value in state.items()}
 
 
 def meta_predictor(predictor: Predictor, prefix: str = "module.backbone.") -> dict[str, Tensor]:
     """A predictor's tensors, likewise."""
-    names = {"blocks.": "predictor_blocks.", "out.": "predictor_proj."}
-    state = {}
-    for key, value in predictor.state_dict().items():
+    names = {
+        "blocks.": "predictor_blocks.",
+        "out.": "predictor_proj.",
+        "out_kept.": "predictor_proj_context.",
+    }
+    own = with_modality(predictor.state_dict())
+    state = {key: own.pop(key) for key in ("img_mod_embed", "video_mod_embed") if key in own}
+    for key, value in own.items():
         name = next(
             (names[start] for start in names if key.startswith(start)), f"predictor_{key.partition('.')[0]}."
         )
@@ -33,6 +41,15 @@ def meta_predictor(predictor: Predictor, prefix: str = "module.backbone.") -> di
     tokens = state.pop("predictor_mask_tokens.")
     state |= {f"mask_tokens.{i}": token.reshape(1, 1, -1) for i, token in enumerate(tokens)}
     return {f"{prefix}{key}": value for key, value in state.items()}
+
+
+def with_modality(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The vectors that tell images from videos, under their public names and in their shape."""
+    public = {"modality.image": "img_mod_embed", "modality.video": "video_mod_embed"}
+    return {
+        public.get(key, key): value.reshape(1, 1, -1) if key in public else value
+        for key, value in state.items()
+    }
 
 
 def meta_ac_predictor(predictor: ACPredictor, prefix: str = "module.") -> dict[str, Tensor]:

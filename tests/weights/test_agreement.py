@@ -19,6 +19,7 @@ from tests.weights.test_families import (
     hf_folder,
     hf_tensors,
     networks,
+    networks21,
     safetensors_bytes,
     torch_bytes,
 )
@@ -63,6 +64,10 @@ LOADABLE = {
     "probe": ({"classifiers": [PROBE]}, {"probe"}),
     "actions": (WHOLE | {"predictor": AC}, {"ema", "student", "ac_predictor"}),
     "actions alone": ({"predictor": AC}, {"ac_predictor"}),
+    "2.1": (networks21(), {"ema", "student", "predictor"}),
+    "2.1, distilled": (networks21(True), {"ema", "student", "predictor"}),
+    "2.1 of one network": (WHOLE | {"target_encoder": networks21()["target_encoder"]}, {"ema", "predictor"}),
+    "several probes": ({"classifiers": [PROBE] * 3}, {"probe"}),
 }
 """Content of a torch file -> the parts that are loaded from it."""
 NOTHING = {

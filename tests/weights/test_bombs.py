@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import struct
+import sys
 import time
 import zipfile
 from collections import OrderedDict
@@ -54,7 +55,7 @@ def told_at_once(*words: str):
     before = memory("VmRSS")
     begin = time.process_time()  # others may use the machine too
     with pytest.raises(UserError) as error:
-        yield
+        yield error
     assert time.process_time() - begin < SECONDS
     assert memory("VmHWM") - before < BYTES
     sentence = str(error.value)
@@ -400,6 +401,74 @@ def test_an_index_names_files_of_its_folder_alone(tmp_path, name):
     index.write_text(json.dumps(known))
     with told_at_once("model.safetensors.index.json"):
         load_encoder(folder)
+
+
+@pytest.mark.parametrize("name", ["../outside.safetensors", "/etc/passwd"])
+def test_a_file_outside_is_named_and_not_read(tmp_path, name):
+    hugging_face(tmp_path)
+    index = tmp_path / "split/model.safetensors.index.json"
+    known = json.loads(index.read_text())
+    known["weight_map"]["encoder.layernorm.weight"] = name
+    index.write_text(json.dumps(known))
+    with told_at_once(f"names {name}, which is not in its folder; such a file is never read"):
+        load_encoder(tmp_path / "split")
+
+
+def test_files_may_be_links_into_the_blobs_of_a_cache(tmp_path):
+    hugging_face(tmp_path)
+    snapshot = tmp_path / "models--own--tiny/snapshots/0123"
+    blobs = tmp_path / "models--own--tiny/blobs"
+    for folder in (snapshot, blobs):
+        folder.mkdir(parents=True)
+    for number, file in enumerate((tmp_path / "split").iterdir()):
+        (blobs / str(number)).write_bytes(file.read_bytes())
+        (snapshot / file.name).symlink_to(f"../../blobs/{number}")
+    expected = load_encoder(tmp_path / "whole").state_dict()
+    loaded = load_encoder(snapshot).state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in expected.items())
+
+    # A link to what is no weights shows nothing of it.
+    secret = tmp_path / "secret"
+    secret.write_text("the secret")
+    shard = snapshot / "model-00002-of-00002.safetensors"
+    shard.unlink()
+    shard.symlink_to(secret)
+    with told_at_once("is a text and no weights") as error:
+        load_encoder(snapshot)
+    assert "the secret" not in str(error.value)
+
+
+def test_code_that_a_config_names_is_data(tmp_path, capsys, monkeypatch):
+    """Nothing of it is imported, from the folder or from elsewhere, and nothing is written."""
+    hugging_face(tmp_path)
+    folder = tmp_path / "whole"
+    (folder / "modeling_own.py").write_text("raise SystemExit('this code was run')")
+    config = json.loads((folder / "config.json").read_text())
+    named = {"AutoModel": "modeling_own.Model", "AutoConfig": "else/where--configuration.Config"}
+    (folder / "config.json").write_text(json.dumps(config | {"auto_map": named, "trust_remote_code": True}))
+    monkeypatch.syspath_prepend(folder)
+    before = sorted(tmp_path.rglob("*"))
+    modules = set(sys.modules)
+    load_encoder(folder)
+    read_card(folder)
+    assert capsys.readouterr().err.count("names code of the model's own (auto_map), which is not run") == 1
+    assert sorted(tmp_path.rglob("*")) == before and set(sys.modules) == modules
+
+
+def test_code_in_a_pickle_leaves_nothing_behind(tmp_path):
+    left = tmp_path / "left"
+    for old in (False, True):
+        content = {"target_encoder": {"x": Calls(os.mkdir, str(left))}, "encoder": RELEASED}
+        file = torch_file(tmp_path / "vjepa2.pt", content, _use_new_zipfile_serialization=not old)
+        for read in (read_card, load_encoder, load_probe, read_networks):
+            with told_at_once("vjepa2.pt", "holds Python code"):
+                read(file)
+    hugging_face(tmp_path)
+    (tmp_path / "whole/model.safetensors").unlink()
+    torch_file(tmp_path / "whole/pytorch_model.bin", {"encoder.x": Calls(os.mkdir, str(left))})
+    with told_at_once("pytorch_model.bin", "holds Python code"):
+        load_encoder(tmp_path / "whole")
+    assert not left.exists()
 
 
 def test_files_of_another_download_beside_a_whole_one_are_not_mixed_in(tmp_path):

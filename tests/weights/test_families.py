@@ -10,6 +10,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from safetensors.torch import save_file
 
 import vjepa
 from tests.weights.meta_files import meta_ac_predictor, meta_encoder, meta_predictor, meta_probe, sines
+from vjepa.errors import counted
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor, PredictorConfig
@@ -70,15 +72,32 @@ def with_tensor(content: dict, network: str, name: str) -> dict:
     return content | {network: content[network] | {f"module.backbone.{name}": torch.ones(2)}}
 
 
+LEVELS = replace(
+    SMALL,
+    depth=2,
+    rope="interleaved",
+    rope_grid=32,
+    levels=(0, 1),
+    image_tokenizer=True,
+    modality=True,
+)
+"""An encoder of V-JEPA 2.1, of so few blocks that each is a level."""
+
+
+def networks21(distilled: bool = False) -> dict:
+    """A file of V-JEPA 2.1: as trained, or as distilled, which holds another averaged encoder."""
+    torch.manual_seed(0)
+    config = PredictorConfig(width=24, depth=1, heads=12, mlp_width=48, mask_tokens=8, dense=True)
+    predictor = Predictor(replace(config, target_width=56) if distilled else config, LEVELS)
+    averaged = {"ema_encoder": meta_encoder(Encoder(LEVELS))} if distilled else {}
+    both = {"encoder": meta_encoder(Encoder(LEVELS)), "target_encoder": meta_encoder(Encoder(LEVELS))}
+    return averaged | both | {"predictor": meta_predictor(predictor), "opt": {}, "epoch": 3}
+
+
 BARE = meta_encoder(Encoder(SMALL), "")
-LEVELS = with_tensor(networks(), "target_encoder", "norms_block.0.weight")
-DISTILLED = {"ema_encoder": networks()["encoder"], "encoder": networks()["encoder"], "predictor": {}}
 VERBS = {"module.verb_classifier.weight": torch.ones(2, 2)}
 ANTICIPATION = "a probe of V-JEPA 2 that anticipates actions"
 REFUSED = {
-    "2.1": (LEVELS, "V-JEPA 2.1; this version"),
-    "2.1, distilled": (DISTILLED, "V-JEPA 2.1; this version"),
-    "2.1, images": (with_tensor(networks(), "encoder", "img_mod_embed"), "V-JEPA 2.1; this version"),
     "1": (networks(2, sines(1568, WIDTH)), "V-JEPA 1; its positions are added"),
     "1, probe": ({"classifier": {"module.linear.weight": torch.ones(2, 2)}}, "a probe of V-JEPA 1"),
     "I-JEPA": (networks(image=True), "I-JEPA; it sees single images"),
@@ -198,6 +217,39 @@ def test_a_file_of_metas_loads_whatever_its_ending(tmp_path, suffix, new):
     assert "a predictor of masked tokens" in told(load_ac_predictor, path)
 
 
+@pytest.mark.parametrize("distilled", [False, True])
+@pytest.mark.parametrize("suffix", [".pt", ".pth.tar", ".safetensors", ""])
+def test_a_file_of_v_jepa_2_1_loads_whatever_its_ending(tmp_path, suffix, distilled):
+    path = tmp_path / f"latest{suffix}"
+    content = networks21(distilled)
+    torch.save(content, path)
+    encoder = load_encoder(path)
+    averaged = content["ema_encoder" if distilled else "target_encoder"]
+    assert encoder.config == LEVELS
+    assert torch.equal(encoder.norms[1].weight, averaged["module.backbone.norms_block.1.weight"])
+    assert torch.equal(encoder.blocks[1].norm1.bias, averaged["module.backbone.blocks.1.norm1.bias"])
+    assert not same(encoder, load_encoder(path, "student"))
+    predictor = load_predictor(path)
+    assert predictor.config.target_width == (56 if distilled else None) and predictor.config.mask_tokens == 8
+    card = read_card(path)
+    assert card.family == "Meta, V-JEPA 2.1" and {*card.parts} == {"ema", "student", "predictor"}
+    details = dict(card.details)
+    assert details["rotary"] == "interleaved: as V-JEPA 2.1 was trained with, stretched to 32 x 32 places"
+    assert details["levels"] == "blocks 0 and 1"
+    predicts = "a teacher's tokens of width 56" if distilled else f"2 levels of width {WIDTH}"
+    assert details["predictor"].startswith(f"8 mask tokens; predicts {predicts}")
+
+
+@pytest.mark.parametrize("name", ["img_mod_embed", "norms_block.0.weight", "patch_embed_img.proj.weight"])
+def test_a_part_of_v_jepa_2_1_is_refused(tmp_path, name):
+    """A network that is neither: read as the one or the other, it would give other features silently."""
+    torch.save(with_tensor(networks(), "target_encoder", name), tmp_path / "vitl.pt")
+    for weights in ("ema", "student"):
+        with pytest.raises(CheckpointError) as error:
+            load_encoder(tmp_path / "vitl.pt", weights)
+        assert "vitl.pt" in str(error.value) and "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_an_export_and_a_checkpoint_are_known_by_their_content(tmp_path, suffix):
     encoder = Encoder(SMALL)
@@ -304,9 +356,9 @@ def test_a_file_that_does_not_say_is_refused_until_the_user_says(tmp_path, capsy
 
 
 def test_no_word_makes_another_architecture_of_a_file(tmp_path):
-    torch.save(LEVELS, tmp_path / "vjepa2-large.pt")
-    with pytest.raises(CheckpointError, match=r"holds V-JEPA 2\.1"):
-        load_encoder(tmp_path / "vjepa2-large.pt", family="v-jepa-2")
+    torch.save(networks21(), tmp_path / "vjepa2-large.pt")
+    encoder = load_encoder(tmp_path / "vjepa2-large.pt", family="v-jepa-2")
+    assert encoder.config == LEVELS and encoder.config.rope == "interleaved"
 
 
 CONFIG = {"model_type": "vjepa2", "hidden_size": WIDTH, "num_hidden_layers": 1, "num_attention_heads": 6}
@@ -453,9 +505,10 @@ def test_safetensors_of_others_are_named(tmp_path, tensors, says):
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("facebook/vjepa2-vitl-fpc64-256", "hf download facebook/vjepa2-vitl-fpc64-256"),
         ("https://example.org/vitl.pt", "fetch the file first"),
-        ("vitl.pt", "does not exist"),
+        ("vitl-of-ours.pt", "does not exist"),
+        ("vitl.pt", "https://dl.fbaipublicfiles.com/vjepa2/vitl.pt, so fetch it first"),
+        ("away/ssv2-vitl-16x2x3.pt", "https://dl.fbaipublicfiles.com/vjepa2/evals/ssv2-vitl-16x2x3.pt"),
     ],
 )
 def test_what_is_not_on_the_disk_says_how_to_fetch_it(source, says):
@@ -475,11 +528,50 @@ def test_an_encoder_alone_says_how_to_read_it(tmp_path):
         assert load_encoder(tmp_path / "slim.pt", "student").config == SMALL
 
 
-@pytest.mark.parametrize("prefix", ["_orig_mod.module.", "model.", "encoder.", "module.model.encoder."])
+@pytest.mark.parametrize(
+    "prefix",
+    ["_orig_mod.module.", "model.", "encoder.", "module.model.encoder.", "_fsdp_wrapped_module.module."],
+)
 def test_what_a_wrapper_puts_before_a_name_is_dropped(tmp_path, prefix):
     for name, before in (("plain.pt", ""), ("wrapped.pt", prefix)):
         torch.save({"target_encoder": {f"{before}{key}": BARE[key] for key in BARE}}, tmp_path / name)
     assert same(load_encoder(tmp_path / "plain.pt"), load_encoder(tmp_path / "wrapped.pt"))
+
+
+@pytest.mark.parametrize(
+    "inserted",
+    ["_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod.", "_fsdp_wrapped_module._orig_mod."],
+)
+def test_what_a_wrapper_puts_into_the_names_of_blocks_is_dropped(tmp_path, inserted):
+    torch.save({"target_encoder": BARE}, tmp_path / "plain.pt")
+    wrapped = {key.replace("blocks.0.", f"blocks.0.{inserted}"): value for key, value in BARE.items()}
+    torch.save({"target_encoder": wrapped}, tmp_path / "wrapped.pt")
+    assert same(load_encoder(tmp_path / "plain.pt"), load_encoder(tmp_path / "wrapped.pt"))
+
+    twice = wrapped | {"module.norm.weight": torch.zeros(WIDTH)}
+    torch.save({"target_encoder": twice}, tmp_path / "twice.pt")
+    assert "tensors of one name twice" in told(load_encoder, tmp_path / "twice.pt")
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 12])
+def test_any_number_of_mask_tokens_is_read_in_its_order(tmp_path, count):
+    content = networks(count)
+    tokens = {f"module.backbone.mask_tokens.{i}": torch.full((1, 1, 24), float(i)) for i in range(count)}
+    torch.save(content | {"predictor": content["predictor"] | tokens}, tmp_path / "a.pt")
+    loaded = load_predictor(tmp_path / "a.pt")
+    assert loaded.mask_tokens[:, 0].tolist() == list(range(count))
+    assert dict(read_card(tmp_path / "a.pt").details)["predictor"] == counted(count, "mask token")
+
+
+def test_what_else_a_file_holds_is_named(tmp_path):
+    more = {"scaler": {}, "loss": 0.5, "batch_size": 24, "args": ["a"]}
+    torch.save(networks(10, sines(9, WIDTH)) | more, tmp_path / "a.pt")
+    (note,) = (note for note in read_card(tmp_path / "a.pt").notes if "not read" in note)
+    assert note == (
+        "not read: opt, epoch (3), scaler, loss (0.5), batch_size (24), args, pos_embed, predictor_pos_embed"
+    )
+    torch.save(networks21(True), tmp_path / "b.pt")
+    assert "not read: target_encoder, opt, epoch (3)" in read_card(tmp_path / "b.pt").notes
 
 
 def test_special_files_and_a_home_folder(tmp_path, monkeypatch):
@@ -495,7 +587,7 @@ def test_special_files_and_a_home_folder(tmp_path, monkeypatch):
 
 def test_info_names_every_file_and_goes_on_after_a_bad_one(tmp_path, capsys):
     files = []
-    for name, content in (("a", LEVELS), ("b", networks()), ("c", networks(image=True))):
+    for name, content in (("a", BARE), ("b", networks()), ("c", networks(image=True))):
         files.append(tmp_path / name)
         torch.save(content, files[-1])
     (tmp_path / "d").write_bytes(b"")
@@ -503,7 +595,7 @@ def test_info_names_every_file_and_goes_on_after_a_bad_one(tmp_path, capsys):
         info([*files, tmp_path / "d", tmp_path / "e"])
     first, second, third, fourth, fifth = capsys.readouterr().out.strip().split("\n\n")
     assert caught.value.code == 2
-    assert "a holds V-JEPA 2.1" in first and "\n" not in first
+    assert "a holds tensors of one network" in first and "\n" not in first
     assert re.search("family +Meta, V-JEPA 2\n", second)
     assert "c holds I-JEPA" in third and "d is empty" in fourth and "e does not exist" in fifth
     info(files[1:2])

@@ -63,7 +63,15 @@ GROUPS = {
     },
     "weights": {
         "weights info": Entry("what a file of weights is", "vjepa.weights.info:info"),
+        "weights released": Entry("the published models, as a table", "vjepa.weights.released:released"),
         "weights untrained": Entry("the same networks, untrained", "vjepa.weights.untrained:untrained"),
+        "weights convert": Entry(
+            "weights for transformers, in Meta's layout, or in ours", "vjepa.weights.out.convert:convert"
+        ),
+        "weights diff": Entry("whether two sources hold the same networks", "vjepa.weights.out.diff:diff"),
+        "weights export": Entry(
+            "an encoder or probe as ONNX, or for torch.export", "vjepa.weights.out.portable:export_portable"
+        ),
         "weights tiny-language-model": Entry(
             "a language model of the demo's size", "vjepa.language.tiny_language_model:train_on_files"
         ),
@@ -80,6 +88,7 @@ STAGE_COMMANDS = {
 STAGES = {
     "pretrain": "stages.pretrain",
     "cooldown": "stages.cooldown",
+    "distil": "stages.distil",
     "probe": "stages.probe",
     "anticipate": "stages.anticipate",
     "ac": "stages.ac",

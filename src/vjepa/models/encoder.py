@@ -131,7 +131,7 @@ class Encoder(nn.Module):
     ) -> Float[Tensor, "b k d"]:
         """Tokens in (T H W) order. With `keep`, only those tokens are embedded, and see only one another."""
         # No block's tokens are kept: of large clips they would take tens of gigabytes.
-        for x in self.after_blocks(clip, keep):
+        for x in self.after_blocks(clip, keep):  # noqa: B007
             pass
         return self.normed(x, len(self.blocks) - 1)
 

@@ -53,11 +53,12 @@ class Predictor(nn.Module):
         self.rope_grid = encoder.rope_grid
         # A teacher's tokens are predicted from the last level alone, whatever the encoder's levels.
         self.levels = 1 if config.target_width else max(1, len(encoder.levels))
+        self.embed: nn.Module = nn.Linear(encoder.width, config.width)
         if self.levels > 1:
-            whole = nn.Linear(self.levels * encoder.width, encoder.width)
-            self.embed = nn.Sequential(whole, nn.GELU(), nn.Linear(encoder.width, config.width))
-        else:
-            self.embed = nn.Linear(encoder.width, config.width)
+            # First from all levels to the width of one.
+            self.embed = nn.Sequential(
+                nn.Linear(self.levels * encoder.width, encoder.width), nn.GELU(), self.embed
+            )
         # Queries start at zero, as released: at first only their positions tell them apart.
         self.mask_tokens = nn.Parameter(torch.zeros(config.mask_tokens, config.width))
         self.blocks = nn.ModuleList(

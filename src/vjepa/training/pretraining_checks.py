@@ -16,6 +16,12 @@ def check_objective(stage: L.LightningModule, data: ClipData) -> None:
     check_groups(stage.masks, check_divisible(stage.encoder, data.clip), data.batch_size, stage.seed)
     ema.check_momentum(stage.momentum.peak, stage.half_life)
     check_images(stage, data)
+    width = stage.predictor.config.target_width
+    require(
+        width is None or "teacher" in getattr(stage, "FROZEN", ()),
+        f"model.predictor.target_width={width} is for predictors of a teacher's tokens; run `distil` with "
+        "model.teacher, or leave it out",
+    )
     contexts = [stage.context, *([stage.images.context] if stage.images else [])]
     for context in contexts:
         require(

@@ -19,6 +19,7 @@ from vjepa.training.moved import current_names
 from vjepa.training.run_inputs import RunInputs, read_recipe
 from vjepa.weights.box import is_box
 from vjepa.weights.checkpoints import FOLDER, checkpoint_files, newest_checkpoint, resumable_step
+from vjepa.weights.hub_name import hub_name
 
 NO_EFFECT = (
     *("config", "out", "ckpt_path", "weights_only", "checkpoint.", "data.workers", "data.max_bad_share"),
@@ -176,7 +177,9 @@ def in_steps(settings: dict[str, object]) -> dict[str, object]:
 
 def is_there(place: object) -> bool:
     """Whether there is a file or folder whose content can be compared."""
-    return isinstance(place, str) and (is_box(place) or is_address(place) or Path(place).exists())
+    if not isinstance(place, str):
+        return False
+    return is_box(place) or is_address(place) or Path(place).exists() or hub_name(place) is not None
 
 
 def without_watching(recipe: dict) -> dict:

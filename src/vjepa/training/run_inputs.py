@@ -19,6 +19,7 @@ from vjepa.drawing.outputs import complete_file
 from vjepa.errors import UserError, require
 from vjepa.weights.checkpoints import checkpoint_in
 from vjepa.weights.files import DAMAGES, CheckpointError, digest
+from vjepa.weights.huggingface import hf_files
 
 INSTEAD = "choose another --out (RUN= with make, --run with vjepa fit), or remove that folder to train anew"
 UNKNOWN = "folder"
@@ -173,5 +174,5 @@ def digest_of(source: str) -> str:
     """The digest of the file that `source` leads to; for a Hugging Face directory, that of its files."""
     path = checkpoint_in(source)
     if path.is_dir():
-        return files_digest([path / "config.json", *sorted(path.glob("*.safetensors"))])[0]
+        return files_digest([path / "config.json", *hf_files(path)])[0]
     return digest(path)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from torch import nn
 
-from vjepa.errors import UserError, damage_as_error
+from vjepa.errors import UserError, announce, damage_as_error
+from vjepa.weights.card import read_card
 from vjepa.weights.checkpoints import checkpoint_in
 from vjepa.weights.checksums import check_numbers
 from vjepa.weights.family import Family
 from vjepa.weights.files import CheckpointError, State, as_checkpoint_error, load_strictly
-from vjepa.weights.load import load_encoder, load_predictor
+from vjepa.weights.load import Weights, load_encoder, load_predictor
 from vjepa.weights.settings import settings
 from vjepa.weights.source import read_source
 
@@ -49,11 +50,20 @@ def read_networks(source: str | Path) -> tuple[Configs, State]:
         return found.content.get("networks", {}), state
     # A run goes on with both encoders: the trained one and its moving average.
     networks = {
-        "encoder": load_encoder(source, "student"),
+        "encoder": load_encoder(source, trained_in(source)),
         "target": load_encoder(source, "ema"),
         "predictor": load_predictor(source),
     }
     return network_configs(networks), nn.ModuleDict(networks).state_dict()
+
+
+def trained_in(source: str | Path) -> Weights:
+    """Which encoder of a source the training goes on with: its average, if it holds no other."""
+    parts = read_card(source).parts
+    if "student" in parts or "ema" not in parts:
+        return "student"
+    announce(f"{source} holds one encoder, the averaged one; the training goes on with it")
+    return "ema"
 
 
 def network_configs(networks: Mapping[str, nn.Module]) -> Configs:
@@ -74,6 +84,8 @@ def check_same_configs(networks: Mapping[str, nn.Module], loaded: Configs | None
         # The shapes of weights do not show the number of heads or the layout of the rotary embedding. A
         # checkpoint of an older version has the defaults of the settings that it does not name.
         others = asdict(settings(type(networks[name].config), (loaded or {}).get(name, config)))
+        # How weights began does not matter any more, and foreign files do not say it.
+        others.pop("init_std")
         different = {key: value for key, value in others.items() if value != config[key]}
         if different:
             raise UserError(

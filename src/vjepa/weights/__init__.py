@@ -5,8 +5,13 @@ export       the file that a finished stage hands over: writing it, and reading 
 file_kind    what kind of file it is, by its first bytes
 family       whose weights they are: V-JEPA 1, 2 or 2.1, a probe, or those of other models
 source       any source of weights, opened: its family is known before a tensor is touched
+hub_name     names of models on Hugging Face's hub, which are no paths
+hub          such models, fetched into the hub's cache
+released     the published models as a table, and the command that prints it
+classifiers  which one is meant of the classifiers that an evaluation trained side by side
 facts        what networks were trained for: clips, states and actions
 card         any source of weights described: parts, sizes, data, licence, scores
+details      what is particular to its networks, and what else lies in the file
 box          the weights in the package, whose source name is `demo`
 part_files   which file of a run holds which part
 info         the command that prints cards
@@ -20,4 +25,5 @@ pickles      files of torch, read without running code and without believing wha
 settings     the settings that a file names, each of the right type
 build        networks of the settings and the tensors in a file, which are compared before memory is taken
 untrained    the command that writes an encoder with random weights
+out          weights for other programs: transformers, Meta's code, onnxruntime, torch.export
 """

@@ -5,8 +5,8 @@
 Weights are not loaded for it. What a file does not say is None.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
@@ -15,26 +15,27 @@ from torch import Tensor
 
 from vjepa.errors import one_line
 from vjepa.weights.box import BOX, BOX_NOTE, is_box
-from vjepa.weights.facts import ActingFacts, ClipFacts, clip_facts
-from vjepa.weights.family import Family, plain
+from vjepa.weights.details import (
+    and_joined,
+    encoder_details,
+    leftovers,
+    meta_details,
+    meta_networks,
+    published,
+    released_clip,
+)
+from vjepa.weights.facts import PAPER_FPS, ActingFacts, ClipFacts, clip_facts
+from vjepa.weights.family import Family
 from vjepa.weights.files import CheckpointError, as_checkpoint_error
+from vjepa.weights.hub_name import hub_name
 from vjepa.weights.huggingface import HF_PARTS, hf_encoder_config, read_hf
 from vjepa.weights.meta import INSTEAD
 from vjepa.weights.settings import settings
 from vjepa.weights.source import Opened, how_to_say, read_source
 
-PAPER_FPS = 4.0
-"""Frames per second of the clips of V-JEPA 2's pretraining, which no released file names."""
 ACTING_PARTS = ("ac_predictor", "policy")
 MEASURES = {"classes": "accuracy", "multilabel": "mean average precision", "regression": "R2"}
 """What the scores of a probe are, by the targets it predicts."""
-META_PARTS = {
-    "target_encoder": "ema",
-    "ema_encoder": "ema",
-    "encoder": "student",
-    "predictor": "predictor",
-    "classifiers": "probe",
-}
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Card:
     notes: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     """Parameters of each part."""
+    details: tuple[tuple[str, str], ...] = ()
+    """(what, value) of what is particular to its networks, such as the layout of their positions."""
 
     @property
     def name(self) -> str:
@@ -75,7 +78,7 @@ class Card:
     def rows(self) -> list[tuple[str, str]]:
         """(what, value) of everything that is known, as text."""
         sizes = ", ".join(f"{part} ({parameters_text(self.sizes[part])})" for part in self.parts)
-        rows = [("weights", self.name), ("family", self.family), ("parts", sizes)]
+        rows = [("weights", self.name), ("family", self.family), ("parts", sizes), *self.details]
         plain = ("stage", "steps", "seed", "clip", "data", "licence", "commit")
         rows += [(key, str(value)) for key in plain if (value := getattr(self, key)) is not None]
         rows += acting_rows(self.acting) if self.acting else []
@@ -122,18 +125,13 @@ def acting_rows(acting: ActingFacts) -> list[tuple[str, str]]:
     return rows
 
 
-def and_joined(words: Iterable[str]) -> str:
-    """Words as `x, y and z`."""
-    *before, last = words
-    return f"{', '.join(before)} and {last}" if before else last
-
-
 @as_checkpoint_error
 def read_card(source: str | Path) -> Card:
     """The card of an export, of a file of Meta's, of a Hugging Face directory, or of `demo`.
 
     Raises CheckpointError if the source does not exist or is none of these.
     """
+    on_hub = hub_name(source)
     found = read_source(source)
     name = BOX if is_box(source) else str(source)
     if found.family is Family.HUGGING_FACE:
@@ -141,7 +139,13 @@ def read_card(source: str | Path) -> Card:
     else:
         card = export_card(name, found) if found.family is Family.EXPORT else meta_card(name, found)
     card.rows()  # a value of another type is an error here, and not where a page is half made
-    return card
+    return replace(card, notes=(*card.notes, hub_note(found.path))) if on_hub else card
+
+
+def hub_note(path: Path) -> str:
+    """Where a model of the hub lies in its cache, in a folder that is called by its commit."""
+    folder = path if path.is_dir() else path.parent
+    return f"from Hugging Face's hub, commit {folder.name}"
 
 
 def export_card(name: str, found: Opened) -> Card:
@@ -156,6 +160,8 @@ def export_card(name: str, found: Opened) -> Card:
     values["scores"] = info.get("scores", {})
     values["measure"] = MEASURES.get(description["parts"].get("probe", {}).get("schema", {}).get("targets"))
     values["notes"] = info.get("notes", ())
+    encoder = description["parts"].get("ema", {})
+    values["details"] = tuple(encoder_details(encoder)) if encoder.get("levels") else ()
     return settings(Card, values | {"sizes": parameters_by_part(found.path)})
 
 
@@ -170,25 +176,33 @@ def hugging_face_card(name: str, found: Opened) -> Card:
     known = "frames_per_clip" in config and "crop_size" in config
     numbers = {"frames": config["frames_per_clip"], "size": config["crop_size"]} if known else {}
     clip = clip_facts({**numbers, "fps": PAPER_FPS}) if known else None
-    note = "config.json names no frame rate; that of the paper is taken"
-    return Card(name, "Hugging Face", tuple(sizes), clip=clip, notes=(note,) if clip else (), sizes=sizes)
+    notes = ("config.json names no frame rate; that of the paper is taken",) if clip else ()
+    classes = config.get("id2label") if "probe" in sizes else None
+    details = encoder_details({"rope": "released"}) + ([("classes", str(len(classes)))] if classes else [])
+    parts = tuple(sizes)
+    return Card(name, "Hugging Face", parts, clip=clip, notes=notes, sizes=sizes, details=tuple(details))
 
 
 def meta_card(name: str, found: Opened) -> Card:
     """The card of a file of Meta's, which holds tensors and says little about them."""
-    # Of two averaged encoders the one that is loaded, whose name comes last in the table.
-    networks = {part: found.content[key] for key, part in META_PARTS.items() if key in found.content}
+    networks = meta_networks(found.content)
     if not networks:
         raise CheckpointError(f"{found.path} holds {found.family}; {INSTEAD[found.family]}")
-    if any("action_encoder" in key for key in networks.get("predictor", ())):
-        networks["ac_predictor"] = networks.pop("predictor")
-    if "probe" in networks:  # one of several classifiers that were trained side by side
-        networks["probe"] = networks["probe"][0]
-    sizes = {part: sum(map(Tensor.numel, plain(state).values())) for part, state in networks.items()}
-    notes = ["such files do not say their clips"]
+    model = published(found.path.name, networks)
+    clip, note = released_clip(model)
+    notes = [note, *leftovers(found.content)]
     if found.family is Family.V1_OR_V2:
         notes.append(f"{found.family}: {how_to_say(found.path)}")
-    return Card(name, f"Meta, {found.family}", tuple(sizes), notes=tuple(notes), sizes=sizes)
+    return Card(
+        source=name,
+        family=f"Meta, {found.family}",
+        parts=tuple(networks),
+        clip=clip,
+        licence=model and model.licence,
+        notes=tuple(notes),
+        sizes={part: sum(map(Tensor.numel, state.values())) for part, state in networks.items()},
+        details=tuple(meta_details(networks, len(found.content.get("classifiers", ())))),
+    )
 
 
 def parameters_by_part(path: Path) -> dict[str, int]:

@@ -14,6 +14,8 @@ from vjepa.weights.settings import settings
 
 Value = TypeVar("Value")
 
+PAPER_FPS = 4.0
+"""Frames per second of the clips of V-JEPA 2's pretraining, which no released file names."""
 MOST_FRAMES = 1 << 16
 MOST_SIZE = 1 << 14
 """Frames of a clip, and its height and width in pixels, beyond which a file must be damaged."""

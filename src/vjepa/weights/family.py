@@ -58,6 +58,8 @@ POSITIONS = ("pos_embed", "predictor_pos_embed")
 """Fixed positions, which V-JEPA 2 does not use. They alone may be left over."""
 WRAPPERS = re.compile(r"^((module|backbone|_orig_mod|model|encoder|predictor)\.)+")
 """What distributed training, masking, compilation and other trainers put before a tensor's name."""
+INSERTED = re.compile(r"\b_(fsdp_wrapped_module|checkpoint_wrapped_module|orig_mod)\.")
+"""What sharded training, activation checkpointing and compilation of single blocks put into it."""
 GRIDS = {1568: Family.V1, 4608: Family.V1, 2048: Family.V2, 8192: Family.V2, 18432: Family.V2}
 """Places of the published clips: 16 frames of 224 or 384 px; 16 or 64 frames of 256 px, 64 of 384 px."""
 NAMES = {
@@ -129,11 +131,13 @@ def holds(tensors: State, *marks: str) -> bool:
 def plain(network: Mapping[Any, Any]) -> State:
     """The tensors of a network, by their names without the prefixes of wrappers.
 
-    Raises UserError if it is none.
+    Raises UserError if it is none, or if two of its tensors have one name then.
     """
     require(isinstance(network, Mapping), f"a network in it is a {type(network).__name__}; give another file")
     tensors = {str(key): value for key, value in network.items() if isinstance(value, Tensor)}
-    return {WRAPPERS.sub("", key): value for key, value in tensors.items()}
+    named = {WRAPPERS.sub("", INSERTED.sub("", key)): value for key, value in tensors.items()}
+    require(len(named) == len(tensors), "a network in it holds tensors of one name twice; give another file")
+    return named
 
 
 def tensors_of(content: Any, name: str = "", seen: set[int] | None = None) -> State:

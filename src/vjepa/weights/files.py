@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable
 from functools import wraps
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from vjepa.errors import UserError, damage_as_error
 from vjepa.weights.box import BOX, box_path, is_box
+from vjepa.weights.hub_name import HubName, hub_name
+from vjepa.weights.released import released_file
 
 State = dict[str, Tensor]
 """The tensors of a network by name, as `state_dict` gives them."""
@@ -48,16 +51,13 @@ def as_checkpoint_error(
 def check_exists(source: str | Path) -> Path:
     """The source as a path; `demo` is the file in the package, and a stage's folder stands for its export.
 
-    Raises CheckpointError if there is none.
+    What is no path but may be a name on Hugging Face's hub, `owner/name`, is fetched into its cache. Raises
+    CheckpointError if there is none.
     """
     if is_box(source):
-        path = box_path()
-        if not path.is_file():
-            raise CheckpointError(
-                f"{BOX} names the weights in the package, but this copy of vjepa holds none; train your own "
-                "with `make demo`, or give another source"
-            )
-        return path
+        return existing_box()
+    if name := hub_name(source):
+        return from_hub(name)
     path = Path(os.path.expanduser(source))
     if not os.path.exists(path):  # also where the system refuses to look
         shown = ADDRESS.sub(r"\1://", str(source))  # a Path makes one slash of two
@@ -70,6 +70,40 @@ def check_exists(source: str | Path) -> Path:
     return export_in(path)
 
 
+def existing_box() -> Path:
+    """The weights in the package. Raises CheckpointError if they were left out of this copy."""
+    path = box_path()
+    if not path.is_file():
+        raise CheckpointError(
+            f"{BOX} names the weights in the package, but this copy of vjepa holds none; train your own "
+            "with `make demo`, or give another source"
+        )
+    return path
+
+
+def from_hub(name: HubName) -> Path:
+    """The folder, or the one file, of a model on the hub. Raises CheckpointError if it cannot be had."""
+    if find_spec("huggingface_hub") is None:
+        raise CheckpointError(
+            f"{name} does not exist here; if it is a model on Hugging Face's hub, fetching it takes the "
+            "package huggingface_hub (pip install 'vjepa[hf]')"
+        )
+    # Imported here, because it needs that package, and this module.
+    from vjepa.weights.hub import fetched
+
+    return fetched(name)
+
+
+def is_downloaded(source: str | Path) -> bool:
+    """Whether a source is the name of a model on the hub, and the hub's cache holds a whole copy of it."""
+    name = hub_name(source)
+    if name is None or find_spec("huggingface_hub") is None:
+        return False
+    from vjepa.weights.hub import kept_copy
+
+    return kept_copy(name) is not None
+
+
 def export_in(path: Path) -> Path:
     """The export in the folder of a stage, or of a run with a single export; any other path as it is."""
     recipes = [*path.glob("config.yaml"), *path.glob("*/config.yaml")] if path.is_dir() else []
@@ -78,11 +112,14 @@ def export_in(path: Path) -> Path:
 
 
 def download_of(source: str) -> str:
-    """How to fetch an address or a name on Hugging Face's hub, as the end of a sentence."""
+    """How to fetch an address, or a file that Meta has published, as the end of a sentence."""
     if ADDRESS.match(source):
-        return "; nothing here downloads, so fetch the file first (curl -fLO ADDRESS)"
-    if re.fullmatch(r"facebook/vjepa2[\w.-]*", source):
-        return f"; nothing here downloads, so fetch it first (hf download {source} --local-dir {source[9:]})"
+        return "; addresses are not downloaded here, so fetch the file first (curl -fLO ADDRESS)"
+    known = released_file(source)
+    if known:
+        return f"; it is published at {known.address}, so fetch it first (curl -fLO ADDRESS)"
+    if re.fullmatch(r"facebook/vjepa2[\w.@/-]*", source):  # a folder of the publisher's name is here
+        return f"; for the model of this name on Hugging Face's hub give hf://{source}"
     return ""
 
 

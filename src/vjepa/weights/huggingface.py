@@ -1,13 +1,14 @@
 """Hugging Face VJEPA2 directories: their config and tensors. Reading them does not need transformers."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from vjepa.errors import require
+from vjepa.errors import announce, require
 from vjepa.models.encoder import EncoderConfig
 from vjepa.models.predictor import PredictorConfig
 from vjepa.weights.checksums import check_numbers
@@ -47,6 +48,8 @@ def read_hf_config(folder: Path) -> dict:
             f"{folder} holds {Family.V21} in a form that is not known here; give Meta's file of it, such as "
             "vjepa2_1_vitl_dist_vitG_384.pt"
         )
+    if config.get("auto_map"):
+        announce(f"{folder}/config.json names code of the model's own (auto_map), which is not run")
     return config
 
 
@@ -102,24 +105,38 @@ def hf_files(folder: Path) -> list[Path]:
 def chosen_files(files: list[Path], indices: list[Path]) -> list[Path]:
     """Those of a folder's files that make up the model: the ones that an index names, or the whole one.
 
-    Raises CheckpointError for an index that names a file which is not in the folder.
+    Raises CheckpointError as `index_names`.
     """
     if not indices:
         whole = [file for file in files if file.stem in ("model", "pytorch_model")]
         return whole or files
-    index = indices[0]
+    names = index_names(indices[0], [file.name for file in files])
+    return [file for file in files if file.name in names]
+
+
+def index_names(index: Path, there: Collection[str]) -> set[str]:
+    """The files that an index says hold tensors. there: The names of the files beside it.
+
+    Raises CheckpointError if it names another one, such as a path that leads out of the folder.
+    """
     known = read_json(index)
     places = known.get("weight_map") if isinstance(known, dict) else None
     if not isinstance(places, dict) or not places:
         raise CheckpointError(f"{index} does not say which file holds which tensor; download it again")
     names = set(map(str, places.values()))
-    missing = sorted(names - {file.name for file in files})
+    outside = sorted(name for name in names if "/" in name)
+    if outside:
+        raise CheckpointError(
+            f"{index} names {outside[0][:80]}, which is not in its folder; such a file is never read, so "
+            "download the folder again from where you trust"
+        )
+    missing = sorted(names - set(there))
     if missing:
         raise CheckpointError(
             f"{index} names {missing[0][:80]}, one of {len(missing)} files that are not there; "
             "download the folder again"
         )
-    return [file for file in files if file.name in names]
+    return names
 
 
 def read_hf(folder: Path) -> State:

@@ -30,7 +30,7 @@ LOADERS: dict[str, PartLoader] = {
     "ema": load_encoder,
     "student": partial(load_encoder, weights="student"),
     "predictor": load_predictor,
-    "probe": load_probe,
+    "probe": partial(load_probe, head=0),  # of several classifiers, which have one shape
     "ac_predictor": load_ac_predictor,
     "policy": load_policy,
     "anticipation": load_anticipation,
@@ -43,7 +43,7 @@ def info(files: list[Path]) -> None:
     For a file that cannot be loaded, one line says what it is; the exit status is then 2.
 
     Args:
-        files: Stages' exports, files of Meta's, Hugging Face directories, or `demo`.
+        files: Stages' exports, files of Meta's, Hugging Face directories, names on its hub, or `demo`.
     """
     told = [card_or_error(file) for file in files]
     print("\n\n".join(map(str, told)))

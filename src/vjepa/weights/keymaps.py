@@ -117,8 +117,7 @@ def translate(state: State, prefix: str, keymap: Mapping[str, str], source: Path
 
     Raises CheckpointError for a name that the map does not know; `source` is named in it.
     """
-    # re.escape has escaped the braces too.
-    patterns = {re.compile(re.escape(name).replace(r"\{\}", r"(\d+)")): ours for name, ours in keymap.items()}
+    patterns = patterns_of(keymap)
     renamed = {}
     for key, value in state.items():
         if key.startswith(prefix):
@@ -126,6 +125,12 @@ def translate(state: State, prefix: str, keymap: Mapping[str, str], source: Path
             # On `meta`, torch's device of tensors without numbers, none is read from the file.
             renamed[ours] = our_shape(ours, value.to(torch.get_default_device()))
     return join_pieces(renamed)
+
+
+def patterns_of(keymap: Mapping[str, str]) -> dict[re.Pattern, str]:
+    """The map with patterns in place of foreign names, whose groups are the numbers of blocks."""
+    # re.escape has escaped the braces too.
+    return {re.compile(re.escape(name).replace(r"\{\}", r"(\d+)")): ours for name, ours in keymap.items()}
 
 
 def rename(key: str, patterns: Mapping[re.Pattern, str], source: Path) -> str:

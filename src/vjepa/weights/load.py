@@ -7,8 +7,9 @@ Loading is strict everywhere: a missing, surplus or misshaped tensor is an error
 that is missing, unreadable or does not fit raises CheckpointError.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.models.anticipation import AnticipationProbe
@@ -17,6 +18,7 @@ from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor, PredictorConfig
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
 from vjepa.weights.build import build
+from vjepa.weights.classifiers import Head, check_head
 from vjepa.weights.export import read_export
 from vjepa.weights.family import Family
 from vjepa.weights.files import State, as_checkpoint_error, check_exists
@@ -34,6 +36,7 @@ from vjepa.weights.meta import (
     meta_ac_predictor_configs,
     meta_encoder_config,
     meta_predictor_configs,
+    own_part,
     read_meta,
     read_meta_predictor,
     read_meta_probe,
@@ -41,6 +44,7 @@ from vjepa.weights.meta import (
 from vjepa.weights.settings import settings
 from vjepa.weights.source import read_source
 
+Config = TypeVar("Config", PredictorConfig, ACPredictorConfig)
 Weights = Literal["ema", "student"]
 """The averaged target encoder, which the papers evaluate, or the trained one."""
 
@@ -69,9 +73,12 @@ def load_encoder(
         description, state = read_export(found.path, weights)
         config = settings(EncoderConfig, description)
     else:
-        # Heads leave no trace in the shapes, so they come from the width or from the caller.
         state = read_meta(found, "target_encoder" if weights == "ema" else "encoder")
-        config = meta_encoder_config(state, heads, levels, found.path)
+        # Heads leave no trace in the shapes, so they come from our settings, the width or the caller.
+        known = own_part(found, weights)
+        config = (
+            settings(EncoderConfig, known) if known else meta_encoder_config(state, heads, levels, found.path)
+        )
         state = translate(state, "", META_ENCODER, found.path)
     return build(Encoder, config, state=state, source=found.path)
 
@@ -90,33 +97,49 @@ def load_predictor(source: str | Path, heads: int = 12, family: str | None = Non
         state = translate(read_hf(found.path), "predictor.", HF_PREDICTOR, found.path)
     elif found.family is Family.EXPORT:
         description, state = read_export(found.path, "predictor")
-        config = settings(PredictorConfig, description["config"])
-        encoder = settings(EncoderConfig, description["encoder"])
+        config, encoder = predictor_configs(description, PredictorConfig)
     else:
         state = translate(read_meta_predictor(found), "", META_PREDICTOR, found.path)
-        config, encoder = meta_predictor_configs(state, heads)
+        known = own_part(found, "predictor")
+        config, encoder = (
+            predictor_configs(known, PredictorConfig) if known else meta_predictor_configs(state, heads)
+        )
     return build(Predictor, config, encoder, state=state, source=found.path)
 
 
+def predictor_configs(description: Mapping[str, Any], kind: type[Config]) -> tuple[Config, EncoderConfig]:
+    """The config of a predictor, of a kind, and that of its encoder, of what an export says of it."""
+    return settings(kind, description["config"]), settings(EncoderConfig, description["encoder"])
+
+
 @as_checkpoint_error
-def load_probe(source: str | Path, heads: int = 16) -> AttentiveProbe:
-    """The attentive probe in a source of the same kinds; in Meta's file, the first classifier.
+def load_probe(source: str | Path, heads: int = 16, head: Head = None) -> AttentiveProbe:
+    """The attentive probe in a source of the same kinds.
 
     heads: Only for a file of Meta's, which does not say.
+    head: Which classifier of a file of Meta's, which may hold several: its number, from 0, or `best` if the
+        file says how accurate they are. Not given: the first, and a line on stderr says of how many.
     """
     found = read_source(source)
+    if found.family in (Family.EXPORT, Family.HUGGING_FACE):
+        check_head(found.path, head, 1)
     if found.family is Family.EXPORT:
         description, state = read_export(found.path, "probe")
-        config = settings(ProbeConfig, description["config"])
-        sizes = description["width"], description["classes"]
+        config, sizes = probe_of_description(description)
     elif found.family is Family.HUGGING_FACE:
         state = read_hf_probe(found.path)
         heads = hf_encoder_config(found.content).heads
         config, sizes = probe_of_shapes(state, heads)
     else:
-        state = read_meta_probe(found)
-        config, sizes = probe_of_shapes(state, heads)
+        state = read_meta_probe(found, head)
+        known = own_part(found, "probe")
+        config, sizes = probe_of_description(known) if known else probe_of_shapes(state, heads)
     return build(AttentiveProbe, config, *sizes, state=state, source=found.path)
+
+
+def probe_of_description(description: Mapping[str, Any]) -> tuple[ProbeConfig, tuple[int, int]]:
+    """Settings, and width and classes, of a probe, of what an export says of it."""
+    return settings(ProbeConfig, description["config"]), (description["width"], description["classes"])
 
 
 def probe_of_shapes(state: State, heads: int) -> tuple[ProbeConfig, tuple[int, int]]:
@@ -147,15 +170,18 @@ def load_ac_predictor(source: str | Path, heads: int = 16, extrinsics: bool = Fa
     found = read_source(source)
     if found.family not in (Family.EXPORT, Family.HUGGING_FACE):
         state = read_meta_predictor(found, of_actions=True)
+        known = own_part(found, "ac_predictor")
         # A map that was never trained would add one token of noise to every step.
-        if not extrinsics:
+        if not (extrinsics or known):
             state = {k: v for k, v in state.items() if not k.startswith("extrinsics_encoder.")}
         state = translate(state, "", META_AC_PREDICTOR, found.path)
-        config, encoder = meta_ac_predictor_configs(state, heads)
-        return build(ACPredictor, config, encoder, state=state, source=found.path)
-    description, state = read_export(found.path, "ac_predictor")
-    config = settings(ACPredictorConfig, description["config"])
-    encoder = settings(EncoderConfig, description["encoder"])
+        config, encoder = (
+            predictor_configs(known, ACPredictorConfig) if known else meta_ac_predictor_configs(state, heads)
+        )
+        description = known or {}
+    else:
+        description, state = read_export(found.path, "ac_predictor")
+        config, encoder = predictor_configs(description, ACPredictorConfig)
     predictor = build(ACPredictor, config, encoder, state=state, source=found.path)
     predictor.schema = description.get("schema") or None
     return predictor

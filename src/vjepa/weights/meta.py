@@ -1,18 +1,22 @@
 """Meta's `.pt` files, as the public code writes them: which networks they hold, and their sizes.
 
-They hold no config, so sizes are read off the tensors' shapes. The number of heads leaves no trace there.
+They hold no config, so sizes are read off the tensors' shapes. What leaves no trace there, such as the number
+of heads, follows from a published name or is given; where it is taken as usual, a line on stderr says so.
 """
 
 from dataclasses import replace
 from pathlib import Path
 
+from vjepa.errors import announce
 from vjepa.models.ac_predictor import ACPredictorConfig
 from vjepa.models.encoder import EncoderConfig
 from vjepa.models.predictor import PredictorConfig
 from vjepa.weights.checksums import check_numbers
+from vjepa.weights.classifiers import Head, chosen_classifier
 from vjepa.weights.family import POSITIONS, READABLE, Family, plain
 from vjepa.weights.files import CheckpointError, State
 from vjepa.weights.keymaps import META_PROBE, block_count, translate
+from vjepa.weights.released import HEADS, LEVELS, Released, released_file
 from vjepa.weights.source import Opened, first_names, how_to_say
 
 INSTEAD = {
@@ -20,20 +24,22 @@ INSTEAD = {
     Family.PROBE: READABLE,
 }
 """What to give instead of a file that lacks a network."""
-RELEASED_LEVELS = {
-    12: (2, 5, 8, 11),
-    24: (5, 11, 17, 23),
-    40: (9, 19, 29, 39),
-    48: (11, 23, 37, 47),
-}
-"""Blocks of V-JEPA 2.1's levels, by depth. Those of depth 48 are the code's, which made the weights; the
-paper has 35 instead of 37."""
 ROPE_PIXELS = 256
 """Side of the frames in V-JEPA 2.1's pretraining, to whose grid positions are stretched."""
 AVERAGED = ("ema_encoder", "target_encoder")
 """Names of the averaged encoder in a file; distilled ones of V-JEPA 2.1 hold the first."""
-RELEASED_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 22, 1664: 26}
-"""Heads of the published encoders, by width."""
+
+
+OWN = "vjepa"
+"""Name under which `weights convert` puts our settings beside networks in other people's layouts."""
+
+
+def own_part(found: Opened, part: str) -> dict | None:
+    """What an export of ours would say of a part, if `weights convert` wrote the file; None for others."""
+    parts: object = found.content
+    for key in (OWN, "parts", part):
+        parts = parts.get(key) if isinstance(parts, dict) else None
+    return parts if isinstance(parts, dict) else None
 
 
 def read_meta(found: Opened, network: str) -> State:
@@ -55,9 +61,9 @@ def read_meta(found: Opened, network: str) -> State:
         )
     state = {key: value for key, value in plain(found.content[network]).items() if key not in POSITIONS}
     is_old = network != "predictor" and "norms_block.0.weight" not in state
-    if found.family is Family.V21 and is_old:
+    if found.family is Family.V21 and is_old and OWN not in found.content:
         raise CheckpointError(
-            f"{path} is V-JEPA 2.1 by its name or other networks, but its '{network}' has no norms of levels; "
+            f"{path} is V-JEPA 2.1 by its name or other networks, but its '{network}' lacks norms of levels; "
             "give the file as it was published, or another name to one of V-JEPA 2"
         )
     check_numbers(path, state)
@@ -85,21 +91,16 @@ def meta_encoder_config(
     """
     # The kernel of a 3-D convolution: output channels, colours, frames, rows, columns.
     width, _, tubelet, patch, _ = state["patch_embed.proj.weight"].shape
-    heads = heads or RELEASED_HEADS.get(width)
-    if heads is None:
-        raise CheckpointError(
-            f"{source}: width {width} is not a published network's, so its heads are unknown; pass heads="
-        )
     depth = block_count(state, "blocks.")
+    norms = block_count(state, "norms_block.")
     config = EncoderConfig(
         width=width,
         depth=depth,
-        heads=heads,
+        heads=heads or heads_of(width, depth, source),
         mlp_width=state["blocks.0.mlp.fc1.weight"].shape[0],
         patch=patch,
         tubelet=tubelet,
     )
-    norms = block_count(state, "norms_block.")
     if not norms:
         return config
     return replace(
@@ -112,18 +113,47 @@ def meta_encoder_config(
     )
 
 
+def heads_of(width: int, depth: int, source: Path) -> int:
+    """The heads of an encoder, which leave no trace in a file: by its published name, else by its width.
+
+    Raises CheckpointError if no published encoder is so wide.
+    """
+    if width not in HEADS:
+        raise CheckpointError(
+            f"{source}: width {width} is not a published network's, so its heads are unknown; pass heads="
+        )
+    if not published(source, width, depth):
+        announce(
+            f"{source} does not say its heads; {HEADS[width]} are taken, as is usual at width {width} "
+            "(load_encoder takes heads=)"
+        )
+    return HEADS[width]
+
+
 def levels_of(depth: int, norms: int, source: Path) -> tuple[int, ...]:
     """The blocks of an encoder's levels, which leave no trace in a file of so many blocks and norms.
 
     Raises CheckpointError if no published encoder is like that.
     """
-    published = RELEASED_LEVELS.get(depth, ())
-    if norms not in (depth, len(published)):
+    known = LEVELS.get(depth, ())
+    if norms not in (depth, len(known)):
         raise CheckpointError(
             f"{source}: no published network of V-JEPA 2.1 has {depth} blocks and {norms} levels, so it is "
             "unknown which blocks they are; pass levels="
         )
-    return tuple(range(depth)) if norms == depth else published
+    if norms < depth and not released_file(source):
+        blocks = ", ".join(map(str, known))
+        announce(
+            f"{source} does not say which blocks its levels are; {blocks} are taken, as in the published "
+            f"network of {depth} blocks (load_encoder takes levels=)"
+        )
+    return tuple(range(depth)) if norms == depth else known
+
+
+def published(source: Path, width: int, depth: int) -> Released | None:
+    """The published model that a file is by its name, if its encoder has that model's width and depth."""
+    model = released_file(source)
+    return model if model and model.encoder == (width, depth) else None
 
 
 def meta_predictor_configs(state: State, heads: int) -> tuple[PredictorConfig, EncoderConfig]:
@@ -173,16 +203,15 @@ def meta_ac_predictor_configs(state: State, heads: int) -> tuple[ACPredictorConf
     return config, EncoderConfig(width=encoder_width, heads=1)
 
 
-def read_meta_probe(found: Opened) -> State:
-    """The tensors of an evaluation's first classifier, under our names.
+def read_meta_probe(found: Opened, head: Head = None) -> State:
+    """The tensors of one of an evaluation's classifiers, under our names. head: As for `chosen_classifier`.
 
-    Raises CheckpointError if the file holds no classifiers.
+    Raises CheckpointError if the file holds no classifiers, or not that one.
     """
     if not found.content.get("classifiers"):
         raise CheckpointError(
             f"{found.path} holds {found.family}, and no classifier; give a file such as ssv2-vitl-16x2x3.pt"
         )
-    # An evaluation trains several classifiers side by side, and all of them are in the list.
-    state = plain(found.content["classifiers"][0])
+    state = plain(chosen_classifier(found.path, found.content, head))
     check_numbers(found.path, state)
     return translate(state, "", META_PROBE, found.path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from vjepa.weights.box import is_box
 from vjepa.weights.card import read_card
 from vjepa.weights.export import part_description
-from vjepa.weights.files import as_checkpoint_error
+from vjepa.weights.files import as_checkpoint_error, is_downloaded
 from vjepa.weights.source import is_export
 
 FIRST_CHOICE = ("cooldown", "vlm")
@@ -59,5 +59,8 @@ def encoder_named(file: str | Path, part: str) -> str | None:
 
 
 def is_there(source: str | Path) -> bool:
-    """Whether a source that a file names is still there; `demo` is in the package."""
-    return is_box(source) or os.path.exists(os.path.expanduser(source))
+    """Whether a source that a file names is still there; `demo` is in the package.
+
+    A file does not decide what is downloaded, so of the hub's models only those in its cache are there.
+    """
+    return is_box(source) or os.path.exists(os.path.expanduser(source)) or is_downloaded(source)

@@ -19,6 +19,7 @@ from vjepa.sim.world.scene import SceneConfig
 from vjepa.weights.box import is_box
 from vjepa.weights.export import read_acting
 from vjepa.weights.facts import ActingFacts, chosen
+from vjepa.weights.hub_name import hub_name
 
 PolicyName = Literal["model", "untrained", "clone", "perfect", "pixels", "random", "still", "oracle"]
 """Who acts, as results files and recipes name it:
@@ -167,5 +168,6 @@ def available_policies(weights: PolicyWeights, names: Sequence[PolicyName]) -> l
     for name in available:
         for key in WEIGHTS_OF.get(name, ()):
             path = getattr(weights, key)
-            require(is_box(path) or Path(path).exists(), f"weights.{key}={path} does not exist")
+            found = is_box(path) or hub_name(path) or Path(path).exists()
+            require(bool(found), f"weights.{key}={path} does not exist")
     return available
