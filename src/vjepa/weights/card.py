@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from torch import Tensor
@@ -29,7 +30,7 @@ from vjepa.weights.family import Family
 from vjepa.weights.files import CheckpointError, as_checkpoint_error
 from vjepa.weights.hub_name import hub_name
 from vjepa.weights.huggingface import HF_PARTS, hf_encoder_config, read_hf
-from vjepa.weights.meta import INSTEAD
+from vjepa.weights.meta import INSTEAD, OWN
 from vjepa.weights.settings import settings
 from vjepa.weights.source import Opened, how_to_say, read_source
 
@@ -138,6 +139,8 @@ def read_card(source: str | Path) -> Card:
         card = hugging_face_card(name, found)
     else:
         card = export_card(name, found) if found.family is Family.EXPORT else meta_card(name, found)
+    if found.family is not Family.EXPORT:
+        card = with_own_facts(card, found.content.get(OWN))
     card.rows()  # a value of another type is an error here, and not where a page is half made
     return replace(card, notes=(*card.notes, hub_note(found.path))) if on_hub else card
 
@@ -150,19 +153,37 @@ def hub_note(path: Path) -> str:
 
 def export_card(name: str, found: Opened) -> Card:
     """The card of one of our exports, also of older versions."""
-    description = found.content
+    parts = found.content["parts"]
+    encoder = parts.get("ema", {})
+    values = {
+        "source": name,
+        "family": "vjepa",
+        "parts": tuple(parts),
+        "sizes": parameters_by_part(found.path),
+    }
+    values["details"] = tuple(encoder_details(encoder)) if encoder.get("levels") else ()
+    return settings(Card, values | training_facts(found.content))
+
+
+def training_facts(description: Mapping[str, Any]) -> dict[str, Any]:
+    """What a description of ours says of the training, as values of a card."""
     info = description.get("info", {})
     acting = [ActingFacts.of(part) for key, part in description["parts"].items() if key in ACTING_PARTS]
     values = {key: info.get(key) for key in ("stage", "steps", "seed", "data", "licence", "commit")}
-    values |= {"source": name, "family": "vjepa", "parts": tuple(description["parts"])}
     values["clip"] = clip_facts(info["clip"]) if info.get("clip") else None
     values["acting"] = acting[0] if acting else None
     values["scores"] = info.get("scores", {})
     values["measure"] = MEASURES.get(description["parts"].get("probe", {}).get("schema", {}).get("targets"))
     values["notes"] = info.get("notes", ())
-    encoder = description["parts"].get("ema", {})
-    values["details"] = tuple(encoder_details(encoder)) if encoder.get("levels") else ()
-    return settings(Card, values | {"sizes": parameters_by_part(found.path)})
+    return values
+
+
+def with_own_facts(card: Card, description: Any) -> Card:
+    """The card of a foreign layout that we wrote, whose description stands beside the networks."""
+    if not isinstance(description, Mapping):
+        return card
+    known = {key: value for key, value in training_facts(description).items() if value}
+    return settings(Card, vars(card) | known)
 
 
 def hugging_face_card(name: str, found: Opened) -> Card:
