@@ -21,11 +21,12 @@ from scripts.evidence import ENCODERS, READ_OUTS, Summaries, draw_evidence, summ
 from vjepa.command.mistakes import mistakes_as_sentences
 from vjepa.command.parser import call, parser_of_settings
 from vjepa.data.clips import ClipConfig
+from vjepa.data.loose_files import read_videos
 from vjepa.drawing.film import write_png
 from vjepa.drawing.outputs import check_outputs
 from vjepa.errors import UserError, require
 from vjepa.evaluation.rollout_figure import save_error_figure
-from vjepa.features.config import FeatureConfig, read_videos
+from vjepa.features.config import FeatureConfig
 from vjepa.features.contact_sheet import contact_sheet
 from vjepa.features.extraction import extract
 from vjepa.features.files import read_features

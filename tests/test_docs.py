@@ -50,7 +50,18 @@ OTHERS = {
     "scripts/launch/torchrun.sh",
 }
 """First words of commands that are not ours."""
-MAKE_VARIABLES = {"RUN", "SCALE", "TASK", "CLIPS", "EPISODES", "SEEDS", "PROTOCOL", "PYTHON", "ARGS", "TEACHER"}
+MAKE_VARIABLES = {
+    "RUN",
+    "SCALE",
+    "TASK",
+    "CLIPS",
+    "EPISODES",
+    "SEEDS",
+    "PROTOCOL",
+    "PYTHON",
+    "ARGS",
+    "TEACHER",
+}
 
 
 def blocks() -> list:

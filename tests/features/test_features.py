@@ -20,6 +20,7 @@ from tests.stages.test_stages import fit
 from tests.videos import even_times, write_video
 from vjepa.__main__ import main
 from vjepa.data.clips import ClipConfig
+from vjepa.data.loose_files import read_videos
 from vjepa.data.manifest import Row, read_manifest
 from vjepa.data.reading import note_file
 from vjepa.data.transforms import normalise
@@ -30,7 +31,7 @@ from vjepa.drawing.film import write_png
 from vjepa.drawing.palette import RIGHT, rgb
 from vjepa.errors import UserError
 from vjepa.features.clip_features import clip_features, clip_of, read_clip
-from vjepa.features.config import FeatureConfig, read_videos, source_digest
+from vjepa.features.config import FeatureConfig, source_digest
 from vjepa.features.contact_sheet import ROW_GAP, SheetConfig, contact_sheet, neighbour_table
 from vjepa.features.extraction import extract, load_extractor
 from vjepa.features.files import Features, read_features, read_shard

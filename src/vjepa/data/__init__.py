@@ -8,6 +8,7 @@ storage          files at addresses; `stored` opens them, and members of shards,
                  what a decoder is given; `file_cache` keeps copies; `remote_lists` are manifests at addresses
 shards           the command `data shards`, which packs a manifest into tar files (`shard_files`)
 media_files      the endings of videos, and the videos of a folder; `media_paths`: what paths in a list mean
+loose_files      a manifest of a single file, or of a folder of images only
 class_map        the numbers of classes that a list names
 array_files      arrays and tables (.npz, Parquet), whose size in memory is known before they are read
 text_files       text in whatever encoding people have it, as UTF-8; it raises `manifest_error`

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 from vjepa.data.clips import ClipConfig, EvaluationClips, TrainingClips, WithImages, collate_clips
 from vjepa.data.digest import DataDigest, joint_digest, manifest_digest, rows_digest
+from vjepa.data.loose_files import read_videos
 from vjepa.data.manifest import Manifest, read_manifest
 from vjepa.data.module import ResumableData, check_sources
-from vjepa.data.storage import StorageConfig
+from vjepa.data.storage import StorageConfig, is_address
 from vjepa.errors import require
 
 
@@ -26,7 +28,7 @@ class ImageSources:
     """Single images beside the clips of a batch: image files, or random frames of videos."""
 
     train: tuple[Source, ...]
-    """Manifests to draw them from."""
+    """Manifests to draw them from; a folder that holds images only is one too."""
     size: int = 256
     """Height and width, pixels; all other settings are those of the clips."""
     per_clip: int = 3
@@ -36,6 +38,13 @@ class ImageSources:
         check_sources(self.train, "one manifest")
         counts = f"size={self.size} and per_clip={self.per_clip}"
         require(self.size > 0 and self.per_clip > 0, f"data.images: {counts} must both be positive")
+
+
+def read_images(source: str, storage: StorageConfig) -> Manifest:
+    """The manifest of images, which may be a folder that holds images only."""
+    return (
+        read_manifest(source, storage=storage) if is_address(source) else read_videos(Path(source), storage)
+    )
 
 
 class ClipData(ResumableData):
@@ -84,7 +93,7 @@ class ClipData(ResumableData):
     @cached_property
     def image_manifests(self) -> list[Manifest]:
         sources = self.images.train if self.images else ()
-        return [read_manifest(source.manifest, storage=self.storage) for source in sources]
+        return [read_images(source.manifest, self.storage) for source in sources]
 
     # None or "" means no validation.
     @cached_property

@@ -8,11 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import pyarrow as pa
-
 from vjepa.data.clips import ClipConfig
-from vjepa.data.manifest import Manifest, read_manifest
-from vjepa.data.media_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, files_by_kind
+from vjepa.data.manifest import Manifest
 from vjepa.errors import check_positive, check_workers, require
 from vjepa.features.clip_features import Pool, clip_of
 from vjepa.weights.card import read_card
@@ -128,30 +125,3 @@ def source_digest(source: Path) -> str:
     # A directory may hold other files, such as a README, which change nothing.
     files = [path / "config.json", *sorted(path.glob("model*.safetensors"))]
     return hashlib.sha256("".join(map(digest, files)).encode()).hexdigest()[:12]
-
-
-def read_videos(videos: Path) -> Manifest:
-    """The manifest at a path, or one made for a single video or image, or for a folder of images only."""
-    files = files_without_list(videos)
-    if not files:
-        return read_manifest(videos)
-    empty = pa.nulls(len(files), pa.float64())
-    # The paths are absolute, so that the manifest has no folder to be relative to.
-    columns = {
-        "path": [str(path.resolve()) for path in files],
-        "label": [-1] * len(files),
-        "start": empty,
-        "end": empty,
-    }
-    return Manifest(videos, pa.table(columns))
-
-
-def files_without_list(videos: Path) -> list[Path]:
-    """The files, if the path is a single video or image or a folder of images only; otherwise none."""
-    if videos.is_file():
-        return [videos] if videos.suffix.lower() in VIDEO_SUFFIXES + IMAGE_SUFFIXES else []
-    files = files_by_kind(videos)
-    # A folder that holds a video is a data set, which `read_manifest` lists.
-    if any(kind in VIDEO_SUFFIXES for kind in files):
-        return []
-    return sorted(videos / path for kind in IMAGE_SUFFIXES for path in files.get(kind, ()))

@@ -20,11 +20,12 @@ from tqdm import tqdm
 
 from vjepa.data.clips import Sample
 from vjepa.data.loader import Loader, loader_settings
+from vjepa.data.loose_files import read_videos
 from vjepa.data.manifest import Manifest
 from vjepa.data.windows import Window, WindowClips, windows_of
 from vjepa.errors import counted, require
 from vjepa.features.clip_features import clip_features
-from vjepa.features.config import FeatureConfig, read_videos
+from vjepa.features.config import FeatureConfig
 from vjepa.features.files import FORMAT, NOTE, Shard, is_empty, read_note, write_note, write_shard
 from vjepa.models.device import find_device
 from vjepa.models.encoder import Encoder

@@ -11,10 +11,10 @@ share of that folder's clips whose label their neighbours predict.
 
 from pathlib import Path
 
+from vjepa.data.loose_files import read_videos
 from vjepa.drawing.film import write_png
 from vjepa.drawing.outputs import check_outputs
 from vjepa.errors import check_positive
-from vjepa.features.config import read_videos
 from vjepa.features.contact_sheet import SheetConfig, contact_sheet, neighbour_table
 from vjepa.features.files import read_features, read_note
 from vjepa.features.nearest import check_same_settings, knn_accuracy, nearest_clips

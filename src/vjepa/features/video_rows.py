@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from vjepa.data.loose_files import read_videos
 from vjepa.data.manifest import NO_LABEL, Manifest, Row
 from vjepa.data.manifest_files import LISTS
 from vjepa.data.storage import is_address
 from vjepa.data.stored import Stored
-from vjepa.features.config import read_videos
 
 
 def rows_of(paths: Sequence[Path]) -> list[Row]:

@@ -70,7 +70,7 @@ def encoder_for(where: Mapping[str, Path]) -> str:
     if not there:
         raise CheckpointError(
             f"there is {' and '.join(where)} and no encoder in {next(iter(where.values()))}, with which a "
-            "directory of transformers' begins; give the encoder as --weights, and a probe as --probe"
+            "directory of transformers' begins; give the encoder first, and a probe as --probe"
         )
     probe = where.get("probe")
     is_ours = probe is not None and read_source(probe).family is Family.EXPORT
