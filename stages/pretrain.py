@@ -58,7 +58,7 @@ class Pretrain(AveragedStage):
             masks: Which tokens are dropped.
             optim: AdamW and its schedules.
             momentum: Share of the target encoder's moving average that stays at each step.
-            init_from: Start from these weights: another run's export, `.ckpt`, or folder of checkpoints.
+            init_from: Start from these weights: another run's folder, `.ckpt` or export, or released ones.
             activation_checkpointing: Compute the encoder's blocks again for the gradients: far less memory.
             alarm: When the run counts as collapsed, and what happens then.
             seed: Decides the initial weights (through seed_everything) and the masks.

@@ -148,7 +148,7 @@ def test_one_batch_is_overfitted_at_dropped_and_at_kept_places():
     ("changes", "images", "sentence"),
     [
         ({"context": None, "images": None}, False, "model.predictor.dense is the output that model.context"),
-        ({"images": replace(IMAGES, context=None)}, True, "images.context if there are images"),
+        ({"images": replace(IMAGES, context=None)}, True, "with images model.images.context"),
         ({"images": None}, True, "data.images where they are; give both or neither"),
         ({}, False, "data.images where they are; give both or neither"),
         ({}, "odd", "must be a multiple of the other"),

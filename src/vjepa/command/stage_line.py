@@ -73,7 +73,8 @@ def stage_line(command: str, stage: str, words: Sequence[str]) -> StageLine:
     if names_folder or not is_set("--out", [], typed):
         line += ["--out", out]
     demo = not overlaid and not is_set("--data.train", words, typed)
-    for needed in inputs(stage, own, demo):
+    is_help = any(word.partition("=")[0].endswith(".help") for word in words)
+    for needed in () if is_help else inputs(stage, own, demo):
         if needed.option and is_set(needed.option, words, typed):
             continue
         needed.check()

@@ -29,15 +29,20 @@ class ImageSources:
 
     train: tuple[Source, ...]
     """Manifests to draw them from; a folder that holds images only is one too."""
-    size: int = 256
-    """Height and width, pixels; all other settings are those of the clips."""
+    size: int | None = None
+    """Height and width, pixels; null for those of the clips. All other settings are those of the clips."""
     per_clip: int = 3
     """Images for each clip of a batch."""
 
     def __post_init__(self) -> None:
         check_sources(self.train, "one manifest")
         counts = f"size={self.size} and per_clip={self.per_clip}"
-        require(self.size > 0 and self.per_clip > 0, f"data.images: {counts} must both be positive")
+        positive = min(self.per_clip, 1 if self.size is None else self.size) > 0
+        require(positive, f"data.images: {counts} must both be positive")
+
+    def frame(self, clip: ClipConfig) -> ClipConfig:
+        """What one image is, beside such clips."""
+        return replace(clip, frames=1, size=self.size or clip.size)
 
 
 def read_images(source: str, storage: StorageConfig) -> Manifest:
@@ -124,7 +129,7 @@ class ClipData(ResumableData):
         if self.images is None:
             return clips
         weights = [source.weight for source in self.images.train]
-        frame = replace(self.clip, frames=1, size=self.images.size)
+        frame = self.images.frame(self.clip)
         images = TrainingClips(self.image_manifests, weights, frame, self.seed)
         return WithImages(clips, images, self.images.per_clip)
 

@@ -23,37 +23,26 @@ from vjepa.features.clip_features import clip_features
 from vjepa.models.encoder import Encoder
 from vjepa.models.probe import AttentiveProbe
 from vjepa.weights.card import read_card
-from vjepa.weights.export import read_schema
 from vjepa.weights.facts import clip_facts
-from vjepa.weights.files import as_checkpoint_error, check_exists
-from vjepa.weights.huggingface import read_hf_config
+from vjepa.weights.files import as_checkpoint_error
+from vjepa.weights.probe_schema import known_schema
 from vjepa.weights.settings import settings
-from vjepa.weights.source import is_export
 
 
 @as_checkpoint_error
 def read_probe_schema(source: str | Path) -> dict[str, Any]:
-    """The schema in a probe stage's export, or that of a Hugging Face classifier.
+    """The schema of a probe, with the clips that it reads.
 
     Raises CheckpointError if there is no probe, and UserError for a file of Meta's, which names no classes.
     """
-    path = check_exists(source)
-    if not (path.is_dir() or is_export(path)):
-        raise UserError(f"{path} does not say what its classes are called; load_probe gives its logits")
-    schema = hugging_face_schema(path) if path.is_dir() else read_schema(path, "probe")
+    schema = known_schema(source)
+    if "names" not in schema:
+        raise UserError(f"{source} does not say what its classes are called; load_probe gives its logits")
+    card = read_card(source).clip
+    clip = vars(card) | {"short": "hold"} if card else {}
+    schema = {"layers": [], "clip": clip} | schema
     check_schema(schema)
     return schema
-
-
-def hugging_face_schema(path: Path) -> dict[str, Any]:
-    """What config.json says of a classifier's outputs and clips."""
-    names = read_hf_config(path).get("id2label", {})
-    clip = read_card(path).clip
-    settings = vars(clip) | {"short": "hold"} if clip else {}
-    if not isinstance(names, dict):
-        raise ValueError(f"id2label is a {type(names).__name__}")
-    ordered = [names[key] for key in sorted(names, key=int)]
-    return {"layers": [], "targets": "classes", "names": ordered, "clip": settings}
 
 
 def check_schema(schema: Mapping[str, Any]) -> None:

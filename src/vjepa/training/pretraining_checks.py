@@ -1,7 +1,5 @@
 """Whether the settings of a pretraining agree with each other and with its data."""
 
-from dataclasses import replace
-
 import lightning as L
 
 from vjepa.data.clip_data import ClipData
@@ -26,8 +24,8 @@ def check_objective(stage: L.LightningModule, data: ClipData) -> None:
     for context in contexts:
         require(
             (context is not None) == stage.predictor.config.dense,
-            "model.predictor.dense is the output that model.context trains, and images.context if there are "
-            "images: give all of them or none",
+            "model.predictor.dense is the output that model.context trains, and with images "
+            "model.images.context: give all of them or none",
         )
 
 
@@ -48,6 +46,6 @@ def check_images(stage: L.LightningModule, data: ClipData) -> None:
     text += "give both or neither"
     require((stage.images is None) == (data.images is None), text)
     if stage.images:
-        clip = replace(data.clip, frames=1, size=data.images.size)
+        clip = data.images.frame(data.clip)
         count = data.batch_size * data.images.per_clip
         check_groups(stage.images.masks, check_divisible(stage.encoder, clip), count, stage.seed)

@@ -13,6 +13,7 @@ MOOT = (
     "The dirpath has changed",  # of a run's folder that was moved, or of another run's checkpoint
     "smaller than the logging interval",  # our monitors write the first step themselves
     "Total length of `list` across ranks is zero",  # a recipe without validation
+    "Unable to serialize instance",  # jsonargparse, of a default that is a settings object
     "returned a view tensor",  # under FSDP2; nobody changes the output of a network in place
 )
 

@@ -6,6 +6,7 @@ The networks must have the same settings, such as the number of heads, which no 
     start_from("runs/demo/pretrain/checkpoints", networks)
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,12 +14,15 @@ from pathlib import Path
 from torch import nn
 
 from vjepa.errors import UserError, announce, damage_as_error
+from vjepa.models.encoder import EncoderConfig
+from vjepa.models.predictor import PredictorConfig
 from vjepa.weights.card import read_card
 from vjepa.weights.checkpoints import checkpoint_in
 from vjepa.weights.checksums import check_numbers
 from vjepa.weights.family import Family
 from vjepa.weights.files import CheckpointError, State, as_checkpoint_error, load_strictly
 from vjepa.weights.load import Weights, load_encoder, load_predictor
+from vjepa.weights.released import HEADS, LEVELS
 from vjepa.weights.settings import settings
 from vjepa.weights.source import read_source
 
@@ -33,7 +37,7 @@ def start_from(source: str | Path, networks: Mapping[str, nn.Module]) -> None:
     it holds networks of other settings, and CheckpointError if it cannot be read or a tensor does not fit.
     """
     source = checkpoint_in(source)
-    configs, state = read_networks(source)
+    configs, state = read_networks(source, networks["encoder"].config, networks["predictor"].config)
     with damage_as_error(source, CheckpointError):
         check_same_configs(networks, configs, source)
     # Strictly, since a missing key would leave a part of a network at its random start.
@@ -41,20 +45,31 @@ def start_from(source: str | Path, networks: Mapping[str, nn.Module]) -> None:
 
 
 @as_checkpoint_error
-def read_networks(source: str | Path) -> tuple[Configs, State]:
-    """Settings and weights of the networks in a file or a Hugging Face directory."""
+def read_networks(
+    source: str | Path,
+    encoder: EncoderConfig = EncoderConfig(),
+    predictor: PredictorConfig = PredictorConfig(),
+) -> tuple[Configs, State]:
+    """Settings and weights of the networks in a file or a Hugging Face directory.
+
+    encoder, predictor: Of the recipe, whose heads and levels are those of files of unpublished sizes.
+    """
     found = read_source(source)
     if found.family is Family.LIGHTNING:
         state = found.content["state_dict"]
         check_numbers(found.path, state)
         return found.content.get("networks", {}), state
     # A run goes on with both encoders: the trained one and its moving average.
-    networks = {
-        "encoder": load_encoder(source, trained_in(source)),
-        "target": load_encoder(source, "ema"),
-        "predictor": load_predictor(source),
+    heads = None if encoder.width in HEADS else encoder.heads
+    levels = None if encoder.depth in LEVELS else encoder.levels
+    published = PredictorConfig()
+    predictor_heads = published.heads if predictor.width == published.width else predictor.heads
+    loaded = {
+        "encoder": load_encoder(source, trained_in(source), heads, levels=levels),
+        "target": load_encoder(source, "ema", heads, levels=levels),
+        "predictor": load_predictor(source, predictor_heads),
     }
-    return network_configs(networks), nn.ModuleDict(networks).state_dict()
+    return network_configs(loaded), nn.ModuleDict(loaded).state_dict()
 
 
 def trained_in(source: str | Path) -> Weights:
@@ -74,8 +89,8 @@ def network_configs(networks: Mapping[str, nn.Module]) -> Configs:
 
 def option(value: object) -> str:
     """A setting as a command line takes it."""
-    text = str(list(value) if isinstance(value, tuple) else value)
-    return "null" if value is None else text.replace(" ", "")
+    # JSON writes true and null as YAML reads them.
+    return json.dumps(value, separators=(",", ":")).strip('"')
 
 
 def check_same_configs(networks: Mapping[str, nn.Module], loaded: Configs | None, source: str | Path) -> None:

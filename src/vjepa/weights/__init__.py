@@ -10,6 +10,7 @@ hub          such models, fetched into the hub's cache
 released     the published models as a table, and the command that prints it
 classifiers  which one is meant of the classifiers that an evaluation trained side by side
 facts        what networks were trained for: clips, states and actions
+probe_schema what a source says of its probe: layers, names of classes, clips
 card         any source of weights described: parts, sizes, data, licence, scores
 details      what is particular to its networks, and what else lies in the file
 box          the weights in the package, whose source name is `demo`

@@ -18,6 +18,7 @@ from vjepa.errors import one_line
 from vjepa.weights.box import BOX, BOX_NOTE, is_box
 from vjepa.weights.details import (
     and_joined,
+    distilled_text,
     encoder_details,
     leftovers,
     meta_details,
@@ -154,14 +155,12 @@ def hub_note(path: Path) -> str:
 def export_card(name: str, found: Opened) -> Card:
     """The card of one of our exports, also of older versions."""
     parts = found.content["parts"]
-    encoder = parts.get("ema", {})
     values = {
         "source": name,
         "family": "vjepa",
         "parts": tuple(parts),
         "sizes": parameters_by_part(found.path),
     }
-    values["details"] = tuple(encoder_details(encoder)) if encoder.get("levels") else ()
     return settings(Card, values | training_facts(found.content))
 
 
@@ -175,7 +174,17 @@ def training_facts(description: Mapping[str, Any]) -> dict[str, Any]:
     values["scores"] = info.get("scores", {})
     values["measure"] = MEASURES.get(description["parts"].get("probe", {}).get("schema", {}).get("targets"))
     values["notes"] = info.get("notes", ())
+    values["details"] = tuple(own_details(description["parts"]))
     return values
+
+
+def own_details(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is particular to the networks of a description of ours, as rows; nothing of plain ones."""
+    encoder = parts.get("ema") or parts.get("student", {})
+    is_plain = not encoder.get("levels") and encoder.get("rope", "released") == "released"
+    rows = [] if is_plain else encoder_details(encoder)
+    width = parts.get("predictor", {}).get("config", {}).get("target_width")
+    return rows + ([("predictor", distilled_text(width))] if width else [])
 
 
 def with_own_facts(card: Card, description: Any) -> Card:
@@ -210,13 +219,15 @@ def meta_card(name: str, found: Opened) -> Card:
     if not networks:
         raise CheckpointError(f"{found.path} holds {found.family}; {INSTEAD[found.family]}")
     model = published(found.path.name, networks)
+    # A file of probes may hold the encoder too.
+    has_encoder = found.family is Family.PROBE and networks.keys() & {"ema", "student"}
     clip, note = released_clip(model)
     notes = [note, *leftovers(found.content)]
     if found.family is Family.V1_OR_V2:
         notes.append(f"{found.family}: {how_to_say(found.path)}")
     return Card(
         source=name,
-        family=f"Meta, {found.family}",
+        family=f"Meta, {Family.V2 if has_encoder else found.family}",
         parts=tuple(networks),
         clip=clip,
         licence=model and model.licence,

@@ -79,8 +79,13 @@ def meta_predictor_details(state: State) -> Rows:
     if first is not None:
         told += f"; predicts {first.shape[1] // len(first)} levels of width {len(first)}"
     elif "video_mod_embed" in state:
-        told += f"; predicts a teacher's tokens of width {len(out)}: the encoder was distilled"
+        told += f"; {distilled_text(len(out))}"
     return [("predictor", told)]
+
+
+def distilled_text(width: int) -> str:
+    """What a predictor of a teacher's tokens says of its encoder."""
+    return f"predicts a teacher's tokens of width {width}: the encoder was distilled"
 
 
 def encoder_details(config: Mapping[str, Any]) -> Rows:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from functools import wraps
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -42,6 +43,7 @@ def as_checkpoint_error(
 
     @wraps(read)
     def checked(source: str | Path, *rest: Rest.args, **named: Rest.kwargs) -> Result:
+        signature(read).bind(source, *rest, **named)  # a wrong call is no damage of the file
         with damage_as_error(source, CheckpointError):
             return read(source, *rest, **named)
 

@@ -25,7 +25,7 @@ from vjepa.weights.load import (
     load_probe,
 )
 
-PartLoader = Callable[[Path], object]
+PartLoader = Callable[..., object]
 LOADERS: dict[str, PartLoader] = {
     "ema": load_encoder,
     "student": partial(load_encoder, weights="student"),

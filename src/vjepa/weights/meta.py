@@ -30,6 +30,11 @@ AVERAGED = ("ema_encoder", "target_encoder")
 """Names of the averaged encoder in a file; distilled ones of V-JEPA 2.1 hold the first."""
 
 
+SAY_HEADS = (
+    "pass heads= in Python, or convert the file once (vjepa weights convert FILE --to vjepa --out NEW "
+    "--unsaid.heads N --unsaid.predictor_heads M)"
+)
+SAY_LEVELS = "pass levels= in Python, or convert the file once with --unsaid.levels"
 OWN = "vjepa"
 """Name under which `weights convert` puts our settings beside networks in other people's layouts."""
 
@@ -120,7 +125,7 @@ def heads_of(width: int, depth: int, source: Path) -> int:
     """
     if width not in HEADS:
         raise CheckpointError(
-            f"{source}: width {width} is not a published network's, so its heads are unknown; pass heads="
+            f"{source}: width {width} is not a published network's, so its heads are unknown; {SAY_HEADS}"
         )
     if not published(source, width, depth):
         announce(
@@ -139,7 +144,7 @@ def levels_of(depth: int, norms: int, source: Path) -> tuple[int, ...]:
     if norms not in (depth, len(known)):
         raise CheckpointError(
             f"{source}: no published network of V-JEPA 2.1 has {depth} blocks and {norms} levels, so it is "
-            "unknown which blocks they are; pass levels="
+            f"unknown which blocks they are; {SAY_LEVELS}"
         )
     if norms < depth and not released_file(source):
         blocks = ", ".join(map(str, known))

@@ -17,7 +17,7 @@ from typing import Any
 from vjepa.errors import check_positive, require
 from vjepa.models.encoder import EncoderConfig
 from vjepa.weights.card import PAPER_FPS, Card, parameters_text, read_card
-from vjepa.weights.facts import ClipFacts, chosen, clip_facts
+from vjepa.weights.facts import ClipFacts, chosen
 from vjepa.weights.family import Family
 from vjepa.weights.files import CheckpointError, as_checkpoint_error, check_exists
 from vjepa.weights.meta import OWN
@@ -25,9 +25,10 @@ from vjepa.weights.out.hf_folder import write_hf
 from vjepa.weights.out.layouts import LayoutName, choose, reasons_text
 from vjepa.weights.out.meta_file import untold, write_meta
 from vjepa.weights.out.model_card import model_card, notes_for
-from vjepa.weights.out.open_parts import ENCODERS, OpenPart
+from vjepa.weights.out.open_parts import ENCODERS, OpenPart, Unsaid
 from vjepa.weights.out.portable import SIZE
 from vjepa.weights.out.stored import StoredTensor, complete, stored_digest, write_tensors
+from vjepa.weights.probe_schema import clip_in
 from vjepa.weights.settings import settings
 from vjepa.weights.source import read_source
 
@@ -59,6 +60,7 @@ def convert(
     parts: tuple[str, ...] | None = None,
     frames: int | None = None,
     size: int | None = None,
+    unsaid: Unsaid = Unsaid(),
 ) -> None:
     """Write weights as a directory for transformers, as a file of Meta's, or as an export.
 
@@ -70,6 +72,7 @@ def convert(
         parts: Which networks, as `weights info` names them. Not given: all that the layout holds.
         frames: Frames of a clip, for hf. Not given: as the weights say.
         size: Height and width of a clip, pixels, for hf. Not given: as the weights say.
+        unsaid: What a file of Meta's does not say, of networks that nobody has published.
     """
     check_positive(frames=frames, size=size)
     require(to == "hf" or not (frames or size), f"--frames and --size are for --to hf, and not for --to {to}")
@@ -77,7 +80,7 @@ def convert(
     card = read_card(weights)
     where = part_places(card, weights, probe, parts)
     asked = [*(parts or ()), *(["probe"] if probe else [])]
-    opened, left = choose(to, where, asked)
+    opened, left = choose(to, where, asked, unsaid)
     check_probe(opened, where)
     info = info_of(weights, card, probe)
 
@@ -156,8 +159,8 @@ def info_of(weights: str | Path, card: Card, probe: Path | None) -> dict[str, An
         clip = asdict(card.clip) if card.clip else None
         notes = [*card.notes, f"converted from {Path(weights).name} ({card.family})"]
         info = {"clip": clip, "licence": card.licence, "notes": notes}
-    scores = read_card(probe).scores if probe else {}
-    return info | ({"scores": dict(scores)} if scores else {})
+    # Those of the source are of its own probe.
+    return info | ({"scores": dict(read_card(probe).scores)} if probe else {})
 
 
 def clip_of(work: Conversion, frames: int | None, size: int | None) -> ClipFacts:
@@ -165,7 +168,8 @@ def clip_of(work: Conversion, frames: int | None, size: int | None) -> ClipFacts
 
     Raises UserError if the encoder's tubelets do not divide them.
     """
-    known = probe_clip(work.parts) or work.card.clip
+    schema = work.parts["probe"].description.get("schema", {}) if "probe" in work.parts else {}
+    known = clip_in(schema) or work.card.clip
     source = work.card.source
     frames = chosen(source, "frames", known and known.frames, frames, FRAMES)
     size = chosen(source, "size", known and known.size, size, SIZE)
@@ -177,12 +181,6 @@ def clip_of(work: Conversion, frames: int | None, size: int | None) -> ClipFacts
         f"{config.patch} px; give other --frames or --size",
     )
     return ClipFacts(frames, known.fps if known else PAPER_FPS, size)
-
-
-def probe_clip(parts: Mapping[str, OpenPart]) -> ClipFacts | None:
-    """The clips that the probe was trained on, if there is one and its file says it."""
-    known = parts["probe"].description.get("schema", {}).get("clip") if "probe" in parts else None
-    return clip_facts({key: known[key] for key in ("frames", "fps", "size")}) if known else None
 
 
 def write_for_transformers(folder: Path, work: Conversion, clip: ClipFacts) -> None:
@@ -202,11 +200,14 @@ def write_export(path: Path, work: Conversion) -> None:
 
 
 def of_parts(work: Conversion) -> Card:
-    """The card of the source without what it says of an action-conditioned predictor, if that is left out."""
+    """The card of what is written: not of an action-conditioned predictor of the source that is left out."""
+    sizes = {name: numbers(list(part.tensors.values())) for name, part in work.parts.items()}
+    scores = work.info.get("scores", {})
+    card = replace(work.card, scores=scores, sizes=work.card.sizes | sizes)
     if "ac_predictor" in work.parts:
-        return work.card
-    scores = {name: value for name, value in work.card.scores.items() if not name.endswith(" ahead")}
-    return replace(work.card, acting=None, scores=scores)
+        return card
+    kept = {name: value for name, value in scores.items() if not name.endswith(" ahead")}
+    return replace(card, acting=None, scores=kept)
 
 
 def typed(weights: Path, to: str, out: Path, *others: Path | int | tuple[str, ...] | None) -> str:

@@ -15,7 +15,7 @@ from vjepa.weights.family import Family
 from vjepa.weights.files import CheckpointError
 from vjepa.weights.out.hf_folder import why_not_encoder, why_not_predictor, why_not_probe
 from vjepa.weights.out.meta_file import NAMES
-from vjepa.weights.out.open_parts import ENCODERS, OpenPart, open_part
+from vjepa.weights.out.open_parts import ENCODERS, OpenPart, Unsaid, open_part
 from vjepa.weights.settings import settings
 from vjepa.weights.source import read_source
 
@@ -25,15 +25,15 @@ OWNERS = {"hf": "transformers' VJEPA2", "meta": "a file of Meta's"}
 
 
 def choose(
-    to: LayoutName, where: Mapping[str, Path], asked: Collection[str]
+    to: LayoutName, where: Mapping[str, Path], asked: Collection[str], unsaid: Unsaid
 ) -> tuple[dict[str, OpenPart], dict[str, str]]:
     """The parts that the layout holds, opened, and why others are left out.
 
-    where: Part -> its source. asked: Parts that may not be left out. Raises UserError for such a one, and if
-    no part is left.
+    where: Part -> its source. asked: Parts that may not be left out. unsaid: What the user adds to files.
+    Raises UserError for a part that was asked for and is left out, and if none is left.
     """
     left = left_by_name(to, where)
-    parts = {part: open_part(source, part) for part, source in where.items() if part not in left}
+    parts = {part: open_part(source, part, unsaid) for part, source in where.items() if part not in left}
     left |= left_by_settings(parts) if to == "hf" else {}
     refused = next((part for part in asked if part in left), None)
     require(

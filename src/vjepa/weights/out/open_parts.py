@@ -63,6 +63,31 @@ TARGETS = {"multi_label_classification": "multilabel", "regression": "regression
 
 
 @dataclass(frozen=True)
+class Unsaid:
+    """What a file of Meta's leaves unsaid, as a user says it; None for what readers know or assume."""
+
+    heads: int | None = None
+    """Attention heads of the encoder."""
+    predictor_heads: int | None = None
+    """Those of the predictor, of either kind."""
+    levels: tuple[int, ...] | None = None
+    """Blocks of an encoder's levels."""
+
+    def __post_init__(self) -> None:
+        for name in ("heads", "predictor_heads"):
+            count = getattr(self, name)
+            require(count is None or count > 0, f"--unsaid.{name} {count} must be more than 0")
+        blocks = self.levels or ()
+        require(min(blocks, default=0) >= 0, f"--unsaid.levels {[*blocks]} are numbers of blocks, from 0")
+
+    def arguments(self, part: str) -> dict[str, Any]:
+        """The arguments of a part's loader."""
+        named = {"heads": self.predictor_heads if part.endswith("predictor") else self.heads}
+        named |= {"levels": self.levels} if part in ENCODERS else {}
+        return {key: value for key, value in named.items() if value is not None}
+
+
+@dataclass(frozen=True)
 class OpenPart:
     """A network in a file."""
 
@@ -73,13 +98,13 @@ class OpenPart:
 
 
 @as_checkpoint_error
-def open_part(source: str | Path, part: str) -> OpenPart:
+def open_part(source: str | Path, part: str, unsaid: Unsaid = Unsaid()) -> OpenPart:
     """A part that `read_card` names. Raises CheckpointError as its loader does.
 
     A number that is not finite raises it when it is read.
     """
     found = read_source(source)
-    opened = unchecked_part(source, found, part)
+    opened = unchecked_part(source, found, part, unsaid)
     tensors = {key: finite(stored, key, found.path) for key, stored in opened.tensors.items()}
     return OpenPart(opened.description, tensors)
 
@@ -98,33 +123,36 @@ def finite(stored: StoredTensor, key: str, path: Path) -> StoredTensor:
     return stored._replace(read=read)
 
 
-def unchecked_part(source: str | Path, found: Opened, part: str) -> OpenPart:
+def unchecked_part(source: str | Path, found: Opened, part: str, unsaid: Unsaid) -> OpenPart:
     """The part with the numbers as they are."""
-    network = empty_network(source, part)
+    network = empty_network(source, part, unsaid)
     if found.family is Family.EXPORT:
         prefix = f"{part}."
         tensors = stored_in(found.path).items()
         state = {key.removeprefix(prefix): value for key, value in tensors if key.startswith(prefix)}
         return OpenPart(part_description(found.path, part), state)
-    description = foreign_description(network, source, found, part)
+    description = foreign_description(network, source, found, part, unsaid)
     if found.family is Family.HUGGING_FACE:
         prefix, keymap = HF_MAPS[part]
         return OpenPart(description, ours(hf_part(found.path, part), keymap, prefix, found.path))
     return OpenPart(description, ours(meta_part(found, part, network), META_MAPS[part], "", found.path))
 
 
-def empty_network(source: str | Path, part: str) -> nn.Module:
+def empty_network(source: str | Path, part: str, unsaid: Unsaid) -> nn.Module:
     """The network of a part without numbers. Raises CheckpointError if a tensor does not fit it.
 
     A part that only its own program loads, such as a projector, is an empty module.
     """
     with torch.device("meta"), ShapesAlone():
-        loaded = LOADERS[part](Path(source)) if part in LOADERS else nn.Module()
+        known = LOADERS.get(part)
+        loaded = known(Path(source), **unsaid.arguments(part)) if known else nn.Module()
     require(isinstance(loaded, nn.Module), f"{part} is no network")
     return loaded
 
 
-def foreign_description(network: nn.Module, source: str | Path, found: Opened, part: str) -> dict[str, Any]:
+def foreign_description(
+    network: nn.Module, source: str | Path, found: Opened, part: str, unsaid: Unsaid
+) -> dict[str, Any]:
     """What an export would say of a network in a file of somebody else's.
 
     Where `weights convert` made the file, that is what it put there, unless the file was changed since.
@@ -132,27 +160,32 @@ def foreign_description(network: nn.Module, source: str | Path, found: Opened, p
     known = own_part(found, part)
     if known is not None and found.family is not Family.HUGGING_FACE:
         return known  # by which the network was built
-    made = derived_description(network, source, found, part)
+    made = derived_description(network, source, found, part, unsaid)
     return known if known is not None and same_settings(part, known, made) else made
 
 
-def derived_description(network: nn.Module, source: str | Path, found: Opened, part: str) -> dict[str, Any]:
+def derived_description(
+    network: nn.Module, source: str | Path, found: Opened, part: str, unsaid: Unsaid
+) -> dict[str, Any]:
     """The same from a network's own settings, and from the names of classes in a Hugging Face directory."""
     if part in ENCODERS:
         return asdict(network.config)
     if part == "probe":
         named = schema_of(found.content) if found.family is Family.HUGGING_FACE else {}
         return probe_part(network).description | ({"schema": named} if named else {})
-    return {"config": asdict(network.config), "encoder": asdict(read_encoder_config(network, source, found))}
+    encoder = read_encoder_config(network, source, found, unsaid)
+    return {"config": asdict(network.config), "encoder": asdict(encoder)}
 
 
-def read_encoder_config(network: nn.Module, source: str | Path, found: Opened) -> EncoderConfig:
+def read_encoder_config(
+    network: nn.Module, source: str | Path, found: Opened, unsaid: Unsaid
+) -> EncoderConfig:
     """The config of the encoder whose tokens a predictor reads: of that in the same file, if there is one."""
     if found.family is Family.HUGGING_FACE:
         return hf_encoder_config(found.content)
     for part in ENCODERS:
         if part in read_card(source).parts:
-            return empty_network(source, part).config
+            return empty_network(source, part, unsaid).config
     # Nothing but the width, and of V-JEPA 2.1 the number of levels, shows in a predictor.
     first = network.embed[0] if isinstance(network.embed, nn.Sequential) else network.embed
     levels = getattr(network, "levels", 1)

@@ -8,6 +8,7 @@ mean, deviation and names of classes, is in the file as JSON (`facts_of`).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,13 +22,11 @@ from vjepa.models.encoder import Encoder
 from vjepa.models.frozen import freeze
 from vjepa.models.probe import AttentiveProbe
 from vjepa.weights.card import Card, read_card
-from vjepa.weights.export import read_schema
 from vjepa.weights.facts import chosen
-from vjepa.weights.family import Family
-from vjepa.weights.files import CheckpointError, as_checkpoint_error, check_same_encoder, weights_digest
+from vjepa.weights.files import CheckpointError, check_same_encoder, weights_digest
 from vjepa.weights.load import Weights, load_encoder, load_probe
 from vjepa.weights.out.portable_files import check_packages, comparison, complete_model, kind_of, write_model
-from vjepa.weights.source import read_source
+from vjepa.weights.probe_schema import clip_in, known_schema
 
 Format = Literal["onnx", "torch"]
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
@@ -82,10 +81,12 @@ def export_portable(
     check_positive(frames=frames, size=size, batch=batch)
     check_format(out, format)
     check_out(out, encoder, probe)
-    schema = read_portable_schema(probe) if probe else {}
+    schema = known_schema(probe) if probe else {}
     network = load_encoder(encoder, weights or schema.get("weights", "ema"))
     # A probe was trained on clips of its own, so it is asked first.
     cards = [read_card(source) for source in (probe, encoder) if source]
+    if known := clip_in(schema):
+        cards[0] = replace(cards[0], clip=known)
     clip = clip_to_take(cards, network, frames, size)
     facts = {"output": "logits" if probe else "tokens"} | clip | facts_of(cards[-1], network, schema)
     whole = freeze(classifier(network, probe, schema) if probe else network)
@@ -109,19 +110,6 @@ def check_out(out: Path, *read: Path | None) -> None:
     is_read = any(out.resolve() == path.resolve() for path in read if path)
     require(not is_read, f"{out} is read and would be overwritten; name another output")
     check_packages(kind)
-
-
-@as_checkpoint_error
-def read_portable_schema(probe: str | Path) -> dict[str, Any]:
-    """What a probe's file says of its layers, encoder and classes; nothing for one of Meta's.
-
-    Raises CheckpointError if the source does not exist, or holds no probe.
-    """
-    found = read_source(probe)
-    if found.family is Family.EXPORT:
-        return read_schema(found.path, "probe")
-    names = found.content.get("id2label", {}) if found.family is Family.HUGGING_FACE else {}
-    return {"targets": "classes", "names": [names[key] for key in sorted(names, key=int)]} if names else {}
 
 
 def clip_to_take(
