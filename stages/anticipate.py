@@ -33,6 +33,7 @@ from vjepa.models.probe import ProbeConfig
 from vjepa.training.grid_optim import GridConfig
 from vjepa.training.grid_stage import GridStage, Selection
 from vjepa.training.optim import OptimConfig, Schedule
+from vjepa.training.pretraining_checks import check_own_tokens
 from vjepa.training.stage_cli import check_divisible, run
 from vjepa.weights.export import Part
 from vjepa.weights.load import Weights, load_predictor
@@ -85,6 +86,7 @@ class Anticipate(GridStage):
     def load_frozen(self) -> None:
         super().load_frozen()
         self.predictor = freeze(load_predictor(self.source))
+        check_own_tokens(self.predictor, self.source)
 
     def build(self) -> None:
         data = self.trainer.datamodule
@@ -100,7 +102,7 @@ class Anticipate(GridStage):
     @torch.no_grad()
     def tokens(self, batch: AnticipationBatch) -> dict[str, Float[Tensor, "b n d"]]:
         """The tokens that each row reads."""
-        seen = self.encoder(normalise(batch.clip))
+        seen = self.predictor.context(self.encoder, normalise(batch.clip))
         shown = self.encoder(normalise(batch.shown))
         per_second = self.trainer.datamodule.clip.fps / self.encoder.config.tubelet
         # Time steps between the clip's end and the moment. The margin keeps rounding errors from losing one.

@@ -23,14 +23,12 @@ from vjepa.models.predictor import PredictorConfig
 from vjepa.objectives.dense import ImageConfig
 from vjepa.objectives.masks import MaskConfig
 from vjepa.training.alarms import AlarmConfig
+from vjepa.training.frozen_stage import TEACHER_DIGEST
 from vjepa.training.optim import OptimConfig, Schedule
 from vjepa.training.pretraining_checks import check_teacher
 from vjepa.training.stage_cli import run
 from vjepa.weights.files import weights_digest
 from vjepa.weights.load import Weights, load_encoder
-
-DIGEST = "teacher_digest"
-"""Where a checkpoint holds the digest of the teacher's weights."""
 
 
 class Distil(Pretrain):
@@ -95,13 +93,13 @@ class Distil(Pretrain):
         super().on_save_checkpoint(checkpoint)
         state = checkpoint["state_dict"].items()
         checkpoint["state_dict"] = {key: value for key, value in state if not key.startswith("teacher.")}
-        checkpoint[DIGEST] = self.teacher_digest
+        checkpoint[TEACHER_DIGEST] = self.teacher_digest
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Raises UserError if the run had another teacher."""
         super().on_load_checkpoint(checkpoint)
         text = f"the checkpoint was trained with another teacher than {self.source}; give that of its run"
-        require(checkpoint[DIGEST] == self.teacher_digest, text)
+        require(checkpoint[TEACHER_DIGEST] == self.teacher_digest, text)
         teacher = {f"teacher.{key}": value for key, value in self.teacher.state_dict().items()}
         checkpoint["state_dict"] = teacher | checkpoint["state_dict"]
 

@@ -29,8 +29,8 @@ from vjepa.errors import DataError, UserError
 from vjepa.evaluation.recall import MeanClassRecall, focal_loss
 from vjepa.evaluation.report import report
 from vjepa.models.anticipation import AnticipationProbe, add_position_embedding, look_ahead, predict_ahead
-from vjepa.models.encoder import Encoder
-from vjepa.models.predictor import Predictor
+from vjepa.models.encoder import Encoder, EncoderConfig
+from vjepa.models.predictor import Predictor, PredictorConfig
 from vjepa.models.probe import ProbeConfig
 from vjepa.training.grid_optim import GridConfig
 from vjepa.training.optim import OptimConfig, Schedule
@@ -225,12 +225,18 @@ def log_of(file: Path, clips: Path, numbers: range, odd: str = "") -> str:
     return str(file)
 
 
+def write_networks(folder: Path, encoder: EncoderConfig = TINY, predictor: PredictorConfig = NARROW) -> None:
+    """An encoder and its predictor, for a stage to read."""
+    torch.manual_seed(1)
+    networks = Encoder(encoder), Predictor(predictor, encoder)
+    parts = {"ema": encoder_part(networks[0]), "predictor": predictor_part(networks[1], encoder)}
+    export(folder / "encoder.safetensors", parts, {})
+
+
 @pytest.fixture
 def episodes(clips_manifest, tmp_path) -> list[str]:
     """Logs for training, validation and test; in their folder an encoder and its predictor."""
-    torch.manual_seed(1)
-    parts = {"ema": encoder_part(Encoder(TINY)), "predictor": predictor_part(Predictor(NARROW, TINY), TINY)}
-    export(tmp_path / "encoder.safetensors", parts, {})
+    write_networks(tmp_path)
     folders = {
         "train": clips_manifest.parent,
         "val": twin(clips_manifest).parent,
@@ -388,3 +394,18 @@ def test_two_processes_count_every_action_once(episodes, tmp_path):
         assert done.returncode == 0, done.stderr
     one, two = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("one", "two"))
     assert one == two and {row["clips"] for row in two} == {23}
+
+
+def test_a_probe_reads_the_last_of_several_levels(episodes, tmp_path):
+    write_networks(tmp_path, replace(TINY, levels=(0, 1)), replace(NARROW, dense=True))
+    stage = stage_of(tmp_path)
+    fit(stage, data_of(episodes), tmp_path, steps=1)
+    clip = torch.randn(2, 3, 4, 32, 32)
+    seen = stage.predictor.context(stage.encoder, clip)
+    assert torch.equal(stage.predictor.last_level(seen), stage.encoder(clip))
+
+
+def test_a_predictor_of_a_teachers_tokens_is_refused(episodes, tmp_path):
+    write_networks(tmp_path, TINY, replace(NARROW, target_width=48))
+    with pytest.raises(UserError, match="holds a distilled encoder, whose predictor predicts a teacher's"):
+        fit(stage_of(tmp_path), data_of(episodes), tmp_path, steps=1)

@@ -1,5 +1,7 @@
 """Laws of V-JEPA 2.1 in the stages: the loss at kept places, images beside clips, distillation."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +37,7 @@ MASKS = MaskConfig(kinds=(BlockConfig(2, 0.2), BlockConfig(1, 0.5)), group=8)
 CONTEXT = ContextConfig(weight=0.5, begin=0.25, full=0.75)
 IMAGES = ImageConfig(share=0.4, masks=MaskConfig((BlockConfig(2, 0.2),), group=16), context=CONTEXT)
 COMMON = {"masks": MASKS, "optim": OptimConfig(lr=Schedule(1e-3)), "momentum": Schedule(0.9)}
+ROOT = Path(__file__).parents[2]
 CLIP = ClipConfig(frames=4, fps=8.0, size=32)
 
 
@@ -70,6 +73,7 @@ def test_the_weight_of_kept_places_is_a_function_of_the_share_of_the_run():
         weights = [CONTEXT.at(int(share * total), total) for share in shares]
         assert weights == [0.0, 0.0, 0.25, 0.5, 0.5]
     assert ContextConfig(0.7).at(1, 10) == 0.7
+    assert [ContextConfig(0.7, 0.5, 0.5).at(step, 10) for step in (5, 6)] == [0.0, 0.7]
 
 
 def test_the_loss_is_the_papers_sum(clips_manifest, tmp_path):
@@ -151,13 +155,16 @@ def test_one_batch_is_overfitted_at_dropped_and_at_kept_places():
         ({"images": replace(IMAGES, context=None)}, True, "with images model.images.context"),
         ({"images": None}, True, "data.images where they are; give both or neither"),
         ({}, False, "data.images where they are; give both or neither"),
-        ({}, "odd", "must be a multiple of the other"),
+        ({}, "odd", r"data\.batch_size x data\.images\.per_clip=24 and model\.images\.masks\.group=16: one"),
         ({"predictor": replace(DENSE, target_width=24)}, True, "is for predictors of a teacher's tokens"),
         ({"half_life": 0.0}, True, "half_life=0.0 is a number of clips"),
+        ({"momentum": Schedule(0.9, start=2.0, warmup=3)}, True, r"model\.momentum\.start=2\.0 is a share"),
+        ({}, "frame", "to an encoder with image_tokenizer such clips are images"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(clips_manifest, tmp_path, changes, images, sentence):
     data = clip_data(clips_manifest, per_clip=3 if images == "odd" else 2, images=bool(images))
+    data.clip = replace(CLIP, frames=1) if images == "frame" else CLIP
     with pytest.raises(UserError, match=sentence):
         fit(pretrain(**changes), data, tmp_path, steps=1)
 
@@ -250,3 +257,39 @@ def test_a_distillation_resumes_exactly_and_with_its_teacher_alone(clips_manifes
 def test_a_teacher_that_does_not_fit_is_refused(clips_manifest, tmp_path, teacher, changes, sentence):
     with pytest.raises(UserError, match=sentence):
         fit(distil(teacher, **changes), clip_data(clips_manifest, images=False), tmp_path, steps=1)
+
+
+def test_a_distilled_run_goes_on_in_distillation_alone(clips_manifest, tmp_path, teacher):
+    stage = distil(teacher)
+    trainer = fit(stage, clip_data(clips_manifest, images=False), tmp_path, steps=1)
+    trainer.save_checkpoint(tmp_path / "step=1.ckpt")
+    cooldown = Cooldown(**COMMON, encoder=OLD, predictor=DENSE, init_from=str(tmp_path / "step=1.ckpt"))
+    with pytest.raises(UserError, match=r"was distilled, .* go on with `vjepa fit distil`"):
+        cooldown.context = CONTEXT
+        fit(cooldown, clip_data(clips_manifest, images=False), tmp_path, steps=1)
+
+
+def test_what_only_images_train_has_no_average_either(clips_manifest, tmp_path):
+    stage = pretrain(images=None)
+    with torch.no_grad():
+        stage.encoder.embed_image.weight.add_(1.0)
+    before = stage.target.embed_image.weight.clone()
+    fit(stage, clip_data(clips_manifest, images=False), tmp_path, steps=2)
+    assert torch.equal(stage.target.embed_image.weight, before)
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("--model.context.weight=0", "context.weight=0.0 must be positive"),
+        ("--model.images.share=1", "images.share=1.0 is a share"),
+        ("--data.images.per_clip=0", "data.images: size=None and per_clip=0 must both be positive"),
+    ],
+)
+def test_what_an_optional_group_refuses_is_one_sentence(option, sentence, tmp_path):
+    command = [sys.executable, "-m", "stages.pretrain", "fit", "--config", "conf/pretrain.yaml"]
+    more = ["--data.images.train", "[{manifest: a.csv}]"] if "data.images" in option else []
+    told = subprocess.run(
+        [*command, "--out", str(tmp_path / "out"), *more, option], capture_output=True, text=True, cwd=ROOT
+    )
+    assert told.returncode == 2 and told.stderr.count("\n") < 4 and sentence in told.stderr

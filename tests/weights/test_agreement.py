@@ -100,6 +100,7 @@ def is_loaded(load, path: Path) -> bool:
     return True
 
 
+@pytest.mark.usefixtures("small_widths")
 @pytest.mark.parametrize("name", LOADABLE)
 def test_what_info_tells_is_loaded(tmp_path, name):
     content, parts = LOADABLE[name]

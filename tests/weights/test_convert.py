@@ -1,6 +1,12 @@
 """Weights go into other people's layouts and back without a changed bit; what one cannot hold is named."""
 
 import json
+import os
+import resource
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +40,7 @@ from vjepa.weights.out.convert import convert
 from vjepa.weights.out.diff import diff
 from vjepa.weights.out.hf_folder import ratio
 from vjepa.weights.out.open_parts import open_part
+from vjepa.weights.out.places import complete
 from vjepa.weights.out.stored import stored_digest
 
 SMALL = EncoderConfig(width=24, depth=2, heads=2, mlp_width=52, patch=8, init_std=0.2)
@@ -204,7 +211,7 @@ def meta_file(tmp_path) -> Path:
     """A file of Meta's, of a published width, with positions that nothing uses."""
     wide = replace(SMALL, width=384, heads=6)
     networks = {name: meta_encoder(drawn(Encoder(wide))) for name in ("encoder", "target_encoder")}
-    predictor = Predictor(PredictorConfig(24, 1, 12, 20, mask_tokens=10), wide)
+    predictor = Predictor(PredictorConfig(384, 1, 12, 20, mask_tokens=10), wide)
     networks["predictor"] = meta_predictor(drawn(predictor))
     networks["encoder"]["module.backbone.pos_embed"] = sines(4, 384)
     torch.save(networks | {"epoch": 3, "opt": None}, tmp_path / "vitl.pt")
@@ -223,7 +230,7 @@ def test_metas_through_another_layout_and_back(meta_file, tmp_path, layout):
 @pytest.mark.parametrize("target_width", [None, 40])
 def test_metas_of_version_2_1_through_ours_and_back(tmp_path, target_width):
     wide = replace(DENSE, width=384, heads=6)  # so that readers know heads, and levels, which are all blocks
-    predictor = PredictorConfig(24, 1, 12, 20, mask_tokens=2, dense=True, target_width=target_width)
+    predictor = PredictorConfig(384, 1, 12, 20, mask_tokens=2, dense=True, target_width=target_width)
     source = written(tmp_path / "own.safetensors", wide, predictor)
     convert(weights=source, to="meta", out=tmp_path / "first.pt", parts=("ema", "student", "predictor"))
     content = torch.load(tmp_path / "first.pt", weights_only=True)
@@ -236,13 +243,13 @@ def test_metas_of_version_2_1_through_ours_and_back(tmp_path, target_width):
 
 
 def test_a_probe_and_a_predictor_of_metas_there_and_back(tmp_path):
-    probe = drawn(AttentiveProbe(ProbeConfig(2, 16), 32, 5))
+    probe = drawn(AttentiveProbe(ProbeConfig(2, 16), 768, 5))
     torch.save({"classifiers": [meta_probe(probe)]}, tmp_path / "probe.pt")
     assert_same_tensors(tmp_path / "probe.pt", through(tmp_path / "probe.pt", tmp_path, "vjepa", "meta"))
 
     folder = tmp_path / "ac"
     folder.mkdir()
-    predictor = drawn(ACPredictor(ACPredictorConfig(width=96, depth=1, heads=16, mlp_width=20), SMALL))
+    predictor = drawn(ACPredictor(ACPredictorConfig(width=1024, depth=1, heads=16, mlp_width=20), SMALL))
     state = meta_ac_predictor(predictor)
     unused = {"module.extrinsics_encoder.weight": torch.ones(96, 6)}
     torch.save({"predictor": state | unused}, folder / "ac.pt")
@@ -426,10 +433,100 @@ def test_a_failure_leaves_nothing(folder, tmp_path, monkeypatch):
         ("meta", "o.pt", "vjepa.weights.out.meta_file.torch.save"),
         ("vjepa", "o.safetensors", "vjepa.weights.out.convert.write_tensors"),
     ):
-        with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(UserError, match="cannot be written: disk full"),
+        ):
             patch.setattr(step, fail)
             convert(weights=folder / "own.safetensors", to=to, out=tmp_path / out)
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_sentence(source, tmp_path, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 640 vs 534")
+
+    with small_files_alone(), pytest.raises(UserError, match="cannot be written: File too large"):
+        convert(weights=source, to="vjepa", out=tmp_path / "o.safetensors")
+    monkeypatch.setattr("vjepa.weights.out.meta_file.torch.save", fail)
+    with pytest.raises(UserError, match="cannot be written; the disk is full"):
+        convert(weights=source, to="meta", out=tmp_path / "o.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def small_files_alone() -> Iterator[None]:
+    """Let the system refuse files of more than a thousand bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_nothing(number, source, tmp_path, monkeypatch):
+    monkeypatch.setattr("vjepa.weights.out.convert.write_tensors", lambda *_: os.kill(os.getpid(), number))
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit, match=str(128 + number)):
+        convert(weights=source, to="vjepa", out=tmp_path / "o.safetensors")
+    assert list(tmp_path.iterdir()) == [] and signal.getsignal(number) == before
+
+
+def test_of_two_programs_that_write_one_file_the_last_wins(source, tmp_path):
+    out = tmp_path / "o.safetensors"
+    with complete(out) as unfinished:
+        convert(weights=source, to="vjepa", out=out)
+        assert_same_tensors(source, out)
+        unfinished.write_text("the last")
+    assert out.read_text() == "the last" and list(tmp_path.iterdir()) == [out]
+
+
+def test_a_folder_that_fills_meanwhile_is_kept(tmp_path):
+    with (
+        pytest.raises(UserError, match="o cannot be written: Directory not empty"),
+        complete(tmp_path / "o") as unfinished,
+    ):
+        unfinished.mkdir()
+        (tmp_path / "o").mkdir()
+        (tmp_path / "o/mine").write_text("mine")
+    assert (tmp_path / "o/mine").read_text() == "mine"
+
+
+def test_names_beside_the_output_are_the_users(source, tmp_path):
+    taken = tmp_path / "o.safetensors.unfinished"
+    shutil.copy(source, taken)
+    convert(weights=taken, to="vjepa", out=tmp_path / "o.safetensors")
+    assert taken.read_bytes() == source.read_bytes()
+
+
+def test_a_folder_that_is_read_stays_as_it_is(source, tmp_path, capsys):
+    folder = through(source, tmp_path, "hf")
+    blob = tmp_path / "blob.safetensors"
+    (folder / "model.safetensors").rename(blob)
+    (folder / "model.safetensors").symlink_to(blob)  # as in the hub's cache
+    for out in (folder / "model.safetensors", blob):
+        assert "is read and would be overwritten" in refusal(
+            f"{folder} --to vjepa --out {out}", folder, capsys
+        )
+    inside = f"{folder} --to meta --out {folder}/new/o.pt"
+    assert "0-hf, which is read; name an output elsewhere" in refusal(inside, folder, capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--to hf --out FOLDER/new/..", "is not a new file's or folder's name"),
+        ("--to vjepa --out FOLDER/circle.safetensors", "is a link to nothing; name another output"),
+        ("--to hf --out FOLDER/link", "is a link; give the folder that it names"),
+    ],
+)
+def test_what_names_no_new_place_is_refused(words, sentence, source, tmp_path, capsys):
+    (tmp_path / "circle.safetensors").symlink_to("circle.safetensors")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    assert sentence in refusal(f"{source} {words}", tmp_path, capsys)
 
 
 @pytest.mark.parametrize("own", [3, {"parts": 3, "info": {}}, {"parts": {"ema": {"width": "x"}}, "info": 3}])
@@ -443,10 +540,83 @@ def test_settings_that_are_damaged_are_one_sentence_or_passed_over(tmp_path, own
 
 def test_an_empty_folder_is_taken_and_no_other(source, tmp_path):
     (tmp_path / "new").mkdir()
-    (tmp_path / "new.unfinished").mkdir()  # of a run that was killed
-    (tmp_path / "new.unfinished/config.json").write_text("half")
+    (tmp_path / "new.unfinished").mkdir()
+    (tmp_path / "new.unfinished/config.json").write_text("mine")
     convert(weights=source, to="hf", out=tmp_path / "new")
-    assert read_card(tmp_path / "new").parts and not (tmp_path / "new.unfinished").exists()
+    assert read_card(tmp_path / "new").parts and (tmp_path / "new.unfinished/config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("schema", "sentence"),
+    [
+        (3, "own.safetensors: "),
+        ({"layers": 3}, "ProbeSchema.layers is 3; expected tuple[int, ...]"),
+        ({"layers": "13"}, "ProbeSchema.layers is '13'"),
+        ({"layers": [[1]]}, "ProbeSchema.layers is ((1,),)"),
+        ({"layers": [1.0]}, "ProbeSchema.layers is (1.0,)"),
+        ({"layers": [9]}, "its probe reads the layers [9], and the encoder gives those of the blocks 0 to 1"),
+        ({"names": ["x", "y"]}, "the probe has 3 outputs and 2 names"),
+        ({"names": ["x", "y", "x"]}, "two of the probe's classes are called ['x']"),
+        ({"names": [1, 2, 3]}, "ProbeSchema.names is (1, 2, 3)"),
+        ({"clip": 3}, "the probe's clip is a int"),
+        ({"clip": {"frames": "4", "fps": 5.0, "size": 32}}, "ClipFacts.frames is '4'"),
+        ({"weights": 3}, "ProbeSchema.weights is 3"),
+    ],
+)
+def test_a_schema_that_no_probe_has_is_one_sentence(schema, sentence, tmp_path, capsys):
+    probe = probe_part(AttentiveProbe(ProbeConfig(1, 2), 24, 3))
+    parts = {"ema": encoder_part(Encoder(SMALL)), "probe": Part(probe.module, probe.description)}
+    parts["probe"].description["schema"] = schema
+    export(tmp_path / "own.safetensors", parts, {})
+    for out in ("--to meta --out FOLDER/o.pt", "--to vjepa --out FOLDER/o.safetensors"):
+        line = refusal(f"FOLDER/own.safetensors {out}", tmp_path, capsys)
+        assert line.startswith("error: ") and "own.safetensors" in line and sentence in line
+    if "layers" not in sentence or "expected" in sentence:  # other layers are left out
+        assert sentence in refusal("FOLDER/own.safetensors --to hf --out FOLDER/o", tmp_path, capsys)
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        ({"0": "x", "1": "y"}, "the probe has 3 outputs and 2 names"),
+        ({"0": "x", "1": "y", "3": "z"}, "id2label has the key ['3']; expected the numbers from 0 to 2"),
+        ({"0": "x", "1": "y", "z": "z"}, "id2label has the key ['z']"),
+        ({"0": "x", "1": "y", "2": 3}, "ProbeSchema.names is ('x', 'y', 3)"),
+        (["x", "y", "z"], "id2label is a list"),
+    ],
+)
+def test_names_of_others_that_are_not_those_of_the_outputs(labels, sentence, source, tmp_path, capsys):
+    folder = through(source, tmp_path, "hf")
+    config = json.loads((folder / "config.json").read_text())
+    del config["vjepa"]
+    (folder / "config.json").write_text(json.dumps(config | {"id2label": labels}))
+    assert sentence in refusal(f"{folder} --to vjepa --out FOLDER/o.safetensors", tmp_path, capsys)
+
+
+def test_other_classifiers_are_named_and_can_be_given(tmp_path, capsys):
+    probes = [drawn(AttentiveProbe(ProbeConfig(1, 16), 768, 5)) for _ in range(3)]
+    file = tmp_path / "probes.pt"
+    torch.save({"classifiers": [meta_probe(probe) for probe in probes]}, file)
+    words = ["weights", "convert", str(file), "--to", "vjepa", "--out", str(tmp_path / "o.safetensors")]
+    for head, given in ((0, []), (2, ["--unsaid.head", "2"])):
+        main([*words, *given])
+        told = capsys.readouterr().out
+        assert f"left out: 2 other classifiers (of numbers 0 to 2, {head} is written" in told
+        assert weights_digest(load_probe(tmp_path / "o.safetensors")) == weights_digest(probes[head])
+    assert "head=3 is none" in refusal(" ".join([*words[2:], "--unsaid.head", "3"]), tmp_path, capsys)
+
+
+def test_what_no_file_shows_is_told(tmp_path, capsys):
+    turned = replace(SMALL, rope="interleaved", rope_grid=16, modality=True)
+    probe = probe_part(AttentiveProbe(ProbeConfig(1, 2), 24, 3))
+    parts = {"ema": encoder_part(Encoder(turned)), "probe": Part(probe.module, probe.description)}
+    parts["probe"].description["schema"] = {"layers": [0, 1]}
+    parts["predictor"] = predictor_part(Predictor(NARROW, turned), replace(turned, rope_grid=8))
+    export(tmp_path / "own.safetensors", parts, {})
+    convert(weights=tmp_path / "own.safetensors", to="meta", out=tmp_path / "o.pt")
+    told = capsys.readouterr().out
+    assert "rope=interleaved, rope_grid=16, modality=True" in told
+    assert "encoder.rope_grid=8" in told and "probe heads=2, layers=(0, 1)" in told
 
 
 def test_the_card_of_a_directory_says_what_the_source_does(source, tmp_path):

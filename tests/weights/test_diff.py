@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.weights.meta_files import meta_probe
 from tests.weights.test_convert import NARROW, SMALL, written
 from vjepa.__main__ import main
 from vjepa.models.encoder import Encoder, EncoderConfig
-from vjepa.weights.export import encoder_part, export
+from vjepa.models.probe import AttentiveProbe, ProbeConfig
+from vjepa.weights.export import encoder_part, export, probe_part
 from vjepa.weights.out.convert import convert
 
 
@@ -110,3 +112,19 @@ def test_a_predictor_is_compared_with_what_it_takes_of_its_encoder(source, tmp_p
     turned = written(tmp_path / "turned.safetensors", replace(SMALL, rope="interleaved"), NARROW)
     status, lines = compared(capsys, source, turned, "--parts", "predictor")
     assert status == 1 and lines == ["predictor    encoder.rope is released and interleaved"]
+
+
+def test_a_probe_without_classes_is_equal_to_itself(tmp_path, capsys):
+    export(tmp_path / "none.safetensors", {"probe": probe_part(AttentiveProbe(ProbeConfig(1, 2), 24, 0))}, {})
+    assert compared(capsys, *[tmp_path / "none.safetensors"] * 2) == (0, ["probe        equal"])
+
+
+def test_the_first_of_several_classifiers_is_compared_without_other_warnings(tmp_path, recwarn, capsys):
+    for name in ("first.pt", "second.pt"):
+        probes = [meta_probe(AttentiveProbe(ProbeConfig(1, 16), 768, 3)) for _ in range(2)]
+        kept = [{key: torch.nn.Parameter(value) for key, value in probe.items()} for probe in probes]
+        torch.save({"classifiers": kept}, tmp_path / name)
+    with pytest.raises(SystemExit, match="1"):
+        main(["weights", "diff", str(tmp_path / "first.pt"), str(tmp_path / "second.pt")])
+    assert "second.pt holds 2 classifiers; the first is compared" in capsys.readouterr().err
+    assert not [warning for warning in recwarn if "requires_grad" in str(warning.message)]

@@ -212,7 +212,8 @@ def test_a_file_of_metas_loads_whatever_its_ending(tmp_path, suffix, new):
     torch.manual_seed(0)
     expected = Encoder(SMALL)
     assert same(load_encoder(path), expected) and read_card(path).family == "Meta, V-JEPA 2"
-    assert read_networks(path)[0]["predictor"]["mask_tokens"] == 2
+    recipe = PredictorConfig(width=24, depth=1, heads=12, mlp_width=48)
+    assert read_networks(path, predictor=recipe)[0]["predictor"]["mask_tokens"] == 2
     assert "holds V-JEPA 2, and no classifier" in told(load_probe, path)
     assert "a predictor of masked tokens" in told(load_ac_predictor, path)
 
@@ -229,7 +230,7 @@ def test_a_file_of_v_jepa_2_1_loads_whatever_its_ending(tmp_path, suffix, distil
     assert torch.equal(encoder.norms[1].weight, averaged["module.backbone.norms_block.1.weight"])
     assert torch.equal(encoder.blocks[1].norm1.bias, averaged["module.backbone.blocks.1.norm1.bias"])
     assert not same(encoder, load_encoder(path, "student"))
-    predictor = load_predictor(path)
+    predictor = load_predictor(path, heads=12)
     assert predictor.config.target_width == (56 if distilled else None) and predictor.config.mask_tokens == 8
     card = read_card(path)
     assert card.family == "Meta, V-JEPA 2.1" and {*card.parts} == {"ema", "student", "predictor"}
@@ -262,6 +263,7 @@ def test_an_export_and_a_checkpoint_are_known_by_their_content(tmp_path, suffix)
         assert "a Lightning checkpoint" in told(reader, path)
 
 
+@pytest.mark.usefixtures("small_widths")
 @pytest.mark.parametrize("prefix", ["", "module.", "module.backbone."])
 @pytest.mark.parametrize("suffix", [".pt", ".pth.tar", ".safetensors", ""])
 def test_released_action_predictors_load_whatever_their_ending(tmp_path, suffix, prefix):
@@ -286,7 +288,7 @@ def test_released_probes_load_whatever_their_ending(tmp_path, suffix, prefix):
     torch.save({"classifiers": [meta_probe(probe, prefix)] * 2, "opt": None, "epoch": 3}, path)
     tokens = torch.randn(1, 7, 32)
     with torch.no_grad():
-        assert torch.equal(load_probe(path)(tokens), probe(tokens))
+        assert torch.equal(load_probe(path, heads=16)(tokens), probe(tokens))
     assert read_card(path).sizes == {"probe": sum(value.numel() for value in probe.parameters())}
 
 
@@ -297,7 +299,8 @@ def test_unused_positions_change_nothing(tmp_path):
     with torch.no_grad():
         tokens = [load_encoder(tmp_path / name)(clip) for name in ("without.pt", "with.pt")]
     assert torch.equal(*tokens)
-    assert same(load_predictor(tmp_path / "without.pt"), load_predictor(tmp_path / "with.pt"))
+    without, with_positions = [load_predictor(tmp_path / name, 12) for name in ("without.pt", "with.pt")]
+    assert same(without, with_positions)
 
 
 @pytest.mark.parametrize("name", ["pos_embed2", "cls_token", "blocks.0.norm3.weight", "register_tokens"])
@@ -558,7 +561,7 @@ def test_any_number_of_mask_tokens_is_read_in_its_order(tmp_path, count):
     content = networks(count)
     tokens = {f"module.backbone.mask_tokens.{i}": torch.full((1, 1, 24), float(i)) for i in range(count)}
     torch.save(content | {"predictor": content["predictor"] | tokens}, tmp_path / "a.pt")
-    loaded = load_predictor(tmp_path / "a.pt")
+    loaded = load_predictor(tmp_path / "a.pt", heads=12)
     assert loaded.mask_tokens[:, 0].tolist() == list(range(count))
     assert dict(read_card(tmp_path / "a.pt").details)["predictor"] == counted(count, "mask token")
 

@@ -122,7 +122,14 @@ def test_a_model_in_several_files(hub, tmp_path):
     assert load_encoder(REPO).embed.weight.shape == (WIDTH, 384)
     assert sorted(hub.got()) == sorted(served)
 
-    for name in ("../../../../etc/passwd", "/etc/passwd", "nowhere.safetensors"):
+    # An index may call its files what it likes.
+    shards = served | {
+        "model.safetensors.index.json": json.dumps({"weight_map": {"a": "weird.safetensors"}}).encode()
+    }
+    hub.add("own/weird", shards | {"weird.safetensors": safetensors_bytes(tmp_path, state)})
+    assert load_encoder("own/weird").config.width == WIDTH
+
+    for name in ("../../../../etc/passwd", "/etc/passwd", "nowhere.safetensors", "config.json"):
         wrong = served | {"model.safetensors.index.json": json.dumps({"weight_map": {"a": name}}).encode()}
         hub.add("own/outside", wrong)
         asked = len(hub.asked)
@@ -150,8 +157,9 @@ def test_a_model_that_is_one_file(hub, tmp_path):
         assert load_encoder(source).config == SMALL
         assert COMMIT in read_card(source).notes[-1]
     assert read_card("own/export").stage == "pretrain"
+    assert read_card(Path("hf://own/export")).name == "hf://own/export"
     assert "2 files of weights (a.pt, b.pt)" in told("own/several")
-    assert "has no config.json, and none" in told("own/nothing")
+    assert "has no config.json and no file of weights" in told("own/nothing")
 
 
 def test_a_revision_is_a_branch_or_a_commit(hub, files, tmp_path):

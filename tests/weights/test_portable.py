@@ -13,6 +13,7 @@ pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from tests.weights.meta_files import meta_probe
+from tests.weights.test_convert import small_files_alone
 from vjepa.__main__ import main
 from vjepa.data import transforms
 from vjepa.errors import UserError
@@ -153,9 +154,9 @@ def test_numbers_of_more_than_two_gigabytes_lie_beside_the_model(folder, tmp_pat
 
 
 def test_a_file_of_metas_classifier_has_no_names(folder, tmp_path):
-    probe = AttentiveProbe(ProbeConfig(2, 16), 32, 5)
+    probe = AttentiveProbe(ProbeConfig(2, 16), 768, 5)
     torch.save({"classifiers": [meta_probe(probe)]}, tmp_path / "probe.pt")
-    config = EncoderConfig(width=32, depth=1, heads=2, mlp_width=48, patch=8)
+    config = EncoderConfig(width=768, depth=1, heads=12, mlp_width=48, patch=8)
     export(tmp_path / "wide.safetensors", {"ema": encoder_part(Encoder(config))}, {"clip": CLIP})
     out = tmp_path / "logits.pt2"
     export_portable(encoder=tmp_path / "wide.safetensors", probe=tmp_path / "probe.pt", out=out)
@@ -203,11 +204,11 @@ def refusal(words: str, folder: Path, capsys) -> str:
         ("--out FOLDER/a.onnx --probe none", "none does not exist"),
         ("--out FOLDER/a.onnx --probe FOLDER/encoder-2.1.safetensors", "no part named probe"),
         ("--out FOLDER/a.onnx --probe FOLDER/probe-2.1.safetensors", "tokens of another encoder"),
-        ("--out FOLDER/a.onnx --probe FOLDER/wide.pt", "tokens of width 32, and the encoder's have 24"),
+        ("--out FOLDER/a.onnx --probe FOLDER/wide.pt", "tokens of width 768, and the encoder's have 24"),
     ],
 )
 def test_what_cannot_be_written_is_one_sentence(words, sentence, folder, capsys):
-    torch.save({"classifiers": [meta_probe(AttentiveProbe(ProbeConfig(2, 16), 32, 5))]}, folder / "wide.pt")
+    torch.save({"classifiers": [meta_probe(AttentiveProbe(ProbeConfig(2, 16), 768, 5))]}, folder / "wide.pt")
     before = sorted(folder.iterdir())
     line = refusal(words.replace("FOLDER", str(folder)), folder, capsys)
     assert line.startswith("error: ") and sentence in line
@@ -219,6 +220,30 @@ def test_the_source_is_not_overwritten(folder, tmp_path, capsys):
     source.write_bytes((folder / "encoder-2.0.safetensors").read_bytes())
     with pytest.raises(UserError, match="is read and would be overwritten"):
         export_portable(encoder=source, out=source)
+
+
+@pytest.mark.parametrize("ending", [".onnx", ".pt2"])
+def test_a_full_disk_is_one_sentence(ending, folder, tmp_path):
+    with small_files_alone(), pytest.raises(UserError, match="cannot be written: File too large"):
+        export_portable(encoder=folder / "encoder-2.0.safetensors", out=tmp_path / f"a{ending}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "sentence"),
+    [
+        ({"layers": 3}, "ProbeSchema.layers is 3"),
+        ({"layers": [7]}, "its probe reads the layers [7], and the encoder gives those of the blocks 0 to 2"),
+        ({"names": ["x"]}, "the probe has 3 outputs and 1 names"),
+        ({"clip": {"frames": 4}}, "ClipFacts lacks fps, size"),
+    ],
+)
+def test_a_schema_that_no_probe_has_is_one_sentence(schema, sentence, folder, tmp_path, capsys):
+    part = probe_part(AttentiveProbe(ProbeConfig(1, 2), 24, 3))
+    probe = tmp_path / "probe.safetensors"
+    export(probe, {"probe": Part(part.module, part.description | {"schema": schema})}, {})
+    line = refusal(f"--out {tmp_path}/a.pt2 --probe {probe}", folder, capsys)
+    assert "probe.safetensors" in line and sentence in line
 
 
 def test_a_missing_extra_is_named_before_anything_is_loaded(folder, monkeypatch, capsys):

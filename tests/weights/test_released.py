@@ -75,7 +75,7 @@ def test_a_published_name_tells_the_clip_and_the_heads(published, tmp_path, caps
     card = read_card(tmp_path / "own.pt")
     assert (card.clip, card.licence) == (None, None) and "do not say their clips" in card.notes[0]
     assert load_encoder(tmp_path / "own.pt").config == SMALL
-    assert "own.pt does not say its heads; 6 are taken" in capsys.readouterr().err
+    assert "own.pt does not say the heads of its encoder; 6 are taken" in capsys.readouterr().err
     assert load_encoder(tmp_path / "own.pt", heads=12).config.heads == 12
     assert capsys.readouterr().err == ""
 
@@ -124,8 +124,9 @@ def test_a_clip_of_a_published_name_is_taken(published, tmp_path):
     assert read_card(tmp_path / "vitx.pt").clip == ClipFacts(16, 4.0, 64)
 
 
+@pytest.mark.usefixtures("published", "small_widths")
 def test_one_of_several_classifiers_is_read_by_its_number(tmp_path, capsys):
-    path = tmp_path / "probe.pt"
+    path = tmp_path / "ssv2-vitx.pt"
     torch.save(CLASSIFIERS, path)
     for number, probe in enumerate(PROBES):
         assert same(load_probe(path, head=number), probe)
@@ -145,6 +146,7 @@ def test_one_of_several_classifiers_is_read_by_its_number(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("small_widths")
 def test_the_best_classifier_is_known_only_where_the_file_says(tmp_path):
     path = tmp_path / "probe.pt"
     torch.save(CLASSIFIERS, path)
@@ -160,11 +162,12 @@ def test_the_best_classifier_is_known_only_where_the_file_says(tmp_path):
             load_probe(path, head="best")
 
 
+@pytest.mark.usefixtures("published", "small_widths")
 def test_a_single_classifier_needs_no_choice(tmp_path, capsys):
-    torch.save({"classifiers": [meta_probe(PROBES[0])]}, tmp_path / "one.pt")
+    torch.save({"classifiers": [meta_probe(PROBES[0])]}, tmp_path / "ssv2-vitx.pt")
     parts = {"ema": encoder_part(Encoder(SMALL)), "probe": probe_part(PROBES[0])}
     export(tmp_path / "own.safetensors", parts, {})
-    for path in (tmp_path / "one.pt", tmp_path / "own.safetensors"):
+    for path in (tmp_path / "ssv2-vitx.pt", tmp_path / "own.safetensors"):
         for head in (None, 0, "best"):
             assert same(load_probe(path, head=head), PROBES[0])
         with pytest.raises(CheckpointError, match="holds 1 classifier, and head=2 is none; give 0, or leave"):

@@ -35,7 +35,7 @@ class ImageSources:
     """Images for each clip of a batch."""
 
     def __post_init__(self) -> None:
-        check_sources(self.train, "one manifest")
+        check_sources(self.train, "one manifest", "data.images.train")
         counts = f"size={self.size} and per_clip={self.per_clip}"
         positive = min(self.per_clip, 1 if self.size is None else self.size) > 0
         require(positive, f"data.images: {counts} must both be positive")

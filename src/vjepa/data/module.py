@@ -159,7 +159,7 @@ def too_many_bad(bad: int, draws: int, max_share: float) -> bool:
     return bad > max_share * max(draws, GRACE)
 
 
-def check_sources(sources: Sequence, expected: str) -> None:
+def check_sources(sources: Sequence, expected: str, name: str = "data.train") -> None:
     """Raise UserError unless there are sources of a mixture, each with a positive weight."""
-    require(bool(sources), f"data.train is empty; give {expected} or more")
-    require(all(source.weight > 0 for source in sources), "data.train: every weight must be positive")
+    require(bool(sources), f"{name} is empty; give {expected} or more")
+    require(all(source.weight > 0 for source in sources), f"{name}: every weight must be positive")

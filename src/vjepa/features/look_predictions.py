@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vjepa.data.transforms import normalise
+from vjepa.errors import announce
 from vjepa.models.encoder import Encoder
 from vjepa.models.layers import plain_norm
 from vjepa.models.predictor import Predictor
@@ -59,11 +60,12 @@ class Forecaster:
 
         whole = self.target(pixels) if tokens is None else tokens.flatten(0, 2)[None].to(pixels.device)
         true = plain_norm(whole)[:, -drop.shape[1] :]
-        context = self.context(pixels, keep)
-        predicted = self.predictor(context, keep, drop, grid)
+        context = self.predictor.context(self.context, pixels, keep)
+        predicted = self.predictor.last_level(self.predictor(context, keep, drop, grid))
 
         # By the encoder whose tokens are predicted, but of the seen part alone: the strictest fair baseline.
-        read = context if self.context is self.target else self.target(pixels, keep)
+        same = self.context is self.target
+        read = self.predictor.last_level(context) if same else self.target(pixels, keep)
         last = repeat(plain_norm(read)[:, -n:], "b n d -> b (T n) d", T=hidden_steps(T))
         errors = [(guess - true).abs().mean(dim=-1)[0] for guess in (predicted, last)]
         return Errors(*(rearrange(error, "(T H W) -> T H W", H=H, W=W).cpu() for error in errors))
@@ -75,13 +77,17 @@ def hidden_steps(steps: int) -> int:
 
 
 def load_forecaster(source: str | Path, card: Card, target: Encoder) -> Forecaster | None:
-    """The forecaster of weights that hold a predictor; None of those that hold none.
+    """The forecaster of weights that hold a predictor of their own tokens; None of others.
 
     target: The averaged encoder of the same weights, on its device.
     """
     if "predictor" not in card.parts:
         return None
+    predictor = load_predictor(source)
+    if predictor.config.target_width:
+        announce(f"{source}: its predictor predicts a teacher's tokens, so its errors are left out")
+        return None
     device = next(target.parameters()).device
     has_student = {"student", "ema"} <= set(card.parts)
     context = load_encoder(source, "student").to(device).eval() if has_student else target
-    return Forecaster(target, context, load_predictor(source).to(device).eval())
+    return Forecaster(target, context, predictor.to(device).eval())

@@ -72,6 +72,11 @@ def write_surprise(rows: Sequence[Row], source: Path, out: Path, device: str) ->
     )
     target = load_encoder(source).to(find_device(device)).eval()
     forecaster = load_forecaster(source, card, target)
+    require(
+        forecaster is not None,
+        f"{source} holds a distilled encoder, whose predictor predicts a teacher's tokens; --surprise needs "
+        "another --encoder",
+    )
     timing = Timing(clip_of(source), target.config.tubelet, 1)
     curves = [curve_of(row, timing, forecaster) for row in rows]
     write_curves(out, curves)

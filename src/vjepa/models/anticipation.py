@@ -98,8 +98,9 @@ def add_position_embedding(
 def predict_ahead(
     predictor: Predictor, tokens: Float[Tensor, "b n d"], grid: Grid, steps: Int[Tensor, " b"]
 ) -> Float[Tensor, "b m d"]:
-    """The predictor's tokens of one time step that comes after the clip's end.
+    """The predictor's tokens of one time step that comes after the clip's end, of the last level.
 
+    tokens: What the predictor reads (`Predictor.context`).
     steps: How many time steps lie between the clip's last one and the predicted one, for each clip.
     """
     T, H, W = grid
@@ -110,7 +111,7 @@ def predict_ahead(
     keep = repeat(torch.arange(T * H * W, device=device), "n -> b n", b=len(tokens))
     # Rotary positions go on beyond the clip. The grid has to reach the farthest step of the batch.
     longer_grid = (T + int(steps.max()) + 1, H, W)
-    return predictor(tokens, keep, drop, longer_grid)
+    return predictor.last_level(predictor(tokens, keep, drop, longer_grid))
 
 
 def look_ahead(
@@ -118,9 +119,12 @@ def look_ahead(
 ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b m d"]]:
     """A clip's tokens, and the predicted ones of the moment `steps` time steps after its end.
 
+    seen: What the predictor reads of the clip. Both results are of the last level.
+
     positions: Add position embeddings to both, with times counted from that moment.
     """
     ahead = predict_ahead(predictor, seen, grid, steps)
+    seen = predictor.last_level(seen)
     if positions:
         # The clip begins T + steps time steps before the moment.
         seen = add_position_embedding(seen, grid, -grid[0] - steps)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from einops import repeat
+from einops import rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vjepa.errors import require
-from vjepa.models.encoder import EncoderConfig
+from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.grid import Grid
 from vjepa.models.layers import EPS, Block, Modality, check_heads, initialise
 from vjepa.models.rope import rotation_of
@@ -104,6 +104,17 @@ class Predictor(nn.Module):
         x = self.norm(self.read(tokens, keep, drop, grid, mask_token, is_image))
         kept = tokens.shape[1]
         return self.out(x[:, kept:]), self.out_kept(x[:, :kept])
+
+    def context(
+        self, encoder: Encoder, clip: Float[Tensor, "b c t h w"], keep: Int[Tensor, "b k"] | None = None
+    ) -> Float[Tensor, "b k d"]:
+        """What it reads of an encoder: the tokens of its levels, joined end to end."""
+        levels = encoder.all_levels(clip, keep)[:, :, -self.levels :]
+        return rearrange(levels, "b k l d -> b k (l d)")
+
+    def last_level(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n e"]:
+        """The last of the levels that are joined in each token."""
+        return tokens.chunk(self.levels, dim=-1)[-1]
 
     def read(
         self, tokens: Tensor, keep: Tensor, drop: Tensor, grid: Grid, mask_token: int, is_image: bool

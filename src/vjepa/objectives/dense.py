@@ -47,9 +47,9 @@ class ContextConfig:
         """The weight at optimiser step `step` of `total`."""
         begin = self.begin * total
         full = self.full * total
-        if step >= full:
-            return self.weight
-        return self.weight * max(0.0, step - begin) / (full - begin)
+        if step <= begin or step >= full:
+            return 0.0 if step <= begin else self.weight
+        return self.weight * (step - begin) / (full - begin)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,20 @@
 """The target encoder: an exponential moving average of the trained encoder (V-JEPA 2, section 2.1)."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
 from vjepa.errors import require
 
 
-def check_momentum(peak: float, half_life: float | None) -> None:
+def check_momentum(momentum: Mapping[str, float | None], half_life: float | None) -> None:
     """Raise UserError for a momentum that is no share, and a half-life that is no number of clips."""
     positive = half_life is None or half_life > 0
     require(positive, f"model.half_life={half_life} is a number of clips; give one above 0, or null")
-    is_share = 0 <= peak <= 1
-    require(is_share, f"model.momentum.peak={peak} is a share of the average that stays; give 0 to 1")
+    for name, share in momentum.items():
+        is_share = share is None or 0 <= share <= 1
+        require(is_share, f"model.momentum.{name}={share} is a share of the average that stays; give 0 to 1")
 
 
 def momentum_of(half_life: float, clips: int) -> float:
@@ -25,8 +28,11 @@ def momentum_of(half_life: float, clips: int) -> float:
 @torch.no_grad()
 def update(target: nn.Module, online: nn.Module, momentum: float) -> None:
     """target <- momentum * target + (1 - momentum) * online, parameter by parameter."""
+    pairs = zip(target.parameters(), online.parameters(), strict=True)
+    # What does not train has no average either.
+    averages, trained = zip(*((mean, own) for mean, own in pairs if own.requires_grad), strict=True)
     # One fused call for all parameters: a loop over hundreds of tensors costs a launch for each.
-    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), 1 - momentum)
+    torch._foreach_lerp_(list(averages), list(trained), 1 - momentum)
 
 
 @torch.no_grad()

@@ -28,6 +28,8 @@ from vjepa.weights.load import Weights, load_encoder
 
 DIGEST = "encoder_digest"
 """Where a checkpoint holds the digest of the encoder whose tokens it was trained on."""
+TEACHER_DIGEST = "teacher_digest"
+"""The same of a distillation's teacher."""
 
 
 class FrozenStage(L.LightningModule):

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vjepa.data.clips import TrainingClips
+from vjepa.data.clips import TrainingClips, WithImages
 from vjepa.data.loader import ResumableLoader, draw_sample
 from vjepa.errors import DataError, require
 from vjepa.training.monitors import completes_step
@@ -195,6 +195,7 @@ def suspects(loader: ResumableLoader, finite: Sequence[bool]) -> tuple[bool, lis
 
 def sample_name(samples: Dataset, k: int) -> str:
     """The file of a training clip, and its segment if it is one; the number of any other sample."""
+    samples = samples.clips if isinstance(samples, WithImages) else samples
     if not isinstance(samples, TrainingClips):
         return f"sample {k}"
 

@@ -12,7 +12,7 @@ import lightning as L
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vjepa.errors import require
+from vjepa.errors import UserError, require
 from vjepa.models.encoder import Encoder
 from vjepa.models.grid import Grid
 from vjepa.models.predictor import Predictor
@@ -78,15 +78,27 @@ def held_out_masks(config: MaskConfig, grid: Grid, rows: Int[Tensor, " b"]) -> l
     return [Group(slice(None), [View(view.keep[place], view.drop[place]) for view in views])]
 
 
-def check_groups(config: MaskConfig, grid: Grid, batch_size: int, seed: int) -> None:
-    """Raise UserError if batches cannot be divided into groups, or if the masks do not fit into the grid."""
+def check_groups(
+    config: MaskConfig,
+    grid: Grid,
+    batch_size: int,
+    seed: int,
+    names: tuple[str, str] = ("data.batch_size", "model.masks"),
+) -> None:
+    """Raise UserError if batches cannot be divided into groups, or if the masks do not fit into the grid.
+
+    names: Of the settings of `batch_size` and `config`.
+    """
     group = config.group
     require(
         group % batch_size == 0 or batch_size % group == 0,
-        f"data.batch_size={batch_size} and model.masks.group={group}: one must be a multiple of the other",
+        f"{names[0]}={batch_size} and {names[1]}.group={group}: one must be a multiple of the other",
     )
     # Whether masks fit depends on the kinds and the grid, so one draw is enough to find out.
-    sample_masks(config, grid, min(batch_size, group), seed=seed, step=0, rank=0)
+    try:
+        sample_masks(config, grid, min(batch_size, group), seed=seed, step=0, rank=0)
+    except UserError as error:
+        raise UserError(str(error).replace("masks.kinds", f"{names[1]}.kinds")) from error
 
 
 def batch_in_step(trainer: L.Trainer, batch_idx: int) -> int:

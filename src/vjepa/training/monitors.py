@@ -134,8 +134,9 @@ class DataHealth(L.Callback):
                 f"several draws in a row could not be decoded, listed in {self.file}, "
                 f"the last: {batch.bad[-1]}"
             )
-        # Every failed draw was replaced by another draw, so both count.
-        self.pending[0] += len(batch.index) + len(batch.bad)
+        # Every failed draw was replaced by another draw, so both count; images are draws too.
+        images = getattr(batch, "images", None)
+        self.pending[0] += len(batch.index) + len(batch.bad) + (0 if images is None else len(images))
         self.pending[1] += len(batch.bad)
         self.last = f", the last: {batch.bad[-1]}" if batch.bad else self.last
 

@@ -24,7 +24,7 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     threading.excepthook = tell_of_thread
     for message in MOOT:
-        warnings.filterwarnings("ignore", message=f".*{message}.*")
+        warnings.filterwarnings("ignore", message=f"(?s).*{message}")
 
 
 def tell_of_thread(failed: threading.ExceptHookArgs) -> None:

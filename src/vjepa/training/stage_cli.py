@@ -223,12 +223,15 @@ def commands(settings: dict) -> dict[str, dict]:
     return {name: dict(settings) for name in StageCLI.subcommands()}
 
 
-def check_divisible(encoder: Encoder, clip: ClipConfig) -> Grid:
-    """The token grid of the recipe's clips. Raises UserError if patches or tubelets do not divide them."""
+def check_divisible(encoder: Encoder, clip: ClipConfig, name: str = "data.clip") -> Grid:
+    """The token grid of the recipe's clips. Raises UserError if patches or tubelets do not divide them.
+
+    name: The setting that says what they are.
+    """
     try:
         return encoder.grid_of_size(clip.frames, clip.size, clip.size)
     except UserError as error:
-        raise UserError(f"data.clip: {error}") from error
+        raise UserError(f"{name}: {error}") from error
 
 
 def stage_name(stage: type) -> str:

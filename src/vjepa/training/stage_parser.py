@@ -41,6 +41,15 @@ class StageParser(PlainParser, LightningArgumentParser):
             recipes = ", ".join(recipes_of(words))
             raise UserError(f"--config {recipes}: a recipe is a text of YAML, and this is none") from error
 
+    def instantiate(self, *given, **named) -> Namespace:
+        try:
+            return super().instantiate(*given, **named)
+        except ValueError as error:
+            # What an optional group of settings refuses arrives among what the library says of its types.
+            if isinstance(error.__cause__, UserError):
+                raise error.__cause__ from error
+            raise
+
     def sentence(self, message: str) -> str:
         """The complaint, and the recipe that holds the setting in question."""
         check_named_classes(message)

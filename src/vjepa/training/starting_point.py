@@ -15,7 +15,7 @@ from vjepa.data.module import ResumableData
 from vjepa.drawing.folder_lock import check_owned, own
 from vjepa.errors import require
 from vjepa.training.checkpoint_settings import check_checkpoint_settings
-from vjepa.training.frozen_stage import DIGEST
+from vjepa.training.frozen_stage import DIGEST, TEACHER_DIGEST
 from vjepa.training.kept_checkpoints import best_names
 from vjepa.training.machine import Machine, going_on
 from vjepa.training.moved import current_names
@@ -199,6 +199,8 @@ def check_same_model(file: Path, model: dict, may_differ: tuple[str, ...]) -> No
     check_same_stage(file, recorded, model)
     if DIGEST in checkpoint:  # which the stage compares, so that the place of its encoder does not matter
         may_differ = (*may_differ, "encoder:")
+    if TEACHER_DIGEST in checkpoint:
+        may_differ = (*may_differ, "teacher:")
     # What one of them lacks belongs to another version.
     shared = recorded.keys() & model.keys()
     changed = differences({key: recorded[key] for key in shared}, {key: model[key] for key in shared})

@@ -25,6 +25,7 @@ from vjepa.weights.load import Weights, load_encoder, load_predictor
 from vjepa.weights.released import HEADS, LEVELS
 from vjepa.weights.settings import settings
 from vjepa.weights.source import read_source
+from vjepa.weights.unsaid import PREDICTOR_HEADS
 
 Configs = dict[str, dict]
 """By network, the settings that its constructor takes."""
@@ -61,9 +62,8 @@ def read_networks(
         return found.content.get("networks", {}), state
     # A run goes on with both encoders: the trained one and its moving average.
     heads = None if encoder.width in HEADS else encoder.heads
-    levels = None if encoder.depth in LEVELS else encoder.levels
-    published = PredictorConfig()
-    predictor_heads = published.heads if predictor.width == published.width else predictor.heads
+    levels = None if encoder.depth in LEVELS else encoder.levels or None
+    predictor_heads = None if predictor.width in PREDICTOR_HEADS else predictor.heads
     loaded = {
         "encoder": load_encoder(source, trained_in(source), heads, levels=levels),
         "target": load_encoder(source, "ema", heads, levels=levels),
@@ -101,6 +101,11 @@ def check_same_configs(networks: Mapping[str, nn.Module], loaded: Configs | None
         others = asdict(settings(type(networks[name].config), (loaded or {}).get(name, config)))
         # How weights began does not matter any more, and foreign files do not say it.
         others.pop("init_std")
+        if others.get("target_width") and not config["target_width"]:
+            raise UserError(
+                f"{source} was distilled, and its predictor predicts a teacher's tokens; go on with "
+                "`vjepa fit distil`, or give weights of a pretraining or a cooldown"
+            )
         different = {key: value for key, value in others.items() if value != config[key]}
         if different:
             raise UserError(

@@ -9,6 +9,7 @@ hub_name     names of models on Hugging Face's hub, which are no paths
 hub          such models, fetched into the hub's cache
 released     the published models as a table, and the command that prints it
 classifiers  which one is meant of the classifiers that an evaluation trained side by side
+own_facts    what we say of networks, in an export or beside those in other layouts, checked as it is read
 facts        what networks were trained for: clips, states and actions
 probe_schema what a source says of its probe: layers, names of classes, clips
 card         any source of weights described: parts, sizes, data, licence, scores
@@ -17,6 +18,7 @@ box          the weights in the package, whose source name is `demo`
 part_files   which file of a run holds which part
 info         the command that prints cards
 meta         Meta's `.pt` files: which network is in them, and of which size
+unsaid       heads and levels, which leave no trace in them: of a published size, or given
 huggingface  Hugging Face directories, likewise
 keymaps      the names of other people's tensors, and how they become ours
 checkpoints  Lightning's `.ckpt` files, from which a stage resumes

@@ -28,10 +28,11 @@ from vjepa.weights.details import (
 )
 from vjepa.weights.facts import PAPER_FPS, ActingFacts, ClipFacts, clip_facts
 from vjepa.weights.family import Family
-from vjepa.weights.files import CheckpointError, as_checkpoint_error
+from vjepa.weights.files import CheckpointError, as_checkpoint_error, shown_source
 from vjepa.weights.hub_name import hub_name
 from vjepa.weights.huggingface import HF_PARTS, hf_encoder_config, read_hf
-from vjepa.weights.meta import INSTEAD, OWN
+from vjepa.weights.meta import INSTEAD
+from vjepa.weights.own_facts import OWN
 from vjepa.weights.settings import settings
 from vjepa.weights.source import Opened, how_to_say, read_source
 
@@ -135,7 +136,7 @@ def read_card(source: str | Path) -> Card:
     """
     on_hub = hub_name(source)
     found = read_source(source)
-    name = BOX if is_box(source) else str(source)
+    name = BOX if is_box(source) else shown_source(source)
     if found.family is Family.HUGGING_FACE:
         card = hugging_face_card(name, found)
     else:
@@ -187,12 +188,14 @@ def own_details(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows + ([("predictor", distilled_text(width))] if width else [])
 
 
-def with_own_facts(card: Card, description: Any) -> Card:
+def with_own_facts(card: Card, description: Mapping[str, Any] | None) -> Card:
     """The card of a foreign layout that we wrote, whose description stands beside the networks."""
-    if not isinstance(description, Mapping):
+    if description is None:
         return card
     known = {key: value for key, value in training_facts(description).items() if value}
-    return settings(Card, vars(card) | known)
+    # What is not known of the clips was noted without this description.
+    notes = (*(() if "clip" in known else card.notes), *known.get("notes", ()))
+    return settings(Card, vars(card) | known | {"notes": tuple(dict.fromkeys(notes))})
 
 
 def hugging_face_card(name: str, found: Opened) -> Card:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from vjepa.errors import announce, counted
+from vjepa.errors import announce, counted, require
 from vjepa.weights.files import CheckpointError
 
 Head = int | Literal["best"] | None
@@ -25,7 +25,7 @@ def chosen_classifier(path: Path, content: Mapping[str, Any], head: Head) -> Any
 
     Raises CheckpointError if there is no such number, or if the file does not say which is the best.
     """
-    classifiers = content["classifiers"]
+    classifiers = classifiers_of(content)
     check_head(path, head, len(classifiers))
     if head == "best":
         return classifiers[best_of(path, content)]
@@ -35,6 +35,13 @@ def chosen_classifier(path: Path, content: Mapping[str, Any], head: Head) -> Any
             f"(load_probe takes head=0 to {len(classifiers) - 1})"
         )
     return classifiers[head or 0]
+
+
+def classifiers_of(content: Mapping[str, Any]) -> list[Any]:
+    """The classifiers in a file. Raises UserError if they are no list."""
+    given = content["classifiers"]
+    require(isinstance(given, list | tuple), f"its classifiers are a {type(given).__name__}, expected a list")
+    return list(given)
 
 
 def check_head(path: Path, head: Head, count: int) -> None:

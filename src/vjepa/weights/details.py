@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vjepa.errors import counted
+from vjepa.weights.classifiers import classifiers_of
 from vjepa.weights.facts import PAPER_FPS, ClipFacts
 from vjepa.weights.family import POSITIONS, plain
 from vjepa.weights.files import State
@@ -39,7 +40,7 @@ def meta_networks(content: Mapping[str, Any]) -> dict[str, State]:
     """Part -> the tensors that are read for it, under Meta's names; of several classifiers the first."""
     networks = {part: content[key] for key, part in META_PARTS.items() if key in content}
     if "probe" in networks:
-        networks["probe"] = networks["probe"][0]
+        networks["probe"] = classifiers_of(content)[0]
     if any("action_encoder" in key for key in networks.get("predictor", ())):
         networks["ac_predictor"] = networks.pop("predictor")
     return {part: plain(network) for part, network in networks.items()}

@@ -28,6 +28,7 @@ from vjepa.weights.facts import ActingFacts
 from vjepa.weights.family import READABLE, REMEDIES, family_of
 from vjepa.weights.file_kind import check_kind
 from vjepa.weights.files import CheckpointError, State, as_checkpoint_error, check_exists
+from vjepa.weights.own_facts import checked_facts
 from vjepa.weights.settings import values
 
 
@@ -162,11 +163,9 @@ def checked_description(path: Path, text: str) -> dict:
         description = values(text)
     except ValueError as error:
         raise CheckpointError(f"{path}: its description is damaged ({error}); give another file") from error
-    known = description if isinstance(description, dict) else {}
-    whole = isinstance(known.get("info", {}), dict) and isinstance(known.get("parts"), dict)
-    if not whole or not all(isinstance(part, dict) for part in known["parts"].values()):
+    if not (isinstance(description, dict) and "parts" in description):
         raise CheckpointError(f"{path}: its description lacks what a stage writes; give another file")
-    return known
+    return checked_facts(path, description)
 
 
 @as_checkpoint_error

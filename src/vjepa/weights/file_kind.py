@@ -3,6 +3,7 @@
 check_kind(Path("vitl.pt"))     # "torch"; for a web page, a Git LFS pointer or a text one sentence
 """
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Literal
@@ -44,6 +45,9 @@ PLACES = {
 
 def check_kind(path: Path) -> FileKind:
     """Whether torch or safetensors reads the file. Raises CheckpointError that says what it is instead."""
+    # Opening a pipe would wait for ever.
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise CheckpointError(f"{path} is a folder, a device or a pipe, and no file; {AGAIN}")
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)

@@ -56,13 +56,14 @@ def check_exists(source: str | Path) -> Path:
     What is no path but may be a name on Hugging Face's hub, `owner/name`, is fetched into its cache. Raises
     CheckpointError if there is none.
     """
+    check_given(source)
     if is_box(source):
         return existing_box()
     if name := hub_name(source):
         return from_hub(name)
     path = Path(os.path.expanduser(source))
     if not os.path.exists(path):  # also where the system refuses to look
-        shown = ADDRESS.sub(r"\1://", str(source))  # a Path makes one slash of two
+        shown = shown_source(source)
         raise CheckpointError(
             f"{shown} does not exist; give a stage's model.safetensors, a .pt file of Meta's, "
             f"a Hugging Face directory, or {BOX} for the weights in the package{download_of(shown)}"
@@ -70,6 +71,17 @@ def check_exists(source: str | Path) -> Path:
     if not (path.is_file() or path.is_dir()):
         raise CheckpointError(f"{source} is a device or a pipe; copy the weights into a file and give that")
     return export_in(path)
+
+
+def check_given(source: str | Path) -> None:
+    """Raise CheckpointError for an empty name, which a Path would take as the current folder."""
+    if not str(source).strip():
+        raise CheckpointError("the name of a source of weights is empty; give a file, a folder or a name")
+
+
+def shown_source(source: str | Path) -> str:
+    """A source as it was given: of the two slashes of an address a Path makes one."""
+    return ADDRESS.sub(r"\1://", str(source))
 
 
 def existing_box() -> Path:

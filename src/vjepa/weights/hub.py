@@ -105,8 +105,12 @@ def download(listing: Listing) -> Path:
 def only_file(name: HubName, files: Collection[str]) -> str:
     """The one file of weights of a model without a config. Raises CheckpointError for none or several."""
     found = sorted(file for file in files if file.endswith(ENDINGS) and "/" not in file)
-    if len(found) != 1:
-        held = f"{len(found)} files of weights ({', '.join(found[:MOST_PROBLEMS])})" if found else "none"
+    if not found:
+        raise CheckpointError(
+            f"{name} on Hugging Face's hub has no {CONFIG} and no file of weights; give another model"
+        )
+    if len(found) > 1:
+        held = f"{len(found)} files of weights ({', '.join(found[:MOST_PROBLEMS])})"
         raise CheckpointError(
             f"{name} on Hugging Face's hub has no {CONFIG}, and {held}; fetch the file that you want "
             f"(hf download {name.repo} FILE --local-dir .) and give it"

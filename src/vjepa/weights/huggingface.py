@@ -25,6 +25,8 @@ HF_PARTS = {"encoder.": "ema", "predictor.": "predictor", "pooler.": "probe", "c
 ENDINGS = (".pt", ".pth", ".pth.tar", ".safetensors")
 V21_SETTINGS = ("use_modality_embeddings", "interpolate_rope", "img_temporal_dim_size", "teacher_embed_dim")
 """Settings in config.json that only V-JEPA 2.1 has."""
+COMPUTED = {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "qkv_bias": True, "in_chans": 3}
+"""Settings of what these networks compute, of which nothing else is known here; defaults of transformers'."""
 MOST_BYTES = 2**26
 """Bytes of a file of JSON. The index of a network of ten thousand tensors takes 1 million of them."""
 
@@ -48,9 +50,22 @@ def read_hf_config(folder: Path) -> dict:
             f"{folder} holds {Family.V21} in a form that is not known here; give Meta's file of it, such as "
             "vjepa2_1_vitl_dist_vitG_384.pt"
         )
+    check_computed(folder, config)
     if config.get("auto_map"):
         announce(f"{folder}/config.json names code of the model's own (auto_map), which is not run")
     return config
+
+
+def check_computed(folder: Path, config: dict) -> None:
+    """Raise CheckpointError for settings of a computation that these networks do not do."""
+    quantised = {"quantization_config": None} if config.get("quantization_config") else {}
+    for key, value in (COMPUTED | quantised).items():
+        given = config.get(key, value)
+        if given != value:
+            raise CheckpointError(
+                f"{folder}/config.json says {key}={repr(given)[:80]}, and these networks compute with "
+                f"{value} alone; give the folder as it was published"
+            )
 
 
 def read_json(path: Path) -> Any:
@@ -95,10 +110,11 @@ def instead_of(folder: Path) -> str:
 
 def hf_files(folder: Path) -> list[Path]:
     """The files of tensors in a folder. Raises CheckpointError if one is missing, or is none."""
-    for kind in ("model*.safetensors", "pytorch_model*.bin"):
-        files = sorted(folder.glob(kind))
+    for name, ending in (("model*", ".safetensors"), ("pytorch_model*", ".bin")):
+        indices = sorted(folder.glob(f"{name}{ending}.index.json"))
+        files = sorted(folder.glob(f"*{ending}" if indices else f"{name}{ending}"))
         if files:
-            return chosen_files(files, sorted(folder.glob(f"{kind}.index.json")))
+            return chosen_files(files, indices)
     raise CheckpointError(f"{folder} holds a config.json but no model.safetensors; download it too")
 
 
@@ -117,18 +133,20 @@ def chosen_files(files: list[Path], indices: list[Path]) -> list[Path]:
 def index_names(index: Path, there: Collection[str]) -> set[str]:
     """The files that an index says hold tensors. there: The names of the files beside it.
 
-    Raises CheckpointError if it names another one, such as a path that leads out of the folder.
+    Raises CheckpointError if it names another one, such as a path that leads out of the folder, or one of
+    another kind than its own name says.
     """
     known = read_json(index)
     places = known.get("weight_map") if isinstance(known, dict) else None
     if not isinstance(places, dict) or not places:
         raise CheckpointError(f"{index} does not say which file holds which tensor; download it again")
     names = set(map(str, places.values()))
-    outside = sorted(name for name in names if "/" in name)
+    ending = Path(index.name.removesuffix(".index.json")).suffix
+    outside = sorted(name for name in names if "/" in name or not name.endswith(ending))
     if outside:
         raise CheckpointError(
-            f"{index} names {outside[0][:80]}, which is not in its folder; such a file is never read, so "
-            "download the folder again from where you trust"
+            f"{index} names {outside[0][:80]}, which is not in its folder, or no {ending}; such a file is "
+            "never read, so download the folder again from where you trust"
         )
     missing = sorted(names - set(there))
     if missing:

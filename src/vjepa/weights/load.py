@@ -9,8 +9,9 @@ that is missing, unreadable or does not fit raises CheckpointError.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
+from vjepa.errors import require
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.models.anticipation import AnticipationProbe
 from vjepa.models.cloned_policy import ClonedPolicy, ClonedPolicyConfig
@@ -43,6 +44,7 @@ from vjepa.weights.meta import (
 )
 from vjepa.weights.settings import settings
 from vjepa.weights.source import read_source
+from vjepa.weights.unsaid import check_said, probe_heads_of
 
 Config = TypeVar("Config", PredictorConfig, ACPredictorConfig)
 Weights = Literal["ema", "student"]
@@ -64,6 +66,8 @@ def load_encoder(
     family: `v-jepa-2`, only for a file of Meta's that could be V-JEPA 1's too.
     levels: Only for a file of V-JEPA 2.1 whose depth is not a published network's: the blocks of its levels.
     """
+    require(weights in get_args(Weights), f"weights={repr(weights)[:80]} is not known; give ema or student")
+    check_said(heads, levels)
     found = read_source(source, family)
     # These directories hold a single encoder, so `weights` has no effect on them.
     if found.family is Family.HUGGING_FACE:
@@ -84,12 +88,13 @@ def load_encoder(
 
 
 @as_checkpoint_error
-def load_predictor(source: str | Path, heads: int = 12, family: str | None = None) -> Predictor:
+def load_predictor(source: str | Path, heads: int | None = None, family: str | None = None) -> Predictor:
     """The pretraining predictor in a source of the same kinds.
 
-    heads: Only for a file of Meta's whose predictor is not the published 384 x 12 one.
+    heads: Only for a file of Meta's whose predictor is not of the published width, 384.
     family: As for `load_encoder`.
     """
+    check_said(heads)
     found = read_source(source, family)
     if found.family is Family.HUGGING_FACE:
         config = hf_predictor_config(found.content)
@@ -102,7 +107,9 @@ def load_predictor(source: str | Path, heads: int = 12, family: str | None = Non
         state = translate(read_meta_predictor(found), "", META_PREDICTOR, found.path)
         known = own_part(found, "predictor")
         config, encoder = (
-            predictor_configs(known, PredictorConfig) if known else meta_predictor_configs(state, heads)
+            predictor_configs(known, PredictorConfig)
+            if known
+            else meta_predictor_configs(state, heads, found)
         )
     return build(Predictor, config, encoder, state=state, source=found.path)
 
@@ -113,13 +120,14 @@ def predictor_configs(description: Mapping[str, Any], kind: type[Config]) -> tup
 
 
 @as_checkpoint_error
-def load_probe(source: str | Path, heads: int = 16, head: Head = None) -> AttentiveProbe:
+def load_probe(source: str | Path, heads: int | None = None, head: Head = None) -> AttentiveProbe:
     """The attentive probe in a source of the same kinds.
 
-    heads: Only for a file of Meta's, which does not say.
+    heads: Only for a file of Meta's that reads tokens of an unpublished width.
     head: Which classifier of a file of Meta's, which may hold several: its number, from 0, or `best` if the
         file says how accurate they are. Not given: the first, and a line on stderr says of how many.
     """
+    check_said(heads)
     found = read_source(source)
     if found.family in (Family.EXPORT, Family.HUGGING_FACE):
         check_head(found.path, head, 1)
@@ -128,12 +136,11 @@ def load_probe(source: str | Path, heads: int = 16, head: Head = None) -> Attent
         config, sizes = probe_of_description(description)
     elif found.family is Family.HUGGING_FACE:
         state = read_hf_probe(found.path)
-        heads = hf_encoder_config(found.content).heads
-        config, sizes = probe_of_shapes(state, heads)
+        config, sizes = probe_of_shapes(state, hf_encoder_config(found.content).heads, found.path)
     else:
         state = read_meta_probe(found, head)
         known = own_part(found, "probe")
-        config, sizes = probe_of_description(known) if known else probe_of_shapes(state, heads)
+        config, sizes = probe_of_description(known) if known else probe_of_shapes(state, heads, found.path)
     return build(AttentiveProbe, config, *sizes, state=state, source=found.path)
 
 
@@ -142,12 +149,12 @@ def probe_of_description(description: Mapping[str, Any]) -> tuple[ProbeConfig, t
     return settings(ProbeConfig, description["config"]), (description["width"], description["classes"])
 
 
-def probe_of_shapes(state: State, heads: int) -> tuple[ProbeConfig, tuple[int, int]]:
+def probe_of_shapes(state: State, heads: int | None, source: Path) -> tuple[ProbeConfig, tuple[int, int]]:
     """Settings, and width and classes, of a probe of the sizes that tensors under our names imply."""
     classes, width = state["head.weight"].shape
     # The last block, which reads with a query, is not in the list of blocks.
     depth = block_count(state, "pool.blocks.") + 1
-    return ProbeConfig(depth, heads), (width, classes)
+    return ProbeConfig(depth, heads or probe_heads_of(width, source)), (width, classes)
 
 
 @as_checkpoint_error
@@ -161,12 +168,13 @@ def load_anticipation(source: str | Path) -> AnticipationProbe:
 
 
 @as_checkpoint_error
-def load_ac_predictor(source: str | Path, heads: int = 16, extrinsics: bool = False) -> ACPredictor:
+def load_ac_predictor(source: str | Path, heads: int | None = None, extrinsics: bool = False) -> ACPredictor:
     """The action-conditioned predictor in an AC stage's export, or in Meta's `.pt` file.
 
-    heads: Only for a file of Meta's, which does not say.
+    heads: Only for a file of Meta's whose predictor is not of the published width, 1024.
     extrinsics: Load the map of the camera's extrinsics too. Meta's files hold it, but training never used it.
     """
+    check_said(heads)
     found = read_source(source)
     if found.family not in (Family.EXPORT, Family.HUGGING_FACE):
         state = read_meta_predictor(found, of_actions=True)
@@ -176,7 +184,9 @@ def load_ac_predictor(source: str | Path, heads: int = 16, extrinsics: bool = Fa
             state = {k: v for k, v in state.items() if not k.startswith("extrinsics_encoder.")}
         state = translate(state, "", META_AC_PREDICTOR, found.path)
         config, encoder = (
-            predictor_configs(known, ACPredictorConfig) if known else meta_ac_predictor_configs(state, heads)
+            predictor_configs(known, ACPredictorConfig)
+            if known
+            else meta_ac_predictor_configs(state, heads, found.path)
         )
         description = known or {}
     else:

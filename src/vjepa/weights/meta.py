@@ -16,8 +16,9 @@ from vjepa.weights.classifiers import Head, chosen_classifier
 from vjepa.weights.family import POSITIONS, READABLE, Family, plain
 from vjepa.weights.files import CheckpointError, State
 from vjepa.weights.keymaps import META_PROBE, block_count, translate
-from vjepa.weights.released import HEADS, LEVELS, Released, released_file
+from vjepa.weights.own_facts import OWN
 from vjepa.weights.source import Opened, first_names, how_to_say
+from vjepa.weights.unsaid import ac_predictor_heads_of, heads_of, levels_of, predictor_heads_of
 
 INSTEAD = {
     Family.LIGHTNING: "a run resumes from it; give the model.safetensors that its stage writes at the end",
@@ -30,21 +31,10 @@ AVERAGED = ("ema_encoder", "target_encoder")
 """Names of the averaged encoder in a file; distilled ones of V-JEPA 2.1 hold the first."""
 
 
-SAY_HEADS = (
-    "pass heads= in Python, or convert the file once (vjepa weights convert FILE --to vjepa --out NEW "
-    "--unsaid.heads N --unsaid.predictor_heads M)"
-)
-SAY_LEVELS = "pass levels= in Python, or convert the file once with --unsaid.levels"
-OWN = "vjepa"
-"""Name under which `weights convert` puts our settings beside networks in other people's layouts."""
-
-
 def own_part(found: Opened, part: str) -> dict | None:
     """What an export of ours would say of a part, if `weights convert` wrote the file; None for others."""
-    parts: object = found.content
-    for key in (OWN, "parts", part):
-        parts = parts.get(key) if isinstance(parts, dict) else None
-    return parts if isinstance(parts, dict) else None
+    own = found.content.get(OWN)
+    return own["parts"].get(part) if own else None
 
 
 def read_meta(found: Opened, network: str) -> State:
@@ -112,57 +102,19 @@ def meta_encoder_config(
         config,
         rope="interleaved",
         rope_grid=ROPE_PIXELS // config.patch,
-        levels=levels or levels_of(depth, norms, source),
+        levels=tuple(levels or levels_of(depth, norms, source)),
         image_tokenizer="patch_embed_img.proj.weight" in state,
         modality="video_mod_embed" in state,
     )
 
 
-def heads_of(width: int, depth: int, source: Path) -> int:
-    """The heads of an encoder, which leave no trace in a file: by its published name, else by its width.
+def meta_predictor_configs(
+    state: State, heads: int | None, found: Opened
+) -> tuple[PredictorConfig, EncoderConfig]:
+    """The configs of a predictor, and of its encoder, that tensors under our names imply.
 
-    Raises CheckpointError if no published encoder is so wide.
+    heads: Needed for a predictor of unpublished width. Raises CheckpointError if they are not given then.
     """
-    if width not in HEADS:
-        raise CheckpointError(
-            f"{source}: width {width} is not a published network's, so its heads are unknown; {SAY_HEADS}"
-        )
-    if not published(source, width, depth):
-        announce(
-            f"{source} does not say its heads; {HEADS[width]} are taken, as is usual at width {width} "
-            "(load_encoder takes heads=)"
-        )
-    return HEADS[width]
-
-
-def levels_of(depth: int, norms: int, source: Path) -> tuple[int, ...]:
-    """The blocks of an encoder's levels, which leave no trace in a file of so many blocks and norms.
-
-    Raises CheckpointError if no published encoder is like that.
-    """
-    known = LEVELS.get(depth, ())
-    if norms not in (depth, len(known)):
-        raise CheckpointError(
-            f"{source}: no published network of V-JEPA 2.1 has {depth} blocks and {norms} levels, so it is "
-            f"unknown which blocks they are; {SAY_LEVELS}"
-        )
-    if norms < depth and not released_file(source):
-        blocks = ", ".join(map(str, known))
-        announce(
-            f"{source} does not say which blocks its levels are; {blocks} are taken, as in the published "
-            f"network of {depth} blocks (load_encoder takes levels=)"
-        )
-    return tuple(range(depth)) if norms == depth else known
-
-
-def published(source: Path, width: int, depth: int) -> Released | None:
-    """The published model that a file is by its name, if its encoder has that model's width and depth."""
-    model = released_file(source)
-    return model if model and model.encoder == (width, depth) else None
-
-
-def meta_predictor_configs(state: State, heads: int) -> tuple[PredictorConfig, EncoderConfig]:
-    """The configs of a predictor, and of its encoder, that tensors under our names imply."""
     # With several levels a first map leads from all of them to the width of one.
     first = state.get("embed.0.weight", state.get("embed.weight"))
     levels = first.shape[1] // first.shape[0] if "embed.0.weight" in state else 1
@@ -173,18 +125,32 @@ def meta_predictor_configs(state: State, heads: int) -> tuple[PredictorConfig, E
     config = PredictorConfig(
         width=width,
         depth=block_count(state, "blocks."),
-        heads=heads,
+        heads=heads or predictor_heads_of(width, encoder_width, found.path),
         mlp_width=state["blocks.0.mlp.0.weight"].shape[0],
         mask_tokens=state["mask_tokens"].shape[0],
         dense="out_kept.weight" in state,
         target_width=answer if is_new and levels == 1 else None,  # such a one was distilled
     )
-    return config, predicted_encoder(encoder_width, levels, is_new)
+    patch = patch_beside(found) if is_new else None
+    return config, predicted_encoder(encoder_width, levels, is_new, patch)
 
 
-def predicted_encoder(width: int, levels: int, is_new: bool) -> EncoderConfig:
+def patch_beside(found: Opened) -> int | None:
+    """The patches of the encoder in the same file as a predictor, pixels; None if there is none."""
+    for name in (*AVERAGED, "encoder"):
+        kernel = plain(found.content.get(name, {})).get("patch_embed.proj.weight")
+        if kernel is not None:
+            return kernel.shape[-1]
+    announce(
+        f"{found.path} holds a predictor without its encoder; patches of {EncoderConfig.patch} px are taken, "
+        "as is usual"
+    )
+    return None
+
+
+def predicted_encoder(width: int, levels: int, is_new: bool, patch: int | None = None) -> EncoderConfig:
     """What a predictor needs to know of its encoder. is_new: Whether it is of V-JEPA 2.1."""
-    config = EncoderConfig(width=width, heads=1)
+    config = EncoderConfig(width=width, heads=1, patch=patch or EncoderConfig.patch)
     if not is_new:
         return config
     numbers = tuple(range(config.depth - levels, config.depth)) if levels > 1 else ()
@@ -192,14 +158,16 @@ def predicted_encoder(width: int, levels: int, is_new: bool) -> EncoderConfig:
     return replace(config, rope="interleaved", rope_grid=side, levels=numbers, modality=True)
 
 
-def meta_ac_predictor_configs(state: State, heads: int) -> tuple[ACPredictorConfig, EncoderConfig]:
+def meta_ac_predictor_configs(
+    state: State, heads: int | None, source: Path
+) -> tuple[ACPredictorConfig, EncoderConfig]:
     """The configs of an action-conditioned predictor, and of its encoder, likewise."""
     width, encoder_width = state["embed.weight"].shape
     extrinsics = state.get("embed_extrinsics.weight")
     config = ACPredictorConfig(
         width=width,
         depth=block_count(state, "blocks."),
-        heads=heads,
+        heads=heads or ac_predictor_heads_of(width, encoder_width, source),
         mlp_width=state["blocks.0.mlp.0.weight"].shape[0],
         action_dim=state["embed_action.weight"].shape[1],
         state_dim=state["embed_state.weight"].shape[1],

@@ -12,7 +12,7 @@ from pathlib import Path
 from vjepa.weights.box import is_box
 from vjepa.weights.card import read_card
 from vjepa.weights.export import part_description
-from vjepa.weights.files import as_checkpoint_error, is_downloaded
+from vjepa.weights.files import as_checkpoint_error, check_given, is_downloaded
 from vjepa.weights.source import is_export
 
 FIRST_CHOICE = ("cooldown", "vlm")
@@ -22,6 +22,7 @@ FIRST_CHOICE = ("cooldown", "vlm")
 @as_checkpoint_error
 def part_files(source: str | Path) -> dict[str, str]:
     """Part -> the file that holds it. Raises CheckpointError if there is no such source."""
+    check_given(source)
     files = stage_exports(Path(os.path.expanduser(source)))
     if not files:
         return dict.fromkeys(read_card(source).parts, str(source))

@@ -17,6 +17,7 @@ from vjepa.weights.family import REMEDIES, Family, family_of
 from vjepa.weights.file_kind import check_kind
 from vjepa.weights.files import MOST_PROBLEMS, CheckpointError, check_exists
 from vjepa.weights.huggingface import read_hf_config
+from vjepa.weights.own_facts import OWN, checked_facts, without_other_clips
 from vjepa.weights.pickles import read_pickle
 
 GIVEN = "v-jepa-2"
@@ -48,11 +49,12 @@ def read_source(source: str | Path, family: str | None = None) -> Opened:
         )
     path = check_exists(source)
     if path.is_dir():
-        return Opened(path, Family.HUGGING_FACE, read_hf_config(path))
+        config = with_facts(path, read_hf_config(path))
+        return Opened(path, Family.HUGGING_FACE, config)
     if check_kind(path) == "safetensors":
         return Opened(path, Family.EXPORT, read_description(path))
-    # Some trainers write None for a network that they do not keep.
-    checkpoint = {key: value for key, value in read_pickle(path).items() if value is not None}
+    kept = {key: value for key, value in read_pickle(path).items() if is_kept(value)}
+    checkpoint = with_facts(path, kept)
     found = family_of(checkpoint, path.name)
     if found in (Family.V1, Family.V1_OR_V2) and (family or IN_NAME.search(path.name)):
         announce(f"{path} is read as V-JEPA 2, as its name or family= says; its pos_embed is not used")
@@ -61,6 +63,23 @@ def read_source(source: str | Path, family: str | None = None) -> Opened:
         names = f" but {first_names(checkpoint)}" if found is Family.UNKNOWN and checkpoint else ""
         raise CheckpointError(f"{path} holds {found}{names}; {REMEDIES[found]}")
     return Opened(path, found, checkpoint)
+
+
+def is_kept(value: Any) -> bool:
+    """Whether there is a value: some trainers write None, or an empty list, for what they do not keep."""
+    return not (value is None or (isinstance(value, list | tuple) and not value))
+
+
+def with_facts(path: Path, content: dict[Any, Any]) -> dict[Any, Any]:
+    """A foreign layout's content, in which our facts are checked, if there are any.
+
+    Raises CheckpointError if they are damaged.
+    """
+    if OWN not in content:
+        return content
+    facts = checked_facts(path, content[OWN])
+    # Where there are no clips, as in files of torch, none contradict.
+    return content | {OWN: without_other_clips(facts, content)}
 
 
 def how_to_say(path: Path) -> str:

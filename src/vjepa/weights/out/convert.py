@@ -19,21 +19,20 @@ from vjepa.models.encoder import EncoderConfig
 from vjepa.weights.card import PAPER_FPS, Card, parameters_text, read_card
 from vjepa.weights.facts import ClipFacts, chosen
 from vjepa.weights.family import Family
-from vjepa.weights.files import CheckpointError, as_checkpoint_error, check_exists
+from vjepa.weights.files import CheckpointError, as_checkpoint_error
 from vjepa.weights.meta import OWN
 from vjepa.weights.out.hf_folder import write_hf
-from vjepa.weights.out.layouts import LayoutName, choose, reasons_text
+from vjepa.weights.out.layouts import LayoutName, check_place, choose, reasons_text
 from vjepa.weights.out.meta_file import untold, write_meta
 from vjepa.weights.out.model_card import model_card, notes_for
 from vjepa.weights.out.open_parts import ENCODERS, OpenPart, Unsaid
+from vjepa.weights.out.places import complete
 from vjepa.weights.out.portable import SIZE
-from vjepa.weights.out.stored import StoredTensor, complete, stored_digest, write_tensors
-from vjepa.weights.probe_schema import clip_in
+from vjepa.weights.out.stored import StoredTensor, stored_digest, write_tensors
+from vjepa.weights.probe_schema import check_probe_of, clip_in
 from vjepa.weights.settings import settings
 from vjepa.weights.source import read_source
 
-ENDINGS = {"meta": (".pt", ".pth", ".pth.tar"), "vjepa": (".safetensors",)}
-"""Layout -> endings of its files."""
 FRAMES = 64
 """Frames of a clip, for weights that do not say theirs; transformers' default."""
 
@@ -96,22 +95,6 @@ def convert(
     print("\n".join([written_line(out, work), *left_line(left), *others_line(to, opened)]))
 
 
-def check_place(to: LayoutName, out: Path, sources: Sequence[Path]) -> None:
-    """Raise UserError unless `out` is a place where such a file or folder may be written."""
-    read = {path.resolve() for source in sources for path in (source, check_exists(source))}
-    require(out.resolve() not in read, f"{out} is read and would be overwritten; name another output")
-    endings = ENDINGS.get(to, ())
-    if not endings:
-        is_file = out.is_file() or out.name.endswith((".safetensors", *ENDINGS["meta"]))
-        require(not is_file, f"{out} is a file's name, and --to hf writes a folder; name a folder")
-        taken = out.is_dir() and any(out.iterdir())
-        require(not taken, f"{out} is a folder with something in it; name a new one")
-        return
-    require(not out.is_dir(), f"{out} is a folder, and --to {to} writes a file; name a file in it")
-    named = out.name.endswith(endings)
-    require(named, f"{out} does not end in {' or '.join(endings)}, as files of --to {to} do")
-
-
 def part_places(
     card: Card, weights: Path, probe: Path | None, parts: tuple[str, ...] | None
 ) -> dict[str, Path]:
@@ -134,12 +117,15 @@ def part_places(
 
 
 def check_probe(parts: Mapping[str, OpenPart], where: Mapping[str, Path]) -> None:
-    """Raise CheckpointError for a probe of another file that reads another encoder than the one beside it."""
+    """Raise CheckpointError for a probe that reads another encoder than the one beside it."""
     encoders = [part for part in ENCODERS if part in parts]
-    if "probe" not in parts or not encoders or where["probe"] == where[encoders[0]]:
+    if "probe" not in parts or not encoders:
         return
     schema = parts["probe"].description.get("schema", {})
     encoder = parts[schema["weights"] if schema.get("weights") in encoders else encoders[0]]
+    check_probe_of(where["probe"], parts["probe"].description, settings(EncoderConfig, encoder.description))
+    if where["probe"] == where[encoders[0]]:
+        return
     given = stored_digest(encoder.tensors) if schema.get("encoder_digest") else None
     width = encoder.description["width"]
     if given != schema.get("encoder_digest") or parts["probe"].description["width"] != width:

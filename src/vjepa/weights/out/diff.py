@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from vjepa.errors import counted, require
+from vjepa.errors import announce, counted, require
 from vjepa.weights.card import read_card
 from vjepa.weights.files import CheckpointError
-from vjepa.weights.out.open_parts import OpenPart, open_part
+from vjepa.weights.out.open_parts import OpenPart, classifiers_in, open_part
 from vjepa.weights.out.part_settings import different_settings
 from vjepa.weights.out.stored import StoredTensor
 
@@ -79,6 +79,9 @@ def one_line_of(name: str, first: Path, second: Path, held: list[tuple[str, ...]
     for source, other in ((first, held[1]), (second, held[0])):
         if name not in other:
             return f"only in {source}"
+    for source in (first, second):
+        if name == "probe" and classifiers_in(source) > 1:
+            announce(f"{source} holds {classifiers_in(source)} classifiers; the first is compared")
     return str(difference(name, open_part(first, name), open_part(second, name)))
 
 
@@ -101,7 +104,8 @@ def error_of(first: StoredTensor, second: StoredTensor) -> float:
     one = first.read()
     other = second.read()
     kind = torch.promote_types(one.dtype, other.dtype)
-    return float((one.to(kind) - other.to(kind)).abs().max())
+    differences = (one.to(kind) - other.to(kind)).abs()
+    return float(differences.max()) if differences.numel() else 0.0
 
 
 def listed(names: tuple[str, ...]) -> str:

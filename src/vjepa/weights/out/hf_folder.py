@@ -20,9 +20,10 @@ from vjepa.weights.facts import ClipFacts
 from vjepa.weights.keymaps import HF_ENCODER, HF_PREDICTOR, HF_PROBE
 from vjepa.weights.meta import OWN
 from vjepa.weights.out.foreign_names import foreign
-from vjepa.weights.out.open_parts import PLACEHOLDER, TARGETS, OpenPart
+from vjepa.weights.out.open_parts import PLACEHOLDER, OpenPart
 from vjepa.weights.out.portable import MEAN, STD
 from vjepa.weights.out.stored import StoredState, write_tensors
+from vjepa.weights.probe_schema import TARGETS
 from vjepa.weights.settings import settings
 
 LARGEST_FILE = 5 * 10**9

@@ -1,27 +1,45 @@
-"""Which parts of a source a layout holds, and why not the others.
+"""Which parts of a source a layout holds, and why not the others; and what its files are called.
 
 parts, left = choose("hf", {"ema": "demo", "policy": "demo"}, ())
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from vjepa.errors import require
+from vjepa.errors import counted, require
 from vjepa.models.encoder import EncoderConfig
 from vjepa.models.predictor import PredictorConfig
-from vjepa.weights.export import part_description
-from vjepa.weights.family import Family
 from vjepa.weights.files import CheckpointError
 from vjepa.weights.out.hf_folder import why_not_encoder, why_not_predictor, why_not_probe
 from vjepa.weights.out.meta_file import NAMES
-from vjepa.weights.out.open_parts import ENCODERS, OpenPart, Unsaid, open_part
+from vjepa.weights.out.open_parts import ENCODERS, OpenPart, Unsaid, classifiers_in, open_part
+from vjepa.weights.out.places import check_named, check_not_read
+from vjepa.weights.probe_schema import known_schema
 from vjepa.weights.settings import settings
-from vjepa.weights.source import read_source
 
 LayoutName = Literal["hf", "meta", "vjepa"]
 """A directory of transformers', a file of Meta's, an export of ours."""
+ENDINGS = {"meta": (".pt", ".pth", ".pth.tar"), "vjepa": (".safetensors",)}
+"""Layout -> endings of its files."""
 OWNERS = {"hf": "transformers' VJEPA2", "meta": "a file of Meta's"}
+
+
+def check_place(to: LayoutName, out: Path, sources: Sequence[Path]) -> None:
+    """Raise UserError unless `out` is a place where such a file or folder may be written."""
+    check_named(out)
+    check_not_read(out, sources)
+    endings = ENDINGS.get(to, ())
+    if not endings:
+        is_file = out.is_file() or out.name.endswith((".safetensors", *ENDINGS["meta"]))
+        require(not is_file, f"{out} is a file's name, and --to hf writes a folder; name a folder")
+        require(not out.is_symlink(), f"{out} is a link; give the folder that it names")
+        taken = out.is_dir() and any(out.iterdir())
+        require(not taken, f"{out} is a folder with something in it; name a new one")
+        return
+    require(not out.is_dir(), f"{out} is a folder, and --to {to} writes a file; name a file in it")
+    named = out.name.endswith(endings)
+    require(named, f"{out} does not end in {' or '.join(endings)}, as files of --to {to} do")
 
 
 def choose(
@@ -42,7 +60,14 @@ def choose(
     )
     kept = {part: opened for part, opened in parts.items() if part not in left}
     require(bool(kept), f"nothing is left to write: {reasons_text(left)}")
-    return kept, left
+    return kept, left | (left_classifiers(where["probe"], unsaid.head or 0) if "probe" in kept else {})
+
+
+def left_classifiers(probe: Path, head: int) -> dict[str, str]:
+    """The same of the classifiers of a file of Meta's beside the one that is written, if there are any."""
+    count = classifiers_in(probe)
+    why = f"of numbers 0 to {count - 1}, {head} is written; --unsaid.head gives another"
+    return {counted(count - 1, "other classifier"): why} if count > 1 else {}
 
 
 def left_by_name(to: LayoutName, where: Mapping[str, Path]) -> dict[str, str]:
@@ -73,8 +98,7 @@ def encoder_for(where: Mapping[str, Path]) -> str:
             "directory of transformers' begins; give the encoder first, and a probe as --probe"
         )
     probe = where.get("probe")
-    is_ours = probe is not None and read_source(probe).family is Family.EXPORT
-    schema = part_description(probe, "probe").get("schema", {}) if probe and is_ours else {}
+    schema = known_schema(probe) if probe else {}
     return schema["weights"] if schema.get("weights") in there else there[0]
 
 

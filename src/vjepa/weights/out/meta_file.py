@@ -17,13 +17,14 @@ from safetensors import safe_open
 from vjepa.models.ac_predictor import ACPredictorConfig
 from vjepa.models.encoder import EncoderConfig
 from vjepa.weights.files import State
-from vjepa.weights.meta import OWN, ROPE_PIXELS
+from vjepa.weights.meta import OWN, ROPE_PIXELS, predicted_encoder
 from vjepa.weights.out.foreign_names import foreign
 from vjepa.weights.out.open_parts import ENCODERS, META_MAPS, OpenPart
 from vjepa.weights.out.part_settings import settings_of
 from vjepa.weights.out.stored import StoredState, write_tensors
 from vjepa.weights.released import HEADS, LEVELS
 from vjepa.weights.settings import settings
+from vjepa.weights.unsaid import AC_PREDICTOR_HEADS, PREDICTOR_HEADS, PROBE_HEADS
 
 NAMES = {
     "ema": "target_encoder",
@@ -39,8 +40,8 @@ PREFIXES = {"ac_predictor": "module.", "probe": "module."}
 """What the public programs put before the names of tensors."""
 PREFIX = "module.backbone."
 """The same of all other networks."""
-USUAL_HEADS = {"predictor": 12, "ac_predictor": 16, "probe": 16}
-"""Heads that readers take where nobody says any."""
+USUAL_HEADS = {"predictor": PREDICTOR_HEADS, "ac_predictor": AC_PREDICTOR_HEADS, "probe": PROBE_HEADS}
+"""Part -> heads that readers take, by width, where nobody says any."""
 
 
 def write_meta(path: Path, parts: Mapping[str, OpenPart], info: Mapping[str, Any]) -> None:
@@ -95,8 +96,9 @@ def untold(parts: Mapping[str, OpenPart]) -> list[str]:
     told = []
     for name, part in parts.items():
         known = settings_of(name, part.description)
-        usual = usual_encoder(part) if name in ENCODERS else usual_settings(name)
-        said = [f"{key.removeprefix('config.')}={known[key]}" for key in usual if known[key] != usual[key]]
+        usual = usual_encoder(part) if name in ENCODERS else usual_settings(name, known)
+        own = {key: known.get(key, usual[key]) for key in usual}
+        said = [f"{short_name(key)}={own[key]}" for key in usual if own[key] != usual[key]]
         told += [f"{name} {', '.join(said)}"] if said else []
     return told
 
@@ -106,16 +108,29 @@ def usual_encoder(part: OpenPart) -> dict[str, Any]:
     config = settings(EncoderConfig, part.description)
     usual: dict[str, Any] = {"heads": HEADS.get(config.width)}
     if not config.levels:
-        return usual | {"rope": "released", "rope_grid": None}
+        plain = {"rope": "released", "rope_grid": None, "image_tokenizer": False, "modality": False}
+        return usual | plain
     published = LEVELS.get(config.depth, ())
     every = tuple(range(config.depth))
     levels = every if len(config.levels) == config.depth else published
     return usual | {"rope": "interleaved", "rope_grid": ROPE_PIXELS // config.patch, "levels": levels}
 
 
-def usual_settings(name: str) -> dict[str, Any]:
-    """The same of a predictor or a probe."""
-    usual: dict[str, Any] = {"config.heads": USUAL_HEADS[name]}
+def short_name(key: str) -> str:
+    """A setting without the name of its group, except for `encoder.`, whose tokens a predictor reads."""
+    return key.removeprefix("config.").removeprefix("schema.")
+
+
+def usual_settings(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a predictor or a probe. known: Its settings, by dotted names."""
+    width = known["width" if name == "probe" else "config.width"]
+    usual: dict[str, Any] = {"config.heads": USUAL_HEADS[name].get(width)}
+    if name == "probe":
+        return usual | {"schema.layers": ()}
+    # Of an encoder whose tokens have a modality, readers take that it is of V-JEPA 2.1.
+    is_new = name == "predictor" and known["encoder.modality"]
+    encoder = predicted_encoder(known["encoder.width"], 1, is_new)
+    usual |= {"encoder.rope": encoder.rope, "encoder.rope_grid": encoder.rope_grid}
     if name == "ac_predictor":
         default = ACPredictorConfig()
         usual |= {f"config.{key}": getattr(default, key) for key in ("normalise", "merge", "residual")}

@@ -20,6 +20,7 @@ from vjepa.models.encoder import EncoderConfig
 from vjepa.weights.build import ShapesAlone
 from vjepa.weights.card import read_card
 from vjepa.weights.checksums import check_numbers
+from vjepa.weights.classifiers import chosen_classifier, classifiers_of
 from vjepa.weights.export import part_description, probe_part
 from vjepa.weights.family import Family, plain
 from vjepa.weights.file_kind import check_kind
@@ -39,6 +40,7 @@ from vjepa.weights.meta import own_part, predicted_encoder, read_meta
 from vjepa.weights.out.foreign_names import ours
 from vjepa.weights.out.part_settings import same_settings
 from vjepa.weights.out.stored import StoredState, StoredTensor, stored_in, stored_of
+from vjepa.weights.probe_schema import checked_schema, hf_schema
 from vjepa.weights.source import Opened, read_source
 
 META_MAPS = {
@@ -58,8 +60,6 @@ HF_MAPS = {
 ENCODERS = ("ema", "student")
 PLACEHOLDER = "LABEL_"
 """How transformers calls classes without names."""
-TARGETS = {"multi_label_classification": "multilabel", "regression": "regression"}
-"""What transformers calls targets of a classifier -> what a probe's schema does."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ class Unsaid:
     """Those of the predictor, of either kind."""
     levels: tuple[int, ...] | None = None
     """Blocks of an encoder's levels."""
+    head: int | None = None
+    """Number, from 0, of the classifier that is meant, of a file of several."""
 
     def __post_init__(self) -> None:
         for name in ("heads", "predictor_heads"):
@@ -84,6 +86,7 @@ class Unsaid:
         """The arguments of a part's loader."""
         named = {"heads": self.predictor_heads if part.endswith("predictor") else self.heads}
         named |= {"levels": self.levels} if part in ENCODERS else {}
+        named |= {"head": self.head} if part == "probe" else {}
         return {key: value for key, value in named.items() if value is not None}
 
 
@@ -105,6 +108,8 @@ def open_part(source: str | Path, part: str, unsaid: Unsaid = Unsaid()) -> OpenP
     """
     found = read_source(source)
     opened = unchecked_part(source, found, part, unsaid)
+    if part == "probe":
+        checked_schema(opened.description)
     tensors = {key: finite(stored, key, found.path) for key, stored in opened.tensors.items()}
     return OpenPart(opened.description, tensors)
 
@@ -135,7 +140,9 @@ def unchecked_part(source: str | Path, found: Opened, part: str, unsaid: Unsaid)
     if found.family is Family.HUGGING_FACE:
         prefix, keymap = HF_MAPS[part]
         return OpenPart(description, ours(hf_part(found.path, part), keymap, prefix, found.path))
-    return OpenPart(description, ours(meta_part(found, part, network), META_MAPS[part], "", found.path))
+    return OpenPart(
+        description, ours(meta_part(found, part, network, unsaid.head), META_MAPS[part], "", found.path)
+    )
 
 
 def empty_network(source: str | Path, part: str, unsaid: Unsaid) -> nn.Module:
@@ -195,11 +202,9 @@ def read_encoder_config(
 
 def schema_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a config.json says of a classifier's classes, as in a probe's schema; nothing if it does not."""
-    labels = config.get("id2label")
-    names = [labels[key] for key in sorted(labels, key=int)] if isinstance(labels, dict) else []
-    unnamed = all(str(name).startswith(PLACEHOLDER) for name in names)
-    targets = TARGETS.get(str(config.get("problem_type")), "classes")
-    return {} if unnamed else {"targets": targets, "names": names}
+    schema = hf_schema(config)
+    unnamed = all(str(name).startswith(PLACEHOLDER) for name in schema.get("names", ()))
+    return {} if unnamed else schema
 
 
 def hf_part(folder: Path, part: str) -> StoredState:
@@ -213,13 +218,21 @@ def hf_part(folder: Path, part: str) -> StoredState:
     return {key: stored for key, stored in named.items() if key.startswith(starts)}
 
 
-def meta_part(found: Opened, part: str, network: nn.Module) -> StoredState:
-    """The tensors of one network of a file of Meta's, under the names there.
+@as_checkpoint_error
+def classifiers_in(source: str | Path) -> int:
+    """How many classifiers a source of a probe holds; several are only in files of Meta's."""
+    found = read_source(source)
+    is_meta = found.family not in (Family.EXPORT, Family.HUGGING_FACE)
+    return len(classifiers_of(found.content)) if is_meta else 1
+
+
+def meta_part(found: Opened, part: str, network: nn.Module, head: int | None) -> StoredState:
+    """The tensors of one network of a file of Meta's, under the names there. head: Number of a classifier.
 
     Raises CheckpointError if they are not as they were written.
     """
     if part == "probe":
-        state = plain(found.content["classifiers"][0])
+        state = plain(chosen_classifier(found.path, found.content, head or 0))
         check_numbers(found.path, state)
         return stored_of(state)
     state = read_meta(found, META_NETWORKS.get(part, "predictor"))

@@ -25,8 +25,9 @@ from vjepa.weights.card import Card, read_card
 from vjepa.weights.facts import chosen
 from vjepa.weights.files import CheckpointError, check_same_encoder, weights_digest
 from vjepa.weights.load import Weights, load_encoder, load_probe
-from vjepa.weights.out.portable_files import check_packages, comparison, complete_model, kind_of, write_model
-from vjepa.weights.probe_schema import clip_in, known_schema
+from vjepa.weights.out.places import check_named, check_not_read, complete
+from vjepa.weights.out.portable_files import check_packages, comparison, kind_of, write_model
+from vjepa.weights.probe_schema import check_probe_of, clip_in, known_schema
 
 Format = Literal["onnx", "torch"]
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
@@ -91,7 +92,7 @@ def export_portable(
     facts = {"output": "logits" if probe else "tokens"} | clip | facts_of(cards[-1], network, schema)
     whole = freeze(classifier(network, probe, schema) if probe else network)
 
-    with complete_model(out) as unfinished:
+    with complete(out) as unfinished:
         write_model(whole, unfinished, batch, facts)
         told = comparison(whole, unfinished, batch or 1, facts)
     print(f"{out}: {facts['output']} of {clip_text(facts, batch)}; {told}")
@@ -106,10 +107,9 @@ def check_format(out: Path, format: Format | None) -> None:
 def check_out(out: Path, *read: Path | None) -> None:
     """Raise UserError unless `out` can be such a file, is none that is read, and its packages are there."""
     require(not out.is_dir(), f"{out} is a folder; name a file in it")
-    kind = kind_of(out)
-    is_read = any(out.resolve() == path.resolve() for path in read if path)
-    require(not is_read, f"{out} is read and would be overwritten; name another output")
-    check_packages(kind)
+    check_packages(kind_of(out))
+    check_named(out)
+    check_not_read(out, [path for path in read if path])
 
 
 def clip_to_take(
@@ -143,10 +143,7 @@ def classifier(encoder: Encoder, probe: Path, schema: Mapping[str, Any]) -> Port
             f"{probe} reads tokens of width {width}, and the encoder's have {encoder.config.width}; "
             "give the encoder that it was trained on"
         )
-    outputs = head.head.out_features
-    names = schema.get("names") or [None] * outputs
-    if len(names) != outputs:
-        raise CheckpointError(f"{probe} has {outputs} outputs and {len(names)} names; its file is damaged")
+    check_probe_of(probe, {"schema": dict(schema), "classes": head.head.out_features}, encoder.config)
     return PortableClassifier(encoder, head, tuple(schema.get("layers", ())))
 
 

@@ -6,16 +6,14 @@
 The ending of a file decides which of the two it is.
 """
 
+import io
 import json
-import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -54,24 +52,6 @@ def check_packages(kind: str) -> None:
     require(not missing, f"ONNX needs {' and '.join(missing)}; {INSTALL}")
 
 
-@contextmanager
-def complete_model(out: Path) -> Iterator[Path]:
-    """A path of the same name in a folder beside `out`, to write to; a block that fails leaves nothing.
-
-    At the end of the block the files are moved to their place, `out` last: it is there only when it is whole.
-    """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # The name stays the same, because a large model names the file of its numbers, which lies beside it.
-    with TemporaryDirectory(dir=out.parent, prefix=f"{out.name}.", suffix=".unfinished") as folder:
-        unfinished = Path(folder) / out.name
-        yield unfinished
-        numbers = [file for file in Path(folder).iterdir() if file != unfinished]
-        if numbers:
-            out.unlink(missing_ok=True)  # an older model must not read the new numbers
-        for file in [*numbers, unfinished]:
-            os.replace(file, out.parent / file.name)
-
-
 def write_model(network: nn.Module, path: Path, batch: int | None, facts: Mapping[str, Any]) -> None:
     """Write a frozen network that takes normalised clips.
 
@@ -87,7 +67,10 @@ def write_model(network: nn.Module, path: Path, batch: int | None, facts: Mappin
         if path.suffix == ".onnx":
             write_onnx(program, path, facts)
         else:
-            torch.export.save(program, path, extra_files={f"{KEY}.json": json.dumps(facts)})
+            # Into memory, since torch ends the process where it cannot write.
+            content = io.BytesIO()
+            torch.export.save(program, content, extra_files={f"{KEY}.json": json.dumps(facts)})
+            path.write_bytes(content.getbuffer())
 
 
 def clip_shape(batch: int, facts: Mapping[str, Any]) -> tuple[int, int, int, int, int]:

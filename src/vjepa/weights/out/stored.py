@@ -8,10 +8,7 @@ A network of any size passes through the memory of its largest tensor.
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -57,8 +54,9 @@ StoredState = dict[str, StoredTensor]
 
 def stored_of(state: State) -> StoredState:
     """The same for tensors that torch has mapped from a file, or holds in memory."""
+    plain = {key: value.detach() for key, value in state.items()}  # of a parameter, torch warns later on
     return {
-        key: StoredTensor(tuple(value.shape), value.dtype, lambda v=value: v) for key, value in state.items()
+        key: StoredTensor(tuple(value.shape), value.dtype, lambda v=value: v) for key, value in plain.items()
     }
 
 
@@ -126,28 +124,3 @@ def header_of(tensors: Mapping[str, StoredTensor], metadata: Mapping[str, str]) 
         }
         end = place[1]
     return header
-
-
-@contextmanager
-def complete(out: Path) -> Iterator[Path]:
-    """The place beside `out` where a file or a folder is made; a block that fails leaves nothing there.
-
-    At the end of the block it becomes `out`, which so appears complete or not at all.
-    """
-    out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because only within one file system is renaming a single step.
-    unfinished = out.with_name(f"{out.name}.unfinished")
-    remove(unfinished)
-    try:
-        yield unfinished
-        os.replace(unfinished, out)
-    finally:
-        remove(unfinished)
-
-
-def remove(path: Path) -> None:
-    """Remove a file, or a folder and what is in it; do nothing where there is none."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
