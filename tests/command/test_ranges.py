@@ -40,6 +40,7 @@ ZERO_IS_RIGHT = {
     *("data record-robot --scene.occluder", "data record-robot --scene.camera.azimuth"),
     *("data record-robot --scene.camera.height", "data record-robot --scene.camera.target"),
     *("data record-robot --scene.camera.jitter", "weights convert --unsaid.levels"),
+    *("weights convert --unsaid.head",),
 }
 BELOW_ZERO_IS_RIGHT = {"features --layers", "data record-robot --scene.camera.target"}
 

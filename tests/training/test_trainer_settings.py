@@ -309,7 +309,9 @@ def test_a_monitor_of_pretraining_is_refused_in_other_stages():
     monitors = [CollapseMonitor(), L.Callback()]
     check_callbacks(monitors, pretrain())
     check_callbacks(monitors[1:], L.LightningModule())
-    with pytest.raises(UserError, match=r"trainer\.callbacks: CollapseMonitor watches only pretraining"):
+    with pytest.raises(
+        UserError, match=r"trainer\.callbacks: CollapseMonitor watches how an encoder is trained"
+    ):
         check_callbacks(monitors, L.LightningModule())
 
 

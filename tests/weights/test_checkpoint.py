@@ -39,7 +39,7 @@ def test_a_file_of_metas_is_read_whole(meta_file):
 
 
 def test_unknown_heads_must_be_given(meta_file):
-    with pytest.raises(CheckpointError, match="width 48 is not a published network's"):
+    with pytest.raises(CheckpointError, match="width 48 is not a published encoder's"):
         load_encoder(meta_file[0])
 
 

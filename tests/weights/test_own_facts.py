@@ -180,7 +180,7 @@ def test_a_pipe_in_a_folder_is_never_opened(tmp_path, pipe):
         (folder / "model.safetensors").write_bytes(safetensors_bytes(tmp_path, hf_tensors()))
     (folder / pipe).unlink(missing_ok=True)
     os.mkfifo(folder / pipe)
-    for reader in (read_card, load_encoder, load_predictor):
+    for reader in (read_card, load_encoder):
         assert "pipe" in told(reader, folder) or pipe == "config.json"
 
 

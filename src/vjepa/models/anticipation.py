@@ -96,7 +96,7 @@ def add_position_embedding(
 
 
 def predict_ahead(
-    predictor: Predictor, tokens: Float[Tensor, "b n d"], grid: Grid, steps: Int[Tensor, " b"]
+    predictor: Predictor, tokens: Float[Tensor, "b n d_in"], grid: Grid, steps: Int[Tensor, " b"]
 ) -> Float[Tensor, "b m d"]:
     """The predictor's tokens of one time step that comes after the clip's end, of the last level.
 
@@ -115,7 +115,11 @@ def predict_ahead(
 
 
 def look_ahead(
-    predictor: Predictor, seen: Float[Tensor, "b n d"], grid: Grid, steps: Int[Tensor, " b"], positions: bool
+    predictor: Predictor,
+    seen: Float[Tensor, "b n d_in"],
+    grid: Grid,
+    steps: Int[Tensor, " b"],
+    positions: bool,
 ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b m d"]]:
     """A clip's tokens, and the predicted ones of the moment `steps` time steps after its end.
 

@@ -126,7 +126,7 @@ def chosen_files(files: list[Path], indices: list[Path]) -> list[Path]:
     if not indices:
         whole = [file for file in files if file.stem in ("model", "pytorch_model")]
         return whole or files
-    names = index_names(indices[0], [file.name for file in files])
+    names = index_names(indices[0], [file.name for file in files if os.path.exists(file)])
     return [file for file in files if file.name in names]
 
 
@@ -142,11 +142,13 @@ def index_names(index: Path, there: Collection[str]) -> set[str]:
         raise CheckpointError(f"{index} does not say which file holds which tensor; download it again")
     names = set(map(str, places.values()))
     ending = Path(index.name.removesuffix(".index.json")).suffix
-    outside = sorted(name for name in names if "/" in name or not name.endswith(ending))
-    if outside:
+    others = {name: f"is no {ending}" for name in names if not name.endswith(ending)}
+    others |= {name: "is not in its folder" for name in names if "/" in name}
+    if others:
+        name = min(others)
         raise CheckpointError(
-            f"{index} names {outside[0][:80]}, which is not in its folder, or no {ending}; such a file is "
-            "never read, so download the folder again from where you trust"
+            f"{index} names {name[:80]}, which {others[name]}; such a file is never read, so download the "
+            "folder again from where you trust"
         )
     missing = sorted(names - set(there))
     if missing:

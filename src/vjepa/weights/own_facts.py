@@ -16,8 +16,9 @@ OWN = "vjepa"
 """Name under which `weights convert` puts our settings beside networks in other people's layouts."""
 MOST_DEPTH = 32
 """Values within each other."""
-MOST_VALUES = 1 << 22
-"""Values and letters. Written again as an export's header, so many can still be read."""
+MOST_VALUES = 1 << 16
+MOST_LETTERS = 1 << 22
+"""Letters of all texts. Written again as an export's header, so many can still be read."""
 MOST_NUMBER = 1 << 63
 
 
@@ -37,18 +38,28 @@ def checked_facts(path: Path, given: Any) -> dict[str, Any]:
 
 def check_plain(given: Any) -> None:
     """Raise UserError for anything but values of JSON, and for more or deeper ones than anybody writes."""
-    left = MOST_VALUES
     waiting = [(given, 0)]
+    values = letters = 0
     while waiting:
         value, depth = waiting.pop()
-        left -= 1 + (len(value) if isinstance(value, str | dict | list) else 0)
-        require(left > 0 and depth < MOST_DEPTH, "it holds too many values, or values within values")
-        if isinstance(value, dict):
-            waiting += [(key, depth) for key in value]
-            require(all(isinstance(key, str) for key in value), "a name in it is no text")
-        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        values += 1
+        letters += len(value) if isinstance(value, str) else 0
+        inner = inner_values(value)
+        # A value that is reached by several ways is counted as often, so a circle has no end.
+        few = values + len(waiting) + len(inner) < MOST_VALUES and letters < MOST_LETTERS
+        require(few and depth < MOST_DEPTH, "it holds too many values, or values within values")
         waiting += [(one, depth + 1) for one in inner]
-        require(isinstance(value, dict | list) or is_plain(value), f"it holds a {type(value).__name__}")
+
+
+def inner_values(value: Any) -> list[Any]:
+    """The values in a value, and their names. Raises UserError for one that JSON has not."""
+    if isinstance(value, dict):
+        require(all(isinstance(name, str) for name in value), "a name in it is no text")
+        return [*value, *value.values()]
+    if isinstance(value, list):
+        return value
+    require(is_plain(value), f"it holds a {type(value).__name__}, or a number without an end")
+    return []
 
 
 def is_plain(value: Any) -> bool:

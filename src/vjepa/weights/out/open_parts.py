@@ -79,6 +79,7 @@ class Unsaid:
         for name in ("heads", "predictor_heads"):
             count = getattr(self, name)
             require(count is None or count > 0, f"--unsaid.{name} {count} must be more than 0")
+        require((self.head or 0) >= 0, f"--unsaid.head {self.head} is the number of a classifier, from 0")
         blocks = self.levels or ()
         require(min(blocks, default=0) >= 0, f"--unsaid.levels {[*blocks]} are numbers of blocks, from 0")
 
