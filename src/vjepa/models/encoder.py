@@ -58,12 +58,12 @@ class EncoderConfig:
         check_heads("encoder", self.width, self.heads)
         positive = min(self.depth, self.mlp_width, self.patch, self.tubelet, self.init_std) > 0
         require(positive, "encoder: depth, mlp_width, patch, tubelet and init_std must be positive")
-        ordered = [*range(self.depth)] if self.levels else []
-        rising = [*self.levels] == sorted({*self.levels}) and {*self.levels} <= {*ordered}
+        levels = [*self.levels]
+        last = self.depth - 1
+        rising = levels == sorted({*levels})
         require(
-            rising and (not self.levels or self.levels[-1] == self.depth - 1),
-            f"encoder.levels={list(self.levels)} must be rising numbers of blocks, and end with the last, "
-            f"{self.depth - 1}",
+            not levels or (rising and levels[0] >= 0 and levels[-1] == last),
+            f"encoder.levels={levels} must be rising numbers of blocks, and end with the last, {last}",
         )
         require(
             self.rope_grid is None or self.rope_grid > 1,
@@ -214,6 +214,7 @@ class Encoder(nn.Module):
 
 def encode_frames(encoder: Encoder, clip: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b n d"]:
     """Layer-normed tokens of a clip in (T H W) order, each frame encoded by itself (section B.1)."""
-    # Frames as images: the encoder repeats each to fill a tubelet, so no token mixes two frames.
+    # Frames as images: the encoder repeats each to fill a tubelet, or has a tokenizer for images. No token
+    # mixes two frames.
     tokens = encoder(rearrange(clip, "b c t h w -> (b t) c 1 h w"))
     return plain_norm(rearrange(tokens, "(b t) n d -> b (t n) d", t=clip.shape[2]))

@@ -32,7 +32,7 @@ class ContextConfig:
     begin: float = 0.0
     """Share of the run before which the weight is 0."""
     full: float = 0.0
-    """Share of the run after which it is whole; it rises linearly from `begin` on."""
+    """Share of the run after which the weight is whole. It rises linearly from `begin` on."""
     by_distance: bool = True
     """Divide a token's error by the root of its distance to the nearest dropped token (equation 3)."""
 
@@ -40,15 +40,18 @@ class ContextConfig:
         require(self.weight > 0, f"context.weight={self.weight} must be positive; null for no such loss")
         require(
             0 <= self.begin <= self.full <= 1,
-            f"context.begin={self.begin} and context.full={self.full} must be growing shares of the run",
+            f"context.begin={self.begin} and context.full={self.full} must be shares of the run from 0 to 1, "
+            "the second not below the first",
         )
 
     def at(self, step: int, total: int) -> float:
         """The weight at optimiser step `step` of `total`."""
         begin = self.begin * total
         full = self.full * total
-        if step <= begin or step >= full:
-            return 0.0 if step <= begin else self.weight
+        if step <= begin:
+            return 0.0
+        if step >= full:
+            return self.weight
         return self.weight * (step - begin) / (full - begin)
 
 

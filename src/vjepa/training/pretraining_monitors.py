@@ -23,7 +23,7 @@ from vjepa.objectives import ema
 from vjepa.objectives.masks import View
 from vjepa.training.alarms import Alarm, AlarmConfig
 from vjepa.training.monitors import completes_logged_step, mean_over_devices, write
-from vjepa.training.pretraining_outputs import Outputs, last_level
+from vjepa.training.pretraining_outputs import Outputs
 from vjepa.training.projector import clip_vectors, show_in_projector
 from vjepa.training.sharded import whole
 
@@ -57,7 +57,7 @@ class CollapseMonitor(L.Callback):
         self.loss = outputs["l1"] / batches + (0.0 if batch_idx % batches == 0 else self.loss)
         if not completes_logged_step(trainer, batch_idx):
             return
-        targets = last_level(outputs["targets"], stage.predictor.levels)
+        targets = stage.predictor.last_level(outputs["targets"])
         # The loss alone shows no collapse: constant features are easy to predict.
         values = {
             "train/loss": self.loss,

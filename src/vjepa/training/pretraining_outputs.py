@@ -56,8 +56,3 @@ def outputs_of(
 def joint_outputs(clips: Outputs, images: Outputs, share: float) -> Outputs:
     """Those of the clips, with the loss of both. share: Weight of the images' loss."""
     return clips | {"loss": torch.lerp(clips["loss"], images["loss"], share), "images_l1": images["l1"]}
-
-
-def last_level(tokens: Float[Tensor, "b n d"], levels: int) -> Float[Tensor, "b n e"]:
-    """The last of the levels that are joined in each token."""
-    return tokens.chunk(levels, dim=-1)[-1]

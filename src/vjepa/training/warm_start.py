@@ -21,11 +21,11 @@ from vjepa.weights.checkpoints import checkpoint_in
 from vjepa.weights.checksums import check_numbers
 from vjepa.weights.family import Family
 from vjepa.weights.files import CheckpointError, State, as_checkpoint_error, load_strictly
+from vjepa.weights.heads import PREDICTOR_HEADS
 from vjepa.weights.load import Weights, load_encoder, load_predictor
 from vjepa.weights.released import HEADS, LEVELS
 from vjepa.weights.settings import settings
 from vjepa.weights.source import read_source
-from vjepa.weights.unsaid import PREDICTOR_HEADS
 
 Configs = dict[str, dict]
 """By network, the settings that its constructor takes."""

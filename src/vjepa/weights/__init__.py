@@ -18,7 +18,7 @@ box          the weights in the package, whose source name is `demo`
 part_files   which file of a run holds which part
 info         the command that prints cards
 meta         Meta's `.pt` files: which network is in them, and of which size
-unsaid       heads and levels, which leave no trace in them: of a published size, or given
+heads        heads and levels, which leave no trace in them: of a published size, or given
 huggingface  Hugging Face directories, likewise
 keymaps      the names of other people's tensors, and how they become ours
 checkpoints  Lightning's `.ckpt` files, from which a stage resumes

@@ -23,6 +23,7 @@ from vjepa.weights.classifiers import Head, check_head
 from vjepa.weights.export import read_export
 from vjepa.weights.family import Family
 from vjepa.weights.files import State, as_checkpoint_error, check_exists
+from vjepa.weights.heads import check_said, probe_heads_of
 from vjepa.weights.huggingface import hf_encoder_config, hf_predictor_config, read_hf, read_hf_probe
 from vjepa.weights.keymaps import (
     HF_ENCODER,
@@ -44,7 +45,6 @@ from vjepa.weights.meta import (
 )
 from vjepa.weights.settings import settings
 from vjepa.weights.source import read_source
-from vjepa.weights.unsaid import check_said, probe_heads_of
 
 Config = TypeVar("Config", PredictorConfig, ACPredictorConfig)
 Weights = Literal["ema", "student"]

@@ -15,10 +15,10 @@ from vjepa.weights.checksums import check_numbers
 from vjepa.weights.classifiers import Head, chosen_classifier
 from vjepa.weights.family import POSITIONS, READABLE, Family, plain
 from vjepa.weights.files import CheckpointError, State
+from vjepa.weights.heads import ac_predictor_heads_of, heads_of, levels_of, predictor_heads_of
 from vjepa.weights.keymaps import META_PROBE, block_count, translate
 from vjepa.weights.own_facts import OWN
 from vjepa.weights.source import Opened, first_names, how_to_say
-from vjepa.weights.unsaid import ac_predictor_heads_of, heads_of, levels_of, predictor_heads_of
 
 INSTEAD = {
     Family.LIGHTNING: "a run resumes from it; give the model.safetensors that its stage writes at the end",

@@ -83,7 +83,7 @@ def convert(
     check_probe(opened, where)
     info = info_of(weights, card, probe)
 
-    work = Conversion(card, opened, info, typed(weights, to, out, probe, parts, frames, size))
+    work = Conversion(card, opened, info, typed(weights, to, out, unsaid, probe, parts, frames, size))
     clip = clip_of(work, frames, size) if to == "hf" else None
     with complete(out) as unfinished:
         if clip:
@@ -196,10 +196,14 @@ def of_parts(work: Conversion) -> Card:
     return replace(card, acting=None, scores=kept)
 
 
-def typed(weights: Path, to: str, out: Path, *others: Path | int | tuple[str, ...] | None) -> str:
+def typed(
+    weights: Path, to: str, out: Path, unsaid: Unsaid, *others: Path | int | tuple[str, ...] | None
+) -> str:
     """The command as it was typed. others: The values of its further options, None for those not given."""
     words = ["vjepa", "weights", "convert", weights, "--to", to, "--out", out]
-    for name, value in zip(("--probe", "--parts", "--frames", "--size"), others, strict=True):
+    said = {f"--unsaid.{name}": value for name, value in vars(unsaid).items()}
+    options = dict(zip(("--probe", "--parts", "--frames", "--size"), others, strict=True)) | said
+    for name, value in options.items():
         if value is not None:
             words += [name, *(value if isinstance(value, tuple) else [value])]
     return shlex.join(map(str, words))

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from vjepa.models.ac_predictor import ACPredictorConfig
 from vjepa.models.encoder import EncoderConfig
 from vjepa.weights.files import State
+from vjepa.weights.heads import AC_PREDICTOR_HEADS, PREDICTOR_HEADS, PROBE_HEADS
 from vjepa.weights.meta import OWN, ROPE_PIXELS, predicted_encoder
 from vjepa.weights.out.foreign_names import foreign
 from vjepa.weights.out.open_parts import ENCODERS, META_MAPS, OpenPart
@@ -24,7 +25,6 @@ from vjepa.weights.out.part_settings import settings_of
 from vjepa.weights.out.stored import StoredState, write_tensors
 from vjepa.weights.released import HEADS, LEVELS
 from vjepa.weights.settings import settings
-from vjepa.weights.unsaid import AC_PREDICTOR_HEADS, PREDICTOR_HEADS, PROBE_HEADS
 
 NAMES = {
     "ema": "target_encoder",
