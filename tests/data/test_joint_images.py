@@ -47,6 +47,13 @@ def test_the_images_of_a_sample_do_not_depend_on_the_batch(clips_manifest, pictu
     assert not torch.equal(torch.stack(one[3].images), torch.stack(one[7].images))
 
 
+def test_no_draw_of_an_image_belongs_to_two_samples(clips_manifest, pictures):
+    samples = data(clips_manifest, pictures).training_samples()
+    for k in (0, 1, 5):
+        for i, image in enumerate(samples[k].images):
+            assert torch.equal(image, samples.images[3 * k + i].clip)
+
+
 def test_clips_are_those_of_a_recipe_without_images(clips_manifest, pictures):
     with_images = data(clips_manifest, pictures).training_samples()
     alone = ClipData([Source(str(clips_manifest))], clip=CLIP, batch_size=4, workers=0).training_samples()
