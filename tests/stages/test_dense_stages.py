@@ -20,6 +20,7 @@ from vjepa.models.predictor import PredictorConfig
 from vjepa.objectives.dense import ContextConfig, ImageConfig
 from vjepa.objectives.masks import BlockConfig, MaskConfig
 from vjepa.training.mask_groups import predict_groups, sample_groups
+from vjepa.training.monitors import DataHealth
 from vjepa.training.optim import OptimConfig, Schedule
 from vjepa.training.pretraining_outputs import outputs_of
 from vjepa.training.run_folder import differences
@@ -116,6 +117,12 @@ def test_micro_batches_of_clips_and_images_equal_one_batch(clips_manifest, tmp_p
     fit(cut, smaller, tmp_path, steps=3, accumulate_grad_batches=accumulate)
     for key, value in whole.state_dict().items():
         torch.testing.assert_close(cut.state_dict()[key], value, atol=2e-5, rtol=1e-4)
+
+
+def test_images_count_among_the_draws_of_the_data_s_health(clips_manifest, tmp_path):
+    health = DataHealth(tmp_path)
+    fit(pretrain(), clip_data(clips_manifest), tmp_path, steps=3, callbacks=[health])
+    assert health.draws == 3 * (8 + 16)  # 8 clips and, of each, two images
 
 
 def test_a_run_without_images_leaves_what_only_images_train(clips_manifest, tmp_path):
