@@ -79,14 +79,13 @@ def test_a_rare_kind_is_guessed_for_the_recall_and_not_for_the_accuracy():
     score = dense_clips(200, 1)
     generator = torch.Generator().manual_seed(2)
     noisy = [
-        tokens + 1.5 * torch.randn(tokens.shape, generator=generator)
+        tokens + 5 * torch.randn(tokens.shape, generator=generator)
         for tokens in (telling_tokens(fit), telling_tokens(score))
     ]
     scores = read_out_alone(noisy[0], fit, noisy[1], score)
-    kinds = kinds_of_tokens(score, GRID)
-    always_the_most_frequent = mean_recall(torch.zeros_like(kinds), kinds)
-    assert scores["kind_recall"] > always_the_most_frequent + 0.2
-    assert scores["kind_accuracy"] > float((kinds == 0).float().mean())
+    # Where all tokens count alike, the most frequent kind is guessed nearly always, which recalls a third.
+    assert scores["kind_recall"] > 0.5
+    assert scores["kind_accuracy"] > float((kinds_of_tokens(score, GRID) == 0).float().mean())
 
 
 def test_a_place_alone_gives_the_mean_of_each_place():
