@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -204,6 +205,25 @@ def test_the_next_command_is_as_the_stage_was_started(clips_manifest, tmp_path, 
     monkeypatch.setenv("MAKEFLAGS", r" --no-print-directory -- RUN=own ARGS=--data.workers\ 1")
     made = closing_lines.next_command("pretrain", trainer, out)
     assert made == "make cooldown RUN=own 'ARGS=--data.workers 1'"
+
+
+@pytest.mark.parametrize(
+    ("folder", "stage", "words"),
+    [
+        ("pretrain-seed0", "pretrain", ["--model.init_from", "IN/checkpoints", "--out", "cooldown-seed0"]),
+        ("two words", "pretrain", ["--model.init_from", "IN/checkpoints", "--out", "cooldown"]),
+        ("distilled-seed0", "distil", ["--model.encoder", "IN/model.safetensors", "--out", "probe"]),
+    ],
+)
+def test_the_next_command_takes_any_name_of_a_folder(
+    folder, stage, words, clips_manifest, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    monkeypatch.setattr(closing_lines.sys, "orig_argv", ["python", "-m", f"stages.{stage}", "fit"])
+    trainer = trainer_of(clip_data(clips_manifest), pretrain())
+    told = shlex.split(closing_lines.next_command(stage, trainer, tmp_path / folder))
+    option, source, out, beside = words
+    assert told[-4:] == [option, source.replace("IN", str(tmp_path / folder)), out, str(tmp_path / beside)]
 
 
 def test_a_recipe_that_came_through_a_pipe_is_read_once_and_not_named_again(tmp_path, monkeypatch):

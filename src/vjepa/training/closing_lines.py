@@ -6,6 +6,7 @@ next:  make cooldown
 
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -114,8 +115,8 @@ def next_command(name: str, trainer: L.Trainer, out: Path) -> str:
 
     places = {"out": out, "export": out / EXPORT, "encoder": getattr(stage, "source", None)}
     if following not in INPUTS:
-        return USES[name].format(**places)
-    inputs = INPUTS[following].format(**places).split()
+        return shlex.join(word.format(**places) for word in shlex.split(USES[name]))
+    inputs = [word.format(**places) for word in INPUTS[following].split()]
     return direct_command(name, following, out, inputs, sys.orig_argv)
 
 
@@ -155,7 +156,8 @@ def direct_command(name: str, following: str, out: Path, inputs: Sequence[str], 
 
     words: The command line of this one, Python's own words included.
     """
-    beside = out.with_name(out.name.replace(name, following) if name in out.name else following)
+    renamed, count = re.subn(rf"\b{name}\b", following, out.name)
+    beside = out.with_name(renamed if count else following)
     places = [*inputs, "--out", str(beside)]
     data = options(words, "--data.train", "--data.val")
     if not any(word.startswith("stages.") for word in words):
