@@ -11,6 +11,7 @@ dense_evidence.json and dense_evidence.md.
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,18 +32,20 @@ from vjepa.weights.load import load_encoder
 
 RUN = re.compile(r"(.+)-seed(\d+)")
 RANDOM = "never trained"
-TITLES = {
+OF_CLIPS = {
     "label_linear": "motion, linear",
     "label_few": "motion, 10 labels a class",
     "label_attentive": "motion, attentive",
     "colour_linear_4x4": "colour of the held object",
     "numbers_r2_4x4": "arm position, R2",
+}
+OF_TOKENS = {
     "kind_recall": "thing at a token, mean recall",
     "kind_recall_with_place": "the same, place known",
     "hand_r2": "distance to the hand, R2",
     "hand_r2_with_place": "the same, place known",
 }
-"""Read-outs, in the order of the table."""
+"""Read-outs, in the order of the columns of both tables."""
 
 
 class Judged(NamedTuple):
@@ -89,17 +92,29 @@ def random_encoder(like: Encoder, seed: int) -> Encoder:
         return Encoder(like.config)
 
 
-def table_of(scores: Scores, controls: dict[str, float], clips: int) -> str:
-    """Markdown: a row for each read-out, mean and standard deviation over seeds of each recipe."""
-    rows = []
-    for key, title in TITLES.items():
-        cells = (mean_and_spread(values[key]) for values in scores.values())
-        alone = {name: controls.get(f"{name}_{key}") for name in ("pixels", "place")}
-        shown = ["" if value is None else f"{value:.3f}" for value in alone.values()]
-        rows.append([title, *shown, *(f"{mean:.3f} ± {spread:.3f}" for mean, spread in cells)])
-    table = markdown_table(["read-out", "pixels", "place alone", *scores], rows)
+def tables_of(scores: Scores, controls: dict[str, float], clips: int) -> str:
+    """Markdown: read-outs of whole clips, then those of single tokens with their controls."""
+    alone = [
+        [name, *(shown(controls.get(f"{key}_{read_out}")) for read_out in OF_TOKENS)]
+        for key, name in (("pixels", "pixels of the token"), ("place", "its place alone"))
+    ]
+    of_clips = markdown_table(["", *OF_CLIPS.values()], rows_of(scores, OF_CLIPS))
+    of_tokens = markdown_table(["", *OF_TOKENS.values()], alone + rows_of(scores, OF_TOKENS))
     counts = ", ".join(f"{name} {len(values['label_linear'])}" for name, values in scores.items())
-    return f"{table}\n\n{clips} clips; seeds: {counts}"
+    return f"{of_clips}\n\n{of_tokens}\n\n{clips} clips; seeds: {counts}"
+
+
+def rows_of(scores: Scores, read_outs: Iterable[str]) -> list[list[str]]:
+    """A row for each recipe: mean and standard deviation over its seeds."""
+    rows = []
+    for name, values in scores.items():
+        cells = [mean_and_spread(values[key]) for key in read_outs]
+        rows.append([name, *(f"{mean:.3f} ± {spread:.3f}" for mean, spread in cells)])
+    return rows
+
+
+def shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def dense_evidence(
@@ -112,7 +127,7 @@ def dense_evidence(
     limit: int = 800,
     attentive_steps: int = 600,
 ) -> None:
-    """Score the encoders of sweeps and write the table.
+    """Score the encoders of sweeps and write the tables.
 
     Args:
         runs: Folders of sweeps.
@@ -136,9 +151,9 @@ def dense_evidence(
             scores.setdefault(name, {}).setdefault(key, []).append(value)
     out.mkdir(parents=True, exist_ok=True)
     (out / "dense_evidence.json").write_text(json.dumps({"controls": controls, "scores": scores}, indent=1))
-    table = table_of(scores, controls, len(judged.clips.score.clips))
-    (out / "dense_evidence.md").write_text(table + "\n")
-    print(table)
+    tables = tables_of(scores, controls, len(judged.clips.score.clips))
+    (out / "dense_evidence.md").write_text(tables + "\n")
+    print(tables)
 
 
 if __name__ == "__main__":

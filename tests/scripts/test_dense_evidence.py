@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from scripts.dense_evidence import RANDOM, TITLES, encoders, table_of
+from scripts.dense_evidence import OF_CLIPS, OF_TOKENS, RANDOM, encoders, tables_of
 from stages.pretrain import Pretrain
 from tests.test_conf import STAGES, settings
 from vjepa.errors import UserError
@@ -60,6 +60,7 @@ def test_runs_are_read_by_recipe_beside_random_encoders(tmp_path):
     with pytest.raises(UserError, match="holds no folder <recipe>-seed<number>"):
         encoders([tmp_path / "notes"])
 
-    scores = {"shipped": {key: [0.25, 0.75] for key in TITLES}}
-    table = table_of(scores, {"pixels_hand_r2": 0.01}, 7)
-    assert "| 0.500 ± " in table and table.endswith("7 clips; seeds: shipped 2")
+    scores = {"shipped": {key: [0.25, 0.75] for key in (*OF_CLIPS, *OF_TOKENS)}}
+    tables = tables_of(scores, {"pixels_hand_r2": 0.01}, 7)
+    assert "| shipped | 0.500 ± " in tables and tables.endswith("7 clips; seeds: shipped 2")
+    assert "| pixels of the token |  |  | 0.010 |  |" in tables
