@@ -361,7 +361,7 @@ def folder(tmp_path_factory) -> Path:
     [
         (
             "new.safetensors --to hf --out FOLDER/o",
-            "and has no levels, image_tokenizer, modality, rope_grid; give",
+            "and has no image_tokenizer, modality, rope_grid; give",
         ),
         ("turned.safetensors --to hf --out FOLDER/o", "by the layout interleaved; give --to meta"),
         ("own.safetensors --to hf --out FOLDER/full", "is a folder with something in it; name a new one"),

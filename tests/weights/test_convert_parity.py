@@ -1,5 +1,6 @@
 """Directories that we write load in transformers, and give our tokens, predictions, logits and pixels."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ import torch
 from tests.weights.test_convert import CLASSES, CLIP, SMALL, written
 from vjepa.data.transforms import centre_square, normalise
 from vjepa.models.predictor import PredictorConfig
+from vjepa.weights.files import check_same_encoder
 from vjepa.weights.load import load_encoder, load_predictor, load_probe
 from vjepa.weights.out.convert import convert
+from vjepa.weights.probe_schema import known_schema
 
 transformers = pytest.importorskip("transformers", reason="the parity tests need the hf extra")
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -70,6 +73,24 @@ def test_logits_and_names_are_ours(source, whole, clip):
     logits = load_probe(source)(load_encoder(source)(clip))
     torch.testing.assert_close(model(clip.transpose(1, 2)).logits, logits, rtol=1e-4, atol=1e-4)
     assert [model.config.id2label[number] for number in range(3)] == CLASSES
+
+
+@torch.no_grad()
+def test_an_encoder_with_levels_goes_out_as_its_last_level(clip, tmp_path, capsys):
+    levels = (SMALL.depth - 2, SMALL.depth - 1)
+    source = written(tmp_path / "own.safetensors", replace(SMALL, levels=levels))
+    convert(weights=source, to="hf", out=tmp_path / "hf")
+    said = capsys.readouterr().out
+    assert f"levels {levels[0]} (transformers' has the last one" in said and "predictor (" in said
+
+    tokens = load_encoder(source)(clip)
+    read_back = load_encoder(tmp_path / "hf")
+    assert torch.equal(read_back(clip), tokens) and read_back.config.levels == ()
+    model = transformers.AutoModelForVideoClassification.from_pretrained(tmp_path / "hf").eval()
+    logits = load_probe(source)(tokens)
+    torch.testing.assert_close(model(clip.transpose(1, 2)).logits, logits, rtol=1e-4, atol=1e-4)
+    # The probe's schema names the encoder that it stands beside now.
+    check_same_encoder(read_back, known_schema(tmp_path / "hf")["encoder_digest"], "the probe")
 
 
 @torch.no_grad()

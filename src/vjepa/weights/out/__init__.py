@@ -3,6 +3,7 @@
 convert         the command that writes weights for transformers, in Meta's layout, or in ours
 hf_folder       what it writes for transformers: config.json, tensors, a video processor
 model_card      the README.md beside them
+last_level      an encoder with levels as one without
 meta_file       what it writes in Meta's layout
 layouts         which parts each layout holds, and what its files are called
 diff            the command that compares two sources, whatever their layouts

@@ -22,6 +22,7 @@ from vjepa.weights.family import Family
 from vjepa.weights.files import CheckpointError, as_checkpoint_error
 from vjepa.weights.meta import OWN
 from vjepa.weights.out.hf_folder import write_hf
+from vjepa.weights.out.last_level import last_level_alone
 from vjepa.weights.out.layouts import LayoutName, check_place, choose, reasons_text
 from vjepa.weights.out.meta_file import untold, write_meta
 from vjepa.weights.out.model_card import model_card, notes_for
@@ -81,6 +82,9 @@ def convert(
     asked = [*(parts or ()), *(["probe"] if probe else [])]
     opened, left = choose(to, where, asked, unsaid)
     check_probe(opened, where)
+    if to == "hf":
+        opened, lower = last_level_alone(opened)
+        left |= lower
     info = info_of(weights, card, probe)
 
     work = Conversion(card, opened, info, typed(weights, to, out, unsaid, probe, parts, frames, size))

@@ -33,8 +33,8 @@ PROCESSOR = "VideoLlavaVideoProcessor"
 VJEPA2VideoProcessor always makes it larger by 256/224, and so cuts off an eighth of the picture."""
 BILINEAR = 2
 """PIL's number of the filter."""
-FORBIDDEN = ("levels", "image_tokenizer", "modality", "rope_grid")
-"""Settings of V-JEPA 2.1's encoder that transformers' has not."""
+FORBIDDEN = ("image_tokenizer", "modality", "rope_grid")
+"""Settings of V-JEPA 2.1's encoder that transformers' has not, and that its tokens depend on."""
 
 
 def why_not_encoder(config: EncoderConfig) -> str | None:
@@ -50,8 +50,10 @@ def why_not_encoder(config: EncoderConfig) -> str | None:
     return None
 
 
-def why_not_predictor(config: PredictorConfig) -> str | None:
-    """The same of a predictor."""
+def why_not_predictor(config: PredictorConfig, encoder: EncoderConfig) -> str | None:
+    """The same of a predictor that reads this encoder."""
+    if encoder.levels:
+        return "it predicts the tokens of several levels, and transformers' of one"
     new = config.dense or config.target_width
     return "transformers' has one output and no teacher" if new else None
 

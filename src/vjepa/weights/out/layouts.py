@@ -114,7 +114,7 @@ def left_by_settings(parts: Mapping[str, OpenPart]) -> dict[str, str]:
     reasons: dict[str, str | None] = {}
     if "predictor" in parts:
         config = settings(PredictorConfig, parts["predictor"].description["config"])
-        reasons["predictor"] = why_not_predictor(config)
+        reasons["predictor"] = why_not_predictor(config, encoder)
     if "probe" in parts:
         reasons["probe"] = why_not_probe(parts["probe"].description, encoder)
     return {part: why for part, why in reasons.items() if why}
