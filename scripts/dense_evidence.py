@@ -108,9 +108,13 @@ def rows_of(scores: Scores, read_outs: Iterable[str]) -> list[list[str]]:
     """A row for each recipe: mean and standard deviation over its seeds."""
     rows = []
     for name, values in scores.items():
-        cells = [mean_and_spread(values[key]) for key in read_outs]
-        rows.append([name, *(f"{mean:.3f} ± {spread:.3f}" for mean, spread in cells)])
+        rows.append([name, *(over_seeds(values[key]) for key in read_outs)])
     return rows
+
+
+def over_seeds(values: list[float]) -> str:
+    mean, spread = mean_and_spread(values)
+    return f"{mean:.3f} ± {spread:.3f}" if len(values) > 1 else shown(mean)
 
 
 def shown(value: float | None) -> str:
