@@ -1,6 +1,5 @@
 """What leaves no trace in a file of Meta's is taken of published sizes, with a word, and never guessed."""
 
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,14 +10,13 @@ import torch
 
 from tests.weights.meta_files import meta_ac_predictor, meta_encoder, meta_predictor, meta_probe
 from tests.weights.test_families import LEVELS, SMALL, networks, networks21, told
-from vjepa.errors import UserError, announce
+from vjepa.errors import announce
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor, PredictorConfig
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
 from vjepa.training.warm_start import read_networks
 from vjepa.weights.card import read_card
-from vjepa.weights.export import encoder_part, export, probe_part
 from vjepa.weights.files import CheckpointError
 from vjepa.weights.info import card_or_error
 from vjepa.weights.load import load_ac_predictor, load_encoder, load_predictor, load_probe
@@ -136,19 +134,3 @@ def test_classifiers_that_are_no_list_are_one_sentence(tmp_path, classifiers):
     with_encoder = {"classifiers": [], "target_encoder": meta_encoder(Encoder(SMALL))}
     torch.save(with_encoder, tmp_path / "vjepa2.pt")
     assert load_encoder(tmp_path / "vjepa2.pt").config == SMALL
-
-
-def test_heads_and_levels_that_a_source_contradicts_are_refused(tmp_path):
-    encoder = Encoder(EncoderConfig(width=48, depth=2, heads=2, mlp_width=48, patch=8, levels=(0, 1)))
-    file = tmp_path / "model.safetensors"
-    export(file, {"ema": encoder_part(encoder)}, {})
-    assert load_encoder(file, heads=2, levels=(0, 1)).config == encoder.config
-    sentence = f"{file} says heads 2, but heads=4 was given; leave heads out"
-    with pytest.raises(UserError, match=re.escape(sentence)):
-        load_encoder(file, heads=4)
-    with pytest.raises(UserError, match=re.escape(f"{file} says levels (0, 1), but levels=(1,) was given")):
-        load_encoder(file, levels=(1,))
-
-    export(file, {"probe": probe_part(AttentiveProbe(ProbeConfig(1, 2), 48, 3))}, {})
-    with pytest.raises(UserError, match=re.escape(sentence)):
-        load_probe(file, heads=4)

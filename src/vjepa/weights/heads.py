@@ -40,12 +40,6 @@ def check_said(heads: Any, levels: Any = None) -> None:
     )
 
 
-def check_agrees(what: str, given: Any, taken: Any, source: Path) -> None:
-    """Raise UserError if a source says something other than the caller. what: The argument's name."""
-    text = f"{source} says {what} {taken}, but {what}={given} was given; leave {what} out"
-    require(given is None or given == taken, text)
-
-
 def heads_of(width: int, depth: int, source: Path) -> int:
     """The heads of an encoder. Raises CheckpointError if no published encoder is so wide."""
     model = released_file(source)

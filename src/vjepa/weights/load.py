@@ -23,7 +23,7 @@ from vjepa.weights.classifiers import Head, check_head
 from vjepa.weights.export import read_export
 from vjepa.weights.family import Family
 from vjepa.weights.files import State, as_checkpoint_error, check_exists
-from vjepa.weights.heads import check_agrees, check_said, probe_heads_of
+from vjepa.weights.heads import check_said, probe_heads_of
 from vjepa.weights.huggingface import hf_encoder_config, hf_predictor_config, read_hf, read_hf_probe
 from vjepa.weights.keymaps import (
     HF_ENCODER,
@@ -84,8 +84,6 @@ def load_encoder(
             settings(EncoderConfig, known) if known else meta_encoder_config(state, heads, levels, found.path)
         )
         state = translate(state, "", META_ENCODER, found.path)
-    check_agrees("heads", heads, config.heads, found.path)
-    check_agrees("levels", levels and tuple(levels), config.levels, found.path)
     return build(Encoder, config, state=state, source=found.path)
 
 
@@ -113,7 +111,6 @@ def load_predictor(source: str | Path, heads: int | None = None, family: str | N
             if known
             else meta_predictor_configs(state, heads, found)
         )
-    check_agrees("heads", heads, config.heads, found.path)
     return build(Predictor, config, encoder, state=state, source=found.path)
 
 
@@ -144,7 +141,6 @@ def load_probe(source: str | Path, heads: int | None = None, head: Head = None) 
         state = read_meta_probe(found, head)
         known = own_part(found, "probe")
         config, sizes = probe_of_description(known) if known else probe_of_shapes(state, heads, found.path)
-    check_agrees("heads", heads, config.heads, found.path)
     return build(AttentiveProbe, config, *sizes, state=state, source=found.path)
 
 
@@ -196,7 +192,6 @@ def load_ac_predictor(source: str | Path, heads: int | None = None, extrinsics: 
     else:
         description, state = read_export(found.path, "ac_predictor")
         config, encoder = predictor_configs(description, ACPredictorConfig)
-    check_agrees("heads", heads, config.heads, found.path)
     predictor = build(ACPredictor, config, encoder, state=state, source=found.path)
     predictor.schema = description.get("schema") or None
     return predictor
