@@ -106,10 +106,7 @@ def tables_of(scores: Scores, controls: dict[str, float], clips: int) -> str:
 
 def rows_of(scores: Scores, read_outs: Iterable[str]) -> list[list[str]]:
     """A row for each recipe: mean and standard deviation over its seeds."""
-    rows = []
-    for name, values in scores.items():
-        rows.append([name, *(over_seeds(values[key]) for key in read_outs)])
-    return rows
+    return [[name, *(over_seeds(values[key]) for key in read_outs)] for name, values in scores.items()]
 
 
 def over_seeds(values: list[float]) -> str:

@@ -211,6 +211,7 @@ def test_the_next_command_is_as_the_stage_was_started(clips_manifest, tmp_path, 
     ("folder", "stage", "words"),
     [
         ("pretrain-seed0", "pretrain", ["--model.init_from", "IN/checkpoints", "--out", "cooldown-seed0"]),
+        ("my_pretrain_2", "pretrain", ["--model.init_from", "IN/checkpoints", "--out", "my_cooldown_2"]),
         ("two words", "pretrain", ["--model.init_from", "IN/checkpoints", "--out", "cooldown"]),
         ("distilled-seed0", "distil", ["--model.encoder", "IN/model.safetensors", "--out", "probe"]),
     ],

@@ -76,6 +76,16 @@ def test_logits_and_names_are_ours(source, whole, clip):
 
 
 @torch.no_grad()
+def test_an_encoder_with_one_level_goes_out_with_its_predictor(clip, tmp_path, capsys):
+    one = PredictorConfig(width=12, depth=2, heads=1, mlp_width=20, mask_tokens=1)
+    level = written(tmp_path / "own.safetensors", replace(SMALL, levels=(SMALL.depth - 1,)), one)
+    convert(weights=level, to="hf", out=tmp_path / "hf", parts=("ema", "predictor"))
+    assert "left out" not in capsys.readouterr().out
+    loaded(transformers.AutoModel, tmp_path / "hf")
+    assert torch.equal(load_encoder(tmp_path / "hf")(clip), load_encoder(level)(clip))
+
+
+@torch.no_grad()
 def test_an_encoder_with_levels_goes_out_as_its_last_level(clip, tmp_path, capsys):
     levels = (SMALL.depth - 2, SMALL.depth - 1)
     source = written(tmp_path / "own.safetensors", replace(SMALL, levels=levels))

@@ -156,7 +156,8 @@ def direct_command(name: str, following: str, out: Path, inputs: Sequence[str], 
 
     words: The command line of this one, Python's own words included.
     """
-    renamed, count = re.subn(rf"\b{name}\b", following, out.name)
+    # As a word of its own: not in `distilled`, but in `distil_2`.
+    renamed, count = re.subn(rf"(?<![a-zA-Z]){name}(?![a-zA-Z])", following, out.name)
     beside = out.with_name(renamed if count else following)
     places = [*inputs, "--out", str(beside)]
     data = options(words, "--data.train", "--data.val")

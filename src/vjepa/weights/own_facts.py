@@ -39,7 +39,8 @@ def checked_facts(path: Path, given: Any) -> dict[str, Any]:
 def check_plain(given: Any) -> None:
     """Raise UserError for anything but values of JSON, and for more or deeper ones than anybody writes."""
     waiting = [(given, 0)]
-    values = letters = 0
+    values = 0
+    letters = 0
     while waiting:
         value, depth = waiting.pop()
         values += 1

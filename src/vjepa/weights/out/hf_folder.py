@@ -52,7 +52,7 @@ def why_not_encoder(config: EncoderConfig) -> str | None:
 
 def why_not_predictor(config: PredictorConfig, encoder: EncoderConfig) -> str | None:
     """The same of a predictor that reads this encoder."""
-    if encoder.levels:
+    if len(encoder.levels) > 1:
         return "it predicts the tokens of several levels, and transformers' of one"
     new = config.dense or config.target_width
     return "transformers' has one output and no teacher" if new else None

@@ -28,8 +28,9 @@ def last_level_alone(parts: Mapping[str, OpenPart]) -> tuple[dict[str, OpenPart]
     if "probe" in parts:
         description = with_digest(parts["probe"].description, stored_digest(tensors))
         made["probe"] = OpenPart(description, parts["probe"].tensors)
-    blocks = ", ".join(map(str, levels[:-1]))
-    return made, {f"levels {blocks}": "transformers' has the last one, which is what later stages read"}
+    lower = ", ".join(map(str, levels[:-1]))
+    why = "transformers' has the last one, which is what later stages read"
+    return made, {f"levels {lower}": why} if lower else {}
 
 
 def final_norm_of_last(tensors: StoredState, levels: int) -> StoredState:
@@ -43,8 +44,5 @@ def final_norm_of_last(tensors: StoredState, levels: int) -> StoredState:
 def with_digest(probe: Mapping[str, Any], digest: str) -> dict[str, Any]:
     """The description of a probe whose schema names the encoder that it reads, if it names any."""
     schema = probe.get("schema", {})
-    return (
-        {**probe, "schema": {**schema, "encoder_digest": digest}}
-        if schema.get("encoder_digest")
-        else {**probe}
-    )
+    named = {"schema": {**schema, "encoder_digest": digest}} if schema.get("encoder_digest") else {}
+    return {**probe, **named}
