@@ -35,7 +35,7 @@ from vjepa.weights.export import Part, export, part_description
 from vjepa.weights.files import weights_digest
 from vjepa.weights.load import load_ac_predictor, load_encoder, load_predictor, load_probe
 
-RECIPES = ("pretrain.yaml", "cooldown.yaml", "probe.yaml", "ac.yaml", "encoder/tiny.yaml")
+RECIPES = ("pretrain.yaml", "cooldown.yaml", "probe.yaml", "ac.yaml", "encoder/tiny-levels.yaml")
 LARGEST = 5_000_000
 """Bytes that the file may have, since every installation carries it."""
 

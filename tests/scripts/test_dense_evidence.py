@@ -47,20 +47,20 @@ def test_all_recipes_of_the_sweep_have_the_same_compute():
         draws = 8 if "limited" in name else 1
         each = mean(operations(stage, seed) for seed in range(draws))
         whole[name] = each * changes["trainer.max_steps"]
-    assert all(total == pytest.approx(whole["shipped"], rel=0.02) for total in whole.values()), whole
+    assert all(total == pytest.approx(whole["one level"], rel=0.02) for total in whole.values()), whole
 
 
 def test_runs_are_read_by_recipe_beside_random_encoders(tmp_path):
     config = EncoderConfig(width=24, depth=1, heads=2, mlp_width=48, patch=8)
-    for name in ("dense and levels-seed0", "shipped-seed0", "shipped-seed1"):
+    for name in ("dense and levels-seed0", "one level-seed0", "one level-seed1"):
         export(tmp_path / name / "model.safetensors", {"ema": encoder_part(Encoder(config))}, {})
     (tmp_path / "notes").mkdir()
     found = [name for name, _ in encoders([tmp_path])]
-    assert found == [RANDOM, RANDOM, "dense and levels", "shipped", "shipped"]
+    assert found == [RANDOM, RANDOM, "dense and levels", "one level", "one level"]
     with pytest.raises(UserError, match="holds no folder <recipe>-seed<number>"):
         encoders([tmp_path / "notes"])
 
-    scores = {"shipped": {key: [0.25, 0.75] for key in (*OF_CLIPS, *OF_TOKENS)}}
+    scores = {"one level": {key: [0.25, 0.75] for key in (*OF_CLIPS, *OF_TOKENS)}}
     tables = tables_of(scores, {"pixels_hand_r2": 0.01}, 7)
-    assert "| shipped | 0.500 ± " in tables and tables.endswith("7 clips; seeds: shipped 2")
+    assert "| one level | 0.500 ± " in tables and tables.endswith("7 clips; seeds: one level 2")
     assert "| pixels of the token |  |  | 0.010 |  |" in tables

@@ -135,11 +135,11 @@ def test_a_package_without_the_file_says_so(tmp_path, monkeypatch):
 
 
 def test_a_recipe_digest_changes_with_any_recipe(tmp_path):
-    for name in ("pretrain.yaml", "cooldown.yaml", "probe.yaml", "ac.yaml", "encoder/tiny.yaml"):
+    for name in ("pretrain.yaml", "cooldown.yaml", "probe.yaml", "ac.yaml", "encoder/tiny-levels.yaml"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     before = recipe_digest(tmp_path)
-    (tmp_path / "encoder/tiny.yaml").write_text("width: 65")
+    (tmp_path / "encoder/tiny-levels.yaml").write_text("width: 65")
     assert recipe_digest(tmp_path) != before
 
 
