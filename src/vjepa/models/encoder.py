@@ -63,7 +63,8 @@ class EncoderConfig:
         rising = levels == sorted({*levels})
         require(
             not levels or (rising and levels[0] >= 0 and levels[-1] == last),
-            f"encoder.levels={levels} must be rising numbers of blocks, and end with the last, {last}",
+            f"encoder.levels={levels} must be rising numbers of blocks, and end with the last, {last}; "
+            "give such numbers, or [] for the last block alone",
         )
         require(
             self.rope_grid is None or self.rope_grid > 1,
