@@ -9,7 +9,9 @@ import torch
 from tests.weights.test_convert import CLASSES, CLIP, SMALL, written
 from vjepa.data.transforms import centre_square, normalise
 from vjepa.models.predictor import PredictorConfig
-from vjepa.weights.files import check_same_encoder
+from vjepa.weights.card import read_card
+from vjepa.weights.facts import ClipFacts
+from vjepa.weights.files import CheckpointError, check_same_encoder
 from vjepa.weights.load import load_encoder, load_predictor, load_probe
 from vjepa.weights.out.convert import convert
 from vjepa.weights.probe_schema import known_schema
@@ -97,6 +99,10 @@ def test_an_encoder_with_levels_goes_out_as_its_last_level(clip, tmp_path, capsy
     tokens = load_encoder(source)(clip)
     read_back = load_encoder(tmp_path / "hf")
     assert torch.equal(read_back(clip), tokens) and read_back.config.levels == ()
+    with pytest.raises(
+        CheckpointError, match="holds no predictor; give the weights that it was written from"
+    ):
+        load_predictor(tmp_path / "hf")
     model = transformers.AutoModelForVideoClassification.from_pretrained(tmp_path / "hf").eval()
     logits = load_probe(source)(tokens)
     torch.testing.assert_close(model(clip.transpose(1, 2)).logits, logits, rtol=1e-4, atol=1e-4)
@@ -111,6 +117,9 @@ def test_the_demo_computes_in_single_precision_as_ours_does(tmp_path):
     clip = torch.randn(1, 3, 10, 64, 64, generator=torch.Generator().manual_seed(1))
     logits = load_probe("demo")(load_encoder("demo")(clip))
     torch.testing.assert_close(model(clip.transpose(1, 2)).logits, logits, rtol=1e-4, atol=1e-4)
+    # The probe reads smaller pictures than the encoder was trained on, at the same rate.
+    assert read_card("demo").clip == ClipFacts(10, 5.0, 72)
+    assert read_card(tmp_path / "demo").clip == ClipFacts(10, 5.0, 64)
 
 
 @torch.no_grad()

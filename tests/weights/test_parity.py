@@ -134,5 +134,5 @@ def test_classifiers_equal_alone_and_in_a_grid(tmp_path, clip):
 
 
 def test_a_directory_without_a_classifier_is_refused(folder):
-    with pytest.raises(CheckpointError, match="holds no classifier"):
+    with pytest.raises(CheckpointError, match="holds no probe; give the weights that it was written from"):
         load_probe(folder)

@@ -15,7 +15,6 @@ from vjepa.weights.checksums import check_numbers
 from vjepa.weights.family import READABLE, Family
 from vjepa.weights.file_kind import check_kind
 from vjepa.weights.files import CheckpointError, State
-from vjepa.weights.keymaps import HF_PROBE, translate
 from vjepa.weights.pickles import read_pickle
 from vjepa.weights.settings import settings, values
 
@@ -229,13 +228,12 @@ def hf_predictor_config(config: dict) -> PredictorConfig:
     return settings(PredictorConfig, sizes)
 
 
-def read_hf_probe(folder: Path) -> State:
-    """The tensors of a classifier under our names. Raises CheckpointError if there is none."""
-    # The encoder of the same directory is read by `load_encoder`.
-    tensors = read_hf(folder).items()
-    state = {key: value for key, value in tensors if key.startswith(("pooler.", "classifier."))}
+def read_hf_part(folder: Path, part: str) -> State:
+    """The tensors of one network, under transformers' names. Raises CheckpointError if there are none."""
+    before = tuple(prefix for prefix, name in HF_PARTS.items() if name == part)
+    state = {key: value for key, value in read_hf(folder).items() if key.startswith(before)}
     if not state:
         raise CheckpointError(
-            f"{folder} holds no classifier; expected the directory of a VJEPA2ForVideoClassification"
+            f"{folder} holds no {part}; give the weights that it was written from, or a folder with one"
         )
-    return translate(state, "", HF_PROBE, folder)
+    return state

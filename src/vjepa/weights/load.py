@@ -24,10 +24,11 @@ from vjepa.weights.export import read_export
 from vjepa.weights.family import Family
 from vjepa.weights.files import State, as_checkpoint_error, check_exists
 from vjepa.weights.heads import check_said, probe_heads_of
-from vjepa.weights.huggingface import hf_encoder_config, hf_predictor_config, read_hf, read_hf_probe
+from vjepa.weights.huggingface import hf_encoder_config, hf_predictor_config, read_hf, read_hf_part
 from vjepa.weights.keymaps import (
     HF_ENCODER,
     HF_PREDICTOR,
+    HF_PROBE,
     META_AC_PREDICTOR,
     META_ENCODER,
     META_PREDICTOR,
@@ -97,9 +98,9 @@ def load_predictor(source: str | Path, heads: int | None = None, family: str | N
     check_said(heads)
     found = read_source(source, family)
     if found.family is Family.HUGGING_FACE:
+        state = translate(read_hf_part(found.path, "predictor"), "predictor.", HF_PREDICTOR, found.path)
         config = hf_predictor_config(found.content)
         encoder = hf_encoder_config(found.content)
-        state = translate(read_hf(found.path), "predictor.", HF_PREDICTOR, found.path)
     elif found.family is Family.EXPORT:
         description, state = read_export(found.path, "predictor")
         config, encoder = predictor_configs(description, PredictorConfig)
@@ -135,7 +136,7 @@ def load_probe(source: str | Path, heads: int | None = None, head: Head = None) 
         description, state = read_export(found.path, "probe")
         config, sizes = probe_of_description(description)
     elif found.family is Family.HUGGING_FACE:
-        state = read_hf_probe(found.path)
+        state = translate(read_hf_part(found.path, "probe"), "", HF_PROBE, found.path)
         config, sizes = probe_of_shapes(state, hf_encoder_config(found.content).heads, found.path)
     else:
         state = read_meta_probe(found, head)

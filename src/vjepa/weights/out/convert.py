@@ -177,7 +177,9 @@ def write_for_transformers(folder: Path, work: Conversion, clip: ClipFacts) -> N
     """Write a directory, whose one encoder has the name that readers of directories give it."""
     text = model_card(of_parts(work), list(work.parts), clip, work.command, notes_for(work.parts, clip))
     parts = {"ema" if name == "student" else name: part for name, part in work.parts.items()}
-    write_hf(folder, parts, clip, work.info, text)
+    # A probe, or the user, may want other clips than the encoder was trained on.
+    known = {"clip": asdict(clip)} if work.info.get("clip") else {}
+    write_hf(folder, parts, clip, {**work.info, **known}, text)
 
 
 def write_export(path: Path, work: Conversion) -> None:
