@@ -227,7 +227,7 @@ def from_pretrained(kind: str, source: str, **settings: object):
     try:
         import transformers
     except ImportError as error:
-        raise UserError("language models need transformers: pip install -e '.[vlm]'") from error
+        raise UserError("language models need transformers: pip install 'vjepa[vlm]'") from error
     with loading_errors(source, kind):
         # Without a word, transformers would ask on the terminal whether to run a model's own code.
         return getattr(transformers, kind).from_pretrained(source, trust_remote_code=False, **settings)
@@ -238,5 +238,5 @@ def import_peft():
     try:
         import peft
     except ImportError as error:
-        raise UserError("language.lora needs peft: pip install -e '.[vlm]'") from error
+        raise UserError("language.lora needs peft: pip install 'vjepa[vlm]'") from error
     return peft
