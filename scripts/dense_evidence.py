@@ -21,7 +21,7 @@ from jsonargparse import auto_cli
 from scripts.evidence import Clips, Scores, read_outs
 from vjepa.command.mistakes import mistakes_as_sentences
 from vjepa.data.clips import ClipConfig
-from vjepa.errors import require
+from vjepa.errors import check_positive, require
 from vjepa.evaluation.dense_readouts import DenseClips, dense_controls, dense_read_out
 from vjepa.evaluation.labelled_clips import read_labelled_clips
 from vjepa.evaluation.readouts import ReadOutConfig
@@ -74,15 +74,22 @@ def scores_of(encoder: Encoder, judged: Judged, steps: int) -> dict[str, float]:
 def encoders(runs: list[Path]) -> list[tuple[str, Encoder]]:
     """(recipe, encoder) of all runs, and for each seed a random encoder of the first recipe's architecture.
 
-    Raises UserError if there is no run.
+    Raises UserError if a folder holds no run.
     """
-    folders = [folder for place in runs for folder in sorted(place.iterdir()) if RUN.fullmatch(folder.name)]
-    require(bool(folders), f"{runs[0]} holds no folder <recipe>-seed<number>; run the sweep first")
+    require(bool(runs), "--runs is empty; name the folders of sweeps")
+    folders = [folder for place in runs for folder in folders_of(place)]
     trained = [
         (RUN.fullmatch(folder.name)[1], load_encoder(folder / "model.safetensors")) for folder in folders
     ]
     seeds = sorted({int(RUN.fullmatch(folder.name)[2]) for folder in folders})
     return [(RANDOM, random_encoder(trained[0][1], seed)) for seed in seeds] + trained
+
+
+def folders_of(place: Path) -> list[Path]:
+    """The runs of a sweep. Raises UserError if there is none."""
+    folders = [folder for folder in sorted(place.iterdir()) if RUN.fullmatch(folder.name)]
+    require(bool(folders), f"{place} holds no folder <recipe>-seed<number>; run the sweep first")
+    return folders
 
 
 def random_encoder(like: Encoder, seed: int) -> Encoder:
@@ -140,6 +147,7 @@ def dense_evidence(
         limit: Most clips of each manifest; half of them for single tokens.
         attentive_steps: Steps of an attentive probe.
     """
+    check_positive(limit=limit, attentive_steps=attentive_steps)
     found = encoders(runs)
     judged = read_judged(fit, choose, score, clip, limit)
     controls = dense_controls(

@@ -58,7 +58,9 @@ def test_runs_are_read_by_recipe_beside_random_encoders(tmp_path):
     found = [name for name, _ in encoders([tmp_path])]
     assert found == [RANDOM, RANDOM, "dense and levels", "one level", "one level"]
     with pytest.raises(UserError, match="holds no folder <recipe>-seed<number>"):
-        encoders([tmp_path / "notes"])
+        encoders([tmp_path, tmp_path / "notes"])
+    with pytest.raises(UserError, match="--runs is empty; name the folders of sweeps"):
+        encoders([])
 
     scores = {"one level": {key: [0.25, 0.75] for key in (*OF_CLIPS, *OF_TOKENS)}}
     tables = tables_of(scores, {"pixels_hand_r2": 0.01}, 7)

@@ -421,4 +421,4 @@ def test_a_cooldown_notices_that_its_start_was_trained_anew(clips_manifest, tmp_
     shutil.rmtree(tmp_path / "run")
     assert command(tmp_path, "--seed_everything", "1").returncode == 0
     refused = command(tmp_path, *after)
-    assert refused.returncode == 2 and "file of model.init_from was written anew" in refused.stderr
+    assert refused.returncode == 2 and "the file was written anew since" in refused.stderr

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -42,6 +43,7 @@ from vjepa.weights.out.hf_folder import ratio
 from vjepa.weights.out.open_parts import open_part
 from vjepa.weights.out.places import complete
 from vjepa.weights.out.stored import stored_digest
+from vjepa.weights.own_facts import OWN
 
 SMALL = EncoderConfig(width=24, depth=2, heads=2, mlp_width=52, patch=8, init_std=0.2)
 DENSE = replace(
@@ -291,6 +293,32 @@ def test_half_precision_stays_as_it_is(source, tmp_path):
     diff(half, back, parts=("ema", "predictor", "probe"))
 
 
+@pytest.mark.parametrize(("encoder", "reads"), [((), (0, 1)), ((0, 1), ())])
+def test_a_predictor_of_another_encoder_than_that_beside_it_is_refused(tmp_path, encoder, reads):
+    other = replace(SMALL, levels=reads)
+    parts = {
+        "ema": encoder_part(Encoder(replace(SMALL, levels=encoder))),
+        "predictor": predictor_part(Predictor(NARROW, other), other),
+    }
+    export(tmp_path / "mixed.safetensors", parts, INFO)
+    sentence = (
+        f"its predictor reads levels {[*reads]} of width 24, and its encoder has levels {[*encoder]} of"
+    )
+    with pytest.raises(CheckpointError, match=re.escape(sentence)):
+        load_predictor(tmp_path / "mixed.safetensors")
+    with pytest.raises(CheckpointError, match=re.escape(sentence)):
+        convert(weights=tmp_path / "mixed.safetensors", to="meta", out=tmp_path / "mixed.pt")
+
+
+def test_a_predictor_of_levels_alone_loads_from_a_file_that_says_nothing(tmp_path):
+    levels = replace(SMALL, levels=(0, 1))
+    source = written(tmp_path / "own.safetensors", levels)
+    file = through(source, tmp_path, "meta")
+    content = torch.load(file, weights_only=True)
+    torch.save({key: value for key, value in content.items() if key != OWN}, file)
+    assert load_predictor(file, heads=1).levels == 2
+
+
 def test_a_large_model_has_several_files(source, tmp_path, monkeypatch):
     monkeypatch.setattr(hf_folder, "LARGEST_FILE", 20_000)
     folder = through(source, tmp_path, "hf")
@@ -387,7 +415,7 @@ def folder(tmp_path_factory) -> Path:
         ("own.safetensors --to hf --out FOLDER/o --probe FOLDER/heads.safetensors", "it has 4 heads"),
         (
             "own.safetensors --to hf --out FOLDER/o --probe FOLDER/layers.safetensors",
-            "it reads several layers",
+            "it reads other layers than the last",
         ),
         ("own.safetensors --to hf --out FOLDER/o --probe FOLDER/linear.safetensors", "it is linear"),
         (

@@ -95,6 +95,7 @@ def test_an_encoder_with_levels_goes_out_as_its_last_level(clip, tmp_path, capsy
     convert(weights=source, to="hf", out=tmp_path / "hf")
     said = capsys.readouterr().out
     assert f"levels {levels[0]} (transformers' has the last one" in said and "predictor (" in said
+    assert "| levels |" not in (tmp_path / "hf/README.md").read_text()
 
     tokens = load_encoder(source)(clip)
     read_back = load_encoder(tmp_path / "hf")

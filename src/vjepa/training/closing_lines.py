@@ -160,16 +160,19 @@ def direct_command(name: str, following: str, out: Path, inputs: Sequence[str], 
     renamed, count = re.subn(rf"(?<![a-zA-Z]){name}(?![a-zA-Z])", following, out.name)
     beside = out.with_name(renamed if count else following)
     places = [*inputs, "--out", str(beside)]
-    data = options(words, "--data.train", "--data.val")
+    # A cooldown goes on with the same networks.
+    networks = ("--model.encoder", "--model.predictor") if following == "cooldown" else ()
+    same = [word.partition("=")[0] for word in words if networks and word.startswith(networks)]
+    kept = options(words, "--data.train", "--data.val", *same)
     if not any(word.startswith("stages.") for word in words):
         # `vjepa fit` finds folders and inputs by the name of the run.
         places = places if options(words, "--out") else []
         ours = options(words, "--run", "--scale", "--task")
-        return shlex.join(["vjepa", "fit", following, *ours, *data, *places])
+        return shlex.join(["vjepa", "fit", following, *ours, *kept, *places])
     # The recipes of the following stage lie beside those of this one.
     configs = [path.replace(f"{name}.yaml", f"{following}.yaml") for path in options(words, "--config")[1::2]]
     found = [word for path in configs if Path(path).is_file() for word in ("--config", path)]
-    return shlex.join(["python", "-m", f"stages.{following}", "fit", *found, *data, *places])
+    return shlex.join(["python", "-m", f"stages.{following}", "fit", *found, *kept, *places])
 
 
 def options(words: Sequence[str], *names: str) -> list[str]:

@@ -91,8 +91,8 @@ class RunInputs:
         for name, before in self.weights.items():
             require(
                 before == UNKNOWN or now.get(name, before) == before,
-                f"{self.folder} was started from other weights: the file of model.{name} was written anew "
-                f"since then; {INSTEAD}",
+                f"{self.folder} was started from other weights: model.{name} named another file then, or the "
+                f"file was written anew since; {INSTEAD}",
             )
 
     def check_data(self, now: dict[str, DataDigest]) -> None:

@@ -22,7 +22,7 @@ from vjepa.weights.build import build
 from vjepa.weights.classifiers import Head, check_head
 from vjepa.weights.export import read_export
 from vjepa.weights.family import Family
-from vjepa.weights.files import State, as_checkpoint_error, check_exists
+from vjepa.weights.files import CheckpointError, State, as_checkpoint_error, check_exists
 from vjepa.weights.heads import check_said, probe_heads_of
 from vjepa.weights.huggingface import hf_encoder_config, hf_predictor_config, read_hf, read_hf_part
 from vjepa.weights.keymaps import (
@@ -44,8 +44,9 @@ from vjepa.weights.meta import (
     read_meta_predictor,
     read_meta_probe,
 )
+from vjepa.weights.own_facts import OWN
 from vjepa.weights.settings import settings
-from vjepa.weights.source import read_source
+from vjepa.weights.source import Opened, read_source
 
 Config = TypeVar("Config", PredictorConfig, ACPredictorConfig)
 Weights = Literal["ema", "student"]
@@ -112,7 +113,25 @@ def load_predictor(source: str | Path, heads: int | None = None, family: str | N
             if known
             else meta_predictor_configs(state, heads, found)
         )
+    check_reads(encoder, own_encoder(found), found.path)
     return build(Predictor, config, encoder, state=state, source=found.path)
+
+
+def own_encoder(found: Opened) -> EncoderConfig | None:
+    """The encoder beside a predictor in what we wrote; None where there is none, or nothing says."""
+    own = found.content if found.family is Family.EXPORT else found.content.get(OWN) or {}
+    parts = own.get("parts", {})
+    known = parts.get("ema") or parts.get("student")
+    return settings(EncoderConfig, known) if known else None
+
+
+def check_reads(read: EncoderConfig, beside: EncoderConfig | None, source: Path) -> None:
+    """Raise CheckpointError if a predictor reads another encoder's tokens than those of the one beside it."""
+    if beside and (read.width, read.levels) != (beside.width, beside.levels):
+        raise CheckpointError(
+            f"{source}: its predictor reads levels {[*read.levels]} of width {read.width}, and its encoder "
+            f"has levels {[*beside.levels]} of width {beside.width}; give networks that were trained together"
+        )
 
 
 def predictor_configs(description: Mapping[str, Any], kind: type[Config]) -> tuple[Config, EncoderConfig]:

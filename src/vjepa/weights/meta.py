@@ -150,12 +150,12 @@ def patch_beside(found: Opened) -> int | None:
 
 def predicted_encoder(width: int, levels: int, is_new: bool, patch: int | None = None) -> EncoderConfig:
     """What a predictor needs to know of its encoder. is_new: Whether it is of V-JEPA 2.1."""
-    config = EncoderConfig(width=width, heads=1, patch=patch or EncoderConfig.patch)
+    last = EncoderConfig.depth
+    numbers = tuple(range(last - levels, last)) if levels > 1 else ()
+    config = EncoderConfig(width=width, heads=1, patch=patch or EncoderConfig.patch, levels=numbers)
     if not is_new:
         return config
-    numbers = tuple(range(config.depth - levels, config.depth)) if levels > 1 else ()
-    side = ROPE_PIXELS // config.patch
-    return replace(config, rope="interleaved", rope_grid=side, levels=numbers, modality=True)
+    return replace(config, rope="interleaved", rope_grid=ROPE_PIXELS // config.patch, modality=True)
 
 
 def meta_ac_predictor_configs(

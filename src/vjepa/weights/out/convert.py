@@ -195,7 +195,9 @@ def of_parts(work: Conversion) -> Card:
     """The card of what is written: not of an action-conditioned predictor of the source that is left out."""
     sizes = {name: numbers(list(part.tensors.values())) for name, part in work.parts.items()}
     scores = work.info.get("scores", {})
-    card = replace(work.card, scores=scores, sizes=work.card.sizes | sizes)
+    # A directory has the last level alone.
+    details = tuple(row for row in work.card.details if row[0] != "levels")
+    card = replace(work.card, scores=scores, sizes=work.card.sizes | sizes, details=details)
     if "ac_predictor" in work.parts:
         return card
     kept = {name: value for name, value in scores.items() if not name.endswith(" ahead")}

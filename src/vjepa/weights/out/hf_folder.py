@@ -52,10 +52,10 @@ def why_not_encoder(config: EncoderConfig) -> str | None:
 
 def why_not_predictor(config: PredictorConfig, encoder: EncoderConfig) -> str | None:
     """The same of a predictor that reads this encoder."""
-    if len(encoder.levels) > 1:
-        return "it predicts the tokens of several levels, and transformers' of one"
-    new = config.dense or config.target_width
-    return "transformers' has one output and no teacher" if new else None
+    if config.dense or config.target_width:
+        return "transformers' has one output and no teacher"
+    several = len(encoder.levels) > 1
+    return "it predicts the tokens of several levels, and transformers' of one" if several else None
 
 
 def why_not_probe(description: Mapping[str, Any], encoder: EncoderConfig) -> str | None:
@@ -63,7 +63,7 @@ def why_not_probe(description: Mapping[str, Any], encoder: EncoderConfig) -> str
     config = settings(ProbeConfig, description["config"])
     layers = set(description.get("schema", {}).get("layers", ())) - {-1, encoder.depth - 1}
     if layers:
-        return "it reads several layers, and transformers' reads the last"
+        return "it reads other layers than the last, which is what transformers' reads"
     if not config.depth:
         return "it is linear, and transformers' pooler attends"
     if config.heads != encoder.heads:
