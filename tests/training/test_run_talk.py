@@ -213,7 +213,8 @@ def test_the_next_command_is_as_the_stage_was_started(clips_manifest, tmp_path, 
         ("pretrain-seed0", "pretrain", ["--model.init_from", "IN/checkpoints", "--out", "cooldown-seed0"]),
         ("my_pretrain_2", "pretrain", ["--model.init_from", "IN/checkpoints", "--out", "my_cooldown_2"]),
         ("two words", "pretrain", ["--model.init_from", "IN/checkpoints", "--out", "cooldown"]),
-        ("distilled-seed0", "distil", ["--model.encoder", "IN/model.safetensors", "--out", "probe"]),
+        ("distilled-seed0", "distil", ["--model.encoder", "IN/model.safetensors", "--out", "distil-probe"]),
+        ("distil_2", "distil", ["--model.encoder", "IN/model.safetensors", "--out", "distil-probe_2"]),
     ],
 )
 def test_the_next_command_takes_any_name_of_a_folder(
@@ -225,6 +226,17 @@ def test_the_next_command_takes_any_name_of_a_folder(
     told = shlex.split(closing_lines.next_command(stage, trainer, tmp_path / folder))
     option, source, out, beside = words
     assert told[-4:] == [option, source.replace("IN", str(tmp_path / folder)), out, str(tmp_path / beside)]
+
+
+@pytest.mark.parametrize("typed", ["vjepa fit distil --run a", "python -m stages.distil fit"])
+def test_a_distilled_encoder_is_named_to_the_probe(typed, clips_manifest, monkeypatch):
+    """Else make and `vjepa fit` take that of the run's cooldown."""
+    monkeypatch.setenv("MAKELEVEL", "1")
+    monkeypatch.setattr(closing_lines.sys, "orig_argv", typed.split())
+    told = closing_lines.next_command(
+        "distil", trainer_of(clip_data(clips_manifest), pretrain()), Path("a/distil")
+    )
+    assert told.endswith("--model.encoder a/distil/model.safetensors --out a/distil-probe")
 
 
 def test_a_recipe_that_came_through_a_pipe_is_read_once_and_not_named_again(tmp_path, monkeypatch):

@@ -110,7 +110,8 @@ def next_command(name: str, trainer: L.Trainer, out: Path) -> str:
     following = FOLLOWING.get(name)
     if name in ("cooldown", "distil") and manifests_without_labels(trainer.datamodule):
         following = None
-    if following and "MAKELEVEL" in os.environ:
+    # make and `vjepa fit` read the encoder of a cooldown or a pretraining, and of others only if told.
+    if following and "MAKELEVEL" in os.environ and name != "distil":
         return shlex.join(["make", following, *make_variables(os.environ.get("MAKEFLAGS", ""))])
 
     places = {"out": out, "export": out / EXPORT, "encoder": getattr(stage, "source", None)}
@@ -157,8 +158,9 @@ def direct_command(name: str, following: str, out: Path, inputs: Sequence[str], 
     words: The command line of this one, Python's own words included.
     """
     # As a word of its own: not in `distilled`, but in `distil_2`.
-    renamed, count = re.subn(rf"(?<![a-zA-Z]){name}(?![a-zA-Z])", following, out.name)
-    beside = out.with_name(renamed if count else following)
+    place = f"distil-{following}" if name == "distil" else following
+    renamed, count = re.subn(rf"(?<![a-zA-Z]){name}(?![a-zA-Z])", place, out.name)
+    beside = out.with_name(renamed if count else place)
     places = [*inputs, "--out", str(beside)]
     # A cooldown goes on with the same networks.
     networks = ("--model.encoder", "--model.predictor") if following == "cooldown" else ()
@@ -166,7 +168,7 @@ def direct_command(name: str, following: str, out: Path, inputs: Sequence[str], 
     kept = options(words, "--data.train", "--data.val", *same)
     if not any(word.startswith("stages.") for word in words):
         # `vjepa fit` finds folders and inputs by the name of the run.
-        places = places if options(words, "--out") else []
+        places = places if options(words, "--out") or name == "distil" else []
         ours = options(words, "--run", "--scale", "--task")
         return shlex.join(["vjepa", "fit", following, *ours, *kept, *places])
     # The recipes of the following stage lie beside those of this one.
