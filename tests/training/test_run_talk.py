@@ -251,16 +251,7 @@ def test_a_recipe_that_came_through_a_pipe_is_read_once_and_not_named_again(tmp_
 
 
 def test_a_cooldown_is_told_the_networks_of_its_pretraining(tmp_path):
-    words = [
-        "vjepa",
-        "fit",
-        "pretrain",
-        "--run",
-        "a",
-        "--model.encoder.levels",
-        "[]",
-        "--model.optim.lr.peak=1",
-    ]
+    words = shlex.split("vjepa fit pretrain --run a --model.encoder.levels [] --model.optim.lr.peak=1")
     told = closing_lines.direct_command("pretrain", "cooldown", tmp_path, [], words)
     assert told == "vjepa fit cooldown --run a --model.encoder.levels '[]'"
     assert "levels" not in closing_lines.direct_command("cooldown", "probe", tmp_path, [], words)

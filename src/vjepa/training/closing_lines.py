@@ -110,7 +110,7 @@ def next_command(name: str, trainer: L.Trainer, out: Path) -> str:
     following = FOLLOWING.get(name)
     if name in ("cooldown", "distil") and manifests_without_labels(trainer.datamodule):
         following = None
-    # make and `vjepa fit` read the encoder of a cooldown or a pretraining, and of others only if told.
+    # make's probe reads the cooldown's encoder, so a distilled one has to be named.
     if following and "MAKELEVEL" in os.environ and name != "distil":
         return shlex.join(["make", following, *make_variables(os.environ.get("MAKEFLAGS", ""))])
 
@@ -157,14 +157,10 @@ def direct_command(name: str, following: str, out: Path, inputs: Sequence[str], 
 
     words: The command line of this one, Python's own words included.
     """
-    # As a word of its own: not in `distilled`, but in `distil_2`.
-    place = f"distil-{following}" if name == "distil" else following
-    renamed, count = re.subn(rf"(?<![a-zA-Z]){name}(?![a-zA-Z])", place, out.name)
-    beside = out.with_name(renamed if count else place)
-    places = [*inputs, "--out", str(beside)]
+    places = [*inputs, "--out", str(following_folder(name, following, out))]
     # A cooldown goes on with the same networks.
     networks = ("--model.encoder", "--model.predictor") if following == "cooldown" else ()
-    same = [word.partition("=")[0] for word in words if networks and word.startswith(networks)]
+    same = [word.partition("=")[0] for word in words if word.startswith(networks)]
     kept = options(words, "--data.train", "--data.val", *same)
     if not any(word.startswith("stages.") for word in words):
         # `vjepa fit` finds folders and inputs by the name of the run.
@@ -175,6 +171,15 @@ def direct_command(name: str, following: str, out: Path, inputs: Sequence[str], 
     configs = [path.replace(f"{name}.yaml", f"{following}.yaml") for path in options(words, "--config")[1::2]]
     found = [word for path in configs if Path(path).is_file() for word in ("--config", path)]
     return shlex.join(["python", "-m", f"stages.{following}", "fit", *found, *kept, *places])
+
+
+def following_folder(name: str, following: str, out: Path) -> Path:
+    """The folder beside this stage's whose name says `following` where this one's says `name`."""
+    # A run's own probe, which reads its cooldown, keeps the plain name.
+    title = f"distil-{following}" if name == "distil" else following
+    # As a word of its own: not in `distilled`, but in `distil_2`.
+    renamed, count = re.subn(rf"(?<![a-zA-Z]){name}(?![a-zA-Z])", title, out.name)
+    return out.with_name(renamed if count else title)
 
 
 def options(words: Sequence[str], *names: str) -> list[str]:

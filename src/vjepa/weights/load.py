@@ -44,7 +44,6 @@ from vjepa.weights.meta import (
     read_meta_predictor,
     read_meta_probe,
 )
-from vjepa.weights.own_facts import OWN
 from vjepa.weights.settings import settings
 from vjepa.weights.source import Opened, read_source
 
@@ -119,9 +118,7 @@ def load_predictor(source: str | Path, heads: int | None = None, family: str | N
 
 def own_encoder(found: Opened) -> EncoderConfig | None:
     """The encoder beside a predictor in what we wrote; None where there is none, or nothing says."""
-    own = found.content if found.family is Family.EXPORT else found.content.get(OWN) or {}
-    parts = own.get("parts", {})
-    known = parts.get("ema") or parts.get("student")
+    known = own_part(found, "ema") or own_part(found, "student")
     return settings(EncoderConfig, known) if known else None
 
 

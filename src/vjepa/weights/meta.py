@@ -32,8 +32,8 @@ AVERAGED = ("ema_encoder", "target_encoder")
 
 
 def own_part(found: Opened, part: str) -> dict | None:
-    """What an export of ours would say of a part, if `weights convert` wrote the file; None for others."""
-    own = found.content.get(OWN)
+    """What an export of ours says of a part, or what `weights convert` wrote beside it; None of others."""
+    own = found.content if found.family is Family.EXPORT else found.content.get(OWN)
     return own["parts"].get(part) if own else None
 
 
