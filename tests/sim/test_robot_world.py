@@ -1,5 +1,6 @@
 """Robot episodes: LeRobot folders, reproducible bytes, motion that covers what planners visit."""
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -18,11 +19,13 @@ from vjepa.robots.readers.lerobot import load_lerobot
 from vjepa.robots.window_datasets import TrainingTrajectories
 from vjepa.robots.windows import TrajectoryConfig
 from vjepa.sim.recording.lerobot_writer import EXTRINSICS, VIDEO
+from vjepa.sim.recording.practice import practice
 from vjepa.sim.recording.robot_episodes import (
     RobotConfig,
     draw_scripts,
     episode_seed,
     episodes_per_split,
+    kind_of,
     play_episode,
     record_robot,
 )
@@ -31,7 +34,8 @@ from vjepa.sim.world import skills
 from vjepa.sim.world.env import DemoWorld, WorldConfig
 from vjepa.sim.world.scene import SceneConfig
 
-SETTINGS = {"episodes": 8, "steps": 6, "size": 32, "val": 0.25, "test": 0.25, "per_file": 3, "scripted": 0.5}
+SETTINGS = {"episodes": 8, "steps": 6, "size": 32, "val": 0.25, "test": 0.25, "per_file": 3}
+SETTINGS |= {"scripted": 0.5, "practised": 0.25}
 COLUMNS = Columns(extrinsics="camera_extrinsics.{camera}")
 
 
@@ -108,7 +112,7 @@ def test_tables_say_what_the_format_asks(recorded):
     assert set(rows.column_names) | {VIDEO} == set(info["features"]) and info["total_frames"] == len(rows)
     assert rows["index"].to_pylist() == list(range(len(rows)))
     assert episodes["dataset_to_index"] == np.cumsum(episodes["length"]).tolist()
-    assert episodes["kind"] == ["random", "scripted"] * 2 and info["total_episodes"] == 4
+    assert episodes["kind"] == ["scripted", "practised", "scripted", "random"] and info["total_episodes"] == 4
     assert episodes[f"videos/{VIDEO}/file_index"] == episodes["data/file_index"] == [0, 0, 0, 1]
     assert episodes[f"videos/{VIDEO}/from_timestamp"][3] == 0.0
     for e, task in enumerate(episodes["tasks"]):
@@ -172,8 +176,40 @@ def test_the_arm_goes_where_wandering_sends_it(wandering):
     assert np.median(missed) < 0.002 and np.quantile(missed, 0.9) < 0.01  # the rest is pushing at things
 
 
+def test_practice_takes_objects_misses_some_and_lets_them_go():
+    held, closed, changes = [], [], 0
+    for seed in range(6):
+        world = DemoWorld(WorldConfig(size=16, scene=SceneConfig(objects=(1, 3), occluder=0.0)))
+        world.reset(seed=seed)
+        for action in itertools.islice(practice(world, np.random.default_rng(seed)), 40):
+            world.step(action)
+            held.append(bool(skills.held_things(world)))
+            closed.append(world.command.closedness > 0.5)
+        changes += int(np.abs(np.diff(held[-40:])).sum())
+    held, closed = np.array(held), np.array(closed)
+    assert 0.15 < held.mean() < 0.6 and changes >= 12  # an object is taken or lost twice an episode
+    assert (closed & ~held).any() and (~closed & ~held).mean() > 0.3  # misses, and an open hand
+
+
+def test_practice_wanders_where_there_is_nothing_to_take():
+    world = DemoWorld(WorldConfig(size=16, scene=SceneConfig(objects=(0, 0))))
+    world.reset(seed=0)
+    assert len(list(itertools.islice(practice(world, np.random.default_rng(0)), 5))) == 5
+
+
+def test_kinds_of_episodes_are_spread_evenly():
+    config = RobotConfig(out=Path("x"), scripted=0.3, practised=0.4)
+    for first in (0, 37, 500):
+        kinds = [kind_of(index, config) for index in range(first, first + 100)]
+        assert [kinds.count(kind) for kind in ("scripted", "practised", "random")] == pytest.approx(
+            [30, 40, 30], abs=2
+        )
+    alone = RobotConfig(out=Path("x"), scripted=1.0, practised=0.0)
+    assert {kind_of(index, alone) for index in range(99)} == {"scripted"}
+
+
 def test_scripts_lift_things(recorded):
-    config = RobotConfig(out=recorded.out, scripted=1.0, steps=30, size=16)
+    config = RobotConfig(out=recorded.out, scripted=1.0, practised=0.0, steps=30, size=16)
     lifted = 0
     for index in range(6):
         _, take = play_episode(config, "train", index)
@@ -191,7 +227,11 @@ def test_without_tray_and_wall_no_script_needs_them(recorded):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"episodes": 0}, {"scripted": 2.0}, {"val": 0.9, "test": 0.2}, {"size": 50}, {"seed": -1}]
+    "fields",
+    [
+        *({"episodes": 0}, {"scripted": 2.0}, {"scripted": 0.7}, {"size": 50}, {"seed": -1}),
+        {"val": 0.9, "test": 0.2},
+    ],
 )
 def test_impossible_records_are_refused(fields):
     with pytest.raises(ValueError, match=r"expected|multiple|give a whole number"):

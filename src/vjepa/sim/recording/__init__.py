@@ -4,9 +4,11 @@ record             the command `data record-clips`: labelled clips, scripted epi
 shots              labelled motions, drawn at random before anything is simulated
 motion_clips       films of them in time-reversed pairs
 dense_targets      what every pixel of those films shows, simulated again
+episode_masks      which pixels of robot episodes show the hand or what it moves, simulated again
 scripted_episodes  skills on several objects, filmed, with the log of what happened
 director           runs skills and keeps that log
 robot_episodes     the command `data record-robot`: robot episodes as LeRobot folders
+practice           practice of grasping: taking, missing, carrying, letting go
 wander             random motion of the hand
 lerobot_writer     the tables and notes of a LeRobot folder
 questions          the command `data record-questions`: questions and answers about a recorded world

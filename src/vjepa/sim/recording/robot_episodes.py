@@ -1,7 +1,6 @@
-"""Robot episodes of the demo world as LeRobotDataset v3.0 folders `DIR/{train,val,test}`: random motion and
-scripts.
+"""Robot episodes of the demo world: random motion, practice, scripts; LeRobot folders `DIR/{train,val,test}`.
 
-    vjepa data record-robot --out data/robot --episodes 400 --size 64
+    vjepa data record-robot --out data/robot --episodes 800
 
 An episode has one row, and one image, per action: four a second. Several episodes share an MP4 file. A file's
 rows go to `DIR/rows/<split>/<file>.npz` after its video, so that an interrupted run knows what it has. At the
@@ -14,6 +13,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -32,30 +32,25 @@ from vjepa.sim.recording.dataset_folder import (
     spread,
 )
 from vjepa.sim.recording.lerobot_writer import VIDEO_PATH, EpisodeRows, numbered, write_dataset
+from vjepa.sim.recording.practice import practice
 from vjepa.sim.recording.scripted_episodes import PLANS, possible_plans
 from vjepa.sim.recording.wander import wander
 from vjepa.sim.world import skills
 from vjepa.sim.world.arm import Command
 from vjepa.sim.world.env import ACTION_DIM, HERTZ, DemoWorld, WorldConfig
-from vjepa.sim.world.looks import Viewpoints
+from vjepa.sim.world.looks import AROUND
 from vjepa.sim.world.scene import SceneConfig
 from vjepa.sim.world.skills import Actions
 
-VERSION = 3
+VERSION = 4
 """Raise it when the same settings would give other episodes: `claimed` then refuses old folders."""
 FIRST_SEED = 2**40
 """First seed of these worlds. Seeds of the labelled clips, and numbers that people type, are below it."""
 SCRIPTS = (*PLANS, (skills.reach,), (skills.lift,), (skills.put_in_tray,))
 """What can happen to an object in a scripted episode. Planning needs the tray most, so it is here twice."""
-TRIPOD = Viewpoints(
-    azimuth=10.0,
-    height=(30.0, 38.0),
-    distance=(1.0, 1.05),
-    target=(0.42, 0.0, 0.22),
-    jitter=0.01,
-    fovy=(44.0, 46.0),
-)
-"""One camera on a tripod that is moved a little between episodes. Images show the whole reach of the hand."""
+Kind = Literal["scripted", "practised", "random"]
+GOLDEN = (5**0.5 - 1) / 2
+"""The golden ratio's inverse: its multiples spread numbers evenly."""
 ABSENT = (0.0, 0.0, -1.0)
 """Position in metres of an object that does not exist: below the floor."""
 
@@ -69,17 +64,19 @@ class RobotConfig:
     episodes: int = 400
     """Episodes in all."""
     scripted: float = 0.3
-    """Share of the episodes in which skills run; in the others the hand moves at random."""
+    """Share of the episodes in which skills run."""
+    practised: float = 0.4
+    """Share of the episodes in which the hand practises grasping; in the rest it moves at random."""
     steps: int = 40
     """Actions in an episode; it has one image and one state more."""
-    size: int = 64
+    size: int = 192
     """Height and width of the images in pixels."""
     val: float = 0.1
     """Share of the episodes for validation."""
     test: float = 0.1
     """Share of the episodes for testing."""
     scene: SceneConfig = field(
-        default_factory=lambda: SceneConfig(objects=(1, 3), occluder=0.0, camera=TRIPOD)
+        default_factory=lambda: SceneConfig(objects=(1, 3), occluder=0.0, camera=AROUND)
     )
     """What stands on the table, and where the camera may be."""
     per_file: int = 10
@@ -95,9 +92,11 @@ class RobotConfig:
         require(min(counts.values()) >= 1, f"{named}: expected 1 or more")
         check_workers(self.workers, 1)
         check_seed(self.seed)
+        shares = (self.scripted, self.practised)
         require(
-            0 <= self.scripted <= 1,
-            f"scripted={self.scripted} is a share of the episodes: expected 0 to 1",
+            min(shares) >= 0 and sum(shares) <= 1,
+            f"scripted={self.scripted} and practised={self.practised} are shares of the episodes: "
+            "expected 0 to 1 in all",
         )
         check_recording(self.size, self.val, self.test, "episodes")
         require(
@@ -145,11 +144,13 @@ def episode_seed(seed: int, split: str, index: int) -> int:
     return FIRST_SEED + (len(SPLITS) * seed + SPLITS.index(split)) * MAX_SEEDS + index
 
 
-def is_scripted(index: int, share: float) -> bool:
-    """Whether episode `index` is one of the scripted ones, which are spread evenly."""
-    # True where the number of scripted episodes so far grows. The small summand is for products like
-    # 0.3 * 10, which rounding may leave just below a whole number.
-    return int((index + 1) * share + 1e-9) > int(index * share + 1e-9)
+def kind_of(index: int, config: RobotConfig) -> Kind:
+    """What happens in episode `index`: every kind is spread evenly over the episodes."""
+    # Multiples of the golden ratio, without their whole parts, fill the interval from 0 to 1 evenly.
+    place = index * GOLDEN % 1
+    if place < config.scripted:
+        return "scripted"
+    return "practised" if place < config.scripted + config.practised else "random"
 
 
 def record_file(config: RobotConfig, job: tuple[str, int]) -> None:
@@ -181,13 +182,13 @@ def play_episode(
     observation, info = world.reset(seed=seed)
     # Another stream than the one that drew the scene from the same seed.
     random = np.random.default_rng([seed, 1])
-    scripted = is_scripted(index, config.scripted)
-    task, actions = draw_scripts(world, random) if scripted else ("move at random", wander(world, random))
+    kind = kind_of(index, config)
+    task, actions = draw_actions(kind, world, random)
 
     observations = [observation]
     objects = [object_positions(world, config.scene)]
     changes = []
-    # Wandering never ends. Scripts may end before `steps`, which makes the episode shorter.
+    # Practice and wandering never end. Scripts may end before `steps`, which makes the episode shorter.
     for action in itertools.islice(actions, config.steps):
         before = world.command
         observations.append(world.step(action)[0])
@@ -201,7 +202,7 @@ def play_episode(
         extrinsics=np.tile(info["extrinsics"], (len(observations), 1)),
         lengths=np.array([len(observations)]),
         seeds=np.array([seed]),
-        kinds=np.array(["scripted" if scripted else "random"]),
+        kinds=np.array([kind]),
         tasks=np.array([task]),
     )
     return np.stack([observation["image"] for observation in observations]), rows
@@ -211,6 +212,15 @@ def change(before: Command, after: Command) -> ndarray:
     """The action (7,) that was carried out, without the part that the limits of hand and gripper cut off."""
     turn = matrix_to_euler(after.rotation @ before.rotation.T)
     return np.array([*(after.position - before.position), *turn, after.closedness - before.closedness])
+
+
+def draw_actions(kind: Kind, world: DemoWorld, random: Generator) -> tuple[str, Actions]:
+    """What happens in an episode of a kind: in words, and as actions."""
+    if kind == "scripted":
+        return draw_scripts(world, random)
+    if kind == "practised":
+        return "practise grasping", practice(world, random)
+    return "move at random", wander(world, random)
 
 
 def draw_scripts(world: DemoWorld, random: Generator) -> tuple[str, Actions]:

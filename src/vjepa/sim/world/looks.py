@@ -1,7 +1,7 @@
 """How things look and who looks at them: materials, the lamp and the camera, all drawn from a generator."""
 
 import colorsys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -95,6 +95,19 @@ class Viewpoints:
             expected = f"expected two numbers from {least} to {most}, the smaller first"
             require(least <= low <= high <= most, f"camera.{name}={low, high}: {expected}")
         require(0 <= self.jitter <= 1, f"camera.jitter={self.jitter}: expected 0 to 1 m")
+
+
+TRIPOD = Viewpoints(
+    azimuth=10.0,
+    height=(30.0, 38.0),
+    distance=(1.0, 1.05),
+    target=(0.42, 0.0, 0.22),
+    jitter=0.01,
+    fovy=(45.0, 45.0),
+)
+"""A camera on a tripod that is moved a little between episodes. It shows the whole reach of the hand."""
+AROUND = replace(TRIPOD, azimuth=40.0)
+"""The same camera, moved around the robot, so that a reader of the hand may be in front or at its side."""
 
 
 @dataclass(frozen=True)
