@@ -4,7 +4,7 @@
 
 Frames are encoded one by one. With `data.window.pixels: false` each is encoded once, and its tokens are kept
 on disk. Held-out episodes give the error at every horizon, beside controls that do not know the actions
-(`vjepa.evaluation.rollout_error`).
+(`vjepa.evaluation.rollout_error`), and whether actions are used (`vjepa.evaluation.action_use`).
 """
 
 from pathlib import Path
@@ -12,12 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vjepa.data.means import Means
 from vjepa.drawing.event_writers import event_writers
 from vjepa.errors import DataError
-from vjepa.evaluation.rollout_error import rollout_errors
-from vjepa.evaluation.rollout_figure import error_figure
-from vjepa.evaluation.rollout_report import curves_of, error_names, is_curve, mean_errors, write_report
+from vjepa.evaluation.action_use import use_report
+from vjepa.evaluation.rollout_means import HeldOutErrors, RolloutMeans, is_curve
+from vjepa.evaluation.rollout_report import show_report, write_report
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.objectives.action_conditioned import ObjectiveConfig, action_conditioned_losses
 from vjepa.robots.cached_windows import LatentsConfig
@@ -71,6 +70,10 @@ class ActionConditioned(FrozenStage):
         self.standardise = standardise
         self.scales = scales
         self.activation_checkpointing = activation_checkpointing
+        self.held_out: HeldOutErrors | None = None  # of the last validation, or of the test
+
+    def on_train_start(self) -> None:
+        self.held_out = None  # Lightning's sanity check has measured an untrained predictor
 
     def training_step(self, batch: TrajectoryBatch, batch_idx: int) -> Tensor:
         """Equation 4."""
@@ -93,16 +96,13 @@ class ActionConditioned(FrozenStage):
         """Keep the errors of held-out windows, by row and horizon."""
         if len(batch.actions):  # some window of the batch could be decoded
             tokens = self.tokens(batch, split)
-            schema = self.trainer.datamodule.schema
-            camera = camera_poses(batch, self.config)
-            errors = rollout_errors(self.predictor, tokens, batch.actions, batch.states, schema, camera)
-            self.errors.add(mean_errors(errors), len(batch.actions))
+            self.errors.add(self.predictor, tokens, batch, camera_poses(batch, self.config))
 
     def log_errors(self, split: str) -> None:
-        """Log their means over all processes, which `curves` then finds in `callback_metrics`."""
-        for name, mean in self.errors.compute(self.trainer.strategy).items():
+        """Log the means over all processes, and keep them for the report and the export."""
+        self.held_out = self.errors.compute(self.trainer.strategy)
+        for name, mean in self.held_out.metrics().items():
             self.log(f"{split}/{name}", mean, logger=is_curve(name, self.horizons), sync_dist=True)
-        self.log(f"{split}/windows", self.errors.count, logger=False, sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         self.log_errors("val")
@@ -120,29 +120,28 @@ class ActionConditioned(FrozenStage):
         self.tokens = FrameTokens(self.encoder, data, self.latents)
         check_ac_predictor(self.predictor, self.objective, data, self.tokens.grid)
         self.horizons = data.window.evaluated_frames - 1
-        self.errors = Means(error_names(self.horizons))
+        self.errors = RolloutMeans(self.horizons, data.schema)
         if self.standardise and self.trainer.training:  # a test takes the maps from its checkpoint
             self.predictor.standardise(*example_values(data))
 
-    def curves(self, split: str) -> dict[str, list[float]]:
-        """The mean error at every horizon, for each row of the table, over all processes."""
-        return curves_of(self.trainer.callback_metrics, split, self.horizons)
-
     def on_validation_end(self) -> None:
-        measured = self.trainer.callback_metrics["val/windows"] > 0
-        for writer in event_writers(self.trainer) if measured else []:
-            figure = error_figure(self.curves("val"), f"step {self.global_step}")
-            writer.add_figure("val/error_by_horizon", figure, self.global_step)
+        if self.held_out.windows:
+            show_report(event_writers(self.trainer), "val", self.held_out, self.global_step)
+
+    def on_fit_end(self) -> None:
+        """Say it after the last validation, where no test follows."""
+        if self.trainer.datamodule.test is None and self.held_out and self.trainer.is_global_zero:
+            print(use_report(self.held_out.use, self.held_out.grippers))
 
     def on_test_end(self) -> None:
-        windows = int(self.trainer.callback_metrics["test/windows"])
-        if not windows:
+        if not self.held_out.windows:
             raise DataError("no test window could be decoded, so there is no error; bad_files.txt says why")
+        show_report(event_writers(self.trainer), "test", self.held_out, self.global_step)
         if self.trainer.is_global_zero:
-            write_report(self.curves("test"), windows, Path(self.trainer.default_root_dir))
+            write_report(self.held_out, Path(self.trainer.default_root_dir))
 
     def parts(self) -> dict[str, Part]:
-        acting = acting_facts(self, self.scales)
+        acting = acting_facts(self, self.scales, self.held_out and self.held_out.exported())
         return {"ac_predictor": ac_predictor_part(self.predictor, self.encoder.config, acting)}
 
 

@@ -28,6 +28,7 @@ from vjepa.sim.closed_loop.evaluation import Evaluation, ProtocolConfig
 from vjepa.sim.closed_loop.held_out_steps import Step, StepsConfig, frame_pairs, moving_steps
 from vjepa.sim.closed_loop.setting import Setting, available_policies, completed
 from vjepa.sim.closed_loop.tensorboard import show_film, show_landscapes, show_tables
+from vjepa.sim.closed_loop.unused_actions import announce_unused_actions
 from vjepa.training.stage_parser import run_command
 from vjepa.weights.export import read_schema
 from vjepa.weights.settings import settings
@@ -53,6 +54,7 @@ def plan(
     """
     policies = available_policies(setting.weights, protocol.rows)
     setting = completed(setting)
+    announce_unused_actions(setting, policies, protocol.tasks)
     plans = "model" in policies
     if plans and steps.steps:
         # Before anything is played, which takes long: a mistake in these settings is reported at once.

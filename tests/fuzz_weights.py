@@ -22,6 +22,7 @@ from vjepa.language.language_model import (
 from vjepa.models.ac_predictor import ACPredictor, ACPredictorConfig
 from vjepa.models.anticipation import AnticipationProbe
 from vjepa.models.cloned_policy import ClonedPolicy, ClonedPolicyConfig
+from vjepa.models.decoder import Decoder, DecoderConfig
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor, PredictorConfig
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
@@ -35,6 +36,7 @@ from vjepa.weights.checkpoints import newest_checkpoint
 from vjepa.weights.export import (
     Part,
     ac_predictor_part,
+    decoder_part,
     encoder_part,
     export,
     policy_part,
@@ -50,6 +52,7 @@ from vjepa.weights.load import (
     load_predictor,
     load_probe,
 )
+from vjepa.weights.load_decoder import load_decoder
 from vjepa.weights.part_files import encoder_of, part_files
 
 SMALL = EncoderConfig(width=12, depth=1, heads=2, mlp_width=12, patch=4)
@@ -78,7 +81,8 @@ class Reader:
 def exports(folder: Path) -> dict[str, Reader]:
     """Our exports of all parts."""
     clip = {"layers": [], "clip": CLIP, "targets": "classes", "names": ["left", "right"]}
-    acting = ActingFacts(asdict(END_EFFECTOR), size=8, fps=4.0, scales=(1, 2))
+    use = {"all": 1.5, "x": None}
+    acting = ActingFacts(asdict(END_EFFECTOR), size=8, fps=4.0, scales=(1, 2), action_use=use)
     schema = {"verbs": ["a", "b"], "nouns": ["c"], "actions": [["a", "c"], ["b", "c"]]}
     probe = probe_part(AttentiveProbe(PROBE, 12, 2))
     projector = Projector(ProjectorConfig(), 12, 8)
@@ -105,6 +109,7 @@ def exports(folder: Path) -> dict[str, Reader]:
             "ac_predictor": ac_predictor_part(ACPredictor(ACTING, SMALL), SMALL, acting),
         },
         "policy": {"policy": policy_part(ClonedPolicy(policy), acting)},
+        "decoder": {"decoder": decoder_part(Decoder(DecoderConfig(4, 1, 2), SMALL), SMALL, acting)},
         "anticipation": {
             "anticipation": Part(
                 AnticipationProbe(PROBE, 12, (2, 1, 2)),
@@ -119,6 +124,7 @@ def exports(folder: Path) -> dict[str, Reader]:
         "probe": lambda file: (load_probe(file), read_probe_schema(file), encoder_of(part_files(file))),
         "ac": lambda file: (load_ac_predictor(file), load_world_model(file, file)),
         "policy": lambda file: (load_policy(file), str(read_card(file))),
+        "decoder": load_decoder,
         "anticipation": load_anticipation,
         "alignment": lambda file: projected(*read_alignment(file)),
     }

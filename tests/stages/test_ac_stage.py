@@ -31,7 +31,7 @@ from vjepa.robots.windows import TrajectoryConfig
 from vjepa.sim.recording.robot_episodes import RobotConfig, record_robot
 from vjepa.training.optim import OptimConfig, Schedule
 from vjepa.weights.card import read_card
-from vjepa.weights.export import encoder_part, export, read_schema
+from vjepa.weights.export import encoder_part, export, read_acting, read_schema
 from vjepa.weights.files import CheckpointError, weights_digest
 from vjepa.weights.load import load_ac_predictor, load_encoder, load_policy
 from vjepa.weights.settings import settings
@@ -266,6 +266,48 @@ def test_held_out_errors_are_written_down_and_drawn(robot, encoder, tmp_path):
     report = json.loads((tmp_path / "horizons.json").read_text())
     assert report["windows"] == 2 and all(len(report["errors"][row]) == 4 for row in rollout_error.ROWS)
     assert (tmp_path / "horizons.png").stat().st_size > 10_000
+
+
+def test_the_test_says_whether_actions_are_used_and_the_export_keeps_it(robot, encoder, tmp_path, capsys):
+    """An untrained residual predictor ignores them."""
+    model = stage(encoder, optim=OptimConfig(lr=Schedule(0.0)))
+    trainer = fit(model, data(robot), tmp_path, steps=1)
+    capsys.readouterr()
+    trainer.test(model, datamodule=data(robot), verbose=False)
+    told = capsys.readouterr().out
+    assert "actions are not used: shuffled actions make the error 1.000 times as large 1 action ahead" in told
+    assert "warning: a planner cannot tell actions apart" in told
+    use = json.loads((tmp_path / "horizons.json").read_text())["action_use"]
+    assert list(use) == ["all", *SCHEMA.names] and all(len(curve) == 4 for curve in use.values())
+    assert float(trainer.callback_metrics["test/action_use"]) == 1.0
+    export(tmp_path / "model.safetensors", model.parts(), {})
+    kept = read_acting(tmp_path / "model.safetensors").action_use
+    assert kept == {name: curve[0] for name, curve in use.items()} and kept["all"] == 1.0
+
+
+def test_without_a_test_the_last_validation_says_whether_actions_are_used(robot, encoder, tmp_path, capsys):
+    model = stage(encoder)
+    module = data(robot)
+    module.test = None
+    fit(model, module, tmp_path, steps=2, num_sanity_val_steps=1)
+    assert "actions are " in capsys.readouterr().out
+    kept = model.parts()["ac_predictor"].description["action_use"]
+    assert kept == {name: curve[0] for name, curve in model.held_out.use.items()} and kept["all"] > 0
+
+
+def test_the_sanity_check_of_an_untrained_predictor_is_not_exported(robot, encoder, tmp_path):
+    model = stage(encoder)
+    fit(
+        model,
+        data(robot),
+        tmp_path,
+        steps=1,
+        num_sanity_val_steps=1,
+        limit_val_batches=1,
+        val_check_interval=1.0,
+        check_val_every_n_epoch=100,
+    )
+    assert model.parts()["ac_predictor"].description["action_use"] is None
 
 
 def test_a_policy_is_cloned_from_what_was_done(robot, encoder, tmp_path):

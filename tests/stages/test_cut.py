@@ -26,6 +26,7 @@ from stages.ac import ActionConditioned
 from stages.anticipate import Anticipate
 from stages.clone import Clone
 from stages.cooldown import Cooldown
+from stages.decode import Decode
 from stages.pretrain import Pretrain
 from stages.probe import Probe
 from stages.vlm import VLM
@@ -43,6 +44,7 @@ from vjepa.language.language_model import LanguageConfig, new_language, new_toke
 from vjepa.language.media import FrameConfig
 from vjepa.models.ac_predictor import ACPredictorConfig
 from vjepa.models.cloned_policy import ClonedPolicyConfig
+from vjepa.models.decoder import DecoderConfig
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor, PredictorConfig
 from vjepa.models.probe import ProbeConfig
@@ -186,6 +188,11 @@ def clone(world: Path, batch: int, val: str = "several"):
     return Clone(f"{world}/encoder.safetensors", policy, optim=OPTIM), robot(world, batch, val)
 
 
+def decode(world: Path, batch: int, val: str = "several"):
+    decoder = DecoderConfig(width=16, depth=1, narrow=4)
+    return Decode(f"{world}/encoder.safetensors", None, decoder, optim=OPTIM), robot(world, batch, val)
+
+
 def align(world: Path, batch: int, val: str = "several", **settings):
     torch.manual_seed(0)
     language = LanguageConfig(f"{world}/language")
@@ -208,6 +215,7 @@ STAGES = {
     "anticipate": anticipate,
     "ac": act,
     "clone": clone,
+    "decode": decode,
     "align": align,
     "vlm": vlm,
 }
@@ -306,7 +314,10 @@ def comparable(logged: dict) -> dict:
     return {key: value for key, value in logged.items() if not named[key].startswith(OF_A_BATCH)}
 
 
-OF_A_BATCH = ("speed/", "collapse/", "data/padding_share", "val/loss_over_mean", "val/shuffled")
+OF_A_BATCH = (
+    *("speed/", "collapse/", "data/padding_share", "val/loss_over_mean"),
+    *("val/shuffled", "val/action_use"),
+)
 
 
 TOLERANCE = {"anticipate": 2e-5}

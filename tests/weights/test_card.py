@@ -9,8 +9,10 @@ from safetensors.torch import save_file
 
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.weights import facts
+from vjepa.weights.action_use import unused_sentence
 from vjepa.weights.card import read_card
-from vjepa.weights.export import Part, encoder_part, export
+from vjepa.weights.details import acting_rows
+from vjepa.weights.export import Part, encoder_part, export, read_acting
 from vjepa.weights.facts import ActingFacts, ClipFacts, chosen
 from vjepa.weights.files import CheckpointError, check_same_encoder, weights_digest
 from vjepa.weights.info import info
@@ -101,10 +103,33 @@ def test_a_file_of_metas_says_which_networks_it_holds(tmp_path):
 
 
 def test_acting_facts_go_through_a_file(tmp_path):
-    acting = ActingFacts({"names": ["x"]}, 64, 4.0, (1, 2, 4), "enc.safetensors", "0123", "student")
+    use = {"all": 1.7, "x": None}
+    acting = ActingFacts({"names": ["x"]}, 64, 4.0, (1, 2, 4), "enc.safetensors", "0123", "student", use)
     part = Part(torch.nn.Linear(1, 1), vars(acting) | {"config": {}, "encoder": {}})
     export(tmp_path / "ac.safetensors", {"ac_predictor": part}, {})
     assert read_card(tmp_path / "ac.safetensors").acting == acting
+
+
+def test_a_card_says_whether_actions_are_used(tmp_path):
+    use = {"all": 1.7042, "x": 1.172, "roll": None, "gripper": 1.0013}
+    assert dict(acting_rows(ActingFacts(action_use=use)))["action use"] == (
+        "shuffled actions make the error 1.70 times as large 1 action ahead; "
+        "by dimension: x 1.17, roll does not vary, gripper 1.001"
+    )
+    # Files of older versions do not say it, and nothing is said of them.
+    old = read_acting(OLD)
+    assert old.action_use is None and "action use" not in dict(acting_rows(old))
+    assert unused_sentence(old.action_use, ("gripper",)) is None
+
+
+@pytest.mark.parametrize(
+    "use", [{"all": "much"}, {"all": True}, {"all": -1.0}, {"x": 1e12}, {"x": {}}, [1.0], "x"]
+)
+def test_what_is_no_ratio_is_damaged(tmp_path, use):
+    part = Part(torch.nn.Linear(1, 1), {"schema": {"names": ["x"]}, "action_use": use})
+    export(tmp_path / "ac.safetensors", {"ac_predictor": part}, {})
+    with pytest.raises(CheckpointError, match=r"action_use is .*expected"):
+        read_card(tmp_path / "ac.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -35,25 +35,45 @@ def rollout_errors(
 
     A single window has no other to take actions from, so `shuffled` then has no rows.
     """
-    frames = rearrange(frame_tokens, "b (t n) d -> b t n d", t=states.shape[1])
-    future = frames[:, 1:]
-    # A camera pose belongs to the frame in which an action begins.
-    camera = None if extrinsics is None else extrinsics[:, :-1]
-
-    # Neighbours in a batch may come from the same episode, so actions are taken from half a batch away.
-    shuffled = actions.roll(max(1, len(actions) // 2), dims=0)
-    controls = {"model": actions, "shuffled": shuffled, "zero": torch.zeros_like(actions)}
-    errors = {}
-    for row, given in controls.items():
-        # The model gets such states too: rows must differ in nothing but their actions.
-        tokens = predictor.rollout(frames[:, 0], given, reached_states(given, states, schema), camera)
-        predicted = rearrange(tokens, "b (t n) d -> b t n d", t=given.shape[1])
-        errors[row] = mean_difference(predicted, future)
-
+    controls = {
+        "model": actions,
+        "shuffled": of_another_window(actions),
+        "zero": torch.zeros_like(actions),
+    }
+    errors = {
+        row: error_given(given, predictor, frame_tokens, states, schema, extrinsics)
+        for row, given in controls.items()
+    }
     # No rows, rather than no entry: means leave out what is empty.
     if len(actions) < 2:
         errors["shuffled"] = errors["shuffled"][:0]
-    return errors | {"persistence": mean_difference(frames[:, :1], future)}
+    frames = rearrange(frame_tokens, "b (t n) d -> b t n d", t=states.shape[1])
+    return errors | {"persistence": mean_difference(frames[:, :1], frames[:, 1:])}
+
+
+def of_another_window(actions: Float[Tensor, "b T a"]) -> Float[Tensor, "b T a"]:
+    """For every window the actions of another one of the batch; a single window keeps its own."""
+    # Neighbours in a batch may come from the same episode, so actions are taken from half a batch away.
+    return actions.roll(max(1, len(actions) // 2), dims=0)
+
+
+@torch.no_grad()
+def error_given(
+    given: Float[Tensor, "b T a"],
+    predictor: ACPredictor,
+    frame_tokens: Float[Tensor, "b n d"],
+    states: Float[Tensor, "b T+1 s"],
+    schema: StateSchema,
+    extrinsics: Float[Tensor, "b T+1 x"] | None = None,
+) -> Float[Tensor, "b T"]:
+    """The error of every window after 1..T of the given actions, which may be other than the true ones."""
+    frames = rearrange(frame_tokens, "b (t n) d -> b t n d", t=states.shape[1])
+    # A camera pose belongs to the frame in which an action begins.
+    camera = None if extrinsics is None else extrinsics[:, :-1]
+    # The states follow from the given actions: errors must differ in nothing but their actions.
+    tokens = predictor.rollout(frames[:, 0], given, reached_states(given, states, schema), camera)
+    predicted = rearrange(tokens, "b (t n) d -> b t n d", t=given.shape[1])
+    return mean_difference(predicted, frames[:, 1:])
 
 
 def mean_difference(

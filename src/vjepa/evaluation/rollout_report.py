@@ -1,46 +1,32 @@
-"""The report of rollout errors: means for the logger, and the files and the table after a test."""
+"""The report of rollout errors and of the use of actions: in TensorBoard, and the files after a test."""
 
 import json
-from collections.abc import Mapping
-from math import nan
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jaxtyping import Float
-from torch import Tensor
+from vjepa.evaluation.action_use import use_report, use_table
+from vjepa.evaluation.rollout_error import error_table
+from vjepa.evaluation.rollout_figure import error_figure, save_error_figure
+from vjepa.evaluation.rollout_means import HeldOutErrors
 
-from vjepa.evaluation.rollout_error import ROWS, error_table
-from vjepa.evaluation.rollout_figure import save_error_figure
-
-
-def mean_errors(errors: Mapping[str, Float[Tensor, "_ T"]]) -> dict[str, Float[Tensor, ""]]:
-    """The mean over windows of each row and horizon, as `model_1`, `model_2`, ...; no row without windows."""
-    means = {row: error.mean(dim=0) for row, error in errors.items() if len(error)}
-    return {f"{row}_{k}": value for row, mean in means.items() for k, value in enumerate(mean, 1)}
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
-def error_names(horizons: int) -> list[str]:
-    """The names of `mean_errors`, for all rows."""
-    return [f"{row}_{k}" for row in ROWS for k in range(1, horizons + 1)]
+def show_report(writers: Iterable["SummaryWriter"], split: str, errors: HeldOutErrors, step: int) -> None:
+    """Show the figure of the errors and the table of the use of actions among images and texts."""
+    for writer in writers:
+        figure = error_figure(errors.curves, f"step {step}")
+        writer.add_figure(f"{split}/error_by_horizon", figure, step)
+        writer.add_text(f"{split}/action_use_by_horizon", use_table(errors.use), step)
 
 
-def is_curve(name: str, horizons: int) -> bool:
-    """Whether a mean error becomes a curve: model and persistence, at the first and at the last horizon.
-
-    All errors over all horizons are one figure; 32 curves would bury the others. name: as in `mean_errors`.
-    """
-    row, _, k = name.rpartition("_")
-    return row in ("model", "persistence") and int(k) in (1, horizons)
-
-
-def curves_of(metrics: Mapping[str, Tensor], split: str, horizons: int) -> dict[str, list[float]]:
-    """For every row its logged error after 1, 2, ... actions; NaN where nothing was logged."""
-    steps = range(1, horizons + 1)
-    return {row: [float(metrics.get(f"{split}/{row}_{k}", nan)) for k in steps] for row in ROWS}
-
-
-def write_report(curves: dict[str, list[float]], windows: int, out: Path) -> None:
-    """Write `horizons.json` and `horizons.png` to the folder, and print the table."""
-    (out / "horizons.json").write_text(json.dumps({"windows": windows, "errors": curves}, indent=1))
-    title = f"How far ahead is the prediction right? {windows} held-out windows"
-    save_error_figure(curves, title, out / "horizons.png")
-    print(error_table(curves, windows))
+def write_report(errors: HeldOutErrors, out: Path) -> None:
+    """Write `horizons.json` and `horizons.png` to the folder, and print both tables' content."""
+    report = {"windows": errors.windows, "errors": errors.curves, "action_use": errors.use}
+    (out / "horizons.json").write_text(json.dumps(report, indent=1))
+    title = f"How far ahead is the prediction right? {errors.windows} held-out windows"
+    save_error_figure(errors.curves, title, out / "horizons.png")
+    print(error_table(errors.curves, errors.windows))
+    print(use_report(errors.use, errors.grippers))

@@ -104,6 +104,20 @@ class StateSchema:
     def action_dims(self) -> int:
         return len(self.actions or self.names)
 
+    @property
+    def action_labels(self) -> tuple[str, ...]:
+        """A name for each dimension of an action: its own, with its number where several have the same."""
+        names = self.actions or self.names
+        return tuple(name if names.count(name) == 1 else f"{name} ({dim})" for dim, name in enumerate(names))
+
+    @property
+    def gripper_labels(self) -> tuple[str, ...]:
+        """Those of `action_labels` that move a gripper: their dimensions are called as the gripper's are."""
+        # Recorded actions may be others than the state's, so the state's indices do not count here.
+        grippers = {self.names[dim] for dim in self.gripper}
+        named = zip(self.action_labels, self.actions or self.names, strict=True)
+        return tuple(label for label, name in named if name in grippers)
+
     def clip(self, action: Float[Tensor, "*b Da"]) -> Float[Tensor, "*b Da"]:
         """The nearest action within the bounds."""
         # Numbers, because bounds in a tensor would be copied to the GPU at every call.

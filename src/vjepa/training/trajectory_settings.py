@@ -18,6 +18,7 @@ from vjepa.robots.schema import StateSchema
 from vjepa.robots.trajectory_data import TrajectoryData
 from vjepa.robots.window_batches import TrajectoryBatch
 from vjepa.training.frozen_stage import FrozenStage
+from vjepa.weights.action_use import ActionUse
 from vjepa.weights.facts import ActingFacts
 
 EXAMPLES = 256
@@ -86,7 +87,9 @@ def check_policy(
     check_equal("model.policy.action_dim", config.action_dim, "actions", schema.action_dims)
 
 
-def acting_facts(stage: FrozenStage, scales: tuple[int, ...] | None = None) -> ActingFacts:
+def acting_facts(
+    stage: FrozenStage, scales: tuple[int, ...] | None = None, action_use: ActionUse | None = None
+) -> ActingFacts:
     """What an export says of the robot and of the encoder that the stage was trained with."""
     data = stage.trainer.datamodule
     return ActingFacts(
@@ -97,6 +100,7 @@ def acting_facts(stage: FrozenStage, scales: tuple[int, ...] | None = None) -> A
         encoder_source=stage.source,
         encoder_digest=stage.encoder_digest,
         weights=stage.weights,
+        action_use=action_use,
     )
 
 

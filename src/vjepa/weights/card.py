@@ -17,7 +17,7 @@ from torch import Tensor
 from vjepa.errors import one_line
 from vjepa.weights.box import BOX, BOX_NOTE, is_box
 from vjepa.weights.details import (
-    and_joined,
+    acting_rows,
     distilled_text,
     encoder_details,
     leftovers,
@@ -36,7 +36,7 @@ from vjepa.weights.own_facts import OWN
 from vjepa.weights.settings import settings
 from vjepa.weights.source import Opened, how_to_say, read_source
 
-ACTING_PARTS = ("ac_predictor", "policy")
+ACTING_PARTS = ("ac_predictor", "policy", "state_reader")
 MEASURES = {"classes": "accuracy", "multilabel": "mean average precision", "regression": "R2"}
 """What the scores of a probe are, by the targets it predicts."""
 
@@ -109,23 +109,6 @@ def score_rows(scores: Mapping[str, float], measure: str) -> list[tuple[str, str
     errors = [("error", text) for name, text in told if name.endswith(" ahead")]
     meaning = [("errors", "of predicted tokens, 1 or more actions ahead; lower is better")] if errors else []
     return [(measure, text) for name, text in told if not name.endswith(" ahead")] + meaning + errors
-
-
-def acting_rows(acting: ActingFacts) -> list[tuple[str, str]]:
-    """What is known of acting, as in `Card.rows`."""
-    centres = acting.schema.get("centres")
-    names = acting.schema.get("names", ())
-    angles = "as recorded"
-    if centres:
-        kept = and_joined(names[dim] for dim in acting.schema["rotation"])
-        angles = f"{kept} are kept within pi of {', '.join(f'{centre:.4g}' for centre in centres)}"
-    rows = [("states", ", ".join(names)), ("angles", angles)]
-    facts = {"images": (acting.size, "px"), "actions": (acting.fps, "per second")}
-    rows += [(key, f"{value} {unit}") for key, (value, unit) in facts.items() if value]
-    if acting.scales:
-        sides = and_joined(f"{side} x {side}" for side in acting.scales)
-        rows.append(("energy", f"compares averages over squares of {sides} tokens"))
-    return rows
 
 
 @as_checkpoint_error

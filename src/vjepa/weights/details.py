@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vjepa.errors import counted
+from vjepa.weights.action_use import use_text
 from vjepa.weights.classifiers import classifiers_of
-from vjepa.weights.facts import PAPER_FPS, ClipFacts
+from vjepa.weights.facts import PAPER_FPS, ActingFacts, ClipFacts
 from vjepa.weights.family import POSITIONS, plain
 from vjepa.weights.files import State
 from vjepa.weights.keymaps import block_count
@@ -147,3 +148,20 @@ def named(key: Any, value: Any) -> str:
     """A thing beside the networks: its name, and its value if that is a number."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return f"{str(key)[:40]} ({value:g})" if number else str(key)[:40]
+
+
+def acting_rows(acting: ActingFacts) -> list[tuple[str, str]]:
+    """What is known of acting, as in `Card.rows`."""
+    centres = acting.schema.get("centres")
+    names = acting.schema.get("names", ())
+    angles = "as recorded"
+    if centres:
+        kept = and_joined(names[dim] for dim in acting.schema["rotation"])
+        angles = f"{kept} are kept within pi of {', '.join(f'{centre:.4g}' for centre in centres)}"
+    rows = [("states", ", ".join(names)), ("angles", angles)]
+    facts = {"images": (acting.size, "px"), "actions": (acting.fps, "per second")}
+    rows += [(key, f"{value} {unit}") for key, (value, unit) in facts.items() if value]
+    if acting.scales:
+        sides = and_joined(f"{side} x {side}" for side in acting.scales)
+        rows.append(("energy", f"compares averages over squares of {sides} tokens"))
+    return rows + ([("action use", use_text(acting.action_use))] if acting.action_use else [])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from vjepa.errors import announce, require
+from vjepa.weights.action_use import ActionUse, check_action_use
 from vjepa.weights.settings import settings
 
 Value = TypeVar("Value")
@@ -54,6 +55,8 @@ class ActingFacts:
     """Digest of that encoder's weights."""
     weights: Literal["ema", "student"] = "ema"
     """Which of its source's encoders that is."""
+    action_use: ActionUse | None = None
+    """Whether the predictor uses actions, on held-out windows."""
 
     def __post_init__(self) -> None:
         known = [number for number in (self.size, self.fps, *(self.scales or ())) if number is not None]
@@ -64,6 +67,8 @@ class ActingFacts:
     def of(cls, description: Mapping[str, Any]) -> "ActingFacts":
         """The facts in what an export says of such a part. Raises UserError for one of another type."""
         known = {key: description[key] for key in cls.__dataclass_fields__ if description.get(key)}
+        # Settings are checked to be of a type, but not what they hold by name.
+        check_action_use(known.get("action_use", {}))
         return settings(cls, known)
 
 
