@@ -31,6 +31,8 @@ STAGES = {
 STAGES |= dict.fromkeys(("align", "vlm"), ("VLM", CaptionData))  # two phases of one stage
 STAGES |= {"anticipate": ("Anticipate", AnticipationData)}
 STAGES |= {"ac": ("ActionConditioned", TrajectoryData), "clone": ("Clone", TrajectoryData)}
+STAGES |= {"decode": ("Decode", TrajectoryData)}
+STAGES |= {"state": ("ReadState", TrajectoryData)}
 RECIPES = sorted(file for file in CONF.rglob("*.yaml") if file.stem in STAGES)
 PARAMETERS = {
     "vits16": 22e6,
@@ -96,7 +98,7 @@ def test_parses_and_builds_on_the_meta_device(recipe):
             assert (
                 cli.parser.instantiate_classes(cli.config).fit.model.config.depth == config.model.probe.depth
             )
-        elif recipe.stem in ("ac", "clone"):
+        elif recipe.stem in ("ac", "clone", "state", "decode"):
             model = cli.parser.instantiate_classes(cli.config).fit.model
             if recipe.stem == "ac":
                 ACPredictor(model.config, EncoderConfig(width=64, heads=4))

@@ -204,7 +204,7 @@ def test_the_page_names_the_weights_in_the_package_as_the_default(words, capsys)
     assert "(demo)" in shown(capsys, *words)
 
 
-@pytest.mark.parametrize("stage", ["probe", "anticipate", "ac", "clone", "vlm"])
+@pytest.mark.parametrize("stage", ["probe", "anticipate", "ac", "clone", "decode", "vlm"])
 def test_the_page_of_a_stage_says_that_demo_is_an_encoder(stage, capsys):
     page = " ".join(shown(capsys, "fit", stage, "--help").split())
     assert "a Hugging Face directory, or `demo`" in page

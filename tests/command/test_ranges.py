@@ -40,9 +40,11 @@ ZERO_IS_RIGHT = {
     *("data record-robot --scene.occluder", "data record-robot --scene.camera.azimuth"),
     *("data record-robot --scene.camera.height", "data record-robot --scene.camera.target"),
     *("data record-robot --scene.camera.jitter", "weights convert --unsaid.levels"),
-    *("weights convert --unsaid.head",),
+    *("weights convert --unsaid.head", "data record-robot --practised"),
+    *(f"plan --planner.state.{name}" for name in ("tokens", "position", "gripper", "near", "closing")),
 }
 BELOW_ZERO_IS_RIGHT = {"features --layers", "data record-robot --scene.camera.target"}
+BELOW_ZERO_IS_RIGHT |= {"plan --planner.state.closing"}
 
 KEPT = cache(parser_of)
 """The parser of each command, made once."""

@@ -54,7 +54,7 @@ def ours(stage: str, *words: str) -> str:
 def finish(run: str, *, before: str | None = None) -> None:
     """Pretend that all stages are finished, or those before this one."""
     made = ["pretrain/checkpoints/step=1.ckpt", "language/config.json"]
-    stages = ["pretrain", "cooldown", "align"]
+    stages = ["pretrain", "cooldown", "ac", "align"]
     for stage in stages[: stages.index(before) if before in stages else None]:
         made.append(f"{stage}/model.safetensors")
     pretend(Path(f"runs/{run}"), *made)

@@ -18,6 +18,7 @@ from stages.ac import ActionConditioned
 from stages.anticipate import Anticipate
 from stages.clone import Clone
 from stages.cooldown import Cooldown
+from stages.decode import Decode
 from stages.pretrain import Pretrain
 from stages.probe import Probe
 from stages.vlm import VLM
@@ -426,6 +427,7 @@ STAGES = {
     "anticipate": (Anticipate, AnticipationData, ("--model.encoder", "e")),
     "ac": (ActionConditioned, TrajectoryData, ("--model.encoder", "e")),
     "clone": (Clone, TrajectoryData, ("--model.encoder", "e")),
+    "decode": (Decode, TrajectoryData, ("--model.encoder", "e", "--model.ac", "a")),
     "vlm": (VLM, CaptionData, ("--model.encoder", "e", "--model.init_from", "a")),
 }
 

@@ -36,6 +36,7 @@ from vjepa.weights.load import (
     load_predictor,
     load_probe,
 )
+from vjepa.weights.load_decoder import load_decoder
 
 SECONDS = 2.0
 BYTES = 200 * 2**20
@@ -109,6 +110,9 @@ def test_an_encoder_of_any_size_is_refused_at_once(tmp_path, claim):
         ),
         (load_policy, "policy", {"config": {"tokens": 10**9, "token_width": 10**9, "narrow": 10**9}}),
         (load_policy, "policy", {"config": {"tokens": -1}}),
+        (load_decoder, "decoder", {"config": {"width": 10**9}, "encoder": asdict(SMALL)}),
+        (load_decoder, "decoder", {"config": {"depth": 200_000}, "encoder": asdict(SMALL)}),
+        (load_decoder, "decoder", {"config": {}, "encoder": asdict(SMALL) | {"patch": 10**6}}),
         (
             load_ac_predictor,
             "ac_predictor",

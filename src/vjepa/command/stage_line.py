@@ -133,6 +133,8 @@ def inputs(stage: str, own: Mapping[str, str], demo: bool) -> Iterator[Input]:
         yield Input("runs/teacher/pretrain/model.safetensors", made_by, "--model.teacher")
     if stage not in ("pretrain", "cooldown", "distil"):
         yield encoder_input(folder, own)
+    if stage == "decode":
+        yield Input(f"{folder}/ac/model.safetensors", fit_line("ac", own), "--model.ac")
     if stage == "vlm":
         yield Input(f"{folder}/align/model.safetensors", fit_line("align", own), "--model.init_from")
 
@@ -163,7 +165,7 @@ def demo_data(stage: str) -> Iterator[Input]:
     given = "--data.train"
     if stage in ("pretrain", "cooldown", "distil", "probe"):
         yield Input("data/demo/done.json", "vjepa data record-clips --out data/demo", instead=given)
-    if stage in ("ac", "clone"):
+    if stage in ("ac", "state", "clone", "decode"):
         yield Input("data/robot/done.json", "vjepa data record-robot --out data/robot", instead=given)
     if stage in ("align", "vlm"):
         yield Input("data/demo/test.jsonl", "vjepa data record-questions --world data/demo", instead=given)

@@ -38,6 +38,10 @@ GROUPS = {
             "questions about videos, beside controls", "vjepa.benchmarks.video_questions:evaluate_files"
         ),
         "landscape": Entry("energies over actions", "vjepa.planning.recorded_landscape:landscape"),
+        "diagnose-planning": Entry(
+            "what limits the planner: model, energy or search",
+            "vjepa.sim.closed_loop.diagnosis:diagnose_planning",
+        ),
         "bench planning": Entry("seconds for a plan", "vjepa.benchmarks.planning_speed:bench_planning"),
         "bench probe-grid": Entry(
             "a grid of probes beside a loop", "vjepa.benchmarks.probe_grid_speed:bench_probe_grid"
@@ -92,7 +96,9 @@ STAGES = {
     "probe": "stages.probe",
     "anticipate": "stages.anticipate",
     "ac": "stages.ac",
+    "state": "stages.state",
     "clone": "stages.clone",
+    "decode": "stages.decode",
     "align": "stages.vlm",
     "vlm": "stages.vlm",
 }

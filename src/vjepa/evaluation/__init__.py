@@ -16,8 +16,14 @@ score_files     the CSV files of a probe
 confusion       which classes a probe takes for which: counts and an image; names of classes
 recall          mean-class recall and focal loss of anticipation
 rollout_error   error of an action-conditioned predictor at every horizon, beside controls
+action_use      whether such a predictor uses actions, and which of their numbers
 rollout_figure  the figure of rollout errors
-rollout_report  the report of rollout errors: means, files, table
+rollout_means   rollout errors and use of actions on all held-out windows, of which each process sees a share
+rollout_report  the report of these: files, table, TensorBoard
+decoded_windows  windows of episodes as a decoder shows them, seen and imagined
+decoding_scores  how like true frames decoded pictures are, of seen and of imagined frames
+decoding_report  the report of decoded pictures: tables, file
+decoding_pictures  a sheet and a film of decoded pictures
 collapse        telemetry that shows when representations collapse
 report          the command `report`: tables of scores, over seeds
 tables          tables as text or Markdown; mean and spread

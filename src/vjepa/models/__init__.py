@@ -8,7 +8,9 @@ probe          the attentive probe: tokens to classes
 probe_grid     many probes that differ in their optimiser's settings, trained at once
 anticipation   the probe of coming actions, and predicted tokens of a moment that was not seen
 projector      tokens to the embeddings of a language model
+state_reader   tokens to the arm's state: where the hand is, and whether the gripper closes
 cloned_policy  the behaviour-cloning baseline: tokens of now and of the goal to an action
+decoder        tokens of a frame to a picture of it
 layers         attention, perceptron and block, and their initial weights
 rope           rotary position embedding
 grid           the token grid, and picking and merging tokens

@@ -10,12 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from vjepa.errors import UserError, damage_as_error, require
+from vjepa.models.encoder import Encoder
+from vjepa.planning.reading_world import Reader
 from vjepa.planning.world_model import PAPER_SCALES, WorldModel, WorldModelConfig
+from vjepa.robots.hand_view import HandView
 from vjepa.robots.schema import END_EFFECTOR, StateSchema
-from vjepa.weights.export import read_acting
+from vjepa.weights.export import part_description, read_acting
 from vjepa.weights.facts import ActingFacts, chosen
 from vjepa.weights.files import CheckpointError, check_same_encoder
-from vjepa.weights.load import load_ac_predictor, load_encoder
+from vjepa.weights.load import load_ac_predictor, load_encoder, load_state_reader
 from vjepa.weights.settings import settings
 from vjepa.weights.source import is_export
 
@@ -77,3 +80,17 @@ def acting_of(ac: str | Path) -> ActingFacts:
 def schema_of(acting: ActingFacts) -> StateSchema:
     """What states and actions mean; for Meta's files, whose facts hold no schema, an end effector's."""
     return settings(StateSchema, acting.schema) if acting.schema else END_EFFECTOR
+
+
+def load_reader(source: str | Path, encoder: Encoder) -> Reader:
+    """The reader of the arm's state in the export of the stage `state`.
+
+    Raises CheckpointError if it was trained on the tokens of another encoder.
+    """
+    with damage_as_error(source, CheckpointError):
+        acting = read_acting(source, "state_reader")
+        view = settings(HandView, part_description(source, "state_reader")["view"])
+    check_same_encoder(encoder, acting.encoder_digest, str(source))
+    if acting.size is None:
+        raise CheckpointError(f"{source} does not say how large its pictures were; give another export")
+    return Reader(load_state_reader(source).eval(), acting.size, view)

@@ -10,6 +10,8 @@ readers          one reader for each recording format
 windows          what a window is, and reading one from an episode
 window_batches   one window as tensors, and a batch of them
 window_datasets  windows for training, endless and random, and for evaluation, fixed
+hand_view        where a camera sees the hand, and the square of its picture around the hand
+hand_windows     windows whose images are these squares
 cached_windows   windows as tokens of a frozen encoder, from a cache on disk
 trajectory_data  the data module: datasets in, batches of windows out
 """

@@ -7,7 +7,7 @@ Windows overlap, so a whole episode is encoded once for all of its windows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -73,6 +73,7 @@ class CachedWindows:
                 "aspect": dataset.config.aspect,
                 "batch": config.batch,
                 "encoder": dict(encoder),
+                "hand": None if dataset.view is None else asdict(dataset.view),
             }
             # Whatever changes the tokens must be in the key, or stale ones would be read.
             key = latent_key(weights, dataset.data.fingerprint, settings, device)

@@ -20,6 +20,7 @@ from vjepa.data.decode_error import DecodeError
 from vjepa.data.transforms import Box, centre_box, clip_crop, random_box
 from vjepa.errors import require
 from vjepa.robots.episodes import Episodes, TrajectoryError, check_any_left
+from vjepa.robots.hand_view import HandView
 from vjepa.robots.pose import pose_delta
 from vjepa.robots.window_batches import EpisodeWindow
 
@@ -49,6 +50,8 @@ class TrajectoryConfig:
     """Evaluation: frames per window, to predict further ahead than training does; not given: `frames`."""
     pixels: bool = True
     """False: windows without images, for training from cached latents; `clip` is then empty."""
+    hand: HandView | None = None
+    """Beside the whole picture, a square of it around the hand, for a reader of the arm's state."""
 
     def __post_init__(self) -> None:
         enough = min(self.frames, self.evaluated_frames) >= 2
@@ -103,7 +106,10 @@ class Windows:
     episodes   numbers of the episodes that can be used, counted from 0
     cameras    names of the cameras that windows are drawn from
     short      one sentence for each episode that is too short for a window
+    view       the square around the hand, where images show that alone
     """
+
+    view: HandView | None = None
 
     def __init__(self, data: Episodes, config: TrajectoryConfig) -> None:
         """Raises TrajectoryError for absent cameras, a rate above the data's, or if no episode is usable."""

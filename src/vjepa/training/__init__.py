@@ -20,6 +20,7 @@ moved                 class paths of old recipes, and where the classes are toda
 averaged_stage        the base of stages that train an encoder beside its moving average
 frozen_stage          the base of stages on a frozen encoder
 grid_stage            the base of stages that train a grid of heads on a frozen encoder
+state_reading         what a reader of the arm's state is trained and scored on
 frame_tokens          tokens of robot trajectories, encoded with every batch or kept on disk
 trajectory_settings   checks of stages on robot trajectories
 machine               what a run computes on, and how a step is cut: both may change on resume

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import lightning as L
 
+from vjepa.evaluation.decoding_report import closing_score
 from vjepa.training.label_free_monitor import LabelFreeMonitor, manifests_without_labels
 from vjepa.training.pretraining_monitors import ReadOutMonitor
 
 EXPORT = "model.safetensors"
 FOLLOWING = {
     **{"pretrain": "cooldown", "cooldown": "probe", "distil": "probe"},
-    **{"align": "vlm", "ac": "plan", "clone": "plan"},
+    **{"align": "vlm", "ac": "plan", "state": "plan", "clone": "plan"},
 }
 """By stage, the target of make that goes on from it."""
 INPUTS = {
@@ -35,7 +36,9 @@ USES = {
     "probe": "vjepa predict VIDEO --probe {export}",
     "anticipate": "vjepa report {out}/scores.json",
     "ac": "vjepa plan --encoder {encoder} --ac {export}",
+    "state": "vjepa weights info {export}",
     "clone": "vjepa weights info {export}",
+    "decode": "vjepa weights info {export}",
     "vlm": "vjepa ask 'What happens?' --model {out} --video VIDEO",
 }
 """By stage, what to do with its export where no stage follows."""
@@ -65,10 +68,16 @@ def score_line(name: str, trainer: L.Trainer, out: Path) -> str | None:
             errors = json.loads((out / "horizons.json").read_text())["errors"]
             last = [("predictor", errors["model"][-1]), ("standing still", errors["persistence"][-1])]
             return f"error {len(errors['model'])} actions ahead: {named(last)}"
+        case "state":
+            what = "centimetres between the hand and where it is read"
+            shown = (("val/centimetres", "reader"), ("val/always_centimetres", "always the middle"))
+            return compared(metrics, what, *shown)
         case "clone":
             return compared(
                 metrics, "error of actions", ("val/loss", "policy"), ("val/no_motion", "no motion")
             )
+        case "decode" if (out / "decoding.json").exists():  # a recipe may have no test
+            return closing_score(json.loads((out / "decoding.json").read_text())["scores"])
         case "vlm":
             return compared(metrics, "right answers", ("val/accuracy", "model"), ("val/chance", "chance"))
     return None

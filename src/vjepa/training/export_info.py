@@ -3,6 +3,7 @@
 import json
 
 from vjepa.data.module import ResumableData
+from vjepa.evaluation.decoding_report import exported_scores
 from vjepa.training.run_folder import RunFolder, commit
 
 
@@ -15,6 +16,7 @@ def scores_in(folder: RunFolder) -> dict[str, float]:
     """The scores that a stage's test has written: of a probe by row, of an AC predictor by horizon."""
     scores = folder.path / "scores.json"
     horizons = folder.path / "horizons.json"
+    decoding = folder.path / "decoding.json"
     if scores.exists():
         rows = json.loads(scores.read_text())
         # Anticipation has several numbers a row; its own file holds them.
@@ -22,4 +24,4 @@ def scores_in(folder: RunFolder) -> dict[str, float]:
     if horizons.exists():
         errors = json.loads(horizons.read_text())["errors"]
         return {f"{row}, {k} ahead": curve[k - 1] for row, curve in errors.items() for k in (1, len(curve))}
-    return {}
+    return exported_scores(json.loads(decoding.read_text())["scores"]) if decoding.exists() else {}

@@ -24,18 +24,22 @@ from vjepa.robots.windows import Windows
 class FrameTokens:
     """Layer-normed tokens of a batch, each frame encoded alone."""
 
-    def __init__(self, encoder: Encoder, data: TrajectoryData, config: LatentsConfig) -> None:
+    def __init__(
+        self, encoder: Encoder, data: TrajectoryData, config: LatentsConfig, windows: type[Windows] = Windows
+    ) -> None:
         """
         Args:
             encoder: The frozen encoder.
             data: The data module whose batches are encoded.
             config: Where tokens are kept, if `data.window.pixels` is false.
+            windows: Whose images are encoded: whole pictures, or `HandWindows`.
 
         Raises UserError if tokens are to be kept but would vary, as they do with random crops.
         """
         self.encoder = encoder
         self.data = data
         self.config = config
+        self.windows = windows
         self.readers: dict[str, CachedWindows] = {}
         if not data.window.pixels and not data.window.fixed_crop:
             raise UserError(
@@ -81,7 +85,7 @@ class FrameTokens:
             datasets = self.data.train_data
         else:
             datasets = [self.data.val_data if split == "val" else self.data.test_data]
-        windows = [Windows(dataset, self.data.window) for dataset in datasets]
+        windows = [self.windows(dataset, self.data.window) for dataset in datasets]
         # A part of the cache's key: weights do not show the number of heads, or the rotary layout.
         settings = asdict(self.encoder.config)
         weights = self.encoder.state_dict()

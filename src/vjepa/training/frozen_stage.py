@@ -116,8 +116,8 @@ class FrozenStage(L.LightningModule):
         super().train(mode)
         # Lightning switches the whole stage to training mode, which would bring dropout into frozen networks.
         for name in self.FROZEN:
-            # Modes may be switched before `configure_model` has made the networks.
-            if hasattr(self, name):
+            # Modes may be switched before `configure_model` has made the networks, and some are optional.
+            if getattr(self, name, None) is not None:
                 getattr(self, name).eval()
         return self
 

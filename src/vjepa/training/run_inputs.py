@@ -160,7 +160,7 @@ def weights_digests(model: dict, may_be_gone: bool = False) -> dict[str, str]:
     may_be_gone: Leave out a file that is gone; else CheckpointError is raised.
     """
     digests = {}
-    for key in ("init_from", "encoder", "teacher"):
+    for key in ("init_from", "encoder", "teacher", "ac"):
         try:
             # Strings are files of another stage; `encoder` may also be the settings of a new network.
             digests |= {key: digest_of(model[key])} if isinstance(model.get(key), str) else {}

@@ -28,7 +28,7 @@ from vjepa.weights.pickles import read_pickle
 CHOICES = "give last, best, or a .ckpt file of a run's folder `checkpoints`"
 ONLY_TRAINING = (
     *("optim", "momentum", "masks", "init_from", "activation_checkpointing", "seed", "scales"),
-    *("grid", "selection", "alarm", "context", "images", "half_life"),
+    *("grid", "selection", "alarm", "context", "images", "half_life", "ac"),
 )
 """Settings of a stage that may differ between the run of a checkpoint and a look at it."""
 MEMORY_AND_START = ("alarm.", "init_from:", "activation_checkpointing:", "cache_bytes:")

@@ -33,9 +33,19 @@ WATCH: dict[str, Charts] = {
     },
     "ac": {
         "error of the predictor, and of standing still": ["val/(model|persistence)_.*"],
+        "are actions used? error with shuffled actions over error": ["val/action_use$"],
+        "loss": ["train/.*"],
+    },
+    "state": {
+        "centimetres from the hand, and those of always reading the middle": ["val/.*centimetres$"],
+        "share of grippers read wrongly": ["val/gripper_wrong$"],
         "loss": ["train/.*"],
     },
     "clone": {"error of the policy, and of no motion": ["val/.*"], "loss": ["train/loss$"]},
+    "decode": {
+        "how like the true frame a decoded one is": ["val/psnr$", "val/ssim$"],
+        "loss": ["train/loss$", "val/loss$"],
+    },
     "vlm": {"right answers, and chance": ["val/accuracy$", "val/chance$"], "loss": [".*/loss$"]},
 }
 """By stage, the charts that come first."""

@@ -1,6 +1,7 @@
 """Weights in and out: our exports, Meta's files, Hugging Face directories, and Lightning's checkpoints.
 
 load         networks from any of these sources; loading is strict
+load_decoder the decoder of tokens into pictures, in its stage's export
 export       the file that a finished stage hands over: writing it, and reading its parts
 file_kind    what kind of file it is, by its first bytes
 family       whose weights they are: V-JEPA 1, 2 or 2.1, a probe, or those of other models
@@ -11,6 +12,7 @@ released     the published models as a table, and the command that prints it
 classifiers  which one is meant of the classifiers that an evaluation trained side by side
 own_facts    what we say of networks, in an export or beside those in other layouts, checked as it is read
 facts        what networks were trained for: clips, states and actions
+action_use   whether a predictor uses actions, as its export says it, and what follows for a planner
 probe_schema what a source says of its probe: layers, names of classes, clips
 card         any source of weights described: parts, sizes, data, licence, scores
 details      what is particular to its networks, and what else lies in the file

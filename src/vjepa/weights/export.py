@@ -21,9 +21,11 @@ from torch import nn
 
 from vjepa.models.ac_predictor import ACPredictor
 from vjepa.models.cloned_policy import ClonedPolicy
+from vjepa.models.decoder import Decoder
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor
 from vjepa.models.probe import AttentiveProbe
+from vjepa.models.state_reader import StateReader
 from vjepa.weights.facts import ActingFacts
 from vjepa.weights.family import READABLE, REMEDIES, family_of
 from vjepa.weights.file_kind import check_kind
@@ -78,6 +80,30 @@ def ac_predictor_part(predictor: ACPredictor, encoder: EncoderConfig, acting: Ac
 def policy_part(policy: ClonedPolicy, acting: ActingFacts) -> Part:
     """What an export holds of a cloned policy. acting: What it was trained for."""
     return Part(policy, {"config": asdict(policy.config)} | asdict(acting))
+
+
+def decoder_part(decoder: Decoder, encoder: EncoderConfig, acting: ActingFacts) -> Part:
+    """What an export holds of a decoder.
+
+    Args:
+        decoder: Its weights and config.
+        encoder: Config of the encoder whose tokens it reads.
+        acting: Which encoder that is, and the images that it saw; a decoder knows no states or actions.
+    """
+    config = {"config": asdict(decoder.config), "encoder": asdict(encoder)}
+    return Part(decoder, config | asdict(acting))
+
+
+def state_reader_part(reader: StateReader, view: Mapping[str, object], acting: ActingFacts) -> Part:
+    """What an export holds of a reader of the arm's state.
+
+    Args:
+        reader: Its weights and config.
+        view: The square around the hand that it reads, as plain JSON values.
+        acting: What it was trained for.
+    """
+    description = {"config": asdict(reader.config), "width": reader.token_width, "view": dict(view)}
+    return Part(reader, description | asdict(acting))
 
 
 def whole_state(module: nn.Module, keep: bool) -> State:

@@ -23,7 +23,9 @@ from vjepa.weights.load import (
     load_policy,
     load_predictor,
     load_probe,
+    load_state_reader,
 )
+from vjepa.weights.load_decoder import load_decoder
 
 PartLoader = Callable[..., object]
 LOADERS: dict[str, PartLoader] = {
@@ -33,6 +35,8 @@ LOADERS: dict[str, PartLoader] = {
     "probe": partial(load_probe, head=0),  # of several classifiers, which have one shape
     "ac_predictor": load_ac_predictor,
     "policy": load_policy,
+    "state_reader": load_state_reader,
+    "decoder": load_decoder,
     "anticipation": load_anticipation,
 }
 

@@ -18,6 +18,7 @@ from vjepa.models.cloned_policy import ClonedPolicy, ClonedPolicyConfig
 from vjepa.models.encoder import Encoder, EncoderConfig
 from vjepa.models.predictor import Predictor, PredictorConfig
 from vjepa.models.probe import AttentiveProbe, ProbeConfig
+from vjepa.models.state_reader import StateReader, StateReaderConfig
 from vjepa.weights.build import build
 from vjepa.weights.classifiers import Head, check_head
 from vjepa.weights.export import read_export
@@ -221,3 +222,12 @@ def load_policy(source: str | Path) -> ClonedPolicy:
     description, state = read_export(source, "policy")
     config = settings(ClonedPolicyConfig, description["config"])
     return build(ClonedPolicy, config, state=state, source=source)
+
+
+@as_checkpoint_error
+def load_state_reader(source: str | Path) -> StateReader:
+    """The reader of the arm's state in an AC stage's export."""
+    source = check_exists(source)
+    description, state = read_export(source, "state_reader")
+    config = settings(StateReaderConfig, description["config"])
+    return build(StateReader, config, description["width"], state=state, source=source)

@@ -9,13 +9,16 @@
 import time
 from dataclasses import replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import torch
 
 from vjepa.errors import require
 from vjepa.models.cloned_policy import ClonedPolicy
 from vjepa.models.encoder import Encoder
-from vjepa.planning.load import load_world_model
-from vjepa.planning.mpc import MPCConfig
+from vjepa.planning.load import load_reader, load_world_model
+from vjepa.planning.mpc import MPCConfig, World
+from vjepa.planning.reading_world import Reader, ReadingWorld
 from vjepa.planning.world_model import WorldModel, WorldModelConfig
 from vjepa.robots.schema import StateSchema
 from vjepa.sim.closed_loop.policies import (
@@ -27,8 +30,9 @@ from vjepa.sim.closed_loop.policies import (
     ScriptedPolicy,
     SimulatorModel,
 )
-from vjepa.sim.closed_loop.setting import PolicyName, Setting, completed
+from vjepa.sim.closed_loop.setting import SIMULATORS, PolicyName, Setting, completed
 from vjepa.sim.closed_loop.tasks import TaskEpisode, TaskName, clip_to_workspace, start_episode
+from vjepa.sim.closed_loop.true_state import TrueState
 from vjepa.sim.world.env import ACTION_DIM, DemoWorld, WorldConfig
 from vjepa.weights.export import read_acting
 from vjepa.weights.files import check_same_encoder
@@ -65,16 +69,21 @@ class Outcome(NamedTuple):
     """Time that the policy took for all actions together."""
 
 
+Played = TypeVar("Played", bound=tuple)
+"""What is kept of an episode: an `Outcome`, or another NamedTuple that begins with the job."""
+
+
 class EpisodeRunner:
     """Plays episodes in one process. Networks are loaded when they are first needed, and kept."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = completed(setting)
-        self.world_models: dict[PolicyName, WorldModel] = {}
+        self.world_models: dict[str, WorldModel] = {}  # by the file of the predictor
+        self.readers: dict[str, Reader] = {}  # by their file
 
     def play(self, job: Job) -> Outcome | None:
         """Play one episode. Returns None if the seed's world does not allow the task."""
-        episode = start_episode(job.task, job.seed, self.world(job.azimuth))
+        episode = start_episode(job.task, job.seed, self.world(job.azimuth, job.policy))
         if episode is None:
             return None
 
@@ -94,12 +103,14 @@ class EpisodeRunner:
         success = episode.succeeded(distances)
         return Outcome(job, success, distances[-1], episode.azimuth, episode.steps, policy.calls, seconds)
 
-    def world(self, azimuth: float | None = None) -> DemoWorld:
+    def world(self, azimuth: float | None = None, policy: PolicyName = "model") -> DemoWorld:
         """A world of the setting; the camera stands within `azimuth` degrees, if that is given."""
+        # Simulators render every imagined action. They need no larger picture than the encoder takes.
+        size = self.setting.size if policy in SIMULATORS else self.setting.picture
         scene = self.setting.scene
         if azimuth is not None:
             scene = replace(scene, camera=replace(scene.camera, azimuth=azimuth))
-        return DemoWorld(WorldConfig(size=self.setting.size, scene=scene))
+        return DemoWorld(WorldConfig(size=size, scene=scene))
 
     def policy(self, job: Job, episode: TaskEpisode) -> Policy:
         """The job's policy, ready for the first action of the episode."""
@@ -116,20 +127,34 @@ class EpisodeRunner:
             case "oracle":
                 return ScriptedPolicy(episode.script())
             case "clone":
-                return CloningPolicy(self.encoder, *self.cloned_policy, episode.goals, episode.switch)
+                return CloningPolicy(
+                    self.encoder, *self.cloned_policy, episode.goals, episode.switch, self.setting.size
+                )
+        model = self.imagination(job.policy, episode)
+        if isinstance(model, ReadingWorld):
+            # A reader looks at the whole pictures, in which the fingers are a few pixels wide.
+            return PlanningPolicy(model, config, episode.goals, model.world.schema, episode.seed)
+        if isinstance(model, WorldModel):
+            return PlanningPolicy(model, config, episode.goals, model.schema, episode.seed, self.setting.size)
+        return self.simulator_policy(model, config, episode)
+
+    def imagination(self, name: PolicyName, episode: TaskEpisode) -> World:
+        """In what a planner imagines its actions: a world model, or the episode's own simulator."""
+        match name:
             case "perfect":
-                simulator = SimulatorModel(episode.world, self.encoder, planner.scales)
-                return self.simulator_policy(simulator, config, episode)
+                return SimulatorModel(episode.world, self.encoder, self.setting.planner.scales)
             case "pixels":
                 # Pixels are compared one by one: averages over squares are for tokens.
-                return self.simulator_policy(SimulatorModel(episode.world), config, episode)
-        # What is left are "model" and "untrained".
-        world_model = self.world_model(job.policy)
-        return PlanningPolicy(world_model, config, episode.goals, world_model.schema, episode.seed)
+                return SimulatorModel(episode.world)
+            case "true_state" | "true_object":
+                by_time = self.setting.planner.threshold is None
+                require(by_time, f"planner.threshold compares tokens, and {name} has none; leave it out")
+                thing = episode.thing if name == "true_object" else None
+                return TrueState(episode.world, episode.sub_goals, thing)
+        # What is left are "model", with its two parts "tokens" and "state", and "untrained".
+        return self.world_model(name) if self.reader(name) is None else self.reading_world(name, episode)
 
-    def simulator_policy(
-        self, simulator: SimulatorModel, config: MPCConfig, episode: TaskEpisode
-    ) -> PlanningPolicy:
+    def simulator_policy(self, simulator: World, config: MPCConfig, episode: TaskEpisode) -> PlanningPolicy:
         """The planner on the simulator. It draws fewer plans, because each one is simulated and rendered."""
         samples = self.setting.planner.pixel_samples
         # At most 4 count, because the 8 of the model's planner would be half of the usual 16 samples.
@@ -137,18 +162,35 @@ class EpisodeRunner:
         config = replace(config, planner=search)
         return PlanningPolicy(simulator, config, episode.goals, StateSchema(), episode.seed)
 
+    def reading_world(self, name: PolicyName, episode: TaskEpisode) -> ReadingWorld:
+        """The world model of a policy, whose energy also compares the arm's state."""
+        config = self.setting.planner.state
+        if name == "state":
+            config = replace(config, tokens=0.0)
+        extrinsics = torch.from_numpy(episode.world.scene.camera.extrinsics).float()
+        return ReadingWorld(self.world_model(name), self.reader(name), extrinsics, config)
+
+    def reader(self, name: PolicyName) -> Reader | None:
+        """What reads the arm's state for a policy; None for the paper's energy."""
+        weights = self.setting.weights
+        source = {"tokens": "", "untrained": weights.untrained_state}.get(name, weights.state)
+        if not source:
+            return None
+        if source not in self.readers:
+            self.readers[source] = load_reader(source, self.world_model(name).encoder)
+        return self.readers[source]
+
     def world_model(self, name: PolicyName) -> WorldModel:
-        """The world model of the policy "model" or "untrained".
+        """The world model of the policy "untrained", or of the others that plan with one.
 
         Raises UserError if its predictor was trained on frames of another size than the setting's.
         """
-        if name not in self.world_models:
-            weights = self.setting.weights
-            encoder, ac = (
-                (weights.encoder, weights.ac)
-                if name == "model"
-                else (weights.untrained, weights.untrained_ac)
-            )
+        weights = self.setting.weights
+        pretrained = name != "untrained"
+        encoder, ac = (
+            (weights.encoder, weights.ac) if pretrained else (weights.untrained, weights.untrained_ac)
+        )
+        if ac not in self.world_models:
             trained_on = read_acting(ac).size  # None: the export does not say
             size = self.setting.size
             require(
@@ -156,8 +198,8 @@ class EpisodeRunner:
                 f"{ac} learned from frames of {trained_on} pixels; set setting.size, now {size}",
             )
             config = WorldModelConfig(scales=self.setting.planner.scales)
-            self.world_models[name] = check_arm(load_world_model(encoder, ac, config, size), ac)
-        return self.world_models[name]
+            self.world_models[ac] = check_arm(load_world_model(encoder, ac, config, size), ac)
+        return self.world_models[ac]
 
     @cached_property
     def encoder(self) -> Encoder:

@@ -3,8 +3,9 @@
     the camera's image | tokens imagined for the chosen action | tokens of the goal | the goal | the energy
 
 Tokens are shown by their first three principal components as red, green and blue. Imagined tokens and goals
-share these components, so that equal colours mean equal tokens. The energy is the distance of the camera's
-tokens from the goal's, which the planner makes small.
+share these components, so that equal colours mean equal tokens. Where a decoder is given (stage `decode`),
+tokens are shown as it decodes them. The energy is the distance of the camera's tokens from the goal's, which
+the planner makes small.
 """
 
 from pathlib import Path
@@ -21,6 +22,7 @@ from vjepa.drawing.curve import growing_curve
 from vjepa.drawing.film import write_gif, write_mp4, write_png
 from vjepa.errors import UserError
 from vjepa.features.token_colours import token_colours
+from vjepa.models.encoder import Encoder
 from vjepa.planning.energy import distance
 from vjepa.planning.world_model import WorldModel
 from vjepa.sim.closed_loop.episodes import EpisodeRunner, Job
@@ -28,6 +30,7 @@ from vjepa.sim.closed_loop.policies import PlanningPolicy, normalised, state_ten
 from vjepa.sim.closed_loop.setting import PolicyName
 from vjepa.sim.closed_loop.tasks import TaskEpisode, TaskName, clip_to_workspace, start_episode
 from vjepa.sim.world.env import HERTZ, DemoWorld
+from vjepa.weights.load_decoder import load_decoder
 
 SIDE = 160
 """Height and width of an image in the film, in pixels: five of them are as wide as a README."""
@@ -57,20 +60,31 @@ class Reel(NamedTuple):
 
 
 def film_episode(
-    runner: EpisodeRunner, task: TaskName, name: PolicyName, seed: int, out: Path
+    runner: EpisodeRunner,
+    task: TaskName,
+    name: PolicyName,
+    seed: int,
+    out: Path,
+    decoder: str | Path | None = None,
 ) -> UInt8[ndarray, "h w 3"]:
     """Play an episode of a planner. Write `film.mp4`, `film.gif` and `film.png`; return the last one's image.
 
-    If a seed's world does not allow the task, the next seed is taken. Raises UserError if none of 100 does.
+    decoder: Export of the stage `decode` on the planner's encoder, which then shows the tokens.
+
+    If a seed's world does not allow the task, the next seed is taken. Raises UserError if none of 100 does,
+    and CheckpointError for a decoder of another encoder.
     """
     episode = first_episode(task, seed, runner.world())
     policy = runner.policy(Job(task, name, seed), episode)
     world_model = runner.world_model(name)
     reel = play(episode, policy, world_model)
-    targets = policy.mpc.goals[reel.goals]
+    goals = world_model.encode(normalised(episode.goals, world_model.size))
+    targets = goals[reel.goals]
     energies = distance(reel.seen, targets, world_model.scales).tolist()
     # Coloured together, because the principal components are those of what is coloured.
-    imagined, goal_tokens = token_images(torch.cat([reel.imagined, targets])).reshape(2, -1, SIDE, SIDE, 3)
+    tokens = torch.cat([reel.imagined, targets])
+    shown = decoded_images(tokens, decoder, world_model.encoder) if decoder else token_images(tokens)
+    imagined, goal_tokens = shown.reshape(2, -1, SIDE, SIDE, 3)
     columns = {
         "camera": enlarged(reel.images, SIDE, SIDE),
         "imagined": imagined,
@@ -90,7 +104,7 @@ def play(episode: TaskEpisode, policy: PlanningPolicy, world_model: WorldModel) 
     observation = episode.world.observe()
     for _ in range(episode.steps):
         action = policy.act(observation["image"], observation["state"])
-        tokens = world_model.encode(normalised(observation["image"][None]))
+        tokens = world_model.encode(normalised(observation["image"][None], world_model.size))
         images.append(observation["image"])
         seen.append(tokens)
         imagined.append(imagine(world_model, tokens, observation["state"], action))
@@ -123,6 +137,11 @@ def token_images(tokens: Float[Tensor, "b n d"]) -> Frames:
     # One pixel for each token, and the colours between them by interpolation.
     colours = token_colours(tokens, (1, side, side), (side, side))[:, 0]
     return enlarged(np.ascontiguousarray(colours.permute(0, 2, 3, 1).numpy()), SIDE, SIDE)
+
+
+def decoded_images(tokens: Float[Tensor, "b n d"], source: str | Path, encoder: Encoder) -> Frames:
+    """Tokens of square frames as the decoder in a file shows them. encoder: Whose tokens they are."""
+    return enlarged(load_decoder(source, encoder).images(tokens).numpy(), SIDE, SIDE)
 
 
 def save(columns: Columns, out: Path) -> UInt8[ndarray, "h w 3"]:

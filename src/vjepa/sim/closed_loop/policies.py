@@ -7,6 +7,7 @@ A policy is called as `act(image, state) -> action`, with what a camera and a ro
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import accumulate
 from typing import Protocol, runtime_checkable
 
@@ -17,7 +18,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from vjepa.data.transforms import normalise
+from vjepa.data.transforms import normalise, resized
 from vjepa.errors import require
 from vjepa.models.cloned_policy import ClonedPolicy
 from vjepa.models.encoder import Encoder, encode_frames
@@ -96,15 +97,18 @@ class PlanningPolicy:
         goals: UInt8[ndarray, "g h w c"],
         schema: StateSchema,
         seed: int,
+        size: int | None = None,
     ) -> None:
+        """size: Height and width, pixels, to which images are resized; None for as they are."""
         self.schema = schema
+        self.size = size
         self.calls = 0
-        self.mpc = MPC(world, config, normalised(goals), torch.Generator().manual_seed(seed))
+        self.mpc = MPC(world, config, normalised(goals, size), torch.Generator().manual_seed(seed))
 
     def act(self, image: ndarray, state: ndarray) -> ndarray:
         # One plan may serve for several actions, and only a new plan costs calls.
         last_plan = self.mpc.plan
-        action = self.mpc.act(normalised(image[None])[0], state_tensor(state, self.schema))
+        action = self.mpc.act(normalised(image[None], self.size)[0], state_tensor(state, self.schema))
         if self.mpc.plan is not last_plan:
             search = self.mpc.config.planner
             # Every iteration computes all samples, and the energy of the final plan is computed once more.
@@ -127,8 +131,10 @@ class CloningPolicy:
         schema: StateSchema,
         goals: UInt8[ndarray, "g h w c"],
         switch: tuple[int, ...],
+        size: int | None = None,
     ) -> None:
         """Raises UserError if the cloned policy was trained on tokens of another shape."""
+        self.size = size
         self.encoder = encoder
         self.policy = policy
         self.schema = schema
@@ -146,7 +152,7 @@ class CloningPolicy:
 
     @torch.no_grad()
     def encode(self, images: UInt8[ndarray, "g h w c"]) -> Float[Tensor, "g n d"]:
-        return encode_frames(self.encoder, normalised(images)[:, :, None])
+        return encode_frames(self.encoder, normalised(images, self.size)[:, :, None])
 
     @torch.no_grad()
     def act(self, image: ndarray, state: ndarray) -> ndarray:
@@ -193,25 +199,35 @@ class SimulatorModel:
 
     def after(self, plan: Float[ndarray, "T a"]) -> UInt8[ndarray, "h w c"]:
         """What the camera would see after the actions of a plan; the world is left as it was."""
-        world = self.world
-        simulation = world.simulation
-        command = world.command
-        snapshot = simulation.snapshot()
+        with imagined(self.world, plan):
+            return self.world.renderer(self.world.simulation.data).rgb
 
+
+@contextmanager
+def imagined(world: DemoWorld, plan: Float[ndarray, "T a"]) -> Iterator[None]:
+    """Within the block the world is as after the actions of a plan; then it is as before, to the bit.
+
+    Contacts are the exception: until the next step, the physics still lists those of the imagined moment.
+    """
+    simulation = world.simulation
+    command = world.command
+    snapshot = simulation.snapshot()
+    try:
         # Not `world.step`, which would count the actions and render an image after each.
         for action in plan:
             target = moved(world.command, action)
             simulation.follow(between(world.command, target), STEPS)
             world.command = target
-        image = world.renderer(simulation.data).rgb
-
+        yield
+    finally:
         world.command = command
         simulation.restore(snapshot)
-        return image
 
 
-def normalised(images: UInt8[ndarray, "g h w c"]) -> Float[Tensor, "g c h w"]:
-    """Images uint8 as networks take them: channels first, floats, normalised."""
+def normalised(images: UInt8[ndarray, "g h w c"], size: int | None = None) -> Float[Tensor, "g c h w"]:
+    """Images uint8 as networks take them: channels first, floats, normalised; resized to `size` if given."""
+    if size is not None and size != images.shape[1]:
+        images = resized(images, (size, size))  # as recordings are, whose images are of the same camera
     clips = normalise(rearrange(torch.from_numpy(images), "g h w c -> g 1 c h w"))
     return rearrange(clips, "g c 1 h w -> g c h w")
 

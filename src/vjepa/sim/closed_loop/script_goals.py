@@ -1,12 +1,13 @@
-"""Goal images from scripts: a script solves a task in the simulator, and its images show the sub-goals.
+"""Goals from scripts: a script solves a task in the simulator, and its images show the sub-goals.
 
-images, switch = goals_of_script(world, thing, skills.lift(world, thing), (is_held, is_over))
+goals = goals_of_script(world, thing, skills.lift(world, thing), (is_held, is_over))
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from vjepa.sim.recording.director import Director
@@ -20,6 +21,47 @@ SLACK = 1.5
 
 SubGoal = Callable[[DemoWorld, Thing, bool], bool]
 """Whether the world is at a sub-goal after an action. The last argument is True after the last action."""
+
+
+class Moment(NamedTuple):
+    """What there is to know of the world at one time."""
+
+    image: UInt8[ndarray, "h w 3"]
+    """What the camera sees."""
+    state: Float[ndarray, " Ds"]
+    """What the robot measures (7,): metres, radians, closedness."""
+    place: Float[ndarray, " xyz"] | None
+    """Centre (3,) of the task's object in metres; None if the task has none."""
+
+
+class Goals(NamedTuple):
+    """What a policy has to reach, one sub-goal after another. Policies get the images only.
+
+    The true states are for planners that compare what is, not what is seen (`true_state`).
+    """
+
+    images: UInt8[ndarray, "g h w 3"]
+    """Goal images in their order."""
+    states: Float[ndarray, "g Ds"]
+    """The robot's true states (7,) at these goals. Fingers that hold an object are measured as wide as it."""
+    objects: Float[ndarray, "g xyz"] | None
+    """True centres (3,) of the task's object at these goals, metres; None if the task has none."""
+    switch: tuple[int, ...]
+    """Actions to spend on each goal."""
+
+
+def moment(world: DemoWorld, thing: Thing | None = None) -> Moment:
+    """The present of a world, with the place of an object if there is one."""
+    observation = world.observe()
+    place = None if thing is None else world.position(thing)
+    return Moment(observation["image"], observation["state"], place)
+
+
+def goals_of(moments: Sequence[Moment], switch: tuple[int, ...] = ()) -> Goals:
+    """Moments as goals, with `switch` actions to spend on each."""
+    images, states, places = zip(*moments, strict=True)
+    without_object = any(place is None for place in places)
+    return Goals(np.stack(images), np.stack(states), None if without_object else np.stack(places), switch)
 
 
 def is_held(world: DemoWorld, thing: Thing, over: bool = False) -> bool:
@@ -46,21 +88,21 @@ def is_placed(world: DemoWorld, thing: Thing) -> bool:
 
 def goals_of_script(
     world: DemoWorld, thing: Thing, script: Actions, sub_goals: tuple[SubGoal, ...]
-) -> tuple[UInt8[ndarray, "g h w 3"], tuple[int, ...]] | None:
-    """Carry out a script. Returns its images at the sub-goals and the actions allowed for each of them.
+) -> Goals | None:
+    """Carry out a script. Returns its moments at the sub-goals, with the actions allowed for each of them.
 
     Returns None if the script misses a sub-goal.
     """
-    images = []
+    moments = []
     steps = []
     for step, over in execute(world, script):
         # Sub-goals come in their order: the next one counts only after the one before it.
-        if len(images) < len(sub_goals) and sub_goals[len(images)](world, thing, over):
-            images.append(world.observe()["image"])
+        if len(moments) < len(sub_goals) and sub_goals[len(moments)](world, thing, over):
+            moments.append(moment(world, thing))
             steps.append(step)
-    if len(images) < len(sub_goals):
+    if len(moments) < len(sub_goals):
         return None
-    return np.stack(images), actions_per_goal(steps)
+    return goals_of(moments, actions_per_goal(steps))
 
 
 def actions_per_goal(steps: list[int]) -> tuple[int, ...]:

@@ -12,30 +12,52 @@ from vjepa.errors import require
 from vjepa.planning.bounds import ActionBounds
 from vjepa.planning.cem import CEMConfig
 from vjepa.planning.mpc import MPCConfig
+from vjepa.planning.reading_world import StateEnergy
 from vjepa.planning.world_model import PAPER_SCALES, WorldModelConfig
 from vjepa.sim.closed_loop.tasks import TaskName
 from vjepa.sim.recording.robot_episodes import RobotConfig
+from vjepa.sim.world.looks import TRIPOD
 from vjepa.sim.world.scene import SceneConfig
 from vjepa.weights.box import is_box
 from vjepa.weights.export import read_acting
 from vjepa.weights.facts import ActingFacts, chosen
 from vjepa.weights.hub_name import hub_name
 
-PolicyName = Literal["model", "untrained", "clone", "perfect", "pixels", "random", "still", "oracle"]
+PolicyName = Literal[
+    "model",
+    "tokens",
+    "state",
+    "untrained",
+    "clone",
+    "perfect",
+    "pixels",
+    "true_state",
+    "true_object",
+    "random",
+    "still",
+    "oracle",
+]
 """Who acts, as results files and recipes name it:
 
-model       the planner on the action-conditioned predictor
-untrained   the same planner, with an encoder that was never trained and a predictor trained on that encoder
+model       the planner on the action-conditioned predictor; with `weights.state` its energy also compares the
+            arm's state, as a reader reads it in the pictures of now and of the goal
+tokens      the same without the reader: the paper's energy
+state       the same without the predictor: nothing is imagined, and the energy compares what is read alone
+untrained   as `model`, with an encoder that was never trained, and a predictor and a reader trained on that
 clone       goal-conditioned behaviour cloning on the same episodes
 perfect     the planner on the simulator itself; the energy compares tokens of the encoder
 pixels      the planner on the simulator itself; the energy compares pixels
+true_state  the planner on the simulator itself; the energy compares the hand's true place and closedness
+true_object the same, and the energy compares the true place of the task's object too
 random      actions drawn uniformly from the planner's bounds
 still       the no-op policy
 oracle      the script of the task, which reads the simulator's state
 """
 POLICY_NAMES: tuple[PolicyName, ...] = get_args(PolicyName)
 EPISODE_SIZE = 64
-"""Height and width, pixels, of images if no weights of `ac` say: those of the recorded episodes."""
+"""Height and width, pixels, of images if no weights of `ac` say."""
+PICTURE = RobotConfig(out=Path()).size
+"""Height and width, pixels, of the camera's pictures for a reader: those of the recorded episodes."""
 GRIPPER = 6
 """Dimension of an action that changes the gripper."""
 
@@ -54,10 +76,18 @@ class PolicyWeights:
     """Export of the AC stage on `untrained`."""
     clone: str = ""
     """Export of the clone stage on `encoder`."""
+    state: str = ""
+    """Export of the state stage on `encoder`. Without it the energy is the paper's."""
+    untrained_state: str = ""
+    """Export of the state stage on `untrained`."""
 
 
+SIMULATORS: tuple[PolicyName, ...] = ("perfect", "pixels", "true_state", "true_object")
+"""Policies that plan in the simulator itself."""
 WEIGHTS_OF: dict[PolicyName, tuple[str, ...]] = {
     "model": ("encoder", "ac"),
+    "tokens": ("encoder", "ac", "state"),
+    "state": ("encoder", "ac", "state"),
     "untrained": ("untrained", "untrained_ac"),
     "clone": ("encoder", "clone"),
     "perfect": ("encoder",),
@@ -97,6 +127,8 @@ class PlannerConfig:
     """Begin each search where the last plan left off."""
     threshold: float | None = MPCConfig.threshold
     """Energy below which the next sub-goal begins, instead of at the script's times."""
+    state: StateEnergy = StateEnergy()
+    """How much the arm's state counts, where `weights.state` reads it."""
     pixel_samples: int = 16
     """Plans drawn per iteration in the simulator itself, where each one is simulated and rendered."""
 
@@ -140,20 +172,26 @@ class Setting:
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     """How the planner searches."""
     size: int | None = None
-    """Height and width of the camera's images in pixels. Not given: those of the AC stage's training."""
+    """Height and width in pixels of the encoded images. Not given: those of the AC stage's training."""
+    picture: int | None = None
+    """Height and width in pixels of the camera's pictures. Not given: those of the recorded episodes, if a
+    reader has to see the hand in them; else `size`."""
     # `out` has no default, but the scene does not depend on it.
-    scene: SceneConfig = field(default_factory=lambda: RobotConfig(out=Path()).scene)
-    """What worlds are drawn from; by default the scenes of the robot episodes."""
+    scene: SceneConfig = field(default_factory=lambda: replace(RobotConfig(out=Path()).scene, camera=TRIPOD))
+    """What worlds are drawn from; by default the scenes of the robot episodes, from a camera in front."""
 
 
 def completed(setting: Setting) -> Setting:
-    """The setting with the size and the scales that the weights of `ac` say, where it gives none itself."""
+    """The setting with the sizes and the scales that the weights imply, where it gives none itself."""
     ac = setting.weights.ac
     # Without a planner's weights there is nothing to disagree with.
     acting = read_acting(ac) if ac else ActingFacts(size=setting.size, scales=setting.planner.scales)
     size = chosen(ac, "size", acting.size, setting.size, EPISODE_SIZE)
     scales = chosen(ac, "scales", acting.scales, setting.planner.scales, PAPER_SCALES)
-    return replace(setting, size=size, planner=replace(setting.planner, scales=scales))
+    picture = setting.picture or (
+        PICTURE if setting.weights.state or setting.weights.untrained_state else size
+    )
+    return replace(setting, size=size, picture=picture, planner=replace(setting.planner, scales=scales))
 
 
 def available_policies(weights: PolicyWeights, names: Sequence[PolicyName]) -> list[PolicyName]:

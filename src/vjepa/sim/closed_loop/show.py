@@ -13,6 +13,7 @@ from vjepa.sim.closed_loop.episodes import EpisodeRunner, Job
 from vjepa.sim.closed_loop.film import film_episode, first_episode
 from vjepa.sim.closed_loop.setting import PlannerConfig, PolicyWeights, Setting
 from vjepa.sim.closed_loop.tasks import FIRST_SEED, TaskName
+from vjepa.sim.closed_loop.unused_actions import announce_unused_actions
 from vjepa.weights.box import BOX
 from vjepa.weights.card import read_card
 
@@ -23,6 +24,7 @@ def plan(
     *,
     encoder: str = BOX,
     ac: str = BOX,
+    state: str = "",
     task: TaskName = "reach",
     seed: int = 0,
     out: Path = Path("plan"),
@@ -34,6 +36,7 @@ def plan(
     Args:
         encoder: A stage's export, or `demo` for the weights in the package.
         ac: Export of the AC stage on that encoder, or `demo`.
+        state: Export of the state stage on that encoder; without it the energy compares tokens alone.
         task: What is to be done.
         seed: Decides the world, its start and its goal. No recorded episode uses these worlds.
         out: Folder for the film.
@@ -43,7 +46,9 @@ def plan(
     require(0 <= seed < 2**31, f"--seed {seed}: give a whole number from 0 to {2**31 - 1}")
     if film:
         check_outputs([out / name for name in FILES])
-    runner = EpisodeRunner(Setting(PolicyWeights(encoder=encoder, ac=ac), planner))
+    setting = Setting(PolicyWeights(encoder=encoder, ac=ac, state=state), planner)
+    announce_unused_actions(setting, ["model"], [task])
+    runner = EpisodeRunner(setting)
     episode = first_episode(task, seed, runner.world())
     seed = episode.seed - FIRST_SEED  # a later one, where the world of the first does not allow the task
     before = 100 * episode.distance()

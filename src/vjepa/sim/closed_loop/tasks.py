@@ -18,12 +18,16 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from vjepa.sim.closed_loop.script_goals import (
+    Goals,
+    Moment,
     execute_all,
+    goals_of,
     goals_of_script,
     is_above_tray,
     is_held,
     is_over,
     is_placed,
+    moment,
 )
 from vjepa.sim.recording.wander import REACH_HIGH, REACH_LOW
 from vjepa.sim.world import skills
@@ -36,6 +40,9 @@ TASKS: tuple[TaskName, ...] = get_args(TaskName)
 
 FIRST_SEED = 2**43
 """First seed of the evaluated worlds: all recorded clips and robot episodes have smaller ones."""
+DEVELOPMENT = 2**32
+"""First number, as `start_episode` counts them, of the worlds in which planners are diagnosed. Protocols that
+score count from 0, and `vjepa plan` takes numbers below 2**31: no decision is made on a world that scores."""
 NEAR = 0.05
 """Metres within which a goal is reached."""
 CLOSE = 0.025
@@ -56,16 +63,26 @@ class TaskEpisode(NamedTuple):
     world: DemoWorld
     task: TaskName
     seed: int
-    goals: UInt8[ndarray, "g h w 3"]
-    """Goal images in their order."""
-    switch: tuple[int, ...]
-    """Actions to spend on each goal."""
+    sub_goals: Goals
+    """What is to be reached, with its true states."""
+    thing: Thing | None
+    """The object of the task; a reach has none."""
     script: Callable[[], Actions]
     """Makes the actions of the oracle, from the start of the episode."""
     distance: Callable[[], float]
     """Present distance of the hand or of the object from success, metres."""
     succeeded: Callable[[list[float]], bool]
     """Whether the episode ends well, given the distances after every action."""
+
+    @property
+    def goals(self) -> UInt8[ndarray, "g h w 3"]:
+        """Goal images in their order."""
+        return self.sub_goals.images
+
+    @property
+    def switch(self) -> tuple[int, ...]:
+        """Actions to spend on each goal."""
+        return self.sub_goals.switch
 
     @property
     def steps(self) -> int:
@@ -108,14 +125,14 @@ def reach(world: DemoWorld, seed: int) -> TaskEpisode:
     """The goal image is rendered with the arm at the goal. No motion leads there, so nothing is touched."""
     # Another stream than the one that drew the scene from the same seed.
     goal = draw_goal(np.random.default_rng([seed, 2]), world.simulation.state[:3])
-    image = image_of_hand_at(world, goal)
+    shown = moment_of_hand_at(world, goal)
     world.reset(seed=seed)
     return TaskEpisode(
         world,
         "reach",
         seed,
-        goals=image[None],
-        switch=(REACH_STEPS,),
+        goals_of([shown], (REACH_STEPS,)),
+        thing=None,
         script=lambda: skills.go(world, goal),
         distance=lambda: float(np.linalg.norm(world.simulation.state[:3] - goal)),
         succeeded=lambda distances: distances[-1] <= NEAR,
@@ -142,7 +159,7 @@ def grasp(world: DemoWorld, seed: int) -> TaskEpisode | None:
     if goals is None or distance() > 0:
         return None
     world.reset(seed=seed)
-    return TaskEpisode(world, "grasp", seed, *goals, script, distance, succeeded)
+    return TaskEpisode(world, "grasp", seed, goals, thing, script, distance, succeeded)
 
 
 def reach_with_object(world: DemoWorld, seed: int) -> TaskEpisode | None:
@@ -154,8 +171,8 @@ def reach_with_object(world: DemoWorld, seed: int) -> TaskEpisode | None:
 
     goal = draw_goal(np.random.default_rng([seed, 2]), world.simulation.state[:3])
     execute_all(world, skills.go(world, goal))
-    image = world.observe()["image"]
-    target = world.position(thing)  # of the object, which may have slipped a little in the hand
+    shown = moment(world, thing)
+    target = shown.place  # of the object, which may have slipped a little in the hand
 
     # The same lift again, after a reset: the simulation is deterministic.
     world.reset(seed=seed)
@@ -164,8 +181,8 @@ def reach_with_object(world: DemoWorld, seed: int) -> TaskEpisode | None:
         world,
         "reach_with_object",
         seed,
-        goals=image[None],
-        switch=(REACH_STEPS,),
+        goals_of([shown], (REACH_STEPS,)),
+        thing,
         script=lambda: skills.go(world, goal),
         distance=lambda: float(np.linalg.norm(world.position(thing) - target)),
         succeeded=lambda distances: distances[-1] <= NEAR and is_held(world, thing),
@@ -192,7 +209,7 @@ def pick_and_place(world: DemoWorld, seed: int) -> TaskEpisode | None:
     world.reset(seed=seed)
     if is_placed(world, thing):  # solved before it begins
         return None
-    return TaskEpisode(world, "pick_and_place", seed, *goals, script, distance, succeeded)
+    return TaskEpisode(world, "pick_and_place", seed, goals, thing, script, distance, succeeded)
 
 
 def draw_goal(random: np.random.Generator, hand: ndarray) -> ndarray:
@@ -205,10 +222,10 @@ def draw_goal(random: np.random.Generator, hand: ndarray) -> ndarray:
             return goal
 
 
-def image_of_hand_at(world: DemoWorld, position: ndarray) -> UInt8[ndarray, "h w 3"]:
-    """What the camera would see if the hand were at a position (3,). The caller resets the world."""
+def moment_of_hand_at(world: DemoWorld, position: ndarray) -> Moment:
+    """What there would be if the hand were at a position (3,). The caller resets the world."""
     world.simulation.place(world.command._replace(position=position))
-    return world.observe()["image"]
+    return moment(world)
 
 
 def choose_thing(world: DemoWorld) -> Thing:

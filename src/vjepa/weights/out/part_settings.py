@@ -9,9 +9,11 @@ from typing import Any
 
 from vjepa.models.ac_predictor import ACPredictorConfig
 from vjepa.models.cloned_policy import ClonedPolicyConfig
+from vjepa.models.decoder import DecoderConfig
 from vjepa.models.encoder import EncoderConfig
 from vjepa.models.predictor import PredictorConfig
 from vjepa.models.probe import ProbeConfig
+from vjepa.models.state_reader import StateReaderConfig
 from vjepa.weights.settings import settings, without_lists
 
 CONFIGS: dict[str, type] = {
@@ -19,6 +21,8 @@ CONFIGS: dict[str, type] = {
     "ac_predictor": ACPredictorConfig,
     "probe": ProbeConfig,
     "policy": ClonedPolicyConfig,
+    "state_reader": StateReaderConfig,
+    "decoder": DecoderConfig,
     "anticipation": ProbeConfig,
 }
 """Part -> the settings of its network, in an export's description of it."""
