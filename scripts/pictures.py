@@ -3,8 +3,8 @@
     python -m scripts.pictures                      # all that can be drawn; says what is left out, and why
     python -m scripts.pictures --run runs/demo --data data
 
-`make demo ac plan evidence` makes everything that the pictures are drawn from. A picture is left as it is if
-its source is missing, so docs/pictures never shows something else than its caption says. Three pictures show
+`make demo ac decode plan evidence` makes everything that the pictures are drawn from. A picture is left as it
+is if its source is missing, so docs/pictures never shows something else than its caption says. Three pictures show
 videos that are not part of this repository: look.gif and look_page.jpg (`vjepa look`), surprise.png
 (`vjepa predict --surprise`). The film is that of `vjepa plan --film`, too.
 """
@@ -121,6 +121,7 @@ PICTURES: dict[str, Callable[[Path, Path, Path], None]] = {
     "evidence": draw_evidence_bars,
     "horizons": draw_horizons,
     "landscape": draw_landscape,
+    "decoding": copy_of("decode/decoding.png"),
 }
 """Name of a file in docs/pictures -> what draws it from a run's folder and the data's."""
 
@@ -134,7 +135,7 @@ def main(
     """Draw every picture whose source is there.
 
     Args:
-        run: Folder of cooldown, probe, ac and plan-quick.
+        run: Folder of cooldown, probe, ac, decode and plan-quick.
         data: Folder of demo/ and robot/.
         out: Folder of the pictures.
         only: Which pictures.

@@ -10,7 +10,7 @@ from scripts.pictures import main, table_of_the_docs
 from vjepa.errors import UserError
 
 pytest.importorskip("matplotlib")
-FROM_RUNS = ("neighbours", "confusion", "horizons", "landscape")
+FROM_RUNS = ("neighbours", "confusion", "horizons", "landscape", "decoding")
 
 
 def test_a_picture_without_its_source_is_left_as_it_is(tmp_path, capsys):
