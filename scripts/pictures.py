@@ -4,8 +4,8 @@
     python -m scripts.pictures --run runs/demo --data data
 
 `make demo ac decode plan evidence` makes everything that the pictures are drawn from. A picture is left as it
-is if its source is missing, so docs/pictures never shows something else than its caption says. Three pictures show
-videos that are not part of this repository: look.gif and look_page.jpg (`vjepa look`), surprise.png
+is if its source is missing, so docs/pictures never shows something else than its caption says. Three pictures
+show videos that are not part of this repository: look.gif and look_page.jpg (`vjepa look`), surprise.png
 (`vjepa predict --surprise`). The film is that of `vjepa plan --film`, too.
 """
 
