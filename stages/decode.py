@@ -16,7 +16,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import smooth_l1_loss
+from torch.nn.functional import l1_loss
 
 from vjepa.data.means import Means
 from vjepa.drawing.event_writers import event_writers
@@ -39,9 +39,6 @@ from vjepa.weights.load import Weights
 
 if TYPE_CHECKING:  # MuJoCo is in the `sim` extra
     from vjepa.sim.recording.episode_masks import RecordedMasks
-
-SMOOTH = 1 / 255
-"""Difference of colours, a step of a byte, below which the loss is quadratic: |x| jumps in its slope at 0."""
 
 
 class Decode(FrozenStage):
@@ -79,7 +76,7 @@ class Decode(FrozenStage):
     def training_step(self, batch: TrajectoryBatch, batch_idx: int) -> Tensor:
         """Mean |difference| of colours."""
         tokens, frames = self.examples(batch, "train")
-        loss = smooth_l1_loss(self.decoder(tokens), frames, beta=SMOOTH)
+        loss = l1_loss(self.decoder(tokens), frames)
         self.step_means.add({"train/loss": loss}, len(batch.actions))
         return loss
 

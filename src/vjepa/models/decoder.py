@@ -70,8 +70,7 @@ class Decoder(nn.Module):
         self.spread = nn.Conv2d(config.width, config.narrow * encoder.patch**2, 1)
         self.shuffle = nn.PixelShuffle(encoder.patch)
         # The only map across the edges of patches at full resolution, without which they show.
-        self.colour = nn.Conv2d(config.narrow, 3, 3, padding=1)
-        nn.init.constant_(self.colour.bias, 0.5)
+        self.colour = nn.Conv2d(config.narrow, 3, 3, padding=1, bias=False)
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b 3 h w"]:
         """Pictures as red, green and blue from 0 to 1; a little below and above, where it overshoots.
@@ -86,7 +85,8 @@ class Decoder(nn.Module):
         x = self.embed(rearrange(tokens, "b (H W) d -> b d H W", H=side))
         for block in self.blocks:
             x = block(x)
-        return self.colour(gelu(self.shuffle(self.spread(gelu(x)))))
+        # Around grey. A bias in its place would add up the rounding of millions of pixels.
+        return 0.5 + self.colour(gelu(self.shuffle(self.spread(gelu(x)))))
 
     @torch.no_grad()
     def images(self, tokens: Float[Tensor, "b n d"]) -> UInt8[Tensor, "b h w 3"]:
