@@ -46,7 +46,7 @@ Curves = dict[str, dict[str, dict[str, list[float | None]]]]
 
 
 class Pictures(NamedTuple):
-    """Some windows in pictures, values from 0 to 1."""
+    """Some windows, values from 0 to 1."""
 
     real: Float[Tensor, "b t c h w"]
     """As the camera saw them, frames 0 to T."""
@@ -59,11 +59,8 @@ class Pictures(NamedTuple):
         future = self.decoded[:, 1:]
         still = self.decoded[:, :1].expand_as(future)
         shown = {"real": self.real[:, 1:], "decoded": future, "persistence": still, "imagined": self.imagined}
-        return [
-            (named(*pair), shown[pair[0]], shown[pair[1]])
-            for pair in COMPARISONS
-            if shown[pair[0]] is not None
-        ]
+        pairs = [(pair, shown[pair[0]], shown[pair[1]]) for pair in COMPARISONS]
+        return [(named(*pair), *both) for pair, *both in pairs if all(one is not None for one in both)]
 
 
 def named(shown: str, truth: str) -> str:

@@ -48,8 +48,8 @@ class ConvolutionBlock(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        for weight in self.second.parameters():
+            nn.init.zeros_(weight)
 
     def forward(self, x: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c H W"]:
         # Every place by itself: a norm over the frame would let a moving hand change the colour of the wall.
