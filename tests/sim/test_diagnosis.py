@@ -195,6 +195,8 @@ def test_the_table_counts_what_was_measured():
     assert row.ahead[1].value == 0.75 and row.ahead[5].worlds == 1 and row.ahead[10].value is None
     assert row.failures == {"missed the object": 1}
     assert "0.55   0.75   0.20      -   1 missed the object" in diagnosis_table([row], "grasp")
+    lost = [diagnosed(seed, False) for seed in range(10)]
+    assert "0.00   [0.00, 0.28]" in diagnosis_table([diagnosis_row("pixels", lost)], "grasp")
     assert mean_over_worlds([[0.2, 0.4], [0.5], [None]]).error == pytest.approx(0.1)
 
 

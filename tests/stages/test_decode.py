@@ -1,6 +1,8 @@
 """Laws of the stage `decode`, on episodes recorded in the demo world."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from math import pi
 from pathlib import Path
@@ -200,3 +202,37 @@ def test_a_decoder_of_another_encoder_and_other_files_are_refused(robot, encoder
         load_decoder(tmp_path / "decoder.safetensors", Encoder(TINY))
     with pytest.raises(CheckpointError, match="holds ema but no part named decoder"):
         load_decoder(encoder)
+
+
+RECIPE = """
+model: {encoder: ENCODER, ac: AC, decoder: {width: 16, depth: 1, narrow: 4}}
+data:
+  train: [{folder: ROBOT/train}]
+  val: {folder: ROBOT/val}
+  test: {folder: ROBOT/test}
+  schema: {centres: [3.141592653589793, 0, 0]}
+  window: {frames: 2, fps: 4, size: 32, evaluation_frames: 5}
+  batch_size: 4
+  workers: 0
+trainer: {max_steps: 4, accelerator: cpu, enable_progress_bar: false, log_every_n_steps: 2,
+  val_check_interval: 2, check_val_every_n_epoch: null, num_sanity_val_steps: 0}
+checkpoint: {every_n_train_steps: 2}
+"""
+
+
+@pytest.mark.slow
+def test_the_command_trains_tests_and_exports(robot, encoder, ac, tmp_path):
+    places = {"ENCODER": encoder, "AC": ac, "ROBOT": robot}
+    recipe = RECIPE
+    for name, place in places.items():
+        recipe = recipe.replace(name, str(place))
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    program = [sys.executable, "-m", "stages.decode", "fit", "--config", "recipe.yaml", "--out", "run"]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "persistence beside decoded" in done.stdout and "score: PSNR of decoding" in done.stdout
+    card = read_card(tmp_path / "run/model.safetensors")
+    assert card.scores["PSNR of decoding, dB"] > 0 and "masked error, imagined, 4 on" in card.scores
+    assert (tmp_path / "run/decoding.gif").exists()
+    again = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0 and "finished, nothing to do" in again.stdout

@@ -61,6 +61,7 @@ def diagnosis_row(name: PolicyName, episodes: Sequence[Diagnosed]) -> DiagnosisR
     """One row for all of the episodes, of which there is at least one."""
     score = Score(name, float(np.mean([episode.success for episode in episodes])), len(episodes))
     low, high = score.interval
+    low = max(low, 0.0)  # rounding leaves -0.00 where no episode succeeds
     shares = np.array([share for episode in episodes for share in shares_on_the_way(episode)])
     return DiagnosisRow(
         name=name,
